@@ -1,0 +1,78 @@
+"""hopmin: transformers understood as associative memories.
+
+In reading order:
+
+    numerics             LogSumExp, softmax and their derivatives
+    memory.reduction     the one walk over the patterns that everything below is read off
+    memory.energy        energies: value, gradient, weights and update as one object
+    memory.retrieval     update until still
+    memory.nearest       the hard limit: nearest neighbours
+    transformer.layers   each layer's backward under its forward
+    transformer.model    a GPT made of them
+    transformer.corpus   languages to learn, one of them with a known entropy
+    transformer.training AdamW, schedule, clipping, the loop
+    study                how far trained transformers behave as associative memories
+    testing              laws that judge any implementation, ours or yours (needs hypothesis)
+
+Shape letters, used throughout: n patterns, m queries, d dimensions, v value dimensions, k neighbours, L layers; in the
+transformer B batch, T positions, D width, H heads, E = D/H width of a head, V vocabulary. Rows are vectors: patterns
+(n, d), queries (m, d). A single vector (d,) is welcome wherever queries are, and gives a result without the m.
+
+Energies and entropies are in nats, distances Euclidean. float32 in, float32 out; float64 in, float64 out; integers
+become float64. Inputs are never changed; randomness is an explicit `rng`, a numpy Generator or a seed.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hopmin._backend import BACKEND
+from hopmin._version import __version__
+
+if TYPE_CHECKING:
+    from hopmin._config import show_config as show_config
+    from hopmin.memory.energy import DistanceEnergy as DistanceEnergy
+    from hopmin.memory.energy import DotEnergy as DotEnergy
+    from hopmin.memory.nearest import nearest as nearest
+    from hopmin.memory.nearest import separation as separation
+    from hopmin.memory.nearest import within as within
+    from hopmin.memory.retrieval import Retrieval as Retrieval
+    from hopmin.memory.retrieval import retrieve as retrieve
+    from hopmin.numerics import log_softmax as log_softmax
+    from hopmin.numerics import logsumexp as logsumexp
+    from hopmin.numerics import softmax as softmax
+    from hopmin.numerics import softmax_derivative as softmax_derivative
+    from hopmin.transformer.model import GPT as GPT
+    from hopmin.transformer.model import GPTConfig as GPTConfig
+    from hopmin.transformer.training import Trainer as Trainer
+
+# Public name -> where it lives. Each module is imported when a name of it is first asked for.
+_HOME = {
+    "logsumexp": "numerics",
+    "softmax": "numerics",
+    "log_softmax": "numerics",
+    "softmax_derivative": "numerics",
+    "DistanceEnergy": "memory.energy",
+    "DotEnergy": "memory.energy",
+    "retrieve": "memory.retrieval",
+    "Retrieval": "memory.retrieval",
+    "nearest": "memory.nearest",
+    "within": "memory.nearest",
+    "separation": "memory.nearest",
+    "GPT": "transformer.model",
+    "GPTConfig": "transformer.model",
+    "Trainer": "transformer.training",
+    "show_config": "_config",
+}
+
+__all__ = ["BACKEND", "__version__", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hopmin' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"hopmin.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,27 @@
+"""Picks one of the two cores, loudly: the compiled one where it was built, else its NumPy twin.
+
+`HOPMIN_BACKEND=compiled` or `numpy` forces one, and fails if it is missing.
+"""
+
+import os
+import sys
+from types import ModuleType
+
+from hopmin import _core_numpy
+
+core: ModuleType = _core_numpy
+BACKEND = os.environ.get("HOPMIN_BACKEND", "")
+if BACKEND not in ("", "compiled", "numpy"):
+    raise ImportError(f"HOPMIN_BACKEND must be 'compiled' or 'numpy'; got {BACKEND!r}")
+if BACKEND != "numpy":
+    try:
+        from hopmin import _core  # type: ignore[attr-defined]
+    except ImportError as error:
+        if BACKEND == "compiled":
+            raise ImportError(f"HOPMIN_BACKEND=compiled, but the compiled core cannot be imported: {error}") from error
+        print("hopmin: the compiled core is missing here; its NumPy twin is in use, slower by far.", file=sys.stderr)
+        BACKEND = "numpy"
+    else:
+        for name in _core_numpy.FUNCTIONS:  # one docstring, two bodies
+            getattr(_core, name).__doc__ = getattr(_core_numpy, name).__doc__
+        core, BACKEND = _core, "compiled"

@@ -1,0 +1,215 @@
+"""The door: anything reasonable comes in, contiguous float32 or float64 goes on; every error text lives here.
+
+- arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`tokens`]
+- numbers: [`positive`], [`nonnegative`], [`fraction`], [`whole`]
+- names: [`choice`], [`letters`]
+- files: [`text`], [`writable_folder`], [`replaced`]
+
+Each complaint is one sentence: the name, what was expected, what came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import numbers
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+# Arrays
+
+
+def real(name: str, a: Any) -> Array:
+    """`a` as an array of floats of any width and shape; integers become float64. NaN and infinities may pass."""
+    try:
+        a = np.asarray(a)
+    except ValueError:
+        raise ValueError(f"{name} must be an array of numbers; got rows of different lengths") from None
+    if a.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be real numbers; got dtype {a.dtype}")
+    return a if a.dtype.kind == "f" else a.astype(np.float64)
+
+
+def slices(name: str, a: Any, axis: int | tuple[int, ...] | None) -> Array:
+    """`a` as `real`, with something in it along `axis`."""
+    a = real(name, a)
+    if a.size == 0 and np.max(a, axis=axis, initial=0).size:
+        raise ValueError(f"{name} must not be empty along axis {axis}; got shape {a.shape}")
+    return a
+
+
+def floats(name: str, a: Any, shape: str, **sizes: int) -> Array:
+    """`a` as a finite C-contiguous array, float32 or float64; integers become float64, half precision float32.
+
+    `shape` spells the axes in the library's letters ("n d"); `sizes` fixes some of them ("d=3"). Only the axis of
+    queries, m, may be empty.
+    """
+    a = _single_or_double(name, a)
+    wanted = shape.split()
+    if a.ndim != len(wanted) or any(size != sizes.get(axis, size) for axis, size in zip(wanted, a.shape, strict=True)):
+        known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if axis in wanted)
+        raise ValueError(f"{name} must have shape {letters(wanted)}{known and f' with {known}'}; got {a.shape}")
+    if any(size == 0 for axis, size in zip(wanted, a.shape, strict=True) if axis != "m"):
+        raise ValueError(f"{name} must not be empty; got shape {a.shape}")
+    if not np.isfinite(a).all():
+        raise ValueError(f"{name} must be finite; got {a[~np.isfinite(a)][0]} at {_place(~np.isfinite(a))}")
+    return np.ascontiguousarray(a)
+
+
+def pair(queries: Any, patterns: Any, *, squares: bool = True) -> tuple[Array, Array, tuple[int, ...]]:
+    """Queries (m, d) or (d,) and patterns (n, d) in their common dtype, and the shape that results take: (m,) or ().
+
+    Everything is squared somewhere, so what would overflow is refused: in the dtype itself where `squares` are
+    returned, otherwise in float64, in which the core works.
+    """
+    patterns = floats("patterns", patterns, "n d")
+    d = patterns.shape[1]
+    queries = _single_or_double("queries", queries)
+    single = queries.ndim == 1
+    queries = floats("queries", queries[None] if single and len(queries) == d else queries, "m d", d=d)
+    dtype = np.result_type(queries, patterns)
+    reach = float(np.abs(patterns).max()) + float(np.abs(queries).max(initial=0))
+    if reach * reach * d > np.finfo(dtype if squares else np.float64).max:
+        raise ValueError(f"queries and patterns must be small enough to square in {dtype}; got values up to {reach:.3g}")
+    shape = () if single else (len(queries),)
+    return queries.astype(dtype, copy=False), patterns.astype(dtype, copy=False), shape
+
+
+def companions(values: Any, patterns: Array) -> Array:
+    """Values (n, v), one row for each pattern, in the patterns' dtype."""
+    return floats("values", values, "n v", n=len(patterns)).astype(patterns.dtype, copy=False)
+
+
+def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Array:
+    """Whole numbers from `lowest` to vocabulary - 1, as int64."""
+    a = np.asarray(a)
+    wanted = shape.split()
+    if a.ndim != len(wanted) or a.size == 0 or any(size > sizes.get(axis, size) for axis, size in zip(wanted, a.shape, strict=True)):
+        known = ", ".join(f"{axis} <= {size}" for axis, size in sizes.items())
+        raise ValueError(f"{name} must have shape {letters(wanted)}{known and f' with {known}'}, not empty; got {a.shape}")
+    if a.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be whole numbers; got dtype {a.dtype}")
+    if a.min() < lowest or a.max() >= vocabulary:
+        raise ValueError(f"{name} must lie between {lowest} and {vocabulary - 1}; got {a.min()} to {a.max()}")
+    return a.astype(np.int64, copy=False)
+
+
+def _single_or_double(name: str, a: Any) -> Array:
+    a = real(name, a)
+    if a.dtype.itemsize > 8:
+        raise TypeError(f"{name} must be real numbers of at most 64 bits; got dtype {a.dtype}")
+    return a.astype(np.float64 if a.dtype.itemsize == 8 else np.float32, copy=False)
+
+
+def _place(where: Array) -> str:
+    index = tuple(int(i) for i in np.argwhere(where)[0])
+    return f"index {index[0] if len(index) == 1 else index}"
+
+
+def letters(axes: Iterable[str]) -> str:
+    """The axes as a shape is written: (n,) or (n, d)."""
+    axes = tuple(axes)
+    return f"({axes[0]},)" if len(axes) == 1 else f"({', '.join(axes)})"
+
+
+# Numbers and names
+
+
+def _number(name: str, x: Any, expected: str, *, whole: bool = False) -> Any:
+    if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Integral if whole else numbers.Real):
+        raise TypeError(f"{name} must be {expected}; got {x!r}")
+    return int(x) if whole else float(x)
+
+
+def positive(name: str, x: Any) -> float:
+    """A finite number above zero."""
+    expected = "a finite number > 0"
+    if not 0 < (number := _number(name, x, expected)) < np.inf:
+        raise ValueError(f"{name} must be {expected}; got {x!r}")
+    return number
+
+
+def nonnegative(name: str, x: Any) -> float:
+    """A finite number, zero or above."""
+    expected = "a finite number >= 0"
+    if not 0 <= (number := _number(name, x, expected)) < np.inf:
+        raise ValueError(f"{name} must be {expected}; got {x!r}")
+    return number
+
+
+def fraction(name: str, x: Any) -> float:
+    """A share that may be nothing but not everything."""
+    expected = "a number in [0, 1)"
+    if not 0 <= (number := _number(name, x, expected)) < 1:
+        raise ValueError(f"{name} must be {expected}; got {x!r}")
+    return number
+
+
+def whole(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int:
+    """A whole number from `lowest` to `highest`, both included."""
+    expected = f"a whole number >= {lowest}" if highest is None else f"a whole number from {lowest} to {highest}"
+    number = _number(name, x, expected, whole=True)
+    if number < lowest or (highest is not None and number > highest):
+        raise ValueError(f"{name} must be {expected}; got {x!r}")
+    return number
+
+
+def choice(name: str, x: Any, options: Iterable[str]) -> str:
+    """One of a few words."""
+    options = tuple(options)
+    if x not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {x!r}")
+    return x
+
+
+# Files
+
+
+def text(path: str | os.PathLike[str]) -> str:
+    """A UTF-8 text file, whole and not blank."""
+    try:
+        content = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"corpus must be UTF-8 text; {path} has byte {error.object[error.start]:#04x} at {error.start}") from None
+    except OSError as error:
+        raise ValueError(f"corpus must be a readable text file; {path}: {error.strerror}") from None
+    if not content.strip():
+        raise ValueError(f"corpus must not be empty; {path} holds no text")
+    return content
+
+
+def writable_folder(path: str | os.PathLike[str]) -> Path:
+    """A folder one can write to, made where it is missing."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ValueError(f"out must be a folder that can be written to; {folder}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def replaced(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """A binary file to write, which takes the place of `path` once it is whole, and leaves no trace if it fails."""
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise ValueError(f"path must be a file that can be written; {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

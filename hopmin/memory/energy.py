@@ -1,0 +1,139 @@
+"""Energies of an associative memory over R^d: value, gradient, weights and update as one object.
+
+- the soft squared distance to the nearest pattern [`DistanceEnergy`]
+- the modern continuous Hopfield network, attention's own energy [`DotEnergy`]
+
+Both are a soft minimum over the patterns, -1/beta log sum exp(beta score). Its gradient is an average over the patterns,
+weighted by a softmax; moving to that average is the update. So one step of attention is one step of descent, and
+gradient, weights and update all follow from the value. They travel together because the step of one energy may raise
+another.
+
+Anything with these five methods is an energy; no base class is needed.
+
+Every method takes queries (m, d) or (d,) and patterns (n, d), and raises ValueError if a shape does not fit, an array
+is empty (but for m = 0), an entry is not finite, or squared distances would overflow; TypeError if an array is not
+real. float32 in both gives float32, anything else float64; the work is done in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hopmin import _check
+from hopmin._check import Array
+from hopmin.memory.reduction import Reduction, reduce, scores
+
+
+@dataclass(frozen=True)
+class _SoftMinimum:
+    """What the two energies share: -1/beta log sum exp(beta score), for the score that `_metric` names."""
+
+    beta: float = 1.0
+
+    _metric: ClassVar[str]
+    _curvature: ClassVar[float]  # the gradient of either energy is _curvature (x - T(x))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "beta", _check.positive("beta", self.beta))
+
+    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Any:
+        """E (m,): the energy of each query; a scalar for a single one."""
+        x, p, shape = _check.pair(queries, patterns)
+        value = self._value(self._reduce(x, p), x, p)
+        return value.astype(x.dtype).reshape(shape)[()]
+
+    def gradient(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
+        """dE/dx (m, d), or (d,) for a single query."""
+        x, p, shape = _check.pair(queries, patterns)
+        gradient = self._curvature * (x - self._reduce(x, p, p).mean)
+        return gradient.astype(x.dtype).reshape(*shape, -1)
+
+    def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
+        """softmax(beta score) (m, n), or (n,): the share each pattern has in the update of each query."""
+        x, p, shape = _check.pair(queries, patterns)
+        r = self._reduce(x, p)
+        weights = np.exp(self.beta * (scores(x, p, self._metric) - r.peak[:, None])) / r.total[:, None]
+        return weights.astype(x.dtype).reshape(*shape, -1)
+
+    def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Array:
+        """T(x) (m, d), or (m, v): the patterns, or the `values` (n, v) they stand for, averaged by weight."""
+        x, p, shape = _check.pair(queries, patterns)
+        mean = self._reduce(x, p, p if values is None else _check.companions(values, p)).mean
+        return mean.astype(x.dtype).reshape(*shape, mean.shape[1])
+
+    def guaranteed_decrease(self, queries: ArrayLike, updated: ArrayLike) -> Any:
+        """A lower bound (m,) on E(x) - E(T(x)), given x and T(x): it holds for every beta and all patterns."""
+        x, y, shape = _check.pair(queries, np.atleast_2d(updated))
+        decrease = self._curvature / 2 * np.square(x - y.astype(np.float64)).sum(axis=1)
+        return decrease.astype(x.dtype).reshape(shape)[()]
+
+    def _reduce(self, x: Array, p: Array, values: Array | None = None) -> Reduction:
+        return reduce(x, p, values, metric=self._metric, beta=self.beta)
+
+    def _value(self, r: Reduction, x: Array, p: Array) -> Array:
+        raise NotImplementedError
+
+
+class DistanceEnergy(_SoftMinimum):
+    """E(x) = -1/beta log sum_i exp(-beta |x - p_i|^2): the soft squared distance to the nearest pattern.
+
+    Niu et al. 2024, equation 4 (beta = 1). It lies at most log(n) / beta below the squared distance to the nearest
+    pattern (proposition 1, exactly so in floats), does not change when everything is moved together, and
+
+        weights    p = softmax(-beta |x - p_i|^2)
+        update     T(x) = sum_i p_i p_i
+        gradient   2 (x - T(x))
+        decrease   E(x) - E(T(x)) >= |x - T(x)|^2
+
+    The 2 has no beta in it. Scores are squared differences, never an expanded square, so that nothing is lost next to a
+    pattern or far from the origin.
+
+    >>> energy = DistanceEnergy(beta=2.0)
+    >>> patterns = np.array([[0.0, 0.0], [1.0, 0.0]])
+    >>> energy.value([0.5, 0.0], patterns)                    # 1/4 - log(2)/2: halfway, both patterns count
+    np.float64(-0.09657359027997264)
+    >>> energy.update([[0.4, 1.0], [0.6, 1.0]], patterns).round(3)
+    array([[0.401, 0.   ],
+           [0.599, 0.   ]])
+    """
+
+    _metric = "euclidean"
+    _curvature = 2.0
+
+    def _value(self, r: Reduction, x: Array, p: Array) -> Array:
+        return 0.0 - r.soft_peak  # a plain minus would turn 0 into -0
+
+
+class DotEnergy(_SoftMinimum):
+    """E(x) = -1/beta log sum_i exp(beta x.p_i) + |x|^2 / 2 + log(n) / beta + max_i |p_i|^2 / 2.
+
+    The modern continuous Hopfield network (Ramsauer et al. 2020, equation 2), with all constants kept, so that E >= 0.
+    Its update is scaled dot-product attention, with the patterns as keys and beta = 1/sqrt(d):
+
+        weights    p = softmax(beta x.p_i)
+        update     T(x) = sum_i p_i p_i, or of the values
+        gradient   x - T(x)
+        decrease   E(x) - E(T(x)) >= |x - T(x)|^2 / 2
+
+    Among patterns of one norm it is half the DistanceEnergy of beta/2, plus log(n) / beta (Niu et al. 2024,
+    proposition 2). Otherwise longer patterns win from afar: a stored pattern need not be its own best match.
+
+    >>> keys = np.array([[0.0, 4.0], [3.0, 0.0]])
+    >>> DotEnergy(beta=0.5).update([1.0, 1.0], keys, values=[[10.0], [20.0]]).round(3)
+    array([13.775])
+    >>> DotEnergy(beta=9.0).value(keys, keys).round(3)        # |p|^2 / 2 + ... : the shorter pattern lies higher
+    array([0.077, 3.577])
+    """
+
+    _metric = "dot"
+    _curvature = 1.0
+
+    def _value(self, r: Reduction, x: Array, p: Array) -> Array:
+        def half_square(a: Array) -> Array:
+            return np.square(a, dtype=np.float64).sum(axis=1) / 2
+
+        return half_square(x) - r.soft_peak + np.log(len(p)) / self.beta + half_square(p).max()

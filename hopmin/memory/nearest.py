@@ -1,0 +1,92 @@
+"""The hard limit of retrieval: exact nearest neighbours.
+
+- the k nearest patterns [`nearest`]
+- all patterns within a radius [`within`]
+- how far each pattern is from the next one [`separation`]
+
+Distances are differences first, then squares, summed in float64: a pattern is at distance exactly 0 from itself,
+however far from the origin the data lie. Of equally distant patterns the one with the lowest index comes first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hopmin import _check
+from hopmin._check import Array
+from hopmin.memory.reduction import reduce, scores
+
+METRICS = ("euclidean", "dot")
+
+
+def nearest(queries: ArrayLike, patterns: ArrayLike, k: int = 1, *, metric: str = "euclidean") -> tuple[Array, Array]:
+    """The k nearest patterns of each query: min_i |x - p_i| (Niu et al. 2024, equation 3) and its runners-up.
+
+    Parameters
+    ----------
+    queries : (m, d), or (d,) for a single one
+    patterns : (n, d)
+    k : from 1 to n
+    metric : "euclidean", or "dot" for the largest products x.p, whose distance is taken to be -x.p
+
+    Returns
+    -------
+    distances (m, k), ascending, in the arrays' common dtype (float32 in both, else float64), and indices (m, k), int64.
+    Both (k,) for a single query.
+
+    Raises
+    ------
+    ValueError if a shape does not fit, an array is empty (but for m = 0) or not finite, k is not in 1..n, or the metric
+    is unknown; TypeError if an array is not real or k not whole.
+
+    >>> nearest([0.9, 0.0], [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], k=2)
+    (array([0.1, 0.9]), array([1, 0]))
+    """
+    x, p, shape = _check.pair(queries, patterns, squares=False)
+    k = _check.whole("k", k, 1, len(p))
+    r = reduce(x, p, metric=_check.choice("metric", metric, METRICS), k=k)
+    return _distances(r.best, metric).astype(x.dtype).reshape(*shape, k), r.index.reshape(*shape, k)
+
+
+def within(queries: ArrayLike, patterns: ArrayLike, radius: float) -> Any:
+    """All patterns at a Euclidean distance of at most `radius` from each query, nearest first.
+
+    Returns (distances, indices), each a list of m arrays of various lengths; two arrays for a single query.
+    Raises as `nearest`, and ValueError if the radius is not a finite number >= 0.
+
+    >>> within([[0.0], [5.0]], [[0.0], [1.0], [2.0]], radius=1)
+    ([array([0., 1.]), array([], dtype=float64)], [array([0, 1]), array([], dtype=int64)])
+    """
+    x, p, shape = _check.pair(queries, patterns, squares=False)
+    radius = _check.nonnegative("radius", radius)
+    distances, indices = [], []
+    for query in x:  # one at a time: n scores, not m n
+        distance = _distances(scores(query[None], p, "euclidean")[0], "euclidean")
+        inside = np.flatnonzero(distance <= radius)
+        order = inside[np.argsort(distance[inside], kind="stable")]
+        distances.append(distance[order].astype(x.dtype))
+        indices.append(order)
+    return (distances, indices) if shape else (distances[0], indices[0])
+
+
+def separation(patterns: ArrayLike) -> Array:
+    """(n,) The Euclidean distance of each pattern to the nearest other one: 0 for duplicates, infinite if n = 1.
+
+    Half of it is the largest radius at which all balls around the patterns are disjoint, if all have the same
+    (Niu et al. 2024, assumption 3). Raises as `nearest`.
+
+    >>> separation([[0.0], [1.0], [3.0]])
+    array([1., 1., 2.])
+    """
+    patterns = _check.floats("patterns", patterns, "n d")
+    if len(patterns) == 1:
+        return np.full(1, np.inf, patterns.dtype)
+    return nearest(patterns, patterns, k=2)[0][:, 1]
+
+
+def _distances(scores: Array, metric: str) -> Array:
+    distances = 0.0 - scores  # a plain minus would turn 0 into -0
+    return np.sqrt(distances) if metric == "euclidean" else distances

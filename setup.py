@@ -1,0 +1,17 @@
+"""Builds the compiled core as one stable-ABI module. Everything else stands in pyproject.toml.
+
+The extension is optional: without a C compiler the install succeeds and hopmin runs on its NumPy twin.
+"""
+
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+core = Extension("hopmin._core", ["hopmin/_core.pyx"], define_macros=[("Py_LIMITED_API", "0x030B0000")], py_limited_api=True)
+if sys.platform != "win32":
+    core.extra_compile_args = ["-O3"]
+(core,) = cythonize([core], language_level=3)
+core.optional = True  # set here: cythonize() forgets it
+
+setup(ext_modules=[core], options={"bdist_wheel": {"py_limited_api": "cp311"}})
