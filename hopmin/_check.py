@@ -1,21 +1,17 @@
-"""The door: anything reasonable comes in, contiguous float32 or float64 goes on; every error text lives here.
+"""The door: anything reasonable comes in, contiguous float32 or float64 goes on; every text of a wrong argument lives here
+(of a wrong file: in `_files`).
 
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`tokens`]
 - numbers: [`positive`], [`nonnegative`], [`fraction`], [`whole`]
 - names: [`choice`], [`letters`]
-- files: [`text`], [`writable_folder`], [`replaced`]
 
 Each complaint is one sentence: the name, what was expected, what came.
 """
 
 from __future__ import annotations
 
-import contextlib
 import numbers
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -167,49 +163,3 @@ def choice(name: str, x: Any, options: Iterable[str]) -> str:
     if x not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {x!r}")
     return x
-
-
-# Files
-
-
-def text(path: str | os.PathLike[str]) -> str:
-    """A UTF-8 text file, whole and not blank."""
-    try:
-        content = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"corpus must be UTF-8 text; {path} has byte {error.object[error.start]:#04x} at {error.start}") from None
-    except OSError as error:
-        raise ValueError(f"corpus must be a readable text file; {path}: {error.strerror}") from None
-    if not content.strip():
-        raise ValueError(f"corpus must not be empty; {path} holds no text")
-    return content
-
-
-def writable_folder(path: str | os.PathLike[str]) -> Path:
-    """A folder one can write to, made where it is missing."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise ValueError(f"out must be a folder that can be written to; {folder}: {error.strerror}") from None
-
-
-@contextlib.contextmanager
-def replaced(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """A binary file to write, which takes the place of `path` once it is whole, and leaves no trace if it fails."""
-    path = Path(path)
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise ValueError(f"path must be a file that can be written; {path}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -1,0 +1,99 @@
+"""Files: read whole or refused with a sentence, written whole or not at all.
+
+- text in [`read_text`]
+- a folder to write to [`writable_folder`], a file that replaces the old one once it is complete [`replaced`]
+- named arrays and records as `.npz`, without pickle [`save_arrays`], [`load_arrays`]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hopmin._check import Array
+
+Name = str | os.PathLike[str]
+FORMAT = 1  # of what save_arrays writes
+
+
+def read_text(path: Name) -> str:
+    """A UTF-8 text file, whole and not blank; ValueError if it is none."""
+    try:
+        content = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        found = f"byte {error.object[error.start]:#04x} at {error.start}"
+        raise ValueError(f"corpus must be UTF-8 text; {path} has {found}") from None
+    except OSError as error:
+        raise ValueError(f"corpus must be a readable text file; {path}: {error.strerror}") from None
+    if not content.strip():
+        raise ValueError(f"corpus must not be empty; {path} holds no text")
+    return content
+
+
+def writable_folder(path: Name) -> Path:
+    """A folder one can write to, made where it is missing; ValueError if it cannot be had."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ValueError(f"out must be a folder that can be written to; {folder}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def replaced(path: Name) -> Iterator[Any]:
+    """A binary file to write, which takes the place of `path` once it is whole and leaves no trace if it fails."""
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise ValueError(f"path must be a file that can be written; {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write_text(path: Name, content: str) -> None:
+    """A UTF-8 text file, whole or not at all."""
+    with replaced(path) as file:
+        file.write(content.encode())
+
+
+def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: Any) -> None:
+    """Arrays and JSON records in one `.npz` file that says what `kind` of thing it holds."""
+    about = json.dumps({"format": FORMAT, "kind": kind, "records": records})
+    with replaced(path) as file:
+        np.savez(file, **{"hopmin": np.array(about), **arrays})  # type: ignore[arg-type]
+
+
+def load_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    """What `save_arrays` wrote, whole; ValueError if the file is missing, damaged or holds something else."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}  # reading a member checks its checksum
+        about = json.loads(str(arrays.pop("hopmin")))
+    except OSError as error:
+        if error.strerror:
+            raise ValueError(f"{kind} must be a readable file; {path}: {error.strerror}") from None
+        raise ValueError(f"{kind} must be a file that hopmin saved; {path} is damaged or something else") from None
+    except (ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise ValueError(f"{kind} must be a file that hopmin saved; {path} is damaged or something else") from None
+    if about["kind"] != kind or about["format"] != FORMAT:
+        raise ValueError(f"{path} must hold a {kind} in format {FORMAT}; got a {about['kind']} in format {about['format']}")
+    return arrays, about["records"]

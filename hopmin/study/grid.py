@@ -1,0 +1,211 @@
+"""Models times amounts of data: [`Preset`], [`study`], which trains them all and returns a record of what came out.
+
+Each run is a process of its own with one BLAS thread: small models keep no more than one core busy. A run depends on its
+seed alone, not on its neighbours.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+import hopmin
+from hopmin import _check
+from hopmin._check import Array
+from hopmin.study.measure import activation_distances, extraction_rate, head_agreement, predicted_radius
+from hopmin.transformer.corpus import Corpus, batch, from_file, python_topics, question_formation
+from hopmin.transformer.model import GPT, GPTConfig
+from hopmin.transformer.training import Trainer
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The sizes of a study: (layers, heads, width) of each model, rows of the least and the most data, and the training."""
+
+    models: tuple[tuple[int, int, int], ...] = ((2, 2, 16), (2, 4, 32), (2, 4, 64))
+    rows: tuple[int, int] = (100, 12_500)
+    amounts: int = 4
+    steps: int = 1000
+    rows_per_step: int = 16
+    measured: int = 300  # rows that each measurement looks at
+    text_positions: int = 32  # characters in a row of a plain text
+
+
+PRESETS = {
+    "quick": Preset(),
+    "smoke": Preset(models=((1, 1, 8), (1, 2, 8), (2, 2, 8)), rows=(10, 40), amounts=3, steps=5, measured=20),
+}
+
+
+def corpus_named(name: str, preset: Preset, seed: int) -> Corpus:
+    """question-formation, python-topics, or else a text file."""
+    if name == "question-formation":
+        least = max(100, preset.measured)
+        return question_formation(preset.rows[1], seed=seed, dev=1, test=max(least, 1000), generalization=1)
+    if name == "python-topics":
+        return python_topics(positions=preset.text_positions, seed=seed)
+    return from_file(name, positions=preset.text_positions, seed=seed)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run: a model's size, the rows it is trained on, and those it is judged by."""
+
+    number: int
+    config: GPTConfig
+    train: Array
+    held_out: Array
+    preset: Preset
+    seed: int
+
+
+def study(
+    corpus: Corpus,
+    preset: Preset,
+    seed: int,
+    *,
+    progress: Callable[[int, str, float, float], None] = lambda steps, name, loss, speed: None,
+    finished: Callable[[Record], None] = lambda record: None,
+    workers: int | None = None,
+) -> Record:
+    """Train every model of the preset on every amount of data, and measure each.
+
+    `progress(steps, name, loss, tokens per second)` is called now and then with the steps taken since the last call;
+    `finished(record)` after each run with the record so far, which is returned, `complete`, in the end.
+    """
+    workers = min(os.cpu_count() or 1, 8) if workers is None else _check.whole("workers", workers)
+    least, most = min(preset.rows[0], max(1, len(corpus.train) // 8)), min(preset.rows[1], len(corpus.train))
+    amounts = np.unique(np.geomspace(least, most, preset.amounts).round().astype(int)).tolist()
+    positions, V = corpus.train.shape[1] - 1, len(corpus.tokenizer.symbols)
+    tasks = [
+        Task(number, GPTConfig(V, positions, L, H, D, spread=D**-0.5), corpus.train[:n], corpus.held_out, preset, seed)
+        for number, ((L, H, D), n) in enumerate(
+            (model, n) for model in sorted(preset.models, key=lambda sizes: -sizes[2]) for n in amounts
+        )
+    ]
+    record: Record = {
+        "hopmin": hopmin.__version__,
+        "seed": seed,
+        "complete": False,
+        "corpus": {
+            "name": corpus.name,
+            "vocabulary": V,
+            "positions": positions,
+            "entropy": corpus.entropy,
+            "held_out_floor": corpus.floors.get("test"),
+            "held_out_rows": len(corpus.held_out),
+        },
+        "preset": asdict(preset),
+        "runs": [],
+    }
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        news, stop = manager.Queue(), manager.Event()
+        reader = threading.Thread(target=_read, args=(news, progress), daemon=True)
+        reader.start()
+        with _one_blas_thread(), ProcessPoolExecutor(workers, context) as pool:
+            try:
+                futures = [pool.submit(run, task, news, stop) for task in tasks]
+                for future in as_completed(futures):
+                    record["runs"] = sorted([*record["runs"], future.result()], key=lambda r: r["number"])
+                    record["complete"] = len(record["runs"]) == len(tasks)
+                    finished(record)
+            except BaseException:
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+            finally:
+                news.put(None)
+        reader.join()
+    return record
+
+
+def run(task: Task, news: Any, stop: Any) -> Record:
+    """Train and measure one model; stops early, with an exception, once `stop` is set."""
+    preset, config = task.preset, task.config
+    name = f"width {config.width}, {len(task.train)} rows"
+    model = GPT(config, np.random.default_rng([task.seed, config.width]))
+    train, held_out = task.train[: preset.measured], task.held_out[: preset.measured]
+    untrained = _measure(model, train)
+    trainer = Trainer(
+        model, steps=preset.steps, rows_per_step=preset.rows_per_step, seed=task.seed, learning_rate=0.04 * config.width**-0.5
+    )
+    curve: list[float] = []
+    since = {"time": time.perf_counter(), "steps": 0, "tokens": 0}
+
+    def after_step(step: int, loss: float, tokens: int) -> None:
+        curve.append(loss)
+        since["steps"] += 1
+        since["tokens"] += tokens
+        elapsed = time.perf_counter() - since["time"]
+        if elapsed > 0.3 or step == preset.steps:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            news.put((since["steps"], name, loss, since["tokens"] / elapsed))
+            since.update(time=time.perf_counter(), steps=0, tokens=0)
+
+    began = time.perf_counter()
+    trainer.run(task.train, after_step)
+    seconds = time.perf_counter() - began
+    return {
+        "number": task.number,
+        "layers": config.layers,
+        "heads": config.heads,
+        "width": config.width,
+        "parameters": config.parameter_count,
+        "rows": len(task.train),
+        "tokens": int((task.train[:, 1:] >= 0).sum()),
+        "seconds": round(seconds, 2),
+        "curve": [round(float(np.mean(part)), 4) for part in np.array_split(curve, min(50, len(curve)))],
+        "cross_entropy": {"train": _cross_entropy(model, task.train[:2000]), "held_out": _cross_entropy(model, task.held_out)},
+        "extraction_rate": {"train": extraction_rate(model, train), "held_out": extraction_rate(model, held_out)},
+        "measured": {"train": len(train), "held_out": len(held_out)},
+        "predicted_radius": predicted_radius(config.width),
+        "untrained": untrained,
+        **_measure(model, train),
+    }
+
+
+def _measure(model: GPT, rows: Array) -> Record:
+    agreement, chance = head_agreement(model, rows[:100])
+    distances = np.sort(activation_distances(model, rows)).astype(float).round(4).tolist() if len(rows) > 1 else []
+    return {"distances": distances, "head_agreement": agreement.round(4).tolist(), "head_chance": round(chance, 4)}
+
+
+def _cross_entropy(model: GPT, rows: Array) -> float:
+    total, counted = 0.0, 0
+    for start in range(0, len(rows), 500):
+        tokens, targets = batch(rows[start : start + 500])
+        count = int((targets >= 0).sum())
+        total, counted = total + model.cross_entropy(tokens, targets) * count, counted + count
+    return total / counted
+
+
+def _read(news: Any, progress: Callable[[int, str, float, float], None]) -> None:
+    with suppress(EOFError, ConnectionError):  # the sender has gone
+        while (message := news.get()) is not None:
+            progress(*message)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Processes started inside inherit the limit; this one's BLAS has read its own already."""
+    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -1,0 +1,177 @@
+"""Training: [`AdamW`], its [`schedule`], gradient [`clip`]ping, and the loop that holds them together, [`Trainer`].
+
+Every random choice of a step is drawn from the seed and the number of the step alone. So a run that was stopped goes on
+from its checkpoint as if nothing had happened, to the last bit, and there is no generator whose state must be kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hopmin import _check
+from hopmin._check import Array
+from hopmin._files import Name
+from hopmin.transformer.corpus import Tokenizer, batch
+from hopmin.transformer.model import GPT, Gradients, load_model
+
+
+def schedule(step: int, *, peak: float, steps: int, warm_up: int, final: float = 0.1) -> float:
+    """The learning rate of a step (from 0): a linear rise over `warm_up` steps, then a cosine down to `final` of the peak.
+
+    >>> [round(schedule(step, peak=1.0, steps=8, warm_up=2), 2) for step in range(8)]
+    [0.5, 1.0, 0.94, 0.78, 0.55, 0.33, 0.16, 0.1]
+    """
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    progress = min(1.0, (step + 1 - warm_up) / max(1, steps - warm_up))
+    return peak * (final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def clip(gradients: Gradients, longest: float) -> float:
+    """Scale all gradients together, in place, so that their joint Euclidean norm is at most `longest`; return what it was."""
+    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
+    if norm > longest:
+        for g in gradients.values():
+            g *= longest / norm
+    return norm
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), over a model's `parameters`, changed in place.
+
+        m <- b1 m + (1 - b1) g          v <- b2 v + (1 - b2) g^2
+        p <- p - rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + decay p)
+
+    Only matrices decay, not gains and biases.
+    """
+
+    def __init__(
+        self,
+        parameters: dict[str, Array],
+        *,
+        betas: tuple[float, float] = (0.9, 0.99),
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        self.parameters, self.betas, self.epsilon, self.weight_decay = parameters, betas, epsilon, weight_decay
+        self.first = {name: np.zeros_like(p) for name, p in parameters.items()}
+        self.second = {name: np.zeros_like(p) for name, p in parameters.items()}
+        self.steps = 0
+
+    def step(self, gradients: Gradients, rate: float) -> None:
+        """One step down the gradients, at the given learning rate."""
+        self.steps += 1
+        b1, b2 = self.betas
+        unbias1, unbias2 = 1 - b1**self.steps, 1 - b2**self.steps
+        for name, p in self.parameters.items():
+            g, m, v = gradients[name], self.first[name], self.second[name]
+            m += (1 - b1) * (g - m)
+            v += (1 - b2) * (g * g - v)
+            if p.ndim > 1:
+                p *= 1 - rate * self.weight_decay
+            p -= rate / unbias1 * m / (np.sqrt(v / unbias2) + self.epsilon)
+
+
+class Trainer:
+    """Trains a model on batches of rows, drawn anew for each step.
+
+    Parameters
+    ----------
+    model : a GPT, whose parameters are changed in place
+    steps : how many steps the schedule is laid out for
+    learning_rate, warm_up : the schedule's peak, and its length in steps (a tenth of all, if not given)
+    weight_decay : of matrices
+    longest : to which the gradient is clipped
+    rows_per_step : rows of a batch
+    seed : of batches and dropout
+
+    >>> from hopmin.transformer.corpus import from_text
+    >>> from hopmin.transformer.model import GPTConfig
+    >>> corpus = from_text("abcdefgh" * 40, positions=8)
+    >>> model = GPT(GPTConfig(vocabulary=8, positions=8, layers=1, heads=1, width=16), rng=0)
+    >>> trainer = Trainer(model, steps=60, learning_rate=0.03)
+    >>> losses = trainer.run(corpus.train)
+    >>> losses[0] > 2 and losses[-1] < 0.1                    # from log 8 to next to nothing
+    True
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        *,
+        steps: int,
+        learning_rate: float = 3e-3,
+        warm_up: int | None = None,
+        weight_decay: float = 0.01,
+        longest: float = 1.0,
+        rows_per_step: int = 32,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.options: dict[str, Any] = {
+            "steps": _check.whole("steps", steps),
+            "learning_rate": _check.positive("learning_rate", learning_rate),
+            "warm_up": max(1, steps // 10) if warm_up is None else _check.whole("warm_up", warm_up, 0),
+            "weight_decay": _check.nonnegative("weight_decay", weight_decay),
+            "longest": _check.positive("longest", longest),
+            "rows_per_step": _check.whole("rows_per_step", rows_per_step),
+            "seed": _check.whole("seed", seed, 0),
+        }
+        self.optimizer = AdamW(model.parameters, weight_decay=self.options["weight_decay"])
+
+    def step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None = None) -> float:
+        """One step of the schedule on a batch (B, T); returns its cross-entropy in nats, before the step.
+
+        Raises FloatingPointError, with the parameters as they were, if the loss is not finite.
+        """
+        o = self.options
+        loss, gradients = self.model.loss_and_gradients(tokens, targets, rng)
+        norm = clip(gradients, o["longest"])
+        if not math.isfinite(loss + norm):
+            raise FloatingPointError(f"loss must stay finite; got {loss} at step {self.optimizer.steps + 1}")
+        rate = schedule(self.optimizer.steps, peak=o["learning_rate"], steps=o["steps"], warm_up=o["warm_up"])
+        self.optimizer.step(gradients, rate)
+        return loss
+
+    def run(self, rows: Array, after_step: Callable[[int, float, int], None] | None = None) -> list[float]:
+        """All steps that are left, on batches of `rows` (n, T + 1) drawn with replacement; returns the losses.
+
+        `after_step(step, loss, tokens)` is called after each with its number, from 1, and how many tokens it saw.
+        """
+        losses = []
+        while self.optimizer.steps < self.options["steps"]:
+            rng = np.random.default_rng([self.options["seed"], self.optimizer.steps])
+            tokens, targets = batch(rows[rng.integers(len(rows), size=self.options["rows_per_step"])])
+            losses.append(self.step(tokens, targets, rng))
+            if after_step is not None:
+                after_step(self.optimizer.steps, losses[-1], int((targets >= 0).sum()))
+        return losses
+
+    def save(self, path: Name, tokenizer: Tokenizer | None = None, **records: Any) -> None:
+        """A checkpoint: what GPT.save writes, and what it takes to go on. GPT.load reads it too."""
+        moments = {
+            f"{moment}/{name}": a
+            for moment, of in (("first", self.optimizer.first), ("second", self.optimizer.second))
+            for name, a in of.items()
+        }
+        training = {"options": self.options, "steps": self.optimizer.steps}
+        self.model.save(path, tokenizer, extra=moments, training=training, **records)
+
+    @classmethod
+    def load(cls, path: Name) -> Trainer:
+        """A trainer that goes on where the checkpoint was taken. Raises ValueError if the file is no checkpoint."""
+        saved = load_model(path)
+        try:
+            trainer = cls(saved.model, **saved.records["training"]["options"])
+            trainer.optimizer.steps = saved.records["training"]["steps"]
+            for moment, of in (("first", trainer.optimizer.first), ("second", trainer.optimizer.second)):
+                for name in of:
+                    of[name][...] = saved.extra[f"{moment}/{name}"]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"checkpoint must hold a training state; {path} does not") from None
+        return trainer
