@@ -64,7 +64,7 @@ _HOME = {
     "show_config": "_config",
 }
 
-__all__ = ["BACKEND", "__version__", *_HOME]  # noqa: PLE0604
+__all__ = ["BACKEND", "__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

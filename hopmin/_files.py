@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import tempfile
 import zipfile
 import zlib
@@ -54,12 +55,13 @@ def writable_folder(path: Name) -> Path:
 def replaced(path: Name) -> Iterator[Any]:
     """A binary file to write, which takes the place of `path` once it is whole and leaves no trace if it fails."""
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        opened = open(temporary, "xb")
     except OSError as error:
         raise ValueError(f"path must be a file that can be written; {path}: {error.strerror}") from None
     try:
-        with os.fdopen(handle, "wb") as file:
+        with opened as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -6,14 +6,17 @@ seed alone, not on its neighbours.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.managers import SyncManager
 from typing import Any
 
 import numpy as np
@@ -21,8 +24,8 @@ import numpy as np
 import hopmin
 from hopmin import _check
 from hopmin._check import Array
-from hopmin.study.measure import activation_distances, extraction_rate, head_agreement, predicted_radius
-from hopmin.transformer.corpus import Corpus, batch, from_file, python_topics, question_formation
+from hopmin.study.measure import activation_distances, cross_entropy, extraction_rate, head_agreement, predicted_radius
+from hopmin.transformer.corpus import Corpus, from_file, python_topics, question_formation
 from hopmin.transformer.model import GPT, GPTConfig
 from hopmin.transformer.training import Trainer
 
@@ -31,7 +34,8 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Preset:
-    """The sizes of a study: (layers, heads, width) of each model, rows of the least and the most data, and the training."""
+    """The sizes of a study: (layers, heads, width) of each model, no two equally wide; the least and the most rows to
+    train on, and how many amounts from one to the other; and the training."""
 
     models: tuple[tuple[int, int, int], ...] = ((2, 2, 16), (2, 4, 32), (2, 4, 64))
     rows: tuple[int, int] = (100, 12_500)
@@ -44,7 +48,7 @@ class Preset:
 
 PRESETS = {
     "quick": Preset(),
-    "smoke": Preset(models=((1, 1, 8), (1, 2, 8), (2, 2, 8)), rows=(10, 40), amounts=3, steps=5, measured=20),
+    "smoke": Preset(models=((1, 1, 4), (1, 2, 8), (2, 2, 16)), rows=(10, 40), amounts=3, steps=5, measured=20),
 }
 
 
@@ -66,8 +70,25 @@ class Task:
     config: GPTConfig
     train: Array
     held_out: Array
+    common: Array  # rows that every run was trained on, so that what is measured on them can be compared
     preset: Preset
     seed: int
+
+
+def tasks(corpus: Corpus, preset: Preset, seed: int) -> list[Task]:
+    """Every model on every amount of data, on nested sets of rows; the largest first, so that no long run comes last."""
+    most = min(preset.rows[1], len(corpus.train))
+    least = min(preset.rows[0], max(1, len(corpus.train) // 8))
+    amounts = np.unique(np.geomspace(least, most, preset.amounts).round().astype(int)).tolist()
+    positions, V = corpus.train.shape[1] - 1, len(corpus.tokenizer.symbols)
+    sizes = sorted(preset.models, key=lambda size: -size[2])
+    return [
+        Task(
+            number, GPTConfig(V, positions, L, H, D, spread=D**-0.5), corpus.train[:rows], corpus.held_out,
+            corpus.train[: amounts[0]], preset, seed,
+        )
+        for number, ((L, H, D), rows) in enumerate(itertools.product(sizes, amounts))
+    ]  # fmt: skip
 
 
 def study(
@@ -76,32 +97,24 @@ def study(
     seed: int,
     *,
     progress: Callable[[int, str, float, float], None] = lambda steps, name, loss, speed: None,
-    finished: Callable[[Record], None] = lambda record: None,
+    finished: Callable[[Record, Record], None] = lambda record, run: None,
     workers: int | None = None,
 ) -> Record:
     """Train every model of the preset on every amount of data, and measure each.
 
     `progress(steps, name, loss, tokens per second)` is called now and then with the steps taken since the last call;
-    `finished(record)` after each run with the record so far, which is returned, `complete`, in the end.
+    `finished(record, run)` after each run, with the record so far, which is returned, `complete`, in the end.
     """
     workers = min(os.cpu_count() or 1, 8) if workers is None else _check.whole("workers", workers)
-    least, most = min(preset.rows[0], max(1, len(corpus.train) // 8)), min(preset.rows[1], len(corpus.train))
-    amounts = np.unique(np.geomspace(least, most, preset.amounts).round().astype(int)).tolist()
-    positions, V = corpus.train.shape[1] - 1, len(corpus.tokenizer.symbols)
-    tasks = [
-        Task(number, GPTConfig(V, positions, L, H, D, spread=D**-0.5), corpus.train[:n], corpus.held_out, preset, seed)
-        for number, ((L, H, D), n) in enumerate(
-            (model, n) for model in sorted(preset.models, key=lambda sizes: -sizes[2]) for n in amounts
-        )
-    ]
+    todo = tasks(corpus, preset, seed)
     record: Record = {
         "hopmin": hopmin.__version__,
         "seed": seed,
         "complete": False,
         "corpus": {
             "name": corpus.name,
-            "vocabulary": V,
-            "positions": positions,
+            "vocabulary": len(corpus.tokenizer.symbols),
+            "positions": corpus.train.shape[1] - 1,
             "entropy": corpus.entropy,
             "held_out_floor": corpus.floors.get("test"),
             "held_out_rows": len(corpus.held_out),
@@ -110,17 +123,20 @@ def study(
         "runs": [],
     }
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
+    manager = SyncManager(ctx=context)
+    manager.start(_ignore_interrupt)
+    with manager:
         news, stop = manager.Queue(), manager.Event()
         reader = threading.Thread(target=_read, args=(news, progress), daemon=True)
         reader.start()
-        with _one_blas_thread(), ProcessPoolExecutor(workers, context) as pool:
+        with _one_blas_thread(), ProcessPoolExecutor(workers, context, _ignore_interrupt) as pool:
             try:
-                futures = [pool.submit(run, task, news, stop) for task in tasks]
+                futures = [pool.submit(run, task, news, stop) for task in todo]
                 for future in as_completed(futures):
-                    record["runs"] = sorted([*record["runs"], future.result()], key=lambda r: r["number"])
-                    record["complete"] = len(record["runs"]) == len(tasks)
-                    finished(record)
+                    done = future.result()
+                    record["runs"] = sorted([*record["runs"], done], key=lambda run: run["number"])
+                    record["complete"] = len(record["runs"]) == len(todo)
+                    finished(record, done)
             except BaseException:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -137,7 +153,7 @@ def run(task: Task, news: Any, stop: Any) -> Record:
     name = f"width {config.width}, {len(task.train)} rows"
     model = GPT(config, np.random.default_rng([task.seed, config.width]))
     train, held_out = task.train[: preset.measured], task.held_out[: preset.measured]
-    untrained = _measure(model, train)
+    untrained = _measure(model, task.common)
     trainer = Trainer(
         model, steps=preset.steps, rows_per_step=preset.rows_per_step, seed=task.seed, learning_rate=0.04 * config.width**-0.5
     )
@@ -168,12 +184,12 @@ def run(task: Task, news: Any, stop: Any) -> Record:
         "tokens": int((task.train[:, 1:] >= 0).sum()),
         "seconds": round(seconds, 2),
         "curve": [round(float(np.mean(part)), 4) for part in np.array_split(curve, min(50, len(curve)))],
-        "cross_entropy": {"train": _cross_entropy(model, task.train[:2000]), "held_out": _cross_entropy(model, task.held_out)},
+        "cross_entropy": {"train": cross_entropy(model, task.train[:2000]), "held_out": cross_entropy(model, task.held_out)},
         "extraction_rate": {"train": extraction_rate(model, train), "held_out": extraction_rate(model, held_out)},
         "measured": {"train": len(train), "held_out": len(held_out)},
         "predicted_radius": predicted_radius(config.width),
         "untrained": untrained,
-        **_measure(model, train),
+        **_measure(model, task.common),
     }
 
 
@@ -183,19 +199,15 @@ def _measure(model: GPT, rows: Array) -> Record:
     return {"distances": distances, "head_agreement": agreement.round(4).tolist(), "head_chance": round(chance, 4)}
 
 
-def _cross_entropy(model: GPT, rows: Array) -> float:
-    total, counted = 0.0, 0
-    for start in range(0, len(rows), 500):
-        tokens, targets = batch(rows[start : start + 500])
-        count = int((targets >= 0).sum())
-        total, counted = total + model.cross_entropy(tokens, targets) * count, counted + count
-    return total / counted
-
-
 def _read(news: Any, progress: Callable[[int, str, float, float], None]) -> None:
     with suppress(EOFError, ConnectionError):  # the sender has gone
         while (message := news.get()) is not None:
             progress(*message)
+
+
+def _ignore_interrupt() -> None:
+    """In a helper process: the one that started it hears the interrupt, and says when to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """How far a trained model behaves as an associative memory of its training rows.
 
+- what it costs to predict a token [`cross_entropy`]
 - does it complete what it was trained on [`extraction_rate`]
 - how far apart are its activations [`activation_distances`], and what the paper predicts [`predicted_radius`]
 - does attention look at the nearest key [`head_agreement`]
@@ -20,6 +21,16 @@ from hopmin.transformer.corpus import batch
 from hopmin.transformer.model import GPT
 
 BATCH = 100  # rows looked at together
+
+
+def cross_entropy(model: GPT, rows: Array) -> float:
+    """The mean negative log-likelihood of the rows' tokens, in nats, without dropout."""
+    total, counted = 0.0, 0
+    for start in range(0, len(rows), BATCH):
+        tokens, targets = batch(rows[start : start + BATCH])
+        count = int((targets >= 0).sum())
+        total, counted = total + count * model.cross_entropy(tokens, targets), counted + count
+    return total / counted
 
 
 def extraction_rate(model: GPT, rows: Array) -> float:

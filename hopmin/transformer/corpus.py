@@ -157,14 +157,14 @@ class Grammar:
 
 # Question Formation
 
-NOUNS = "newt orangutan peacock quail raven salamander tyrannosaurus unicorn vulture walrus xylophone yak zebra".split()
-INTRANSITIVE = "giggle smile sleep swim wait move change read eat".split()
-TRANSITIVE = "entertain amuse high_five applaud confuse admire accept remember comfort".split()
+NOUNS = ["newt", "orangutan", "peacock", "quail", "raven", "salamander", "tyrannosaurus", "unicorn", "vulture", "walrus", "xylophone", "yak", "zebra"]
+INTRANSITIVE = ["giggle", "smile", "sleep", "swim", "wait", "move", "change", "read", "eat"]
+TRANSITIVE = ["entertain", "amuse", "high_five", "applaud", "confuse", "admire", "accept", "remember", "comfort"]
 AUXILIARIES = {"S": ("does", "doesn't"), "P": ("do", "don't")}
 LEXICON = {
-    "Det": "the some my your our her".split(),
-    "Prep": "around near with upon by behind above below".split(),
-    "Rel": "who that".split(),
+    "Det": ["the", "some", "my", "your", "our", "her"],
+    "Prep": ["around", "near", "with", "upon", "by", "behind", "above", "below"],
+    "Rel": ["who", "that"],
 }
 
 # How often a structure is chosen: (none, prepositional phrase, relative clause) for a noun phrase; (subject relative,

@@ -18,7 +18,14 @@ from hopmin._files import Name, load_arrays, save_arrays
 from hopmin.numerics import softmax
 from hopmin.transformer.corpus import Tokenizer
 from hopmin.transformer.layers import (
-    Backward, attention, cross_entropy, dropout, embedding, gelu, layer_norm, linear,
+    Backward,
+    attention,
+    cross_entropy,
+    dropout,
+    embedding,
+    gelu,
+    layer_norm,
+    linear,
 )  # fmt: skip
 
 Gradients = dict[str, Array]

@@ -1,0 +1,243 @@
+"""The `hopmin` command, also `python -m hopmin`: study, train, generate.
+
+What is wrong with what was asked is said in one sentence, with exit code 2; an interruption ends with 130 and leaves
+what was finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import signal
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+import hopmin
+from hopmin import _check
+from hopmin._files import writable_folder
+
+CORPUS = "question-formation, python-topics (the help texts that ship with Python), or a UTF-8 text file"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (ValueError, TypeError, FloatingPointError) as error:
+        return _complain(str(error))
+    except ImportError as error:
+        if error.name not in ("matplotlib", "jinja2", "tqdm"):
+            raise
+        return _complain(f"{error.name} must be installed for this command: python -m pip install 'hopmin[study]'")
+    except OSError as error:
+        return _complain(f"{error.filename or 'a file'} could not be read or written: {error.strerror}")
+    except KeyboardInterrupt:
+        print("\nhopmin: interrupted", file=sys.stderr)
+        return 130
+
+
+def study(options: argparse.Namespace) -> int:
+    """Train a grid of models, measure them, write a report."""
+    from tqdm import tqdm
+
+    from hopmin.study import grid, report
+
+    preset = grid.PRESETS[options.preset]
+    folder = writable_folder(options.out)
+    corpus = grid.corpus_named(options.corpus, preset, _check.whole("seed", options.seed, 0))
+    print(f"{corpus.name}: {len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out", end="")
+    print("" if corpus.entropy is None else f", {corpus.entropy:.3f} nats per token by construction", flush=True)
+    total = len(grid.tasks(corpus, preset, options.seed)) * preset.steps
+    so_far: grid.Record = {}
+    with tqdm(total=total, unit="step", smoothing=0.05, dynamic_ncols=True) as bar:
+
+        def progress(steps: int, name: str, loss: float, speed: float) -> None:
+            bar.set_postfix_str(f"{name}: loss {loss:.2f}, {speed:,.0f} tokens/s", refresh=False)
+            bar.update(steps)
+
+        def finished(record: grid.Record, run: grid.Record) -> None:
+            so_far.update(record)
+            report.write_results(record, folder)
+            loss, rate = run["cross_entropy"], run["extraction_rate"]
+            bar.write(
+                f"width {run['width']:>3}, {run['rows']:>6,} rows: loss {loss['train']:.3f}, held out {loss['held_out']:.3f}; "
+                f"extraction {rate['train']:.2f}, held out {rate['held_out']:.2f}"
+            )
+
+        try:
+            grid.study(corpus, preset, options.seed, progress=progress, finished=finished, workers=options.workers)
+        finally:
+            bar.close()
+            if so_far:
+                print(f"{report.summary(so_far)}\nThe report is {report.write_report(so_far, folder)}")
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a single model, with checkpoints to go on from."""
+    from tqdm import tqdm
+
+    from hopmin.study.measure import cross_entropy
+    from hopmin.transformer.model import GPT, GPTConfig, load_model
+    from hopmin.transformer.training import Trainer
+
+    _check.whole("checkpoint_every", options.checkpoint_every)
+    folder = writable_folder(options.out)
+    checkpoint = folder / "model.npz"
+    if options.resume:
+        made = load_model(checkpoint).records.get("corpus")
+        trainer = Trainer.load(checkpoint)
+    else:
+        if checkpoint.exists():
+            raise ValueError(f"out must hold no model yet, unless --resume is given; {checkpoint} exists")
+        _check.whole("seed", options.seed, 0)
+        made = {"name": options.corpus, "rows": options.rows, "positions": options.positions, "seed": options.seed}
+    if not made:
+        raise ValueError(f"checkpoint must name its corpus; {checkpoint} was not made by hopmin train")
+    corpus = _corpus(**{key: made[key] for key in ("name", "rows", "positions", "seed")})
+    made["crc32"] = made.get("crc32", zlib.crc32(corpus.train.tobytes()))
+    if made["crc32"] != zlib.crc32(corpus.train.tobytes()):
+        raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
+    if not options.resume:
+        V, T, D = len(corpus.tokenizer.symbols), corpus.train.shape[1] - 1, options.width
+        config = GPTConfig(V, T, options.layers, options.heads, D, dropout=options.dropout, spread=D**-0.5)
+        rate = 0.04 * D**-0.5 if options.learning_rate is None else options.learning_rate
+        trainer = Trainer(
+            GPT(config, options.seed), steps=options.steps, learning_rate=rate, rows_per_step=options.rows_per_step, seed=options.seed
+        )
+    model, optimizer = trainer.model, trainer.optimizer
+    print(f"{corpus.name}: {len(corpus.train):,} rows to train on; a model of {model.config.parameter_count:,} parameters", flush=True)
+
+    def save() -> None:
+        trainer.save(checkpoint, corpus.tokenizer, corpus=made)
+
+    with tqdm(total=trainer.options["steps"], initial=optimizer.steps, unit="step", dynamic_ncols=True) as bar:
+        seen = {"tokens": 0}
+        began = time.perf_counter()
+
+        def after_step(step: int, loss: float, tokens: int) -> None:
+            seen["tokens"] += tokens
+            speed = seen["tokens"] / (time.perf_counter() - began)
+            bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            bar.update()
+            if step % options.checkpoint_every == 0:
+                save()
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+
+        # An interrupt waits for the end of the step: half a step is not a state to go on from.
+        interrupted = threading.Event()
+        before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+        try:
+            trainer.run(corpus.train, after_step)
+        finally:
+            signal.signal(signal.SIGINT, before)
+            bar.close()
+            save()
+            print(f"{checkpoint} holds the model after {optimizer.steps} of {trainer.options['steps']} steps", flush=True)
+    floor = "" if corpus.entropy is None else f"; the language has {corpus.entropy:.3f}"
+    print(f"held-out cross-entropy {cross_entropy(model, corpus.held_out[:2000]):.3f} nats per token{floor}")
+    return 0
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Let a trained model go on from a prompt."""
+    from hopmin.transformer.corpus import END
+    from hopmin.transformer.model import load_model
+
+    saved = load_model(options.checkpoint)
+    if saved.tokenizer is None:
+        raise ValueError(f"model must come with a tokenizer to generate text; {options.checkpoint} has none")
+    framed = END in saved.tokenizer.symbols  # rows of this corpus open and close with it
+    prompt = saved.tokenizer.encode(f"{END} {options.prompt}" if framed else options.prompt)
+    stop = saved.tokenizer.symbols.index(END) if framed else None
+    rng = np.random.default_rng(_check.whole("seed", options.seed, 0))
+    tokens = saved.model.generate(prompt, options.count, temperature=options.temperature, stop=stop, rng=rng)
+    print(saved.tokenizer.decode(token for token in tokens if token != stop))
+    return 0
+
+
+def _corpus(name: str, rows: int, positions: int, seed: int) -> Any:
+    from hopmin.transformer.corpus import from_file, python_topics, question_formation
+
+    if name == "question-formation":
+        return question_formation(rows, seed=seed, dev=1, test=1000, generalization=1)
+    if name == "python-topics":
+        return python_topics(positions=positions, seed=seed)
+    return from_file(name, positions=positions, seed=seed)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        sys.exit(_complain(f"{message} (see {self.prog} --help)"))
+
+
+def _complain(sentence: str) -> int:
+    print(f"hopmin: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hopmin", description="Transformers understood as associative memories.")
+    versions = f"hopmin {hopmin.__version__} ({hopmin.BACKEND} core, NumPy {np.__version__}, Python {platform.python_version()})"
+    parser.add_argument("--version", action="version", version=versions)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, **defaults: tuple[Any, str]) -> argparse.ArgumentParser:
+        """A command whose options are named, typed and defaulted in one place: name=(default or type, help)."""
+        sub = commands.add_parser(
+            name, help=run.__doc__, description=run.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        sub.set_defaults(command=run)
+        for option, (default, text) in defaults.items():
+            optional = isinstance(default, type)
+            sub.add_argument(
+                f"--{option.replace('_', '-')}", help=text,
+                type=default if optional else type(default), default=None if optional else default,
+                required=option == "prompt",
+            )  # fmt: skip
+        return sub
+
+    sub = command(
+        "study", study,
+        corpus=("question-formation", CORPUS),
+        out=("hopmin-study", "folder for results.json, the figures and report.html"),
+        seed=(0, "of the corpus, the models and their batches"),
+        workers=(int, "processes to train in; by default one a processor"),
+    )  # fmt: skip
+    sub.add_argument("--preset", default="quick", choices=("quick", "smoke"), help="quick: about two minutes; smoke: seconds, to see that it runs")
+    sub = command(
+        "train", train,
+        corpus=("question-formation", CORPUS),
+        out=("hopmin-model", "folder for model.npz, the checkpoint"),
+        seed=(0, "of the corpus, the model and its batches"),
+        steps=(2000, "steps to train for"),
+        rows=(20_000, "training rows of question-formation"),
+        positions=(64, "characters in a row of a text"),
+        layers=(2, "blocks"), heads=(4, "attention heads in a block"), width=(64, "of the residual stream"),
+        dropout=(0.0, "share of activations to drop"),
+        learning_rate=(float, "peak of the schedule; by default 0.04 / sqrt(width)"),
+        rows_per_step=(32, "rows of a batch"),
+        checkpoint_every=(500, "steps between checkpoints"),
+    )  # fmt: skip
+    sub.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, with the settings it was begun with")
+    sub = command(
+        "generate", generate,
+        prompt=(str, "text to go on from"),
+        checkpoint=("hopmin-model/model.npz", "what hopmin train wrote"),
+        count=(100, "tokens to add, at most"),
+        temperature=(0.0, "0 takes the likeliest token, 1 draws from the model"),
+        seed=(0, "of the draws"),
+    )  # fmt: skip
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
