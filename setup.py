@@ -8,7 +8,9 @@ import sys
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-core = Extension("hopmin._core", ["hopmin/_core.pyx"], define_macros=[("Py_LIMITED_API", "0x030B0000")], py_limited_api=True)
+core = Extension(
+    "hopmin._core", ["hopmin/_core.pyx"], define_macros=[("Py_LIMITED_API", "0x030B0000")], py_limited_api=True
+)
 if sys.platform != "win32":
     core.extra_compile_args = ["-O3"]
 (core,) = cythonize([core], language_level=3)

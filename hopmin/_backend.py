@@ -15,7 +15,7 @@ if BACKEND not in ("", "compiled", "numpy"):
     raise ImportError(f"HOPMIN_BACKEND must be 'compiled' or 'numpy'; got {BACKEND!r}")
 if BACKEND != "numpy":
     try:
-        from hopmin import _core  # type: ignore[attr-defined]
+        from hopmin import _core
     except ImportError as error:
         if BACKEND == "compiled":
             raise ImportError(f"HOPMIN_BACKEND=compiled, but the compiled core cannot be imported: {error}") from error

@@ -1,5 +1,5 @@
-"""The door: anything reasonable comes in, contiguous float32 or float64 goes on; every text of a wrong argument lives here
-(of a wrong file: in `_files`).
+"""The door: anything reasonable comes in, contiguous float32 or float64 goes on; every text of a wrong argument lives
+here (of a wrong file: in `_files`).
 
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`tokens`]
 - numbers: [`positive`], [`nonnegative`], [`fraction`], [`whole`]
@@ -72,8 +72,10 @@ def pair(queries: Any, patterns: Any, *, squares: bool = True) -> tuple[Array, A
     queries = floats("queries", queries[None] if single and len(queries) == d else queries, "m d", d=d)
     dtype = np.result_type(queries, patterns)
     reach = float(np.abs(patterns).max()) + float(np.abs(queries).max(initial=0))
-    if reach * reach * d > np.finfo(dtype if squares else np.float64).max:
-        raise ValueError(f"queries and patterns must be small enough to square in {dtype}; got values up to {reach:.3g}")
+    if reach * reach * d > float(np.finfo(dtype if squares else np.float64).max):
+        raise ValueError(
+            f"queries and patterns must be small enough to square in {dtype}; got values up to {reach:.3g}"
+        )
     shape = () if single else (len(queries),)
     return queries.astype(dtype, copy=False), patterns.astype(dtype, copy=False), shape
 
@@ -87,9 +89,15 @@ def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: in
     """Whole numbers from `lowest` to vocabulary - 1, as int64."""
     a = np.asarray(a)
     wanted = shape.split()
-    if a.ndim != len(wanted) or a.size == 0 or any(size > sizes.get(axis, size) for axis, size in zip(wanted, a.shape, strict=True)):
+    if (
+        a.ndim != len(wanted)
+        or a.size == 0
+        or any(size > sizes.get(axis, size) for axis, size in zip(wanted, a.shape, strict=True))
+    ):
         known = ", ".join(f"{axis} <= {size}" for axis, size in sizes.items())
-        raise ValueError(f"{name} must have shape {letters(wanted)}{known and f' with {known}'}, not empty; got {a.shape}")
+        raise ValueError(
+            f"{name} must have shape {letters(wanted)}{known and f' with {known}'}, not empty; got {a.shape}"
+        )
     if a.dtype.kind not in "iu":
         raise TypeError(f"{name} must be whole numbers; got dtype {a.dtype}")
     if a.min() < lowest or a.max() >= vocabulary:
@@ -118,10 +126,10 @@ def letters(axes: Iterable[str]) -> str:
 # Numbers and names
 
 
-def _number(name: str, x: Any, expected: str, *, whole: bool = False) -> Any:
-    if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Integral if whole else numbers.Real):
+def _number(name: str, x: Any, expected: str, kind: type = numbers.Real) -> Any:
+    if isinstance(x, (bool, np.bool_)) or not isinstance(x, kind):
         raise TypeError(f"{name} must be {expected}; got {x!r}")
-    return int(x) if whole else float(x)
+    return x
 
 
 def positive(name: str, x: Any) -> float:
@@ -129,7 +137,7 @@ def positive(name: str, x: Any) -> float:
     expected = "a finite number > 0"
     if not 0 < (number := _number(name, x, expected)) < np.inf:
         raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return number
+    return float(number)
 
 
 def nonnegative(name: str, x: Any) -> float:
@@ -137,7 +145,7 @@ def nonnegative(name: str, x: Any) -> float:
     expected = "a finite number >= 0"
     if not 0 <= (number := _number(name, x, expected)) < np.inf:
         raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return number
+    return float(number)
 
 
 def fraction(name: str, x: Any) -> float:
@@ -145,16 +153,16 @@ def fraction(name: str, x: Any) -> float:
     expected = "a number in [0, 1)"
     if not 0 <= (number := _number(name, x, expected)) < 1:
         raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return number
+    return float(number)
 
 
 def whole(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int:
     """A whole number from `lowest` to `highest`, both included."""
     expected = f"a whole number >= {lowest}" if highest is None else f"a whole number from {lowest} to {highest}"
-    number = _number(name, x, expected, whole=True)
+    number = _number(name, x, expected, numbers.Integral)
     if number < lowest or (highest is not None and number > highest):
         raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return number
+    return int(number)
 
 
 def choice(name: str, x: Any, options: Iterable[str]) -> str:

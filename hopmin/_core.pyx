@@ -36,16 +36,16 @@ cdef int _scores(const floating[:, ::1] queries, const floating[:, ::1] patterns
     return 0
 
 
-def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, index):
+def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
     if queries.dtype == "float32":
-        _absorb[float](queries, patterns, values, metric == "euclidean", beta, first, peak, total, mix, best, index)
+        _absorb[float](queries, patterns, values, metric == "euclidean", beta, first, peak, total, mix, best, indices)
     else:
-        _absorb[double](queries, patterns, values, metric == "euclidean", beta, first, peak, total, mix, best, index)
+        _absorb[double](queries, patterns, values, metric == "euclidean", beta, first, peak, total, mix, best, indices)
 
 
 cdef int _absorb(const floating[:, ::1] queries, const floating[:, ::1] patterns, const floating[:, ::1] values,
                  bint euclidean, double beta, Py_ssize_t first, double[::1] peak, double[::1] total,
-                 double[:, ::1] mix, double[:, ::1] best, long long[:, ::1] index) except -1:
+                 double[:, ::1] mix, double[:, ::1] best, long long[:, ::1] indices) except -1:
     cdef Py_ssize_t m = queries.shape[0], n = patterns.shape[0], d = queries.shape[1], v = mix.shape[1]
     cdef Py_ssize_t k = best.shape[1], b, start, block, i, j, c
     cdef double s[_BLOCK]
@@ -75,21 +75,21 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[:, ::1] patterns
                         s_mix[c] += w * values[start + j, c]
                 # 5. its k best, which go straight to where step 6 would merge them
                 for j in range(block):
-                    _insert(best, index, i, k, s[j], first + start + j)
+                    _insert(best, indices, i, k, s[j], first + start + j)
                 # 6. merge
                 _merge_weights(beta, peak, total, mix, i, s_peak, s_total, s_mix)
     free(packed)
     return 0
 
 
-def merge(beta, peak, total, mix, best, index, other_peak, other_total, other_mix, other_best, other_index):
-    _merge(beta, peak, total, mix, best, index, other_peak, other_total, other_mix, other_best, other_index)
+def merge(beta, peak, total, mix, best, indices, other_peak, other_total, other_mix, other_best, other_indices):
+    _merge(beta, peak, total, mix, best, indices, other_peak, other_total, other_mix, other_best, other_indices)
 
 
 cdef int _merge(double beta, double[::1] peak, double[::1] total, double[:, ::1] mix, double[:, ::1] best,
-                long long[:, ::1] index, const double[::1] other_peak, const double[::1] other_total,
+                long long[:, ::1] indices, const double[::1] other_peak, const double[::1] other_total,
                 const double[:, ::1] other_mix, const double[:, ::1] other_best,
-                const long long[:, ::1] other_index) except -1:
+                const long long[:, ::1] other_indices) except -1:
     cdef Py_ssize_t k = best.shape[1], i, j
     cdef double nothing = 0
     with nogil:
@@ -99,7 +99,7 @@ cdef int _merge(double beta, double[::1] peak, double[::1] total, double[:, ::1]
                            &other_mix[i, 0] if mix.shape[1] else &nothing)
             # 3. the k best of 2k, larger first, of equals the lower index first
             for j in range(k):
-                _insert(best, index, i, k, other_best[i, j], other_index[i, j])
+                _insert(best, indices, i, k, other_best[i, j], other_indices[i, j])
     return 0
 
 
@@ -150,13 +150,13 @@ cdef void _merge_weights(double beta, double[::1] peak, double[::1] total, doubl
         mix[i, c] = mix[i, c] * shrink + other_shrink * other_mix[c]
 
 
-cdef void _insert(double[:, ::1] best, long long[:, ::1] index, Py_ssize_t i, Py_ssize_t k, double score,
+cdef void _insert(double[:, ::1] best, long long[:, ::1] indices, Py_ssize_t i, Py_ssize_t k, double score,
                   long long j) noexcept nogil:
     """Put (score, j) in its place among the k best of query i, if it has one."""
     cdef Py_ssize_t c = k
-    while c > 0 and (score > best[i, c - 1] or (score == best[i, c - 1] and j < index[i, c - 1])):
+    while c > 0 and (score > best[i, c - 1] or (score == best[i, c - 1] and j < indices[i, c - 1])):
         if c < k:
-            best[i, c], index[i, c] = best[i, c - 1], index[i, c - 1]
+            best[i, c], indices[i, c] = best[i, c - 1], indices[i, c - 1]
         c -= 1
     if c < k:
-        best[i, c], index[i, c] = score, j
+        best[i, c], indices[i, c] = score, j

@@ -28,9 +28,10 @@ FUNCTIONS = ("scores", "absorb", "merge")
 
 def scores(queries, patterns, metric, out):
     """out (m, n) float64: -|x - p|^2 or x.p for every query x and pattern p."""
-    m, d = queries.shape
     out[:] = 0
-    for c in range(d):  # one coordinate after the other: no (m, n, d) array, and a fixed order of summation
+    for c in range(
+        queries.shape[1]
+    ):  # one coordinate after the other: no (m, n, d) array, and a fixed order of summation
         x, p = queries[:, c, None].astype(np.float64), patterns[None, :, c].astype(np.float64)
         if metric == "euclidean":
             out -= (x - p) ** 2
@@ -38,10 +39,10 @@ def scores(queries, patterns, metric, out):
             out += x * p
 
 
-def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, index):
+def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
     """Take patterns (n, d), with values (n, v) and indices from `first` on, into the reduction, in place.
 
-    peak, total (m,), mix (m, v), best (m, k) float64 and index (m, k) int64 hold the reduction; v and k may be 0.
+    peak, total (m,), mix (m, v), best (m, k) float64 and indices (m, k) int64 hold the reduction; v and k may be 0.
     Memory beyond that is O(BLOCK), whatever m and n.
     """
     k = best.shape[1]
@@ -64,10 +65,12 @@ def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, bes
             j = np.argsort(-s, axis=1, kind="stable")[:, :k]
             s_best = np.take_along_axis(s, j, axis=1)
             # 6. merge
-            merge(beta, peak[i], total[i], mix[i], best[i], index[i], s_peak, s_total, s_mix, s_best, first + start + j)
+            merge(
+                beta, peak[i], total[i], mix[i], best[i], indices[i], s_peak, s_total, s_mix, s_best, first + start + j
+            )
 
 
-def merge(beta, peak, total, mix, best, index, other_peak, other_total, other_mix, other_best, other_index):
+def merge(beta, peak, total, mix, best, indices, other_peak, other_total, other_mix, other_best, other_indices):
     """Join another reduction into this one, in place; the other is left as it was.
 
     Associative and commutative but for rounding (the k best: exactly); the identity has peak = best = -inf,
@@ -84,7 +87,7 @@ def merge(beta, peak, total, mix, best, index, other_peak, other_total, other_mi
     mix *= shrink[:, None]
     mix += other_shrink[:, None] * other_mix
     # 3. the k best of 2k, larger first, of equals the lower index first
-    both, which = np.hstack([best, other_best]), np.hstack([index, other_index])
+    both, which = np.hstack([best, other_best]), np.hstack([indices, other_indices])
     order = np.lexsort((which, -both), axis=1)[:, : best.shape[1]]
     best[:] = np.take_along_axis(both, order, axis=1)
-    index[:] = np.take_along_axis(which, order, axis=1)
+    indices[:] = np.take_along_axis(which, order, axis=1)

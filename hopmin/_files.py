@@ -57,7 +57,7 @@ def replaced(path: Name) -> Iterator[Any]:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        opened = open(temporary, "xb")
+        opened = open(temporary, "xb")  # noqa: SIM115 - entered below, where errors are the writer's
     except OSError as error:
         raise ValueError(f"path must be a file that can be written; {path}: {error.strerror}") from None
     try:
@@ -97,5 +97,7 @@ def load_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]
     except (ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         raise ValueError(f"{kind} must be a file that hopmin saved; {path} is damaged or something else") from None
     if about["kind"] != kind or about["format"] != FORMAT:
-        raise ValueError(f"{path} must hold a {kind} in format {FORMAT}; got a {about['kind']} in format {about['format']}")
+        raise ValueError(
+            f"{path} must hold a {kind} in format {FORMAT}; got a {about['kind']} in format {about['format']}"
+        )
     return arrays, about["records"]

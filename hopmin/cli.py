@@ -67,7 +67,8 @@ def study(options: argparse.Namespace) -> int:
             report.write_results(record, folder)
             loss, rate = run["cross_entropy"], run["extraction_rate"]
             bar.write(
-                f"width {run['width']:>3}, {run['rows']:>6,} rows: loss {loss['train']:.3f}, held out {loss['held_out']:.3f}; "
+                f"width {run['width']:>3}, {run['rows']:>6,} rows: "
+                f"loss {loss['train']:.3f}, held out {loss['held_out']:.3f}; "
                 f"extraction {rate['train']:.2f}, held out {rate['held_out']:.2f}"
             )
 
@@ -110,10 +111,15 @@ def train(options: argparse.Namespace) -> int:
         config = GPTConfig(V, T, options.layers, options.heads, D, dropout=options.dropout, spread=D**-0.5)
         rate = 0.04 * D**-0.5 if options.learning_rate is None else options.learning_rate
         trainer = Trainer(
-            GPT(config, options.seed), steps=options.steps, learning_rate=rate, rows_per_step=options.rows_per_step, seed=options.seed
+            GPT(config, options.seed),
+            steps=options.steps,
+            learning_rate=rate,
+            rows_per_step=options.rows_per_step,
+            seed=options.seed,
         )
     model, optimizer = trainer.model, trainer.optimizer
-    print(f"{corpus.name}: {len(corpus.train):,} rows to train on; a model of {model.config.parameter_count:,} parameters", flush=True)
+    size = f"a model of {model.config.parameter_count:,} parameters"
+    print(f"{corpus.name}: {len(corpus.train):,} rows to train on; {size}", flush=True)
 
     def save() -> None:
         trainer.save(checkpoint, corpus.tokenizer, corpus=made)
@@ -141,7 +147,9 @@ def train(options: argparse.Namespace) -> int:
             signal.signal(signal.SIGINT, before)
             bar.close()
             save()
-            print(f"{checkpoint} holds the model after {optimizer.steps} of {trainer.options['steps']} steps", flush=True)
+            print(
+                f"{checkpoint} holds the model after {optimizer.steps} of {trainer.options['steps']} steps", flush=True
+            )
     floor = "" if corpus.entropy is None else f"; the language has {corpus.entropy:.3f}"
     print(f"held-out cross-entropy {cross_entropy(model, corpus.held_out[:2000]):.3f} nats per token{floor}")
     return 0
@@ -186,8 +194,8 @@ def _complain(sentence: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="hopmin", description="Transformers understood as associative memories.")
-    versions = f"hopmin {hopmin.__version__} ({hopmin.BACKEND} core, NumPy {np.__version__}, Python {platform.python_version()})"
-    parser.add_argument("--version", action="version", version=versions)
+    versions = f"{hopmin.BACKEND} core, NumPy {np.__version__}, Python {platform.python_version()}"
+    parser.add_argument("--version", action="version", version=f"hopmin {hopmin.__version__} ({versions})")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, **defaults: tuple[Any, str]) -> argparse.ArgumentParser:
@@ -212,7 +220,12 @@ def _parser() -> argparse.ArgumentParser:
         seed=(0, "of the corpus, the models and their batches"),
         workers=(int, "processes to train in; by default one a processor"),
     )  # fmt: skip
-    sub.add_argument("--preset", default="quick", choices=("quick", "smoke"), help="quick: about two minutes; smoke: seconds, to see that it runs")
+    sub.add_argument(
+        "--preset",
+        default="quick",
+        choices=("quick", "smoke"),
+        help="quick: about two minutes; smoke: seconds, to see that it runs",
+    )
     sub = command(
         "train", train,
         corpus=("question-formation", CORPUS),
@@ -227,7 +240,9 @@ def _parser() -> argparse.ArgumentParser:
         rows_per_step=(32, "rows of a batch"),
         checkpoint_every=(500, "steps between checkpoints"),
     )  # fmt: skip
-    sub.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, with the settings it was begun with")
+    sub.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in --out, with the settings it was begun with"
+    )
     sub = command(
         "generate", generate,
         prompt=(str, "text to go on from"),

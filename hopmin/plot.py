@@ -1,10 +1,11 @@
 """Figures from records (needs matplotlib).
 
 - energies as landscapes, with retrieval running down them [`landscapes`]
-- what a study found, from its record (`results.json`): [`curves`], [`scaling`], [`extraction`], [`distances`], [`heads`]
+- what a study found, from its record (`results.json`): [`curves`], [`scaling`], [`extraction`], [`distances`],
+  [`heads`]
 
-Every function returns a matplotlib Figure, and needs no display. Colours are of one dark-to-light scale and every line has
-a marker of its own, so that the figures read in grey and without colour vision.
+Every function returns a matplotlib Figure, and needs no display. Colours are of one dark-to-light scale and every
+line has a marker of its own, so that the figures read in grey and without colour vision.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Record = dict[str, Any]
 
 SHADES = ("#440154", "#31688e", "#35b779", "#b5a200")  # viridis at four depths, the last darkened to show on white
 MARKERS = ("o", "s", "^", "D")
-FLOOR = {"color": "0.25", "linestyle": (0, (5, 2)), "linewidth": 1.2}
+FLOOR: Any = {"color": "0.25", "linestyle": (0, (5, 2)), "linewidth": 1.2}
 FIG1_PATTERNS = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])  # Niu et al. 2024, figure 1
 FIG1_LINE = np.array([[-2.0], [0.0], [1.0]])
 
@@ -49,7 +50,15 @@ def landscapes() -> Figure:
             ax.plot(*path.T, color=SHADES[1], linewidth=0.9)
             ax.plot(*path[0], ".", color=SHADES[1], markersize=4)
         ends = retrieve(starts, FIG1_PATTERNS, energy).states
-        ax.plot(*ends.T, "o", color="#e8590c", markersize=11, markerfacecolor="none", markeredgewidth=2, label="retrieval ends here")
+        ax.plot(
+            *ends.T,
+            "o",
+            color="#e8590c",
+            markersize=11,
+            markerfacecolor="none",
+            markeredgewidth=2,
+            label="retrieval ends here",
+        )
         ax.plot(*FIG1_PATTERNS.T, "x", color="black", markersize=7, markeredgewidth=2, label="stored pattern")
         ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", xlim=(-3.2, 2.8), ylim=(-2, 2.8))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=9, frameon=False)
@@ -64,7 +73,9 @@ def landscapes() -> Figure:
     for label, value, style, shade in lines:
         axes[2].plot(line, value, style, color=shade, label=label, linewidth=1.6)
     axes[2].plot(FIG1_LINE, np.full(3, -0.75), "kx", markersize=8, markeredgewidth=2, clip_on=False)
-    axes[2].set(title="patterns $-2$, $0$, $1$ on a line", xlabel="$x$", ylabel="energy", ylim=(-0.75, 4.6), xlim=(-3.2, 2.4))
+    axes[2].set(
+        title="patterns $-2$, $0$, $1$ on a line", xlabel="$x$", ylabel="energy", ylim=(-0.75, 4.6), xlim=(-3.2, 2.4)
+    )
     axes[2].legend(loc="upper center", fontsize=8)
     return figure
 
@@ -78,16 +89,28 @@ def curves(record: Record) -> Figure:
         for i, width in enumerate(_widths(record)):
             for run in _runs(record, rows=rows, width=width):
                 steps = np.linspace(0, record["preset"]["steps"], len(run["curve"]) + 1)[1:]
-                ax.plot(steps, run["curve"], color=SHADES[i % 4], marker=MARKERS[i % 4], markevery=8, markersize=4, linewidth=1.3)
+                ax.plot(
+                    steps,
+                    run["curve"],
+                    color=SHADES[i % 4],
+                    marker=MARKERS[i % 4],
+                    markevery=8,
+                    markersize=4,
+                    linewidth=1.3,
+                )
         _floor(ax, record)
         ax.set(title=f"{rows:,} rows", xlabel="step", ylim=(0, None))
     panels[0].set_ylabel("cross-entropy of the batch\n(nats per token)")
-    figure.legend(handles=_sizes(record) + _floor_key(record), loc="outside lower center", ncols=5, fontsize=9, frameon=False)
+    figure.legend(
+        handles=_sizes(record) + _floor_key(record), loc="outside lower center", ncols=5, fontsize=9, frameon=False
+    )
     return figure
 
 
 def scaling(record: Record) -> Figure:
-    """Cross-entropy on training rows and on held-out rows, against the amount of data and against the size of the model."""
+    """Cross-entropy on training rows and on held-out rows, against the amount of data and against the size of the
+    model.
+    """
     figure = Figure(figsize=(10.5, 4), layout="constrained")
     by_rows, by_size = figure.subplots(1, 2, sharey=True)
     for i, width in enumerate(_widths(record)):
@@ -99,11 +122,17 @@ def scaling(record: Record) -> Figure:
         _floor(ax, record)
         ax.set(xscale="log", ylim=(0, None))
     by_rows.legend(handles=_sizes(record), fontsize=8, loc="upper right")
-    by_size.legend(handles=[_dot(i, f"{rows:,} training rows") for i, rows in enumerate(amounts)], fontsize=8, loc="upper right")
+    by_size.legend(
+        handles=[_dot(i, f"{rows:,} training rows") for i, rows in enumerate(amounts)], fontsize=8, loc="upper right"
+    )
     by_size.margins(x=0.1)
-    by_rows.set(xlabel="training rows", ylabel="cross-entropy (nats per token)", title="against data, a line for each model")
+    by_rows.set(
+        xlabel="training rows", ylabel="cross-entropy (nats per token)", title="against data, a line for each model"
+    )
     by_size.set(xlabel="parameters", title="against model size, a line for each amount of data")
-    figure.legend(handles=_split_keys() + _floor_key(record), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    figure.legend(
+        handles=_split_keys() + _floor_key(record), loc="outside lower center", ncols=3, fontsize=9, frameon=False
+    )
     return figure
 
 
@@ -117,9 +146,13 @@ def extraction(record: Record) -> Figure:
         for split in ("train", "held_out"):
             rate = np.array([run["extraction_rate"][split] for run in runs])
             error = 2 * np.sqrt(rate * (1 - rate) / np.array([run["measured"][split] for run in runs]))
-            ax.errorbar([run["rows"] for run in runs], rate, error, fmt="none", ecolor=SHADES[i % 4], elinewidth=1, capsize=3)
+            ax.errorbar(
+                [run["rows"] for run in runs], rate, error, fmt="none", ecolor=SHADES[i % 4], elinewidth=1, capsize=3
+            )
     ax.set(xscale="log", xlabel="training rows", ylabel="extraction rate", ylim=(-0.03, 1.05))
-    figure.legend(handles=_sizes(record) + _split_keys(), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    figure.legend(
+        handles=_sizes(record) + _split_keys(), loc="outside lower center", ncols=2, fontsize=9, frameon=False
+    )
     return figure
 
 
@@ -141,8 +174,13 @@ def distances(record: Record) -> Figure:
         radius = runs[0]["predicted_radius"] if runs else 0.0
         ax.axvline(radius, **FLOOR)
         ax.annotate(f"predicted {radius:.2f}", (radius, 0.5), xytext=(-3, 0), textcoords="offset points",
-                    rotation=90, va="center", ha="right", fontsize=8, bbox={"color": "white", "alpha": 0.8, "pad": 1})  # fmt: skip
-        ax.set(title=f"width {width}", xlabel="half the distance to the nearest other one", xlim=(0, 1.05 * max(most, radius)))
+                    rotation=90, va="center", ha="right", fontsize=8,
+                    bbox={"color": "white", "alpha": 0.8, "pad": 1})  # fmt: skip
+        ax.set(
+            title=f"width {width}",
+            xlabel="half the distance to the nearest other one",
+            xlim=(0, 1.05 * max(most, radius)),
+        )
         ax.set_ylabel("share of rows" if width == widths[0] else "")
         ax.legend(fontsize=8, loc="lower right" if radius < most / 2 else "upper left")
     return figure
@@ -159,7 +197,14 @@ def heads(record: Record) -> Figure:
             for place, run in enumerate(runs):
                 shares = run["head_agreement"][layer]
                 x = place + 0.16 * (layer - (run["layers"] - 1) / 2)
-                ax.plot(np.full(len(shares), x), shares, MARKERS[layer % 4], color=SHADES[layer % 4], markersize=6, alpha=0.85)
+                ax.plot(
+                    np.full(len(shares), x),
+                    shares,
+                    MARKERS[layer % 4],
+                    color=SHADES[layer % 4],
+                    markersize=6,
+                    alpha=0.85,
+                )
         untrained = float(np.mean([run["untrained"]["head_agreement"] for run in runs]))
         ax.axhline(untrained, color="0.25", linestyle=":", linewidth=1.2)
         ax.axhline(runs[0]["head_chance"], **FLOOR)

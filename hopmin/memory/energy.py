@@ -3,10 +3,10 @@
 - the soft squared distance to the nearest pattern [`DistanceEnergy`]
 - the modern continuous Hopfield network, attention's own energy [`DotEnergy`]
 
-Both are a soft minimum over the patterns, -1/beta log sum exp(beta score). Its gradient is an average over the patterns,
-weighted by a softmax; moving to that average is the update. So one step of attention is one step of descent, and
-gradient, weights and update all follow from the value. They travel together because the step of one energy may raise
-another.
+Both are a soft minimum over the patterns, -1/beta log sum exp(beta score). Its gradient is an average over the
+patterns, weighted by a softmax; moving to that average is the update. So one step of attention is one step of
+descent, and gradient, weights and update all follow from the value. They travel together because the step of one
+energy may raise another.
 
 Anything with these five methods is an energy; no base class is needed.
 
@@ -50,14 +50,14 @@ class _SoftMinimum:
         """dE/dx (m, d), or (d,) for a single query."""
         x, p, shape = _check.pair(queries, patterns)
         gradient = self._curvature * (x - self._reduce(x, p, p).mean)
-        return gradient.astype(x.dtype).reshape(*shape, -1)
+        return gradient.astype(x.dtype).reshape(*shape, x.shape[1])
 
     def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
         """softmax(beta score) (m, n), or (n,): the share each pattern has in the update of each query."""
         x, p, shape = _check.pair(queries, patterns)
         r = self._reduce(x, p)
         weights = np.exp(self.beta * (scores(x, p, self._metric) - r.peak[:, None])) / r.total[:, None]
-        return weights.astype(x.dtype).reshape(*shape, -1)
+        return weights.astype(x.dtype).reshape(*shape, len(p))
 
     def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Array:
         """T(x) (m, d), or (m, v): the patterns, or the `values` (n, v) they stand for, averaged by weight."""

@@ -48,7 +48,7 @@ def nearest(queries: ArrayLike, patterns: ArrayLike, k: int = 1, *, metric: str 
     x, p, shape = _check.pair(queries, patterns, squares=False)
     k = _check.whole("k", k, 1, len(p))
     r = reduce(x, p, metric=_check.choice("metric", metric, METRICS), k=k)
-    return _distances(r.best, metric).astype(x.dtype).reshape(*shape, k), r.index.reshape(*shape, k)
+    return _distances(r.best, metric).astype(x.dtype).reshape(*shape, k), r.indices.reshape(*shape, k)
 
 
 def within(queries: ArrayLike, patterns: ArrayLike, radius: float) -> Any:
@@ -64,10 +64,10 @@ def within(queries: ArrayLike, patterns: ArrayLike, radius: float) -> Any:
     radius = _check.nonnegative("radius", radius)
     distances, indices = [], []
     for query in x:  # one at a time: n scores, not m n
-        distance = _distances(scores(query[None], p, "euclidean")[0], "euclidean")
+        distance = _distances(scores(query[None], p, "euclidean")[0], "euclidean").astype(x.dtype)
         inside = np.flatnonzero(distance <= radius)
         order = inside[np.argsort(distance[inside], kind="stable")]
-        distances.append(distance[order].astype(x.dtype))
+        distances.append(distance[order])
         indices.append(order)
     return (distances, indices) if shape else (distances[0], indices[0])
 

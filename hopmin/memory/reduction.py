@@ -21,7 +21,7 @@ class Reduction(NamedTuple):
     """What patterns answer to each of m queries, at sharpness `beta`; float64 whatever the input.
 
     `peak` (m,) the largest score, `total` (m,) the sum of weights exp(beta (score - peak)), `mix` (m, v) the sum of
-    weight times value, `best` and `index` (m, k) the k largest scores and where they are, ties to the lowest index.
+    weight times value, `best` and `indices` (m, k) the k largest scores and where they are, ties to the lowest index.
     """
 
     beta: float
@@ -29,7 +29,7 @@ class Reduction(NamedTuple):
     total: Array
     mix: Array
     best: Array
-    index: Array
+    indices: Array
 
     @classmethod
     def identity(cls, beta: float, m: int, v: int = 0, k: int = 0) -> Reduction:
@@ -51,7 +51,9 @@ class Reduction(NamedTuple):
 
     @property
     def soft_peak(self) -> Array:
-        """(m,) beta^-1 log sum exp(beta score): at least the peak, at most log(n) / beta above it, exactly so in floats."""
+        """(m,) beta^-1 log sum exp(beta score): at least the peak, at most log(n) / beta above it, exactly so in
+        floats.
+        """
         return self.peak + np.log(self.total) / self.beta
 
     @property

@@ -68,7 +68,8 @@ def retrieve(
     max_steps: int = 1000,
     damping: float = 1.0,
 ) -> Retrieval:
-    """Repeat x <- x + damping (T(x) - x) until x is still (Niu et al. 2024, equation 6; Ramsauer et al. 2020, theorem 1).
+    """Repeat x <- x + damping (T(x) - x) until x is still (Niu et al. 2024, equation 6; Ramsauer et al. 2020, theorem
+    1).
 
     Parameters
     ----------

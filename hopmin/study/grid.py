@@ -1,7 +1,7 @@
 """Models times amounts of data: [`Preset`], [`study`], which trains them all and returns a record of what came out.
 
-Each run is a process of its own with one BLAS thread: small models keep no more than one core busy. A run depends on its
-seed alone, not on its neighbours.
+Each run is a process of its own with one BLAS thread: small models keep no more than one core busy. A run depends on
+its seed alone, not on its neighbours.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class Task:
 
 
 def tasks(corpus: Corpus, preset: Preset, seed: int) -> list[Task]:
-    """Every model on every amount of data, on nested sets of rows; the largest first, so that no long run comes last."""
+    """Every model on every amount of data, on nested sets of rows; the largest first, so that no long run comes
+    last.
+    """
     most = min(preset.rows[1], len(corpus.train))
     least = min(preset.rows[0], max(1, len(corpus.train) // 8))
     amounts = np.unique(np.geomspace(least, most, preset.amounts).round().astype(int)).tolist()
@@ -155,7 +157,11 @@ def run(task: Task, news: Any, stop: Any) -> Record:
     train, held_out = task.train[: preset.measured], task.held_out[: preset.measured]
     untrained = _measure(model, task.common)
     trainer = Trainer(
-        model, steps=preset.steps, rows_per_step=preset.rows_per_step, seed=task.seed, learning_rate=0.04 * config.width**-0.5
+        model,
+        steps=preset.steps,
+        rows_per_step=preset.rows_per_step,
+        seed=task.seed,
+        learning_rate=0.04 * config.width**-0.5,
     )
     curve: list[float] = []
     since = {"time": time.perf_counter(), "steps": 0, "tokens": 0}
@@ -184,7 +190,10 @@ def run(task: Task, news: Any, stop: Any) -> Record:
         "tokens": int((task.train[:, 1:] >= 0).sum()),
         "seconds": round(seconds, 2),
         "curve": [round(float(np.mean(part)), 4) for part in np.array_split(curve, min(50, len(curve)))],
-        "cross_entropy": {"train": cross_entropy(model, task.train[:2000]), "held_out": cross_entropy(model, task.held_out)},
+        "cross_entropy": {
+            "train": cross_entropy(model, task.train[:2000]),
+            "held_out": cross_entropy(model, task.held_out),
+        },
         "extraction_rate": {"train": extraction_rate(model, train), "held_out": extraction_rate(model, held_out)},
         "measured": {"train": len(train), "held_out": len(held_out)},
         "predicted_radius": predicted_radius(config.width),

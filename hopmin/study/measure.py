@@ -36,8 +36,8 @@ def cross_entropy(model: GPT, rows: Array) -> float:
 def extraction_rate(model: GPT, rows: Array) -> float:
     """The share of rows whose second half the model reproduces, token by token, from their first half.
 
-    Taking the likeliest token each time. No generation is needed for this: the model goes right to the end if and only if
-    it is right at each step after a right beginning, and all those steps are one forward pass.
+    Taking the likeliest token each time. No generation is needed for this: the model goes right to the end if and
+    only if it is right at each step after a right beginning, and all those steps are one forward pass.
 
     Of rows it was trained on this mixes memory and skill; the same rate on held-out rows tells them apart.
     """
@@ -58,8 +58,8 @@ def halves(targets: Array) -> Array:
 def activation_distances(model: GPT, rows: Array) -> Array:
     """(n,) Euclidean distances between the last activations at the rows' halves, each to its nearest other one.
 
-    The activation is the model's output, after the last layer norm, at the position that predicts the first token of the
-    second half: one vector a row, as in Niu et al. 2024, section 6.1.
+    The activation is the model's output, after the last layer norm, at the position that predicts the first token of
+    the second half: one vector a row, as in Niu et al. 2024, section 6.1.
     """
     found = []
     for start in range(0, len(rows), BATCH):

@@ -74,7 +74,8 @@ class Corpus:
     """Rows to train on and rows to be judged by, none of which is in both.
 
     train, held_out : (n, T + 1) integer rows, padded with -1
-    entropy : nats per token of the language itself, where it is known: what no model can expect to go below on fresh rows
+    entropy : nats per token of the language itself, where it is known: what no model can expect to go below on fresh
+        rows
     floors : for each split, the nats per token that the true distribution itself needs for just those rows
     splits : further splits by name
     """
@@ -113,8 +114,8 @@ def _pad(rows: list[Array]) -> Array:
 class Grammar:
     """A probabilistic context-free grammar without recursion; a symbol with no rule is a word.
 
-    Where every string has one derivation, the entropy of the language is that of the derivation, and the chain rule gives
-    it symbol by symbol: H(A) = sum_r p_r (-log p_r + sum_{B in r} H(B)).
+    Where every string has one derivation, the entropy of the language is that of the derivation, and the chain rule
+    gives it symbol by symbol: H(A) = sum_r p_r (-log p_r + sum_{B in r} H(B)).
 
     >>> coin = Grammar({"S": {"Coin": 1, "Coin Coin": 1}, "Coin": {"heads": 1, "tails": 1}})
     >>> round(coin.entropy("S") / math.log(2), 12), coin.length("S")     # one bit, and one or two more
@@ -157,7 +158,21 @@ class Grammar:
 
 # Question Formation
 
-NOUNS = ["newt", "orangutan", "peacock", "quail", "raven", "salamander", "tyrannosaurus", "unicorn", "vulture", "walrus", "xylophone", "yak", "zebra"]
+NOUNS = [
+    "newt",
+    "orangutan",
+    "peacock",
+    "quail",
+    "raven",
+    "salamander",
+    "tyrannosaurus",
+    "unicorn",
+    "vulture",
+    "walrus",
+    "xylophone",
+    "yak",
+    "zebra",
+]
 INTRANSITIVE = ["giggle", "smile", "sleep", "swim", "wait", "move", "change", "read", "eat"]
 TRANSITIVE = ["entertain", "amuse", "high_five", "applaud", "confuse", "admire", "accept", "remember", "comfort"]
 AUXILIARIES = {"S": ("does", "doesn't"), "P": ("do", "don't")}
@@ -172,7 +187,8 @@ LEXICON = {
 # "published" are the weights of McCoy's grammar; "released" what his files show (the first 20 000 training rows).
 MIXES: dict[str, dict[str, Any]] = {
     "published": {
-        "subject": (1, 1, 1), "object": (1, 1, 1), "subject_clause": (2, 2, 2), "object_clause": (2, 2, 2), "intransitive": 0.5
+        "subject": (1, 1, 1), "object": (1, 1, 1),
+        "subject_clause": (2, 2, 2), "object_clause": (2, 2, 2), "intransitive": 0.5,
     },
     "released": {
         "subject": (50, 21, 29), "object": (30, 30, 40),
@@ -184,10 +200,10 @@ MIXES: dict[str, dict[str, Any]] = {
 def question_grammar(mix: str = "published", *, nouns: int = 13, verbs: int = 9) -> Grammar:
     """The grammar of Question Formation: start from ROW for training rows, GENERALIZATION for what they never show.
 
-    A row is an input and its task, `decl` (repeat it) or `quest` (move its main auxiliary, marked ^ here, to the front).
-    In ROW, a question's subject never has a relative clause, so that its first auxiliary is its main one; in
-    GENERALIZATION it always has, and the two auxiliaries differ but agree in number. A smaller lexicon (`nouns` of 13,
-    `verbs` of 9 of each kind) makes a language of the same form and lower entropy.
+    A row is an input and its task, `decl` (repeat it) or `quest` (move its main auxiliary, marked ^ here, to the
+    front). In ROW, a question's subject never has a relative clause, so that its first auxiliary is its main one; in
+    GENERALIZATION it always has, and the two auxiliaries differ but agree in number. A smaller lexicon (`nouns` of
+    13, `verbs` of 9 of each kind) makes a language of the same form and lower entropy.
     """
     weights = MIXES[_check.choice("mix", mix, MIXES)]
     nouns, verbs = _check.whole("nouns", nouns, 1, len(NOUNS)), _check.whole("verbs", verbs, 1, len(INTRANSITIVE))
@@ -257,16 +273,17 @@ def question_formation(
     """Question Formation (McCoy, Frank & Linzen 2020): 68 words and <end>, up to 37 tokens a row, entropy known.
 
     Rows are drawn from `question_grammar`, each kept once, and cut into train, dev and test in that order; the
-    generalization rows are drawn apart. `held_out` is the test split. `entropy` is exactly that of the language, in nats per
-    token, <end> included: the input half costs two nats a token, the output half follows from it. Keeping each row once
-    takes likely rows away from later splits, so the floor of a split's own rows, in `floors`, lies a little higher.
+    generalization rows are drawn apart. `held_out` is the test split. `entropy` is exactly that of the language, in
+    nats per token, <end> included: the input half costs two nats a token, the output half follows from it. Keeping
+    each row once takes likely rows away from later splits, so the floor of a split's own rows, in `floors`, lies a
+    little higher.
 
     Raises ValueError if the counts are not whole and positive or the mix is unknown; a lexicon too small to
     hold that many rows is noticed when a thousand draws in a row bring nothing new.
 
     >>> corpus = question_formation(100, dev=10, test=10, generalization=10)
-    >>> corpus.tokenizer.decode(corpus.train[1])
-    "<end> our ravens do sleep . decl our ravens do sleep . <end>"
+    >>> corpus.tokenizer.decode(corpus.train[24])
+    "<end> some zebra doesn't smile . quest doesn't some zebra smile ? <end>"
     >>> round(corpus.entropy, 3)
     0.987
     """
@@ -276,7 +293,10 @@ def question_formation(
     grammar = question_grammar(mix, nouns=nouns, verbs=verbs)
     trained = _distinct(grammar, "ROW", sizes["train"] + sizes["dev"] + sizes["test"], rng)
     drawn = [*trained, *_distinct(grammar, "GENERALIZATION", sizes["generalization"], rng)]
-    words = sorted({word.lstrip("^") for sides in grammar.rules.values() for _, side in sides for word in side} - set(grammar.rules))
+    words = sorted(
+        {word.lstrip("^") for sides in grammar.rules.values() for _, side in sides for word in side}
+        - set(grammar.rules)
+    )
     tokenizer = Tokenizer((END, *words, "?"), " ")
     padded = _pad([tokenizer.encode(f"{END} {' '.join(_answer(list(words)))} {END}") for words, _ in drawn])
     cuts = list(itertools.accumulate(sizes.values()))[:-1]
@@ -293,7 +313,9 @@ def question_formation(
     )
 
 
-def _distinct(grammar: Grammar, start: str, count: int, rng: np.random.Generator) -> list[tuple[tuple[str, ...], float]]:
+def _distinct(
+    grammar: Grammar, start: str, count: int, rng: np.random.Generator
+) -> list[tuple[tuple[str, ...], float]]:
     found: dict[tuple[str, ...], float] = {}
     failures = 0
     while len(found) < count:

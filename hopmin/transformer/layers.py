@@ -21,7 +21,7 @@ import numpy as np
 from hopmin._check import Array
 from hopmin.numerics import log_softmax, softmax, softmax_derivative
 
-Backward = Callable[[Array], Any]
+Backward = Callable[[Any], Any]
 
 
 def linear(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
@@ -36,7 +36,9 @@ def linear(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
 
 
 def embedding(indices: Array, table: Array) -> tuple[Array, Backward]:
-    """y = table[indices], with indices (...) and a table (V, D): (...) -> (..., D). Returns the table's gradient alone."""
+    """y = table[indices], with indices (...) and a table (V, D): (...) -> (..., D). Returns the table's gradient
+    alone.
+    """
     y = table[indices]
 
     def backward(dy: Array) -> Array:
@@ -94,8 +96,8 @@ def attention(
 ) -> tuple[Array, Array, Backward]:
     """y = softmax(q k^T / sqrt(E)) v over the keys up to each query's own position, for arrays (..., T, E).
 
-    Row t is DotEnergy(1 / sqrt(E)).update(q[t], k[: t + 1], v[: t + 1]). What lies ahead has score -inf, before anything is
-    subtracted, and so a weight of exactly 0. Returns y, the weights (..., T, T), and backward.
+    Row t is DotEnergy(1 / sqrt(E)).update(q[t], k[: t + 1], v[: t + 1]). What lies ahead has score -inf, before
+    anything is subtracted, and so a weight of exactly 0. Returns y, the weights (..., T, T), and backward.
     """
     T, E = queries.shape[-2:]
     beta = queries.dtype.type(1 / np.sqrt(E))
@@ -114,7 +116,9 @@ def attention(
 
 
 def cross_entropy(logits: Array, targets: Array) -> tuple[float, Backward]:
-    """y = the mean of -log softmax(logits)[target], in nats, over targets that are not -1: (B, T, V), (B, T) -> scalar."""
+    """y = the mean of -log softmax(logits)[target], in nats, over targets that are not -1: (B, T, V), (B, T) ->
+    scalar.
+    """
     log_p = log_softmax(logits, axis=-1)
     counted = targets >= 0
     index = np.where(counted, targets, 0)[..., None]

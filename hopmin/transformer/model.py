@@ -33,9 +33,9 @@ Gradients = dict[str, Array]
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The sizes of a GPT: V vocabulary, T positions, L layers, H heads, D width; its dropout rate and dtype; and `spread`,
-    the standard deviation of its initial weights, embeddings included: GPT-2's 0.02, made for widths near a thousand,
-    leaves small models all but silent; 1 / sqrt(D) suits every width.
+    """The sizes of a GPT: V vocabulary, T positions, L layers, H heads, D width; its dropout rate and dtype; and
+    `spread`, the standard deviation of its initial weights, embeddings included: GPT-2's 0.02, made for widths near a
+    thousand, leaves small models all but silent; 1 / sqrt(D) suits every width.
 
     Raises ValueError or TypeError if a size is not a whole number >= 1, heads do not divide width, dropout is not in
     [0, 1) or dtype is neither "float32" nor "float64".
@@ -66,7 +66,7 @@ class GPTConfig:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every parameter, by name, in the order of the forward pass."""
         V, T, D = self.vocabulary, self.positions, self.width
-        norm = {"gain": (D,), "bias": (D,)}
+        norm: dict[str, tuple[int, ...]] = {"gain": (D,), "bias": (D,)}
         block: dict[str, dict[str, tuple[int, ...]]] = {
             "norm1": norm,
             "attention": {"weight": (D, 3 * D), "bias": (3 * D,)},
@@ -107,9 +107,9 @@ class Activations:
 class GPT:
     """A causal language model: tokens (B, T) to logits (B, T, V), with a backward written by hand.
 
-    `config` is a GPTConfig; `rng`, a Generator or a seed, draws the initial parameters: normal with
-    standard deviation `spread`, or spread / sqrt(2 L) where a block adds to the residual stream; gains one, biases zero. `parameters` maps names to
-    arrays, which training changes in place. Without an rng, nothing is ever dropped out.
+    `config` is a GPTConfig; `rng`, a Generator or a seed, draws the initial parameters: normal with standard
+    deviation `spread`, or spread / sqrt(2 L) where a block adds to the residual stream; gains one, biases zero.
+    `parameters` maps names to arrays, which training changes in place. Without an rng, nothing is ever dropped out.
 
     >>> model = GPT(GPTConfig(vocabulary=5, positions=8, layers=2, heads=2, width=16), rng=0)
     >>> model.logits([[1, 2, 3]]).shape
@@ -174,8 +174,9 @@ class GPT:
     ) -> Array:
         """The prompt (T,) and up to `count` more tokens, each drawn from softmax(logits / temperature).
 
-        At temperature 0 the likeliest token is taken, of equals the lowest. Ends early after a `stop` token. The model sees
-        the last `positions` tokens. Raises ValueError if the prompt is empty, or if temperature > 0 and rng is None.
+        At temperature 0 the likeliest token is taken, of equals the lowest. Ends early after a `stop` token. The
+        model sees the last `positions` tokens. Raises ValueError if the prompt is empty, or if temperature > 0 and
+        rng is None.
         """
         tokens = _check.tokens("prompt", prompt, self.config.vocabulary, shape="T")
         if _check.nonnegative("temperature", temperature) and rng is None:
@@ -233,7 +234,7 @@ class GPT:
         logits = y @ p["tokens"].T  # tied: the embedding is the output weight too
 
         def backward(dlogits: Array) -> Gradients:
-            d: Gradients = dict.fromkeys(p)  # type: ignore[arg-type]
+            d: Gradients = {}
             dx, d["norm.gain"], d["norm.bias"] = back_norm(dlogits @ p["tokens"])
             for layer in reversed(range(self.config.layers)):
                 dx, dlayer = backs[layer](dx)
@@ -243,7 +244,7 @@ class GPT:
             d["positions"][:T] = dx.sum(axis=0)
             V, D = p["tokens"].shape
             d["tokens"] = dlogits.reshape(-1, V).T @ y.reshape(-1, D) + back_words(dx)  # it was used twice
-            return d
+            return {name: d[name] for name in p}
 
         return logits, backward
 
@@ -260,7 +261,9 @@ def block(
     rng: np.random.Generator | None = None,
     seen: dict[str, list[Array]] | None = None,
 ) -> tuple[Array, Backward]:
-    """x (B, T, D) -> x + attention(norm(x)) -> ... + contract(gelu(expand(norm(...)))). Returns dx and {name: gradient}."""
+    """x (B, T, D) -> x + attention(norm(x)) -> ... + contract(gelu(expand(norm(...)))). Returns dx and {name:
+    gradient}.
+    """
     B, T, D = x.shape
 
     # attend
@@ -325,7 +328,8 @@ def load_model(path: Name) -> Saved:
         model.config = GPTConfig(**records["config"])
         model.parameters = {name: arrays.pop(f"parameters/{name}") for name in model.config.shapes}
         fitting = all(
-            a.shape == model.config.shapes[name] and a.dtype == model.config.dtype for name, a in model.parameters.items()
+            a.shape == model.config.shapes[name] and a.dtype == model.config.dtype
+            for name, a in model.parameters.items()
         )
         symbols = records["tokenizer"]
         tokenizer = Tokenizer(tuple(symbols["symbols"]), symbols["separator"]) if symbols else None

@@ -21,7 +21,8 @@ from hopmin.transformer.model import GPT, Gradients, load_model
 
 
 def schedule(step: int, *, peak: float, steps: int, warm_up: int, final: float = 0.1) -> float:
-    """The learning rate of a step (from 0): a linear rise over `warm_up` steps, then a cosine down to `final` of the peak.
+    """The learning rate of a step (from 0): a linear rise over `warm_up` steps, then a cosine down to `final` of the
+    peak.
 
     >>> [round(schedule(step, peak=1.0, steps=8, warm_up=2), 2) for step in range(8)]
     [0.5, 1.0, 0.94, 0.78, 0.55, 0.33, 0.16, 0.1]
@@ -33,7 +34,9 @@ def schedule(step: int, *, peak: float, steps: int, warm_up: int, final: float =
 
 
 def clip(gradients: Gradients, longest: float) -> float:
-    """Scale all gradients together, in place, so that their joint Euclidean norm is at most `longest`; return what it was."""
+    """Scale all gradients together, in place, so that their joint Euclidean norm is at most `longest`; return what it
+    was.
+    """
     norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
     if norm > longest:
         for g in gradients.values():

@@ -1,0 +1,459 @@
+"""The laws themselves. Each states its equation; see the package's docstring for how to use them.
+
+Comparisons are `<=` with a slack that is derived from the rounding of what is computed, in units of the dtype's
+resolution, never from what an implementation happens to reach.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hopmin.testing.strategies import Array, Problem, betas, lattice_problems, problems, scores
+
+# Machines differ, so nothing is timed; and one failure is enough, told alone.
+SETTINGS = settings(deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+
+
+def law(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
+    """Make a law of a statement: positional-only parameters are the implementation, the others are drawn."""
+
+    def decorate(statement: Callable[..., None]) -> Any:
+        @functools.wraps(statement)
+        def judge(*implementation: Any, examples: int = 100) -> None:
+            @settings(SETTINGS, max_examples=examples)
+            @given(**drawn)
+            def holds(**instance: Any) -> None:
+                statement(*implementation, **instance)
+
+            holds()
+
+        takes = [p for p in inspect.signature(statement).parameters.values() if p.kind is p.POSITIONAL_ONLY]
+        examples = inspect.Parameter("examples", inspect.Parameter.KEYWORD_ONLY, default=100)
+        judge.__signature__ = inspect.Signature([*takes, examples])  # type: ignore[attr-defined]
+        judge.statement = statement  # type: ignore[attr-defined]
+        return judge
+
+    return decorate
+
+
+def at_most(left: Any, right: Any, slack: Any, what: str) -> None:
+    """left <= right + slack, everywhere; NaN on either side fails."""
+    left, right, slack = np.broadcast_arrays(np.asarray(left, float), right, slack)
+    excess = np.where(np.isnan(left) | np.isnan(right), np.inf, left - right - slack)
+    if excess.size and (worst := np.unravel_index(excess.argmax(), excess.shape)) is not None and excess[worst] > 0:
+        place = f" at {tuple(map(int, worst))}" if worst else ""
+        raise AssertionError(
+            f"{what}: {left[worst]:.17g} must be at most {right[worst]:.17g} + {slack[worst]:.3g}{place}"
+        )
+
+
+def close(actual: Any, expected: Any, slack: Any, what: str) -> None:
+    """|actual - expected| <= slack, everywhere, with equal shapes."""
+    if np.shape(actual) != np.shape(expected):
+        raise AssertionError(f"{what}: shape must be {np.shape(expected)}; got {np.shape(actual)}")
+    at_most(actual, expected, slack, what)
+    at_most(expected, actual, slack, what)
+
+
+def same(actual: Any, expected: Any, what: str) -> None:
+    """The same bits, shapes and dtypes."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    if actual.dtype != expected.dtype or actual.shape != expected.shape or actual.tobytes() != expected.tobytes():
+        raise AssertionError(f"{what}: must be {expected!r}; got {actual!r}")
+
+
+# Numerics: logsumexp(a) and softmax(a) of a vector
+
+
+@law(a=scores(10.0), b=scores(1e3), shift=st.floats(-1e3, 1e3))
+def law_softmax(logsumexp: Any, softmax: Any, /, a: Array, b: Array, shift: float) -> None:
+    """softmax is the gradient of logsumexp; it sums to one, is nowhere negative, and does not feel a common shift."""
+    h = 1e-5
+    for i, p in enumerate(softmax(a)):
+        step = h * (np.arange(len(a)) == i)
+        # central differences err by h^2 / 6 times the third derivative (below 1/4), and by rounding over h
+        close(p, (logsumexp(a + step) - logsumexp(a - step)) / (2 * h), 1e-9, f"softmax[{i}] and d logsumexp")
+    p = softmax(b)
+    at_most(0, p, 0, "softmax >= 0")
+    close(math.fsum(p), 1, 1e-15 * len(b), "sum of softmax")
+    close(softmax(b + shift), p, 4 * np.finfo(float).eps * (np.abs(b).max() + abs(shift)), "softmax after a shift")
+
+
+@law(a=scores(), move=scores(), share=st.floats(0, 1))
+def law_logsumexp(logsumexp: Any, /, a: Array, move: Array, share: float) -> None:
+    """max a <= LSE(a) <= max a + log n; LSE is convex, and 1-Lipschitz in the largest change."""
+    b = a + np.resize(move, a.shape)
+    slack = 8 * np.finfo(float).eps * (1 + np.abs(a).max() + np.abs(b).max())
+    la, lb = logsumexp(a), logsumexp(b)
+    at_most(a.max(), la, 0, "max <= logsumexp")
+    at_most(la, a.max() + math.log(len(a)), slack, "logsumexp <= max + log n")
+    at_most(logsumexp(share * a + (1 - share) * b), share * la + (1 - share) * lb, slack, "logsumexp of a mixture")
+    at_most(abs(la - lb), np.abs(a - b).max(), slack, "change of logsumexp")
+
+
+@law(a=scores(700.0))
+def law_digits(logsumexp: Any, softmax: Any, /, a: Array) -> None:
+    """Both, against arithmetic with four hundred digits (needs mpmath): enough to see exp(-700) beside 1."""
+    import mpmath
+
+    eps = np.finfo(float).eps
+    with mpmath.workdps(400):
+        terms = [mpmath.exp(mpmath.mpf(float(x))) for x in a]
+        total = mpmath.fsum(terms)
+        exact = float(mpmath.log(total))
+        # relative to the result itself where it is a lone maximum that counts: log1p keeps those digits
+        close(logsumexp(a), exact, 4 * eps * max(abs(exact), abs(float(a.max()))), "logsumexp at 400 digits")
+        p = np.array([float(term / total) for term in terms])
+    spread = a.max() - a
+    close(softmax(a), p, eps * p * (8 + len(a) + spread) + np.finfo(float).tiny, "softmax at 400 digits")
+
+
+@law(a=scores(10.0), seed=st.integers(0, 2**32))
+def law_softmax_derivative(softmax: Any, derivative: Any, /, a: Array, seed: int) -> None:
+    """derivative(p, u) = (diag p - p p^T) u is the change of softmax along u; symmetric, and 0 <= <u, J u> <= |u|^2 /
+    2.
+    """
+    u, v = np.random.default_rng(seed).normal(size=(2, len(a)))
+    h, p = 1e-5, softmax(a)
+    close(derivative(p, u), (softmax(a + h * u) - softmax(a - h * u)) / (2 * h), 1e-8, "softmax's derivative")
+    close(u @ derivative(p, v), v @ derivative(p, u), 1e-13, "symmetry of softmax's derivative")
+    at_most(0, u @ derivative(p, u), 1e-14, "softmax's derivative is positive semidefinite")
+    at_most(u @ derivative(p, u), u @ u / 2, 1e-14, "softmax is 1/2-Lipschitz")
+
+
+# Energies: `energy(beta)` has value, gradient, weights, update and guaranteed_decrease
+
+
+def _slack(problem: Problem, ulps: float = 16.0) -> Array:
+    """(m,) What rounding can do to a squared distance, an energy, or the square of a rounded state, in float64."""
+    x, p, beta = (problem.queries.astype(float), problem.patterns.astype(float), problem.beta)
+    resolution = np.finfo(np.result_type(problem.queries, problem.patterns)).eps
+    far = np.sqrt(np.square(x[:, None] - p).sum(axis=2).max(axis=1))
+    size = max(np.abs(x).max(), np.abs(p).max()) * math.sqrt(x.shape[1])
+    return ulps * resolution * (far**2 + far * size + math.log(len(p)) / beta) + ulps * (resolution * size) ** 2
+
+
+def _dot_slack(problem: Problem) -> Array:
+    """The same for energies that square positions, not differences."""
+    resolution = np.finfo(np.result_type(problem.queries, problem.patterns)).eps
+    size = max(np.abs(problem.queries).max(), np.abs(problem.patterns).max()) ** 2 * problem.patterns.shape[1]
+    return _slack(problem) + 32 * resolution * float(size)
+
+
+def _squared_distances(problem: Problem) -> Array:
+    """(m, n) Exactly summed squares of differences."""
+    return np.array(
+        [
+            [math.fsum((float(a) - float(b)) ** 2 for a, b in zip(x, p, strict=True)) for p in problem.patterns]
+            for x in problem.queries
+        ]
+    )
+
+
+@law(problem=problems())
+def law_bounds(energy: Any, /, problem: Problem) -> None:
+    """g - log(n) / beta <= E <= g, with g the squared distance to the nearest pattern (proposition 1)."""
+    x, p, beta = problem
+    g, value = _squared_distances(problem).min(axis=1), energy(beta).value(x, p)
+    resolution = np.finfo(np.result_type(x, p)).eps
+    slack = resolution * (g + math.log(len(p)) / beta) * (4 + x.shape[1])
+    at_most(value, g, slack, "E <= g")
+    at_most(g - math.log(len(p)) / beta, value, slack, "g - log(n) / beta <= E")
+
+
+@law(problem=problems())
+def law_descent(energy: Any, /, problem: Problem) -> None:
+    """E(x) - E(T(x)) >= guaranteed_decrease(x, T(x)), for every beta and all patterns."""
+    x, p, beta = problem
+    e = energy(beta)
+    updated = e.update(x, p)
+    fall = np.asarray(e.value(x, p), float) - e.value(updated, p)
+    at_most(e.guaranteed_decrease(x, updated), fall, 2 * _dot_slack(problem), "guaranteed decrease of the energy")
+
+
+@law(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)), seed=st.integers(0, 2**32))
+def law_gradient(energy: Any, /, problem: Problem, seed: int) -> None:
+    """The gradient is the value's derivative, along a drawn direction."""
+    x, p, beta = problem
+    scale = float(max(np.abs(x).max(), np.abs(p).max(), 1e-3))
+    beta = min(beta, 10 / scale**2)  # where the energy bends on the scale of the differences taken
+    e, u = energy(beta), np.random.default_rng(seed).normal(size=x.shape)
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    h = 1e-3 * scale
+    # fourth-order central differences
+    slope = (
+        8 * (e.value(x + h * u, p) - e.value(x - h * u, p)) - (e.value(x + 2 * h * u, p) - e.value(x - 2 * h * u, p))
+    ) / (12 * h)
+    close((e.gradient(x, p) * u).sum(axis=1), slope, 1e-6 * scale + 1e-11 / (beta * h), "gradient along a direction")
+
+
+@law(problem=problems())
+def law_residual(energy: Any, /, problem: Problem) -> None:
+    """The gradient is c (x - T(x)), with c = 2 guaranteed_decrease / |x - T(x)|^2: the update is a step down the
+    gradient.
+    """
+    x, p, beta = problem
+    e = energy(beta)
+    step = x.astype(float) - e.update(x, p)
+    bound, square = np.asarray(e.guaranteed_decrease(x, e.update(x, p)), float), np.square(step).sum(axis=1)
+    c = np.divide(2 * bound, square, out=np.zeros_like(bound), where=square > 1e-30)[:, None]
+    resolution, size = np.finfo(np.result_type(x, p)).eps, max(np.abs(x).max(), np.abs(p).max())
+    slack = 16 * resolution * (float(size) + np.abs(step)) * (1 + c)
+    close(np.where(c > 0, e.gradient(x, p), 0), c * step, slack, "gradient and c (x - T(x))")
+
+
+@law(problem=problems(), seed=st.integers(0, 2**32))
+def law_weights(energy: Any, /, problem: Problem, seed: int) -> None:
+    """Weights are nowhere negative and sum to one; the update is the values' mean by weight, and stays among the
+    patterns.
+    """
+    x, p, beta = problem
+    e, resolution = energy(beta), np.finfo(np.result_type(x, p)).eps
+    weights, updated = np.asarray(e.weights(x, p), float), e.update(x, p)
+    at_most(0, weights, 0, "weights >= 0")
+    close(weights.sum(axis=1), np.ones(len(x)), 4 * resolution * (2 + math.sqrt(len(p))), "sum of weights")
+    values = np.random.default_rng(seed).normal(size=(len(p), 3)).astype(p.dtype)
+    close(e.update(x, p, values), weights @ values, 64 * resolution * np.abs(values).max(), "update with values")
+    at_most(p.min(axis=0), updated, 4 * resolution * np.abs(p).max(), "update >= the least coordinate")
+    at_most(updated, p.max(axis=0), 4 * resolution * np.abs(p).max(), "update <= the largest coordinate")
+
+
+@law(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)))
+def law_equal_norms(distance: Any, dot: Any, /, problem: Problem) -> None:
+    """0 <= E_dot(beta) - log(n) / beta - E_distance(beta / 2) / 2 <= (max |p|^2 - min |p|^2) / 2 (proposition 2,
+    sharpened); so among patterns of one norm the two are equal.
+    """
+    x, p, beta = problem
+    square = np.square(p).sum(axis=1)
+    gap = dot(beta).value(x, p) - math.log(len(p)) / beta - distance(beta / 2).value(x, p) / 2
+    at_most(0, gap, _dot_slack(problem), "0 <= gap between the energies")
+    at_most(gap, np.ptp(square) / 2, _dot_slack(problem), "gap between the energies")
+    norms = np.sqrt(square)
+    if norms.min() > 0:
+        level = Problem(x, p / norms[:, None] * norms[0], beta)
+        expected = distance(beta / 2).value(x, level.patterns) / 2 + math.log(len(p)) / beta
+        close(dot(beta).value(x, level.patterns), expected, _dot_slack(level), "energies among equal norms")
+
+
+@law(problem=problems(), seed=st.integers(0, 2**32))
+def law_permutation(energy: Any, /, problem: Problem, seed: int) -> None:
+    """The order of the patterns matters to the order of the weights alone."""
+    x, p, beta = problem
+    e, order = energy(beta), np.random.default_rng(seed).permutation(len(p))
+    resolution = np.finfo(np.result_type(x, p)).eps
+    close(e.value(x, p[order]), e.value(x, p), _dot_slack(problem), "energy of reordered patterns")
+    close(e.update(x, p[order]), e.update(x, p), 8 * resolution * np.abs(p).max(), "update of reordered patterns")
+    close(e.weights(x, p[order]), e.weights(x, p)[:, order], 16 * resolution, "weights of reordered patterns")
+
+
+@law(problem=problems())
+def law_duplication(energy: Any, /, problem: Problem) -> None:
+    """Storing every pattern twice halves every weight and leaves the update where it is."""
+    x, p, beta = problem
+    e, twice = energy(beta), np.concatenate([p, p])
+    resolution = np.finfo(np.result_type(x, p)).eps
+    close(e.update(x, twice), e.update(x, p), 8 * resolution * np.abs(p).max(), "update of doubled patterns")
+    close(2 * e.weights(x, twice)[:, : len(p)], e.weights(x, p), 16 * resolution, "weights of doubled patterns")
+
+
+@law(problem=lattice_problems(), beta=betas(), shift=st.sampled_from([-(2**30), -7, 64, 2**40]))
+def law_translation(energy: Any, /, problem: Problem, beta: float, shift: int) -> None:
+    """Moving queries and patterns together leaves the energy as it is, to the last bit, and moves the gradient
+    nowhere.
+    """
+    x, p = (a.astype(float) for a in problem[:2])
+    e = energy(beta)
+    same(e.value(x + shift, p + shift), e.value(x, p), "energy after a translation")
+    size = abs(shift) + max(np.abs(x).max(), np.abs(p).max())
+    slack = (8 + len(p)) * np.finfo(float).eps * size  # a mean of n terms of that size
+    close(e.gradient(x + shift, p + shift), e.gradient(x, p), slack, "gradient after a translation")
+
+
+@law(problem=lattice_problems())
+def law_cold_limit(energy: Any, /, problem: Problem) -> None:
+    """As beta grows the update goes to the nearest pattern, or to the mean of those that are equally near."""
+    x, p, _ = problem
+    squares = _squared_distances(problem)
+    for row, updated, query in zip(squares, energy(1e4).update(x, p), x, strict=True):
+        nearest = p[row == row.min()].astype(float).mean(axis=0)
+        resolution = np.finfo(p.dtype).eps
+        close(
+            updated,
+            nearest,
+            4 * resolution * np.abs(p).max(),
+            f"update of {query} at beta = 1e4 and its nearest pattern",
+        )
+
+
+@law(problem=problems(dtypes=("float64",), offsets=(0.0,)))
+def law_hot_limit(energy: Any, /, problem: Problem) -> None:
+    """As beta goes to 0 every weight goes to 1/n, and the update to the mean."""
+    x, p, _ = problem
+    size = float(max(np.abs(x).max(), np.abs(p).max(), 1e-3))
+    e = energy(1e-9 / (size * size * x.shape[1]))
+    close(e.weights(x, p), np.full((len(x), len(p)), 1 / len(p)), 1e-8 / len(p), "weights as beta -> 0")
+    close(e.update(x, p), np.broadcast_to(p.mean(axis=0), x.shape), 1e-8 * size, "update as beta -> 0")
+
+
+# Search: nearest(queries, patterns, k) gives (distances, indices)
+
+
+@law(problem=lattice_problems(), data=st.data())
+def law_nearest(nearest: Any, /, problem: Problem, data: st.DataObject) -> None:
+    """Distances and indices are those of exact arithmetic, nearest first, ties to the lowest index, for every k."""
+    x, p, _ = problem
+    k = data.draw(st.integers(1, len(p)), label="k")
+    distances, indices = nearest(x, p, k)
+    for i, query in enumerate(x):
+        exact = [
+            sum((Fraction(float(a)) - Fraction(float(b))) ** 2 for a, b in zip(query, row, strict=True)) for row in p
+        ]
+        order = sorted(range(len(p)), key=lambda j: (exact[j], j))[:k]
+        same(np.asarray(indices)[i].astype(np.int64), np.array(order, np.int64), f"indices nearest to {query}")
+        expected = np.sqrt([float(exact[j]) for j in order])
+        close(distances[i], expected, np.finfo(p.dtype).eps * expected, f"distances nearest to {query}")
+
+
+@law(problem=problems())
+def law_nearest_reals(nearest: Any, /, problem: Problem) -> None:
+    """Distances of real data are true to within rounding, ascending, and belong to the indices that come with them."""
+    x, p, _ = problem
+    distances, indices = nearest(x, p, len(p))
+    resolution = np.finfo(np.result_type(x, p)).eps
+    exact = np.sqrt(_squared_distances(problem))
+    for row, found, true in zip(distances, indices, exact, strict=True):
+        same(np.sort(np.asarray(found, np.int64)), np.arange(len(p)), "indices, each once")
+        at_most(row[:-1], row[1:], 0, "distances ascend")
+        slack = (1 + 4 * (np.finfo(float).eps / resolution) * (2 + x.shape[1])) * resolution * true[found]
+        close(row, true[found], slack, "distances")
+
+
+# Anything of queries and patterns
+
+
+@law(problem=problems())
+def law_layout(function: Any, /, problem: Problem) -> None:
+    """function(queries, patterns): memory order, strides and writability do not matter, nor does a list; inputs
+    stay.
+    """
+    x, p, _ = problem
+    expected = _tuple(function(x.copy(), p.copy()))
+
+    def strided(a: Array) -> Array:
+        return np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3]
+
+    def read_only(a: Array) -> Array:
+        a = a.copy()
+        a.flags.writeable = False
+        return a
+
+    for layout in (np.asfortranarray, strided, read_only):
+        a, b = layout(x), layout(p)
+        for got, wanted in zip(_tuple(function(a, b)), expected, strict=True):
+            same(got, wanted, f"result for {layout.__name__} arrays")
+        same(a, x, "queries after the call")
+        same(b, p, "patterns after the call")
+    if x.dtype == np.float64:
+        for got, wanted in zip(_tuple(function(x.tolist(), p.tolist())), expected, strict=True):
+            same(got, wanted, "result for lists")
+
+
+@law(problem=problems())
+def law_rows(function: Any, /, problem: Problem) -> None:
+    """function(queries, patterns): a batch is its rows one by one, and a single vector is a row without the m."""
+    x, p, _ = problem
+    resolution = np.finfo(np.result_type(x, p)).eps
+    for whole, *rows in zip(_tuple(function(x, p)), *(_tuple(function(row, p)) for row in x), strict=True):
+        slack = 16 * resolution * max(np.abs(whole).max(), np.abs(x).max(), np.abs(p).max())
+        close(np.stack(rows), whole, slack, "rows one by one")
+
+
+def _tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+# Transformers
+
+
+def law_backward(layer: Any, inputs: st.SearchStrategy[tuple[Array, ...]], *, examples: int = 50) -> None:
+    """layer(*inputs) gives (y, backward): <u, J v> = <J^T u, v> for drawn inputs and random u, v (J v by differences).
+
+    `inputs` is a strategy of tuples of float64 arrays; backward(dy) returns one gradient for each, or a single one.
+    """
+
+    @settings(SETTINGS, max_examples=examples)
+    @given(inputs, st.integers(0, 2**32))
+    def holds(arrays: tuple[Array, ...], seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        y, backward = layer(*arrays)
+        u, h = rng.normal(size=np.shape(y)), 1e-6
+        gradients = backward(u if np.ndim(y) else float(u))
+        for i, gradient in enumerate(_tuple(gradients)):
+            if gradient.shape != arrays[i].shape:
+                raise AssertionError(f"gradient {i} must have shape {arrays[i].shape}; got {gradient.shape}")
+            v = rng.normal(size=arrays[i].shape)
+            ahead, behind = ((*arrays[:i], arrays[i] + step * v, *arrays[i + 1 :]) for step in (h, -h))
+            forward = float(np.vdot(u, (np.asarray(layer(*ahead)[0]) - layer(*behind)[0]) / (2 * h)))
+            scale = np.linalg.norm(u) * (1 + np.linalg.norm(y)) + np.linalg.norm(gradient) * np.linalg.norm(v)
+            close(float(np.vdot(gradient, v)), forward, 1e-7 * scale, f"<J^T u, v> for input {i}")
+
+    holds()
+
+
+@law(seed=st.integers(0, 2**32))
+def law_model_gradient(model: Any, /, seed: int) -> None:
+    """model.loss_and_gradients(tokens, targets, rng) against central differences, along a random direction in each of
+    model.parameters (float64, changed and put back), to 1e-6; `model.config` gives vocabulary and positions.
+    """
+    rng = np.random.default_rng(seed)
+    V, T = model.config.vocabulary, model.config.positions
+    tokens = rng.integers(0, V, (2, int(rng.integers(1, T + 1))))
+    targets = rng.integers(-1, V, tokens.shape)
+    targets[0, 0] = 0  # so that something is counted
+    draw = None if rng.random() < 0.5 else seed  # with and without dropout, the mask fixed by its seed
+    _, gradients = model.loss_and_gradients(tokens, targets, draw)
+    for name, parameter in model.parameters.items():
+        direction, kept, h = rng.normal(size=parameter.shape), parameter.copy(), 1e-5
+        direction /= np.linalg.norm(direction)
+        losses = []
+        for step in (2, 1, -1, -2):
+            parameter[...] = kept + step * h * direction
+            losses.append(model.loss_and_gradients(tokens, targets, draw)[0])
+        parameter[...] = kept
+        slope = (8 * (losses[1] - losses[2]) - (losses[0] - losses[3])) / (12 * h)
+        size = np.linalg.norm(gradients[name])
+        close(float(np.vdot(gradients[name], direction)), slope, 1e-6 * size + 1e-10, f"gradient of {name}")
+
+
+@law(seed=st.integers(0, 2**32))
+def law_causal(model: Any, /, seed: int) -> None:
+    """model.logits(tokens) (B, T, V): no position depends on a later token, not in a single bit."""
+    rng = np.random.default_rng(seed)
+    V, T = model.config.vocabulary, model.config.positions
+    tokens = rng.integers(0, V, (2, T))
+    changed, t = tokens.copy(), int(rng.integers(0, T))
+    changed[:, t + 1 :] = rng.integers(0, V, (2, T - t - 1))
+    same(model.logits(changed)[:, : t + 1], model.logits(tokens)[:, : t + 1], f"logits up to position {t}")
+
+
+@law(seed=st.integers(0, 2**32), dtype=st.sampled_from(["float64", "float32"]))
+def law_attention_is_update(attention: Any, energy: Any, /, seed: int, dtype: str) -> None:
+    """attention(q, k, v) (T, E), causal: row t is energy(1 / sqrt(E)).update(q[t], k[: t + 1], v[: t + 1])."""
+    rng = np.random.default_rng(seed)
+    T, E = (int(size) for size in rng.integers(1, 9, 2))
+    q, k, v = rng.normal(size=(3, T, E)).astype(dtype) * 10.0 ** rng.integers(-2, 2)
+    y, e = attention(q, k, v), energy(1 / math.sqrt(E))
+    for t in range(T):
+        expected = e.update(q[t], k[: t + 1], v[: t + 1])
+        # an error in a score of size s moves its weight by s ulps
+        ulps = 16 + 4 * np.abs(q[t] @ k[: t + 1].T).max()
+        close(y[t], expected, ulps * np.finfo(dtype).eps * np.abs(v).max(), f"attention at position {t}")

@@ -1,0 +1,47 @@
+"""Text is run: docstrings, chapters, the README, and the scripts that draw the figures."""
+
+import doctest
+import importlib
+import pkgutil
+import runpy
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import hopmin
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted(module.name for module in pkgutil.walk_packages(hopmin.__path__, "hopmin."))
+CHAPTERS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FIGURES = sorted((ROOT / "docs" / "figures").glob("*.py"))
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith(("_core", "__main__"))])
+def test_docstrings(name):
+    assert doctest.testmod(importlib.import_module(name), optionflags=FLAGS).failed == 0
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
+def test_chapters(path):
+    assert doctest.testfile(str(path), module_relative=False, optionflags=FLAGS).failed == 0
+
+
+@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.name)
+def test_figures_are_drawn(path, tmp_path, monkeypatch):
+    out = tmp_path / "figure.svg"
+    monkeypatch.setattr(sys, "argv", [str(path), str(out)])
+    runpy.run_path(str(path), run_name="__main__")
+    assert ElementTree.parse(out).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert path.with_suffix(".svg").exists(), "the drawn figure is kept beside its script"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    import re
+
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target

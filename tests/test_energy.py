@@ -1,0 +1,154 @@
+"""Energies against dull loops, the paper's statements about them, and where those need a condition."""
+
+import math
+
+import numpy as np
+import oracles
+import pytest
+
+import hopmin
+from hopmin import DistanceEnergy, DotEnergy
+
+FIG1 = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])
+
+
+def instances():
+    rng = np.random.default_rng(0)
+    for beta in (1e-3, 0.3, 1.0, 7.0, 1e3):
+        for n, d in ((1, 1), (1, 4), (5, 1), (70, 3)):
+            for offset in (0.0, 1e6):
+                yield beta, rng.normal(size=(3, d)) + offset, rng.normal(size=(n, d)) + offset
+
+
+@pytest.mark.usefixtures("backend")
+def test_the_distance_energy_is_the_dull_loops(backend):
+    for beta, x, p in instances():
+        energy, d = DistanceEnergy(beta), p.shape[1]
+        expected = [oracles.distance_energy(row, p, beta) for row in x]
+        largest = max(oracles.squared_distance(row, one) for row in x for one in p)
+        slack = (d + 4) * 2.3e-16 * (largest + math.log(len(p)) / beta)
+        np.testing.assert_allclose(energy.value(x, p), expected, rtol=0, atol=slack)
+        for row, weights, updated in zip(x, energy.weights(x, p), energy.update(x, p), strict=True):
+            w = oracles.weights([-beta * oracles.squared_distance(row, one) for one in p])
+            np.testing.assert_allclose(weights, w, rtol=0, atol=1e-15 * (4 + beta * largest))
+            mean = oracles.average(w, p)
+            np.testing.assert_allclose(updated, mean, rtol=1e-15 * (len(p) + 4), atol=1e-15 * (4 + beta * largest))
+
+
+def test_the_dot_energy_is_the_dull_loops(backend):
+    for beta, x, p in instances():
+        if np.abs(p).max() > 1e3:
+            continue  # squares of positions, not of differences: far from the origin nothing is left to compare
+        energy, values = DotEnergy(beta), np.arange(2.0 * len(p)).reshape(-1, 2)
+        scale = max(oracles.product(p_, p_) for p_ in [*p, *x])
+        np.testing.assert_allclose(
+            energy.value(x, p), [oracles.dot_energy(row, p, beta) for row in x], rtol=0, atol=2e-15 * (scale + 5 / beta)
+        )
+        for row, updated in zip(x, energy.update(x, p, values), strict=True):
+            w = oracles.weights([beta * oracles.product(row, one) for one in p])
+            np.testing.assert_allclose(updated, oracles.average(w, values), rtol=1e-14 * (4 + beta * scale))
+
+
+def test_the_guarantee_is_the_step_squared_or_half_of_it():
+    x, y = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[3.0, 4.0], [1.0, 1.0]])
+    np.testing.assert_array_equal(DistanceEnergy(5.0).guaranteed_decrease(x, y), [25.0, 0.0])
+    np.testing.assert_array_equal(DotEnergy(5.0).guaranteed_decrease(x, y), [12.5, 0.0])
+    assert DotEnergy().guaranteed_decrease(x[0], y[0]) == 12.5
+
+
+def test_the_guarantee_is_sharp_for_a_single_pattern(backend):
+    """With one pattern the energy is the squared distance itself, and the step falls all the way: no larger bound holds."""
+    for energy in (DistanceEnergy(3.0), DotEnergy(3.0)):
+        x, p = np.array([3.0, 0.0]), np.array([[0.0, 4.0]])
+        fall = energy.value(x, p) - energy.value(energy.update(x, p), p)
+        assert fall == pytest.approx(energy.guaranteed_decrease(x, p[0]), rel=1e-15)
+
+
+def test_proposition_3_fails_as_printed_and_holds_with_log_d():
+    """Two patterns of one norm, x = (3, 0): g - 2E = -log 2, outside the printed [0, log 2]; adding log d mends it."""
+    p, x = np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([3.0, 0.0])
+    g = hopmin.nearest(x, p)[0][0] ** 2
+    gap = g - 2 * DotEnergy(2.0).value(x, p)
+    assert gap == pytest.approx(-math.log(2), abs=1e-5)
+    assert 0 <= gap + math.log(2) <= math.log(2)
+
+
+def test_neither_energy_is_convex():
+    """On {-2, 0, 1} at beta = 1 the second derivative falls to -2.28 and -0.62: the regulariser does not make it convex."""
+    p, x, h = np.array([[-2.0], [0.0], [1.0]]), np.linspace(-3, 2, 2001)[:, None], 1e-3
+    for energy, least in ((DistanceEnergy(), -2.28), (DotEnergy(), -0.62)):
+        bend = (energy.value(x + h, p) - 2 * energy.value(x, p) + energy.value(x - h, p)) / h**2
+        assert bend.min() == pytest.approx(least, abs=0.01)
+
+
+def test_one_energys_update_may_raise_the_other():
+    """Patterns of unequal norm: the distance energy's step climbs the dot energy. Steps and energies belong together."""
+    rng = np.random.default_rng(0)
+    x, climbs = rng.normal(size=(2000, 2)), 0
+    for p in rng.normal(size=(20, 3, 2)) * 2:
+        stepped = DistanceEnergy().update(x, p)
+        climbs += int((DotEnergy().value(stepped, p) > DotEnergy().value(x, p) + 1e-9).sum())
+    assert climbs > 100
+
+
+def test_a_longer_pattern_drowns_a_shorter_one_in_dot_products(backend):
+    """A stored pattern is its own nearest neighbour, but need not be its own best match."""
+    p = np.array([[1.0, 0.0], [3.0, 1.0]])
+    assert DotEnergy(10.0).weights(p[0], p).argmax() == 1
+    assert DistanceEnergy(10.0).weights(p[0], p).argmax() == 0
+
+
+def test_a_pattern_is_at_distance_zero_from_itself_far_from_the_origin(backend):
+    p = (np.random.default_rng(0).normal(size=(50, 8)) + 1e6).astype("float32")
+    np.testing.assert_array_equal(hopmin.nearest(p, p)[0], 0)
+    assert (DistanceEnergy(1e3).value(p, p) <= 0).all()
+
+
+def test_a_single_query_loses_the_m():
+    for energy in (DistanceEnergy(), DotEnergy()):
+        x = FIG1[0] + 0.1
+        for name in ("value", "gradient", "weights", "update"):
+            single, batch = getattr(energy, name)(x, FIG1), getattr(energy, name)(x[None], FIG1)
+            assert np.shape(single) == batch.shape[1:]
+            np.testing.assert_array_equal(single, batch[0])
+        assert isinstance(energy.value(x, FIG1), np.float64)
+        assert energy.update(x, FIG1, values=np.zeros((3, 5))).shape == (5,)
+
+
+def test_no_queries_give_no_results():
+    for energy in (DistanceEnergy(), DotEnergy()):
+        none = np.zeros((0, 2))
+        assert energy.value(none, FIG1).shape == (0,)
+        assert energy.gradient(none, FIG1).shape == energy.update(none, FIG1).shape == (0, 2)
+        assert energy.weights(none, FIG1).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("x", "p", "dtype"),
+    [
+        ("float32", "float32", "float32"),
+        ("float64", "float32", "float64"),
+        ("int64", "int8", "float64"),
+        ("float16", "float16", "float32"),
+    ],
+)
+def test_dtypes(x, p, dtype):
+    x, p = np.ones((2, 3), x), np.ones((4, 3), p)
+    for energy in (DistanceEnergy(), DotEnergy()):
+        for name in ("value", "gradient", "weights", "update"):
+            assert getattr(energy, name)(x, p).dtype == dtype
+
+
+def test_energies_are_values():
+    assert DistanceEnergy(2) == DistanceEnergy(2.0) != DotEnergy(2.0)
+    assert hash(DotEnergy()) == hash(DotEnergy(1.0))
+    assert repr(DistanceEnergy(0.5)) == "DistanceEnergy(beta=0.5)"
+    with pytest.raises(AttributeError):
+        DistanceEnergy().beta = 2.0
+
+
+@pytest.mark.parametrize("beta", [0, -1, math.inf, math.nan, "1", None, True, [1.0]])
+def test_a_beta_that_makes_no_sense_is_refused(beta):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        DistanceEnergy(beta)
+    assert str(caught.value) == f"beta must be a finite number > 0; got {beta!r}"

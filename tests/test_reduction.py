@@ -1,0 +1,86 @@
+"""The one reduction: where patterns are cut does not matter, and nothing is ever as large as queries times patterns."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hopmin import _backend
+from hopmin.memory.reduction import Reduction, reduce
+from hopmin.testing import problems
+
+METRICS = st.sampled_from(["euclidean", "dot"])
+
+
+def assert_alike(one, other, n):
+    np.testing.assert_array_equal(one.peak, other.peak)
+    np.testing.assert_array_equal(one.best, other.best)
+    np.testing.assert_array_equal(one.indices, other.indices)
+    np.testing.assert_allclose(one.total, other.total, rtol=1e-13)
+    np.testing.assert_allclose(one.mean, other.mean, rtol=0, atol=1e-13 * n * np.abs(other.mean).max(initial=1e-300))
+
+
+@pytest.mark.usefixtures("backend")
+class TestMerge:
+    @pytest.fixture(autouse=True)
+    def _each_backend(self, backend):
+        self.backend = backend
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_patterns_may_be_cut_anywhere(self, seed):
+        rng = np.random.default_rng(seed)
+        x, p = rng.integers(-2, 3, (3, 2)).astype(float), rng.integers(-2, 3, (200, 2)).astype(float)
+        a, b = sorted(rng.integers(0, 201, 2))
+        for metric in ("euclidean", "dot"):
+            whole = reduce(x, p, p, metric=metric, beta=0.3, k=7)
+            parts = [
+                Reduction.identity(0.3, 3, 2, 7).absorb(x, p[i:j], p[i:j], metric, first=i)
+                for i, j in ((0, a), (a, b), (b, 200))
+            ]
+            left = copy(parts[0]).merge(parts[1]).merge(parts[2])
+            right = copy(parts[0]).merge(copy(parts[1]).merge(parts[2]))
+            backwards = copy(parts[2]).merge(parts[1]).merge(parts[0])
+            for merged in (left, right, backwards):
+                assert_alike(merged, whole, 200)
+
+    def test_cut_at_block_boundaries_not_a_bit_changes(self):
+        rng = np.random.default_rng(0)
+        x, p = rng.normal(size=(4, 3)), rng.normal(size=(500, 3))
+        whole = reduce(x, p, p, metric="euclidean", beta=2.0, k=5)
+        chunks, size = Reduction.identity(2.0, 4, 3, 5), 2 * _backend.core.BLOCK
+        for start in range(0, 500, size):
+            chunks.absorb(x, p[start : start + size], p[start : start + size], "euclidean", first=start)
+        for a, b in zip(chunks[1:], whole[1:], strict=True):
+            assert a.tobytes() == b.tobytes()
+
+    def test_the_other_is_left_as_it_was(self):
+        rng = np.random.default_rng(1)
+        x, p = rng.normal(size=(2, 3)), rng.normal(size=(5, 3))
+        one, other = (reduce(x, part, part, metric="dot", k=2) for part in (p[:2], p[2:]))
+        before = copy(other)
+        one.merge(other)
+        for a, b in zip(other[1:], before[1:], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_memory_does_not_grow_with_queries_times_patterns(self):
+        x, p = np.zeros((1000, 2)), np.zeros((4000, 2))
+        tracemalloc.start()
+        reduce(x, p, metric="euclidean", k=1)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1_000_000  # (m, n) float64 would be 32 MB
+
+
+@given(problem=problems(), metric=METRICS)
+def test_the_identity_changes_nothing(problem, metric):
+    x, p, beta = problem
+    r = reduce(x, p, p, metric=metric, beta=beta, k=1)
+    merged = Reduction.identity(beta, len(x), p.shape[1], 1).merge(r)
+    for a, b in zip(merged[1:], r[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def copy(reduction):
+    return Reduction(reduction.beta, *(a.copy() for a in reduction[1:]))
