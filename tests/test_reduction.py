@@ -64,6 +64,14 @@ class TestMerge:
         for a, b in zip(other[1:], before[1:], strict=True):
             np.testing.assert_array_equal(a, b)
 
+    def test_nothing_and_nothing_is_nothing(self):
+        merged, identity = (
+            Reduction.identity(1.0, 3, 2, 1).merge(Reduction.identity(1.0, 3, 2, 1)),
+            Reduction.identity(1.0, 3, 2, 1),
+        )
+        for a, b in zip(merged[1:], identity[1:], strict=True):
+            np.testing.assert_array_equal(a, b)
+
     def test_memory_does_not_grow_with_queries_times_patterns(self):
         x, p = np.zeros((1000, 2)), np.zeros((4000, 2))
         tracemalloc.start()

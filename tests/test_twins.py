@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import hopmin
 from hopmin import _backend, _core_numpy
-from hopmin.memory.reduction import Reduction, reduce, scores
+from hopmin.memory.reduction import reduce, scores
 from hopmin.testing import problems
 
 pytestmark = pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="there is one core only")
@@ -107,10 +107,3 @@ def test_the_compiled_core_is_the_same_for_a_batch_and_its_rows(compiled):
             row = reduce(x[i : i + 1], p, p, metric="euclidean", k=4)
             for a, b in zip(batch[1:], row[1:], strict=True):
                 assert a[i : i + 1].tobytes() == b.tobytes()
-
-
-def test_nothing_is_absorbed_from_nothing(compiled):
-    identity = Reduction.identity(1.0, 3, 2, 1)
-    merged = Reduction.identity(1.0, 3, 2, 1).merge(identity)
-    for a, b in zip(merged[1:], identity[1:], strict=True):
-        np.testing.assert_array_equal(a, b)

@@ -102,7 +102,7 @@ def facts(record: Record) -> dict[str, Any]:
         "below_entropy": sum(entropy is not None and run["curve"][-1] < entropy - 0.02 for run in runs),
         "below_floor": sum(floor is not None and run["cross_entropy"]["train"] < floor for run in runs),
         "measured_rows": max((len(run["distances"]) for run in runs), default=0),
-        "radius_ratios": [median(run["distances"]) / 2 / run["predicted_radius"] for run in measured],
+        "radius_ratios": {run["number"]: median(run["distances"]) / 2 / run["predicted_radius"] for run in measured},
         "untrained_ratios": [median(run["untrained"]["distances"]) / 2 / run["predicted_radius"] for run in measured],
         "agreement": agreement,
         "median_agreement": median(agreement),

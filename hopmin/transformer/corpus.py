@@ -335,12 +335,12 @@ def from_text(
 ) -> Corpus:
     """Any text, cut into rows of `positions` characters (or words) and the one after; a share of the rows is held out.
 
-    The rows are drawn at random for either split, so that both are of one kind. The entropy is not known. Raises
+    The rows are shuffled, so that the splits, and the first rows of either, are all of one kind. The entropy is not known. Raises
     ValueError if there are fewer than ten rows.
 
     >>> corpus = from_text("to be or not to be, " * 20, positions=8)
     >>> len(corpus.train), len(corpus.held_out), corpus.tokenizer.decode(corpus.train[0])
-    (44, 5, 'to be or ')
+    (44, 5, 'e or not ')
     """
     positions, share = _check.whole("positions", positions), _check.fraction("held_out", held_out)
     tokenizer = Tokenizer.words(text) if words else Tokenizer.characters(text)
@@ -352,7 +352,7 @@ def from_text(
     rows = np.stack([tokens[i * positions : (i + 1) * positions + 1] for i in range(count)])
     chosen = np.random.default_rng(seed).permutation(count)
     cut = max(1, round(share * count))
-    return Corpus(name, tokenizer, rows[np.sort(chosen[cut:])], rows[np.sort(chosen[:cut])])
+    return Corpus(name, tokenizer, train=rows[chosen[cut:]], held_out=rows[chosen[:cut]])
 
 
 def python_topics(**options: Any) -> Corpus:
