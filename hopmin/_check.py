@@ -80,9 +80,11 @@ def pair(queries: Any, patterns: Any, *, squares: bool = True) -> tuple[Array, A
     return queries.astype(dtype, copy=False), patterns.astype(dtype, copy=False), shape
 
 
-def companions(values: Any, patterns: Array) -> Array:
-    """Values (n, v), one row for each pattern, in the patterns' dtype."""
-    return floats("values", values, "n v", n=len(patterns)).astype(patterns.dtype, copy=False)
+def companions(values: Any, queries: Array, patterns: Array) -> tuple[Array, Array, Array]:
+    """Queries, patterns, and their values (n, v), one row for each pattern, in the common dtype of the three."""
+    values = floats("values", values, "n v", n=len(patterns))
+    dtype = np.result_type(queries, patterns, values)
+    return queries.astype(dtype, copy=False), patterns.astype(dtype, copy=False), values.astype(dtype, copy=False)
 
 
 def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Array:

@@ -48,13 +48,15 @@ def study(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from hopmin.study import grid, report
+    from hopmin.transformer.corpus import named
 
     preset = grid.PRESETS[options.preset]
     folder = writable_folder(options.out)
-    corpus = grid.corpus_named(options.corpus, preset, _check.whole("seed", options.seed, 0))
+    seed = _check.whole("seed", options.seed, 0)
+    corpus = named(options.corpus, rows=preset.rows[1], positions=preset.text_positions, seed=seed)
     print(f"{corpus.name}: {len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out", end="")
     print("" if corpus.entropy is None else f", {corpus.entropy:.3f} nats per token by construction", flush=True)
-    total = len(grid.tasks(corpus, preset, options.seed)) * preset.steps
+    total = len(grid.tasks(corpus, preset, seed)) * preset.steps
     so_far: grid.Record = {}
     with tqdm(total=total, unit="step", smoothing=0.05, dynamic_ncols=True) as bar:
 
@@ -73,7 +75,7 @@ def study(options: argparse.Namespace) -> int:
             )
 
         try:
-            grid.study(corpus, preset, options.seed, progress=progress, finished=finished, workers=options.workers)
+            grid.study(corpus, preset, seed, progress=progress, finished=finished, workers=options.workers)
         finally:
             bar.close()
             if so_far:
@@ -86,6 +88,7 @@ def train(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from hopmin.study.measure import cross_entropy
+    from hopmin.transformer.corpus import named
     from hopmin.transformer.model import GPT, GPTConfig, load_model
     from hopmin.transformer.training import Trainer
 
@@ -102,7 +105,7 @@ def train(options: argparse.Namespace) -> int:
         made = {"name": options.corpus, "rows": options.rows, "positions": options.positions, "seed": options.seed}
     if not made:
         raise ValueError(f"checkpoint must name its corpus; {checkpoint} was not made by hopmin train")
-    corpus = _corpus(**{key: made[key] for key in ("name", "rows", "positions", "seed")})
+    corpus = named(**{key: made[key] for key in ("name", "rows", "positions", "seed")})
     made["crc32"] = made.get("crc32", zlib.crc32(corpus.train.tobytes()))
     if made["crc32"] != zlib.crc32(corpus.train.tobytes()):
         raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
@@ -170,16 +173,6 @@ def generate(options: argparse.Namespace) -> int:
     tokens = saved.model.generate(prompt, options.count, temperature=options.temperature, stop=stop, rng=rng)
     print(saved.tokenizer.decode(token for token in tokens if token != stop))
     return 0
-
-
-def _corpus(name: str, rows: int, positions: int, seed: int) -> Any:
-    from hopmin.transformer.corpus import from_file, python_topics, question_formation
-
-    if name == "question-formation":
-        return question_formation(rows, seed=seed, dev=1, test=1000, generalization=1)
-    if name == "python-topics":
-        return python_topics(positions=positions, seed=seed)
-    return from_file(name, positions=positions, seed=seed)
 
 
 class _Parser(argparse.ArgumentParser):

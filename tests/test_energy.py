@@ -139,6 +139,13 @@ def test_dtypes(x, p, dtype):
             assert getattr(energy, name)(x, p).dtype == dtype
 
 
+def test_wider_values_widen_the_update():
+    p = np.float32([[0.0], [1.0]])
+    updated = DistanceEnergy().update(p[0], p, values=[[1e300], [1e300]])
+    assert (updated.dtype, updated.tolist()) == (np.float64, [1e300])
+    assert DistanceEnergy().update(p[0], p, values=np.float32([[1], [2]])).dtype == np.float32
+
+
 def test_energies_are_values():
     assert DistanceEnergy(2) == DistanceEnergy(2.0) != DotEnergy(2.0)
     assert hash(DotEnergy()) == hash(DotEnergy(1.0))

@@ -62,8 +62,11 @@ class _SoftMinimum:
     def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Array:
         """T(x) (m, d), or (m, v): the patterns, or the `values` (n, v) they stand for, averaged by weight."""
         x, p, shape = _check.pair(queries, patterns)
-        mean = self._reduce(x, p, p if values is None else _check.companions(values, p)).mean
-        return mean.astype(x.dtype).reshape(*shape, mean.shape[1])
+        if values is None:
+            v = p
+        else:
+            x, p, v = _check.companions(values, x, p)
+        return self._reduce(x, p, v).mean.astype(v.dtype).reshape(*shape, v.shape[1])
 
     def guaranteed_decrease(self, queries: ArrayLike, updated: ArrayLike) -> Any:
         """A lower bound (m,) on E(x) - E(T(x)), given x and T(x): it holds for every beta and all patterns."""

@@ -25,7 +25,7 @@ import hopmin
 from hopmin import _check
 from hopmin._check import Array
 from hopmin.study.measure import activation_distances, cross_entropy, extraction_rate, head_agreement, predicted_radius
-from hopmin.transformer.corpus import Corpus, from_file, python_topics, question_formation
+from hopmin.transformer.corpus import Corpus
 from hopmin.transformer.model import GPT, GPTConfig
 from hopmin.transformer.training import Trainer
 
@@ -50,16 +50,6 @@ PRESETS = {
     "quick": Preset(),
     "smoke": Preset(models=((1, 1, 4), (1, 2, 8), (2, 2, 16)), rows=(10, 40), amounts=3, steps=5, measured=20),
 }
-
-
-def corpus_named(name: str, preset: Preset, seed: int) -> Corpus:
-    """question-formation, python-topics, or else a text file."""
-    if name == "question-formation":
-        least = max(100, preset.measured)
-        return question_formation(preset.rows[1], seed=seed, dev=1, test=max(least, 1000), generalization=1)
-    if name == "python-topics":
-        return python_topics(positions=preset.text_positions, seed=seed)
-    return from_file(name, positions=preset.text_positions, seed=seed)
 
 
 @dataclass(frozen=True)

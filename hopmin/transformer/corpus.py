@@ -3,6 +3,7 @@
 - a grammar whose entropy is known exactly [`Grammar`]
 - declaratives and the questions they form, McCoy, Frank & Linzen 2020 [`question_formation`]
 - English that needs no download [`python_topics`], and any text [`from_text`], [`from_file`]
+- any of these by what the commands call it [`named`]
 - symbols to numbers and back [`Tokenizer`]; rows to what a model is trained on [`batch`]
 
 A corpus is a set of *rows*, each learned from its first token to its last: an integer array (n, T + 1), where -1 pads
@@ -335,8 +336,8 @@ def from_text(
 ) -> Corpus:
     """Any text, cut into rows of `positions` characters (or words) and the one after; a share of the rows is held out.
 
-    The rows are shuffled, so that the splits, and the first rows of either, are all of one kind. The entropy is not known. Raises
-    ValueError if there are fewer than ten rows.
+    The rows are shuffled, so that the splits, and the first rows of either, are all of one kind. The entropy is not
+    known. Raises ValueError if there are fewer than ten rows.
 
     >>> corpus = from_text("to be or not to be, " * 20, positions=8)
     >>> len(corpus.train), len(corpus.held_out), corpus.tokenizer.decode(corpus.train[0])
@@ -369,3 +370,12 @@ def from_file(path: Name, **options: Any) -> Corpus:
     """A UTF-8 text file; as `from_text`. Raises ValueError if it cannot be read, is not UTF-8, or is too short."""
     text = read_text(path)
     return from_text(text, name=re.split(r"[\\/]", str(path))[-1], **options)
+
+
+def named(name: str, *, rows: int, positions: int, seed: int) -> Corpus:
+    """A corpus as the commands name it: question-formation (of so many `rows`), python-topics, or else a text file."""
+    if name == "question-formation":
+        return question_formation(rows, seed=seed, dev=1, test=1_000, generalization=1)
+    if name == "python-topics":
+        return python_topics(positions=positions, seed=seed)
+    return from_file(name, positions=positions, seed=seed)
