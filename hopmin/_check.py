@@ -2,7 +2,7 @@
 here (of a wrong file: in `_files`).
 
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`tokens`]
-- numbers: [`positive`], [`nonnegative`], [`fraction`], [`whole`]
+- numbers: [`positive`], [`nonnegative`], [`fraction`], [`whole`], [`generator`]
 - names: [`choice`], [`letters`]
 
 Each complaint is one sentence: the name, what was expected, what came.
@@ -24,10 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 def real(name: str, a: Any) -> Array:
     """`a` as an array of floats of any width and shape; integers become float64. NaN and infinities may pass."""
-    try:
-        a = np.asarray(a)
-    except ValueError:
-        raise ValueError(f"{name} must be an array of numbers; got rows of different lengths") from None
+    a = _array(name, a)
     if a.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be real numbers; got dtype {a.dtype}")
     return a if a.dtype.kind == "f" else a.astype(np.float64)
@@ -89,7 +86,7 @@ def companions(values: Any, queries: Array, patterns: Array) -> tuple[Array, Arr
 
 def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Array:
     """Whole numbers from `lowest` to vocabulary - 1, as int64."""
-    a = np.asarray(a)
+    a = _array(name, a)
     wanted = shape.split()
     if (
         a.ndim != len(wanted)
@@ -105,6 +102,13 @@ def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: in
     if a.min() < lowest or a.max() >= vocabulary:
         raise ValueError(f"{name} must lie between {lowest} and {vocabulary - 1}; got {a.min()} to {a.max()}")
     return a.astype(np.int64, copy=False)
+
+
+def _array(name: str, a: Any) -> Array:
+    try:
+        return np.asarray(a)
+    except ValueError:
+        raise ValueError(f"{name} must be an array of numbers; got rows of different lengths") from None
 
 
 def _single_or_double(name: str, a: Any) -> Array:
@@ -167,9 +171,20 @@ def whole(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int
     return int(number)
 
 
+def generator(name: str, rng: Any) -> np.random.Generator:
+    """A numpy Generator as it is, or one made from a seed."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    expected = "a numpy Generator or a seed, a whole number >= 0"
+    if _number(name, rng, expected, numbers.Integral) < 0:
+        raise ValueError(f"{name} must be {expected}; got {rng!r}")
+    return np.random.default_rng(int(rng))
+
+
 def choice(name: str, x: Any, options: Iterable[str]) -> str:
     """One of a few words."""
     options = tuple(options)
-    if x not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {x!r}")
-    return x
+    for option in options:
+        if x == option:
+            return option
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {x!r}")

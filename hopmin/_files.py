@@ -12,8 +12,6 @@ import json
 import os
 import secrets
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,7 +63,10 @@ def replaced(path: Name) -> Iterator[Any]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            raise ValueError(f"path must be a file that can be written; {path}: {error.strerror}") from None
     except BaseException:
         os.unlink(temporary)
         raise
@@ -78,8 +79,10 @@ def write_text(path: Name, content: str) -> None:
 
 
 def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: Any) -> None:
-    """Arrays and JSON records in one `.npz` file that says what `kind` of thing it holds."""
-    about = json.dumps({"format": FORMAT, "kind": kind, "records": records})
+    """Arrays and JSON records in one `.npz` file that says what `kind` of thing it holds; TypeError for objects."""
+    if objects := [name for name, a in arrays.items() if a.dtype.hasobject]:
+        raise TypeError(f"arrays must hold no Python objects to be saved; got {objects[0]}")
+    about = json.dumps({"format": FORMAT, "kind": kind, "arrays": sorted(arrays), "records": records})
     with replaced(path) as file:
         np.savez(file, **{"hopmin": np.array(about), **arrays})  # type: ignore[arg-type]
 
@@ -87,17 +90,18 @@ def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: A
 def load_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
     """What `save_arrays` wrote, whole; ValueError if the file is missing, damaged or holds something else."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}  # reading a member checks its checksum
-        about = json.loads(str(arrays.pop("hopmin")))
+        file = open(path, "rb")  # noqa: SIM115 - entered below: what goes wrong from there on is damage
     except OSError as error:
-        if error.strerror:
-            raise ValueError(f"{kind} must be a readable file; {path}: {error.strerror}") from None
+        raise ValueError(f"{kind} must be a readable file; {path}: {error.strerror}") from None
+    try:
+        with file, np.load(file, allow_pickle=False) as members:
+            arrays = {name: members[name] for name in members.files}  # reading a member checks its checksum
+        about = json.loads(str(arrays.pop("hopmin")))
+        found, records = (about["kind"], about["format"]), about["records"]
+        if about["arrays"] != sorted(arrays):
+            raise ValueError("an array is missing")
+    except Exception:  # damage can look like anything: a bad zip, a wrong header, a shape larger than all memory
         raise ValueError(f"{kind} must be a file that hopmin saved; {path} is damaged or something else") from None
-    except (ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise ValueError(f"{kind} must be a file that hopmin saved; {path} is damaged or something else") from None
-    if about["kind"] != kind or about["format"] != FORMAT:
-        raise ValueError(
-            f"{path} must hold a {kind} in format {FORMAT}; got a {about['kind']} in format {about['format']}"
-        )
-    return arrays, about["records"]
+    if found != (kind, FORMAT):
+        raise ValueError(f"{path} must hold a {kind} in format {FORMAT}; got a {found[0]} in format {found[1]}")
+    return arrays, records

@@ -182,7 +182,8 @@ def distances(record: Record) -> Figure:
             xlim=(0, 1.05 * max(most, radius)),
         )
         ax.set_ylabel("share of rows" if width == widths[0] else "")
-        ax.legend(fontsize=8, loc="lower right" if radius < most / 2 else "upper left")
+        if runs:
+            ax.legend(fontsize=8, loc="lower right" if radius < most / 2 else "upper left")
     return figure
 
 

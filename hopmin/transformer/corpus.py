@@ -290,7 +290,7 @@ def question_formation(
     """
     sizes = {"train": rows, "dev": dev, "test": test, "generalization": generalization}
     sizes = {name: _check.whole("rows" if name == "train" else name, size) for name, size in sizes.items()}
-    rng = np.random.default_rng(seed)
+    rng = _check.generator("seed", seed)
     grammar = question_grammar(mix, nouns=nouns, verbs=verbs)
     trained = _distinct(grammar, "ROW", sizes["train"] + sizes["dev"] + sizes["test"], rng)
     drawn = [*trained, *_distinct(grammar, "GENERALIZATION", sizes["generalization"], rng)]
@@ -351,8 +351,8 @@ def from_text(
         unit = "words" if words else "characters"
         raise ValueError(f"corpus must have more than {10 * positions} {unit}; got {len(tokens)}")
     rows = np.stack([tokens[i * positions : (i + 1) * positions + 1] for i in range(count)])
-    chosen = np.random.default_rng(seed).permutation(count)
-    cut = max(1, round(share * count))
+    chosen = _check.generator("seed", seed).permutation(count)
+    cut = min(max(1, round(share * count)), count - 1)  # neither split is empty
     return Corpus(name, tokenizer, train=rows[chosen[cut:]], held_out=rows[chosen[:cut]])
 
 

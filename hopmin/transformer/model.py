@@ -58,9 +58,9 @@ class GPTConfig:
             object.__setattr__(self, name, _check.whole(name, getattr(self, name)))
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads; got {self.width} and {self.heads}")
-        _check.fraction("dropout", self.dropout)
-        _check.positive("spread", self.spread)
-        _check.choice("dtype", self.dtype, ("float32", "float64"))
+        object.__setattr__(self, "dropout", _check.fraction("dropout", self.dropout))
+        object.__setattr__(self, "spread", _check.positive("spread", self.spread))
+        object.__setattr__(self, "dtype", _check.choice("dtype", self.dtype, ("float32", "float64")))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -120,7 +120,7 @@ class GPT:
     """
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int) -> None:
-        rng = np.random.default_rng(rng)
+        rng = _check.generator("rng", rng)
         self.config = config
         self.parameters: dict[str, Array] = {}
         for name, shape in config.shapes.items():
@@ -150,7 +150,7 @@ class GPT:
     ) -> tuple[float, Gradients]:
         """The cross-entropy and its gradient for every parameter. With an rng, dropout is on, and drawn from it."""
         tokens, targets = self._examples(tokens, targets)
-        logits, backward = self._forward(tokens, None if rng is None else np.random.default_rng(rng))
+        logits, backward = self._forward(tokens, None if rng is None else _check.generator("rng", rng))
         loss, back_loss = cross_entropy(logits, targets)
         return loss, backward(back_loss(1.0))
 
@@ -181,11 +181,14 @@ class GPT:
         tokens = _check.tokens("prompt", prompt, self.config.vocabulary, shape="T")
         if _check.nonnegative("temperature", temperature) and rng is None:
             raise ValueError("rng must be given where temperature is above 0; got None")
-        rng = np.random.default_rng(rng)
+        rng = None if rng is None else _check.generator("rng", rng)
         for _ in range(_check.whole("count", count, 0)):
             logits = self.logits(tokens[None, -self.config.positions :])[0, -1].astype(np.float64)
             likeliest = int(logits.argmax())
-            token = int(rng.choice(len(logits), p=softmax(logits / temperature))) if temperature else likeliest
+            token = likeliest
+            if rng is not None and temperature:
+                with np.errstate(over="ignore"):  # next to temperature 0 all but the likeliest are infinitely far off
+                    token = int(rng.choice(len(logits), p=softmax((logits - logits.max()) / temperature)))
             tokens = np.append(tokens, token)
             if token == stop:
                 break

@@ -116,8 +116,9 @@ class Trainer:
         seed: int = 0,
     ) -> None:
         self.model = model
+        steps = _check.whole("steps", steps)
         self.options: dict[str, Any] = {
-            "steps": _check.whole("steps", steps),
+            "steps": steps,
             "learning_rate": _check.positive("learning_rate", learning_rate),
             "warm_up": max(1, steps // 10) if warm_up is None else _check.whole("warm_up", warm_up, 0),
             "weight_decay": _check.nonnegative("weight_decay", weight_decay),
@@ -173,8 +174,11 @@ class Trainer:
             trainer = cls(saved.model, **saved.records["training"]["options"])
             trainer.optimizer.steps = saved.records["training"]["steps"]
             for moment, of in (("first", trainer.optimizer.first), ("second", trainer.optimizer.second)):
-                for name in of:
-                    of[name][...] = saved.extra[f"{moment}/{name}"]
+                for name, a in of.items():
+                    found = saved.extra[f"{moment}/{name}"]
+                    if (found.shape, found.dtype) != (a.shape, a.dtype):
+                        raise ValueError
+                    a[...] = found
         except (KeyError, TypeError, ValueError):
             raise ValueError(f"checkpoint must hold a training state; {path} does not") from None
         return trainer
