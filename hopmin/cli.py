@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{error.name} must be installed for this command: python -m pip install 'hopmin[study]'")
     except OSError as error:
         return _complain(f"{error.filename or 'a file'} could not be read or written: {error.strerror}")
+    except MemoryError as error:
+        return _complain(f"memory does not suffice: {error}")
     except KeyboardInterrupt:
         print("\nhopmin: interrupted", file=sys.stderr)
         return 130
@@ -51,6 +53,7 @@ def study(options: argparse.Namespace) -> int:
     from hopmin.transformer.corpus import named
 
     preset = grid.PRESETS[options.preset]
+    workers = None if options.workers is None else _check.whole("workers", options.workers)
     folder = writable_folder(options.out)
     seed = _check.whole("seed", options.seed, 0)
     corpus = named(options.corpus, rows=preset.rows[1], positions=preset.text_positions, seed=seed)
@@ -75,7 +78,7 @@ def study(options: argparse.Namespace) -> int:
             )
 
         try:
-            grid.study(corpus, preset, seed, progress=progress, finished=finished, workers=options.workers)
+            grid.study(corpus, preset, seed, progress=progress, finished=finished, workers=workers)
         finally:
             bar.close()
             if so_far:

@@ -26,6 +26,7 @@ Record = dict[str, Any]
 SHADES = ("#440154", "#31688e", "#35b779", "#b5a200")  # viridis at four depths, the last darkened to show on white
 MARKERS = ("o", "s", "^", "D")
 FLOOR: Any = {"color": "0.25", "linestyle": (0, (5, 2)), "linewidth": 1.2}
+BY_HEART: Any = {"color": "0.25", "linestyle": ":", "linewidth": 1.4}
 FIG1_PATTERNS = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])  # Niu et al. 2024, figure 1
 FIG1_LINE = np.array([[-2.0], [0.0], [1.0]])
 
@@ -81,7 +82,9 @@ def landscapes() -> Figure:
 
 
 def curves(record: Record) -> Figure:
-    """Training loss against steps, a panel for each amount of data, with the entropy of the language."""
+    """Training loss against steps, a panel for each amount of data, with its two floors: the entropy of the language,
+    and what is left for a model that knows all rows by heart but not which one comes next, log(rows) nats a row.
+    """
     amounts = sorted({run["rows"] for run in record["runs"]})
     figure = Figure(figsize=(10.5, 3.2), layout="constrained")
     panels = figure.subplots(1, len(amounts), sharey=True, squeeze=False)[0]
@@ -99,10 +102,11 @@ def curves(record: Record) -> Figure:
                     linewidth=1.3,
                 )
         _floor(ax, record)
+        ax.axhline(by_heart(_runs(record, rows=rows)[0]), **BY_HEART)
         ax.set(title=f"{rows:,} rows", xlabel="step", ylim=(0, None))
     panels[0].set_ylabel("cross-entropy of the batch\n(nats per token)")
     figure.legend(
-        handles=_sizes(record) + _floor_key(record), loc="outside lower center", ncols=5, fontsize=9, frameon=False
+        handles=_sizes(record) + _floor_key(record), loc="outside lower center", ncols=3, fontsize=9, frameon=False
     )
     return figure
 
@@ -121,9 +125,11 @@ def scaling(record: Record) -> Figure:
     for ax in (by_rows, by_size):
         _floor(ax, record)
         ax.set(xscale="log", ylim=(0, None))
+    narrowest = _runs(record, width=_widths(record)[0])
+    by_rows.plot([run["rows"] for run in narrowest], [by_heart(run) for run in narrowest], **BY_HEART)
     by_rows.legend(handles=_sizes(record), fontsize=8, loc="upper right")
     by_size.legend(
-        handles=[_dot(i, f"{rows:,} training rows") for i, rows in enumerate(amounts)], fontsize=8, loc="upper right"
+        handles=[_dot(i, f"{rows:,} training rows") for i, rows in enumerate(amounts)], fontsize=8, loc=(0.62, 0.42)
     )
     by_size.margins(x=0.1)
     by_rows.set(
@@ -131,7 +137,7 @@ def scaling(record: Record) -> Figure:
     )
     by_size.set(xlabel="parameters", title="against model size, a line for each amount of data")
     figure.legend(
-        handles=_split_keys() + _floor_key(record), loc="outside lower center", ncols=3, fontsize=9, frameon=False
+        handles=_split_keys() + _floor_key(record), loc="outside lower center", ncols=2, fontsize=9, frameon=False
     )
     return figure
 
@@ -169,8 +175,8 @@ def distances(record: Record) -> Figure:
         for i, run in enumerate(runs):
             half = np.array(run["distances"]) / 2
             share = np.arange(1, len(half) + 1) / len(half)
-            ax.plot(half, share, color=SHADES[i % 4], linewidth=1.6, label=f"trained on {run['rows']:,} rows",
-                    marker=MARKERS[i % 4], markevery=max(1, len(half) // 6), markersize=4)  # fmt: skip
+            shade = SHADES[i % 4]
+            ax.plot(half, share, color=shade, marker=MARKERS[i % 4], markevery=max(1, len(half) // 6), markersize=4)
         radius = runs[0]["predicted_radius"] if runs else 0.0
         ax.axvline(radius, **FLOOR)
         ax.annotate(f"predicted {radius:.2f}", (radius, 0.5), xytext=(-3, 0), textcoords="offset points",
@@ -182,8 +188,9 @@ def distances(record: Record) -> Figure:
             xlim=(0, 1.05 * max(most, radius)),
         )
         ax.set_ylabel("share of rows" if width == widths[0] else "")
-        if runs:
-            ax.legend(fontsize=8, loc="lower right" if radius < most / 2 else "upper left")
+    amounts = enumerate(sorted({run["rows"] for run in record["runs"]}))
+    keys = [_dot(i, f"trained on {rows:,} rows") for i, rows in amounts]
+    figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     return figure
 
 
@@ -222,6 +229,15 @@ def heads(record: Record) -> Figure:
     return figure
 
 
+def by_heart(run: Record) -> float:
+    """The nats per token that rows cost who knows them by heart but not which one comes next: log(rows) a row.
+
+    >>> round(by_heart({"rows": 100, "tokens": 2092}), 2)
+    0.22
+    """
+    return run["rows"] * float(np.log(run["rows"])) / run["tokens"]
+
+
 def _path(start: np.ndarray, patterns: np.ndarray, energy: Any, share: float = 0.1, steps: int = 200) -> np.ndarray:
     """Where retrieval goes if each step covers only a share of the way: the same descent, drawn as a curve."""
     path = [start]
@@ -253,7 +269,8 @@ def _floor(ax: Axes, record: Record) -> None:
 
 def _floor_key(record: Record) -> list[Line2D]:
     entropy = record["corpus"]["entropy"]
-    return [] if entropy is None else [Line2D([], [], **FLOOR, label=f"entropy of the language, {entropy:.3f}")]
+    known = [] if entropy is None else [Line2D([], [], **FLOOR, label=f"entropy of the language, {entropy:.3f}")]
+    return [*known, Line2D([], [], **BY_HEART, label="rows known by heart, log(rows) nats a row")]
 
 
 def _sizes(record: Record) -> list[Line2D]:

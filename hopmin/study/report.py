@@ -97,6 +97,7 @@ def facts(record: Record) -> dict[str, Any]:
     return {
         "least": of_largest[0],
         "most": of_largest[-1],
+        "least_by_heart": plot.by_heart(of_largest[0]),
         "best": by_loss[0],
         "worst": by_loss[-1],
         "below_entropy": sum(entropy is not None and run["curve"][-1] < entropy - 0.02 for run in runs),

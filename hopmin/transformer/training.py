@@ -134,8 +134,9 @@ class Trainer:
         Raises FloatingPointError, with the parameters as they were, if the loss is not finite.
         """
         o = self.options
-        loss, gradients = self.model.loss_and_gradients(tokens, targets, rng)
-        norm = clip(gradients, o["longest"])
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told below, once
+            loss, gradients = self.model.loss_and_gradients(tokens, targets, rng)
+            norm = clip(gradients, o["longest"])
         if not math.isfinite(loss + norm):
             raise FloatingPointError(f"loss must stay finite; got {loss} at step {self.optimizer.steps + 1}")
         rate = schedule(self.optimizer.steps, peak=o["learning_rate"], steps=o["steps"], warm_up=o["warm_up"])
