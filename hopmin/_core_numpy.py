@@ -29,9 +29,8 @@ FUNCTIONS = ("scores", "absorb", "merge")
 def scores(queries, patterns, metric, out):
     """out (m, n) float64: -|x - p|^2 or x.p for every query x and pattern p."""
     out[:] = 0
-    for c in range(
-        queries.shape[1]
-    ):  # one coordinate after the other: no (m, n, d) array, and a fixed order of summation
+    # One coordinate after the other: no (m, n, d) array, and a fixed order of summation.
+    for c in range(queries.shape[1]):
         x, p = queries[:, c, None].astype(np.float64), patterns[None, :, c].astype(np.float64)
         if metric == "euclidean":
             out -= (x - p) ** 2

@@ -35,7 +35,7 @@ def landscapes() -> Figure:
     """The energies of the paper's figure 1 over the same patterns, with retrieval from a grid of starts."""
     figure = Figure(figsize=(10.5, 3.9), layout="constrained")
     axes = figure.subplots(1, 3)
-    x, y = np.meshgrid(np.linspace(-3.2, 2.8, 61), np.linspace(-2, 2.8, 49))
+    x, y = np.meshgrid(np.linspace(-3.2, 2.8, 49), np.linspace(-2, 2.8, 41))
     grid = np.column_stack([x.ravel(), y.ravel()])
     starts = np.array([[a, b] for a in (-3, -1.6, -0.6, 0.6, 1.6, 2.5) for b in (-1.7, -0.2, 1.2, 2.5)])
     panels = (
@@ -44,7 +44,7 @@ def landscapes() -> Figure:
     )
     for ax, (title, energy) in zip(axes, panels, strict=False):
         value = energy.value(grid, FIG1_PATTERNS).reshape(x.shape)
-        levels = np.quantile(value, np.linspace(0, 1, 16))
+        levels = np.quantile(value, np.linspace(0, 1, 12))
         ax.contourf(x, y, value, levels=levels, cmap="Greys")
         for start in starts:
             path = _path(start, FIG1_PATTERNS, energy)

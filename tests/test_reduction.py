@@ -64,6 +64,10 @@ class TestMerge:
         for a, b in zip(other[1:], before[1:], strict=True):
             np.testing.assert_array_equal(a, b)
 
+    def test_another_beta_is_refused(self):
+        with pytest.raises(ValueError, match=r"^other must have been reduced at beta = 1\.0; got 2\.0$"):
+            Reduction.identity(1.0, 1).merge(Reduction.identity(2.0, 1))
+
     def test_nothing_and_nothing_is_nothing(self):
         merged, identity = (
             Reduction.identity(1.0, 3, 2, 1).merge(Reduction.identity(1.0, 3, 2, 1)),

@@ -3,10 +3,10 @@
 - the soft squared distance to the nearest pattern [`DistanceEnergy`]
 - the modern continuous Hopfield network, attention's own energy [`DotEnergy`]
 
-Both are a soft minimum over the patterns, -1/beta log sum exp(beta score). Its gradient is an average over the
-patterns, weighted by a softmax; moving to that average is the update. So one step of attention is one step of
-descent, and gradient, weights and update all follow from the value. They travel together because the step of one
-energy may raise another.
+At the heart of both is a soft minimum over the patterns, -1/beta log sum exp(beta score). Its derivative weighs the
+patterns by a softmax; their average under these weights is the update, and the gradient of either energy points from
+there to x. So one step of attention is one step of descent, and gradient, weights and update all follow from the
+value. They travel together because the step of one energy may raise another.
 
 Anything with these five methods is an energy; no base class is needed.
 
@@ -87,8 +87,8 @@ class DistanceEnergy(_SoftMinimum):
     Niu et al. 2024, equation 4 (beta = 1). It lies at most log(n) / beta below the squared distance to the nearest
     pattern (proposition 1, exactly so in floats), does not change when everything is moved together, and
 
-        weights    p = softmax(-beta |x - p_i|^2)
-        update     T(x) = sum_i p_i p_i
+        weights    w = softmax(-beta |x - p_i|^2)
+        update     T(x) = sum_i w_i p_i, or of the values
         gradient   2 (x - T(x))
         decrease   E(x) - E(T(x)) >= |x - T(x)|^2
 
@@ -117,8 +117,8 @@ class DotEnergy(_SoftMinimum):
     The modern continuous Hopfield network (Ramsauer et al. 2020, equation 2), with all constants kept, so that E >= 0.
     Its update is scaled dot-product attention, with the patterns as keys and beta = 1/sqrt(d):
 
-        weights    p = softmax(beta x.p_i)
-        update     T(x) = sum_i p_i p_i, or of the values
+        weights    w = softmax(beta x.p_i)
+        update     T(x) = sum_i w_i p_i, or of the values
         gradient   x - T(x)
         decrease   E(x) - E(T(x)) >= |x - T(x)|^2 / 2
 

@@ -45,7 +45,9 @@ class Reduction(NamedTuple):
         return self
 
     def merge(self, other: Reduction) -> Reduction:
-        """Take in what other patterns answered to the same queries, in place."""
+        """Take in what other patterns answered to the same queries at the same beta, in place."""
+        if other.beta != self.beta:
+            raise ValueError(f"other must have been reduced at beta = {self.beta}; got {other.beta}")
         _backend.core.merge(self.beta, *self[1:], *other[1:])
         return self
 

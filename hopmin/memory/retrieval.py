@@ -1,8 +1,9 @@
 """Update until still: [`retrieve`], and the record it returns, [`Retrieval`].
 
-Each step lowers the energy by at least what the energy guarantees, so the steps get short; where they end is a fixed
-point of the update: close to a pattern, or at a mixture of several that are not told apart at this beta, or, if one
-starts exactly there, on a ridge between them. A fixed point need not be a memory; the record says what it is made of.
+Each step lowers the energy, by at least what the energy guarantees if it is not damped, so the steps get short; where
+they end is a fixed point of the update: close to a pattern, or at a mixture of several that are not told apart at
+this beta, or, if one starts exactly there, on a ridge between them. A fixed point need not be a memory; the record
+says what it is made of.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Retrieval:
 
     @cached_property
     def nearest(self) -> Any:
-        """(m,) The index of the pattern nearest to the final state."""
+        """(m,) The index of the pattern nearest to the final state, by Euclidean distance whatever the energy."""
         return nearest(self.states, self.patterns)[1][..., 0]
 
 
@@ -68,8 +69,7 @@ def retrieve(
     max_steps: int = 1000,
     damping: float = 1.0,
 ) -> Retrieval:
-    """Repeat x <- x + damping (T(x) - x) until x is still (Niu et al. 2024, equation 6; Ramsauer et al. 2020, theorem
-    1).
+    """Repeat x <- x + damping (T(x) - x) until x is still (Ramsauer et al. 2020, theorem 1).
 
     Parameters
     ----------

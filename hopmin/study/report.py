@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
@@ -58,7 +59,8 @@ def svg(figure: Figure) -> str:
     with matplotlib.rc_context({"svg.hashsalt": "hopmin", "svg.fonttype": "path"}):
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    # two decimals of a point are a hundredth of what the eye can see, and half the file
+    return re.sub(r"([ML]) (-?\d+\.\d\d)\d* (-?\d+\.\d\d)\d*", r"\1\2 \3", out.getvalue())
 
 
 def percent(share: float) -> str:

@@ -131,6 +131,11 @@ class Grammar:
         self._cumulative = {s: list(itertools.accumulate(p for p, _ in sides)) for s, sides in self.rules.items()}
         self.entropy = cache(self._entropy)
         self.length = cache(self._length)
+        try:
+            for symbol in self.rules:
+                self.length(symbol)
+        except RecursionError:
+            raise ValueError("rules must not lead from a symbol back to itself; got a recursive grammar") from None
 
     def _entropy(self, symbol: str) -> float:
         """Nats of the derivations of `symbol`, exactly."""
@@ -334,7 +339,8 @@ def _distinct(
 def from_text(
     text: str, *, name: str = "text", positions: int = 64, held_out: float = 0.1, words: bool = False, seed: int = 0
 ) -> Corpus:
-    """Any text, cut into rows of `positions` characters (or words) and the one after; a share of the rows is held out.
+    """Any text, cut into rows of `positions` characters (or words) and the one after; a share of the rows is held out
+    (one at least).
 
     The rows are shuffled, so that the splits, and the first rows of either, are all of one kind. The entropy is not
     known. Raises ValueError if there are fewer than ten rows.

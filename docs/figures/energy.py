@@ -1,0 +1,13 @@
+"""The two energies over the patterns of the paper's figure 1, and where retrieval leads: `energy.svg`."""
+
+import sys
+from pathlib import Path
+
+from hopmin._files import write_text
+from hopmin.plot import landscapes
+from hopmin.study.report import svg
+
+target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
+
+if __name__ == "__main__":
+    write_text(target, svg(landscapes()))
