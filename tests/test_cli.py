@@ -1,0 +1,421 @@
+"""The command does what it says; what is wrong is one sentence and exit code 2, and nothing is overwritten."""
+
+import json
+import platform
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import hopmin
+import hopmin.study
+from hopmin.cli import main
+from hopmin.study import grid
+from hopmin.transformer.corpus import Tokenizer
+from hopmin.transformer.model import GPT, load_model
+from hopmin.transformer.training import AdamW, Trainer
+
+SMALL = ("--steps", 6, "--layers", 1, "--heads", 2, "--width", 8, "--positions", 8, "--rows-per-step", 4)
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be, that is the question. " * 10)
+    return path
+
+
+@pytest.fixture
+def run(capsys):
+    """run(arguments) -> exit code, standard output, standard error."""
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(run):
+    """refused(arguments) -> the one sentence that the command says before it ends with 2."""
+
+    def refused(*arguments):
+        code, _, error = run(*arguments)
+        assert code == 2
+        assert error.startswith("hopmin: ")
+        assert error.endswith("\n")
+        assert error.count("\n") == 1
+        return error.removeprefix("hopmin: ").removesuffix("\n")
+
+    return refused
+
+
+def bits(model):
+    return {name: a.tobytes() for name, a in model.parameters.items()}
+
+
+def interrupt_at(monkeypatch, last):
+    """Have the keyboard interrupt during that step."""
+    step = AdamW.step
+
+    def interrupted(optimizer, *arguments):
+        if optimizer.steps + 1 == last:
+            signal.raise_signal(signal.SIGINT)
+        step(optimizer, *arguments)
+
+    monkeypatch.setattr(AdamW, "step", interrupted)
+
+
+# What it does
+
+
+def test_the_version_tells_the_backend(run):
+    versions = f"{hopmin.BACKEND} core, NumPy {np.__version__}, Python {platform.python_version()}"
+    assert run("--version") == (0, f"hopmin {hopmin.__version__} ({versions})\n", "")
+
+
+def test_help_names_the_commands(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    assert all(command in out for command in ("study", "train", "generate"))
+
+
+def test_a_model_is_trained_and_goes_on_from_a_prompt(run, text, tmp_path):
+    code, out, _ = run("train", "--corpus", text, "--out", tmp_path / "out", *SMALL)
+    path = tmp_path / "out" / "model.npz"
+    assert code == 0
+    assert f"{path} holds the model after 6 of 6 steps" in out
+    assert "held-out cross-entropy " in out
+    saved = load_model(path)
+    tokens = saved.model.generate(saved.tokenizer.encode("to be"), 9)
+    expected = saved.tokenizer.decode(tokens) + "\n"
+    assert run("generate", "--checkpoint", path, "--prompt", "to be", "--count", 9) == (0, expected, "")
+
+
+def test_training_follows_its_seed(run, text, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run("train", "--corpus", text, "--out", tmp_path / name, "--seed", seed, *SMALL)
+    a, b, c = (bits(GPT.load(tmp_path / name / "model.npz")) for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_the_model_begins_with_the_seed_too(run, text, tmp_path):
+    still = ("--steps", 1, "--learning-rate", 1e-30)
+    run("train", "--corpus", text, "--out", tmp_path, "--seed", 5, *SMALL, *still)
+    model = GPT.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(model.parameters["tokens"], GPT(model.config, 5).parameters["tokens"])
+
+
+def test_the_options_of_train_are_those_of_the_model_and_the_trainer(run, text, tmp_path):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--dropout", 0.25, "--learning-rate", 0.5, "--seed", 7)
+    trainer = Trainer.load(tmp_path / "model.npz")
+    config = trainer.model.config
+    assert (config.positions, config.layers, config.heads, config.width, config.dropout) == (8, 1, 2, 8, 0.25)
+    options = {name: trainer.options[name] for name in ("steps", "learning_rate", "rows_per_step", "seed")}
+    assert options == {"steps": 6, "learning_rate": 0.5, "rows_per_step": 4, "seed": 7}
+
+
+def test_question_formation_is_learned_from_and_answered_without_its_frame(run, tmp_path):
+    code, out, _ = run("train", "--rows", 50, "--out", tmp_path, *SMALL)
+    assert code == 0
+    assert out.startswith("question-formation: 50 rows to train on; ")
+    assert out.endswith(" nats per token; the language has 0.987\n")
+    code, out, _ = run("generate", "--checkpoint", tmp_path / "model.npz", "--prompt", "my newt", "--count", 5)
+    assert code == 0
+    assert out.startswith("my newt")
+    assert "<end>" not in out
+
+
+def test_generation_ends_where_the_row_does(run, tmp_path):
+    model = GPT(hopmin.GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=4), 0)
+    for name in ("layers.0.output.weight", "layers.0.contract.weight"):
+        model.parameters[name][...] = 0
+    model.parameters["positions"][...] = 100 * np.eye(4)  # what comes next depends on nothing but the position:
+    model.parameters["tokens"][...] = np.eye(4)[[1, 3, 2]]  # after the second <end>, after the third b
+    model.save(tmp_path / "m.npz", Tokenizer(("<end>", "a", "b"), " "))
+    assert model.generate([0, 1], 2).tolist() == [0, 1, 0, 2]
+    assert run("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "a") == (0, "a\n", "")
+
+
+def test_draws_follow_their_seed(run, text, tmp_path):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    prompt = ("generate", "--checkpoint", tmp_path / "model.npz", "--prompt", "to", "--temperature", 1.5)
+    assert run(*prompt, "--seed", 1) == run(*prompt, "--seed", 1) != run(*prompt, "--seed", 2)
+
+
+def test_a_study_writes_a_report(run, tmp_path):
+    code, out, _ = run("study", "--preset", "smoke", "--out", tmp_path, "--workers", 2)
+    assert code == 0
+    assert out.startswith("question-formation: 40 rows to train on, 1,000 held out, 0.987 nats per token")
+    assert out.endswith(f"The report is {tmp_path / 'report.html'}\n")
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert record["complete"]
+    assert len(record["runs"]) == 9
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 6
+
+
+# Interrupted, and going on
+
+
+@pytest.mark.parametrize("stopped", [1, 4])
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(run, text, tmp_path, monkeypatch, stopped):
+    before = signal.getsignal(signal.SIGINT)
+    train = ("train", "--corpus", text, *SMALL, "--dropout", 0.2)
+    run(*train, "--out", tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, stopped)
+        code, out, error = run(*train, "--out", tmp_path / "parts")
+    assert code == 130
+    assert error.endswith("\nhopmin: interrupted\n")
+    assert f"holds the model after {stopped} of 6 steps" in out
+    assert signal.getsignal(signal.SIGINT) is before
+    code, out, _ = run("train", "--resume", "--out", tmp_path / "parts", "--steps", 99)  # begun with 6, and so it stays
+    assert code == 0
+    assert "holds the model after 6 of 6 steps" in out
+    whole, parts = (Trainer.load(tmp_path / name / "model.npz") for name in ("whole", "parts"))
+    assert bits(parts.model) == bits(whole.model)
+    assert parts.options == whole.options
+
+
+def test_resuming_a_finished_training_changes_nothing(run, text, tmp_path):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    before = bits(GPT.load(tmp_path / "model.npz"))
+    assert run("train", "--resume", "--out", tmp_path)[0] == 0
+    assert bits(GPT.load(tmp_path / "model.npz")) == before
+
+
+def test_checkpoints_are_written_on_the_way(run, text, tmp_path, monkeypatch):
+    steps, save = [], Trainer.save
+    monkeypatch.setattr(
+        Trainer, "save", lambda trainer, *a, **o: (steps.append(trainer.optimizer.steps), save(trainer, *a, **o))
+    )
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--checkpoint-every", 2)
+    assert steps == [2, 4, 6, 6]
+
+
+def test_an_interrupted_process_ends_with_130_and_a_checkpoint(text, tmp_path):
+    path = tmp_path / "model.npz"
+    arguments = ("--corpus", text, *SMALL, "--steps", 10**6, "--checkpoint-every", 1, "--out", tmp_path)
+    command = [sys.executable, "-m", "hopmin", "train", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not path.exists():
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.endswith("\nhopmin: interrupted\n")
+    assert "Traceback" not in error
+    steps = Trainer.load(path).optimizer.steps
+    assert steps >= 1
+    assert f"holds the model after {steps} of 1000000 steps" in out
+
+
+def test_an_interrupted_study_reports_what_was_finished(run, tmp_path, monkeypatch):
+    whole = grid.study
+
+    def half(corpus, preset, seed, *, finished, **options):
+        def stop(record, done):
+            finished(record, done)
+            raise KeyboardInterrupt
+
+        return whole(corpus, preset, seed, finished=stop, **options)
+
+    monkeypatch.setattr(grid, "study", half)
+    code, out, error = run("study", "--preset", "smoke", "--out", tmp_path)
+    assert code == 130
+    assert error.endswith("\nhopmin: interrupted\n")
+    assert f"The report is {tmp_path / 'report.html'}\n" in out
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert not record["complete"]
+    assert len(record["runs"]) == 1
+    assert "The study was interrupted" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "the following arguments are required: COMMAND (see hopmin --help)"),
+        (("train", "--colour", "red"), "unrecognized arguments: --colour red (see hopmin --help)"),
+        (("train", "--steps", "many"), "argument --steps: invalid int value: 'many' (see hopmin train --help)"),
+        (("generate",), "the following arguments are required: --prompt (see hopmin generate --help)"),
+    ],
+    ids=str,
+)
+def test_a_wrong_word_is_named(refused, arguments, sentence):
+    assert refused(*arguments) == sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "beginning"),
+    [
+        (("dance",), "argument COMMAND: invalid choice: 'dance' (choose from "),
+        (("study", "--preset", "slow"), "argument --preset: invalid choice: 'slow' (choose from "),
+    ],
+    ids=str,
+)
+def test_a_wrong_choice_is_named(refused, arguments, beginning):
+    assert refused(*arguments).startswith(beginning)  # Python versions list the choices in different quotes
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--seed", -1), "seed must be a whole number >= 0; got -1"),
+        (("--steps", 0), "steps must be a whole number >= 1; got 0"),
+        (("--layers", 0), "layers must be a whole number >= 1; got 0"),
+        (("--heads", 3), "width must be a multiple of heads; got 8 and 3"),
+        (("--dropout", 1), "dropout must be a number in [0, 1); got 1.0"),
+        (("--learning-rate", 0), "learning_rate must be a finite number > 0; got 0.0"),
+        (("--learning-rate", "nan"), "learning_rate must be a finite number > 0; got nan"),
+        (("--rows-per-step", 0), "rows_per_step must be a whole number >= 1; got 0"),
+        (("--checkpoint-every", 0), "checkpoint_every must be a whole number >= 1; got 0"),
+        (("--positions", 0), "positions must be a whole number >= 1; got 0"),
+        (("--positions", 99), "corpus must have more than 990 characters; got 420"),
+    ],
+    ids=str,
+)
+def test_a_wrong_number_is_named(refused, text, tmp_path, options, sentence):
+    assert refused("train", "--corpus", text, "--out", tmp_path / "out", *SMALL, *options) == sentence
+    assert not (tmp_path / "out" / "model.npz").exists()
+
+
+def test_too_few_rows_of_question_formation_are_named(refused, tmp_path):
+    assert refused("train", "--rows", 0, "--out", tmp_path) == "rows must be a whole number >= 1; got 0"
+
+
+@pytest.mark.parametrize("command", ["train", "study"])
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "corpus must be a readable text file; {}: No such file or directory"),
+        (b"caf\xe9 " * 999, "corpus must be UTF-8 text; {} has byte 0xe9 at 3"),
+        (b"", "corpus must not be empty; {} holds no text"),
+        (b"too short", "corpus must have more than {} characters; got 9"),
+    ],
+    ids=["missing", "latin-1", "empty", "short"],
+)
+def test_a_corpus_that_cannot_be_learned_is_named(refused, tmp_path, command, content, sentence):
+    path = tmp_path / "corpus"
+    if content is not None:
+        path.write_bytes(content)
+    given = refused(command, "--corpus", path, "--out", tmp_path / "out")
+    assert given == sentence.format(path if "more than" not in sentence else {"train": 640, "study": 320}[command])
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["train", "study"])
+@pytest.mark.parametrize(("below", "reason"), [("", "File exists"), ("/out", "Not a directory")])
+def test_a_folder_that_cannot_be_written_is_named(refused, text, command, below, reason):
+    before = text.read_bytes()
+    sentence = refused(command, "--corpus", text, "--out", f"{text}{below}")
+    assert sentence == f"out must be a folder that can be written to; {text}{below}: {reason}"
+    assert text.read_bytes() == before
+
+
+def test_a_model_is_not_overwritten(run, refused, text, tmp_path):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    path = tmp_path / "model.npz"
+    before = path.read_bytes()
+    sentence = refused("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    assert sentence == f"out must hold no model yet, unless --resume is given; {path} exists"
+    assert path.read_bytes() == before
+
+
+def test_training_does_not_go_on_with_another_text(run, refused, text, tmp_path):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    before = (tmp_path / "model.npz").read_bytes()
+    text.write_text(text.read_text().replace("question", "answer!!"))
+    sentence = refused("train", "--resume", "--out", tmp_path)
+    assert sentence == f"corpus must be the one that training began with; {text} has changed"
+    assert (tmp_path / "model.npz").read_bytes() == before
+
+
+def test_there_must_be_something_to_resume(refused, tmp_path):
+    path = tmp_path / "model.npz"
+    sentence = refused("train", "--resume", "--out", tmp_path)
+    assert sentence == f"model must be a readable file; {path}: No such file or directory"
+
+
+def test_a_model_that_was_not_trained_by_the_command_is_not_resumed(refused, tmp_path):
+    path = tmp_path / "model.npz"
+    model = GPT(hopmin.GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=4), 0)
+    Trainer(model, steps=3).save(path)
+    sentence = refused("train", "--resume", "--out", tmp_path)
+    assert sentence == f"checkpoint must name its corpus; {path} was not made by hopmin train"
+
+
+@pytest.mark.parametrize("command", ["train", "generate"])
+def test_a_checkpoint_cut_in_half_is_refused_and_left_alone(run, refused, text, tmp_path, command):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    path = tmp_path / "model.npz"
+    half = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(half)
+    arguments = {"train": ("--resume", "--out", tmp_path), "generate": ("--checkpoint", path, "--prompt", "to")}
+    sentence = refused(command, *arguments[command])
+    assert sentence == f"model must be a file that hopmin saved; {path} is damaged or something else"
+    assert path.read_bytes() == half
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--prompt", "Zounds"), "text must be made of the tokenizer's 15 symbols; got 'Z'"),
+        (("--prompt", ""), "prompt must have shape (T,), not empty; got (0,)"),
+        (("--prompt", "to", "--count", -1), "count must be a whole number >= 0; got -1"),
+        (("--prompt", "to", "--temperature", "nan"), "temperature must be a finite number >= 0; got nan"),
+        (("--prompt", "to", "--seed", -1), "seed must be a whole number >= 0; got -1"),
+    ],
+    ids=str,
+)
+def test_a_wrong_wish_for_generation_is_named(run, refused, text, tmp_path, options, sentence):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    assert refused("generate", "--checkpoint", tmp_path / "model.npz", *options) == sentence
+
+
+def test_a_model_without_a_tokenizer_generates_no_text(refused, tmp_path):
+    path = tmp_path / "model.npz"
+    GPT(hopmin.GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=4), 0).save(path)
+    sentence = refused("generate", "--checkpoint", path, "--prompt", "to")
+    assert sentence == f"model must come with a tokenizer to generate text; {path} has none"
+
+
+@pytest.mark.parametrize(("options", "name"), [(("--seed", -1), "seed"), (("--workers", 0), "workers")])
+def test_a_wrong_wish_for_a_study_is_named(refused, tmp_path, options, name):
+    sentence = refused("study", "--preset", "smoke", "--out", tmp_path, *options)
+    assert sentence == f"{name} must be a whole number >= {int(name == 'workers')}; got {options[1]}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_a_sentence(run, text, tmp_path):
+    code, out, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--learning-rate", 1e30)
+    assert code == 2
+    assert error.splitlines()[-1] == "hopmin: loss must stay finite; got nan at step 2"
+    assert "holds the model after 1 of 6 steps" in out
+
+
+def test_a_wish_beyond_all_memory_is_a_sentence_too(run, text, tmp_path):
+    code, _, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--rows-per-step", 10**17)
+    assert code == 2
+    assert error.splitlines()[-1].startswith("hopmin: ")
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "jinja2", "tqdm"])
+def test_a_missing_library_is_named(refused, monkeypatch, tmp_path, library):
+    for module in [name for name in sys.modules if name in ("hopmin.plot", "hopmin.study.report")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delattr(hopmin.study, "report", raising=False)
+    monkeypatch.delattr(hopmin, "plot", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    sentence = refused("study", "--out", tmp_path)
+    assert sentence == f"{library} must be installed for this command: python -m pip install 'hopmin[study]'"

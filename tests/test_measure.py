@@ -1,0 +1,157 @@
+"""Each measurement against the dull loop that it stands for."""
+
+import math
+
+import numpy as np
+import pytest
+
+from hopmin.study import measure
+from hopmin.study.measure import (
+    activation_distances,
+    cross_entropy,
+    extraction_rate,
+    head_agreement,
+    predicted_radius,
+)
+from hopmin.transformer.model import GPT, GPTConfig
+from hopmin.transformer.training import Trainer
+
+V, T = 12, 9
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Nothing that one would call trained, but far from symmetric."""
+    return GPT(GPTConfig(vocabulary=V, positions=T, layers=2, heads=2, width=8, spread=0.5, dtype="float64"), 1)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    """So that a few rows already are several batches, the last one shorter."""
+    monkeypatch.setattr(measure, "BATCH", 4)
+
+
+def rows_of(lengths, seed=0):
+    """Rows of so many tokens each, padded with -1."""
+    rng, rows = np.random.default_rng(seed), np.full((len(lengths), T + 1), -1)
+    for row, length in zip(rows, lengths, strict=True):
+        row[:length] = rng.integers(0, V, length)
+    return rows
+
+
+LENGTHS = [10, 2, 3, 4, 5, 10, 7, 3, 8, 6, 9]
+
+
+def bare(rows):
+    return [row[row >= 0] for row in rows]
+
+
+# Cross-entropy
+
+
+def test_cross_entropy_weighs_every_token_alike_whatever_its_batch(model):
+    rows = rows_of(LENGTHS)
+    nats = [(len(row) - 1) * model.cross_entropy(row[None, :-1], row[None, 1:]) for row in bare(rows)]
+    # a hundred float64 terms of order one, added in another order
+    assert cross_entropy(model, rows) == pytest.approx(sum(nats) / (sum(LENGTHS) - len(LENGTHS)), rel=1e-12)
+
+
+# Extraction
+
+
+def first_half(row):
+    """The tokens up to the one that predicts the first of the second half."""
+    return row[: (len(row) - 1) // 2 + 1]
+
+
+def completes(model, row):
+    """Whether literal greedy generation goes from the first half to the end of the row."""
+    return model.generate(first_half(row), len(row) - len(first_half(row))).tolist() == row.tolist()
+
+
+def completed_by(model, rows):
+    """Rows of these beginnings and lengths as the model itself would have them."""
+    out = rows.copy()
+    for row, tokens in zip(out, bare(rows), strict=True):
+        row[: len(tokens)] = model.generate(first_half(tokens), len(tokens) - len(first_half(tokens)))
+    return out
+
+
+def test_a_row_the_model_would_write_itself_is_extracted(model):
+    rows = completed_by(model, rows_of(LENGTHS))
+    assert all(completes(model, row) for row in bare(rows))
+    assert extraction_rate(model, rows) == 1
+
+
+@pytest.mark.parametrize("wrong", ["first", "last"])
+def test_one_wrong_token_in_the_second_half_is_too_many(model, wrong):
+    rows = completed_by(model, rows_of(LENGTHS))
+    for row, tokens in zip(rows[::3], bare(rows)[::3], strict=True):
+        place = len(first_half(tokens)) if wrong == "first" else len(tokens) - 1
+        row[place] = (row[place] + 1) % V
+    expected = [completes(model, row) for row in bare(rows)]
+    assert expected == [i % 3 != 0 for i in range(len(rows))]
+    assert extraction_rate(model, rows) == sum(expected) / len(rows)
+
+
+def test_the_first_half_need_not_be_likely(model):
+    rows = completed_by(model, rows_of([10] * 20))
+    greedy = model.logits(rows[:, :-1]).argmax(axis=-1)
+    assert (greedy[:, :3] != rows[:, 1:4]).any(axis=1).all()
+    assert extraction_rate(model, rows) == 1
+
+
+def test_what_was_learned_by_heart_is_extracted_and_nothing_else():
+    model = GPT(GPTConfig(vocabulary=V, positions=T, layers=1, heads=2, width=16, spread=0.25), 0)
+    known, unknown = rows_of([10] * 5), rows_of([10] * 50, seed=1)
+    Trainer(model, steps=150, learning_rate=0.02, rows_per_step=8).run(known)
+    assert extraction_rate(model, known) == 1
+    assert extraction_rate(model, unknown) == np.mean([completes(model, row) for row in unknown]) < 0.1
+
+
+# Distances
+
+
+def test_activation_distances_are_a_loop_over_all_pairs(model):
+    rows = rows_of(LENGTHS)
+    last = [model.activations(row[None, :-1]).outputs[0, (len(row) - 1) // 2] for row in bare(rows)]
+    nearest = [min(math.dist(a, b) for j, b in enumerate(last) if j != i) for i, a in enumerate(last)]
+    # activations of order one, from a few hundred float64 operations
+    np.testing.assert_allclose(activation_distances(model, rows), nearest, rtol=1e-10)
+
+
+def test_equal_rows_are_at_distance_nothing(model):
+    assert activation_distances(model, np.repeat(rows_of([10]), 3, axis=0)).tolist() == [0, 0, 0]
+
+
+def test_the_radius_predicted_for_gpt2_medium_is_the_published_one():
+    assert round(predicted_radius(1024), 2) == 7.74
+
+
+# Heads
+
+
+def test_head_agreement_is_a_loop_over_positions(model):
+    rows, L, H = rows_of(LENGTHS), 2, 2
+    agreed, chances = np.zeros((L, H)), []
+    for row in bare(rows):
+        seen = model.activations(row[None, :-1])
+        for t in range(1, len(row) - 1):  # the first position has no choice
+            chances.append(1 / (t + 1))
+            for layer, head in np.ndindex(L, H):
+                q = seen.queries[layer, 0, head, t]
+                keys = seen.keys[layer, 0, head, : t + 1]
+                weights = seen.weights[layer, 0, head, t, : t + 1].tolist()
+                apart = [math.dist(q, k) for k in keys]
+                agreed[layer, head] += weights.index(max(weights)) == apart.index(min(apart))
+    agreement, chance = head_agreement(model, rows)
+    np.testing.assert_array_equal(agreement, agreed / len(chances))
+    assert len(set(agreement.ravel())) > 1
+    assert chance == pytest.approx(sum(chances) / len(chances), rel=1e-13)  # fifty terms of order one
+
+
+def test_of_equal_keys_the_first_is_both_strongest_and_nearest(model):
+    alike = GPT(model.config, 1)
+    for layer in range(2):
+        alike.parameters[f"layers.{layer}.attention.weight"][:, 8:16] = 0  # the keys' third of (queries, keys, values)
+    assert head_agreement(alike, rows_of(LENGTHS))[0].tolist() == [[1, 1], [1, 1]]

@@ -1,0 +1,305 @@
+"""Schedule, clipping and AdamW against dull loops; the trainer learns, refuses, stops and goes on."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hopmin._files import load_arrays, save_arrays
+from hopmin.transformer.corpus import Tokenizer
+from hopmin.transformer.model import GPT, GPTConfig, load_model
+from hopmin.transformer.training import AdamW, Trainer, clip, schedule
+
+ROWS = np.random.default_rng(0).integers(0, 8, (6, 9))
+ROWS[:, 0] = range(6)  # so that each can be told from the others by its beginning
+
+
+def made(**options):
+    return GPT(GPTConfig(**{"vocabulary": 8, "positions": 8, "layers": 1, "heads": 2, "width": 16, **options}), 0)
+
+
+def bits(arrays):
+    return {name: a.tobytes() for name, a in arrays.items()}
+
+
+def complaint(error, function, *arguments, **options):
+    with pytest.raises(error) as caught:
+        function(*arguments, **options)
+    assert caught.type is error
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# Schedule
+
+
+@given(st.integers(1, 200), st.integers(0, 250), st.floats(1e-6, 1e3), st.floats(0, 1), st.integers(0, 300))
+def test_the_schedule_rises_evenly_then_falls_to_its_final_share(steps, warm_up, peak, final, step):
+    def rate(step):
+        return schedule(step, peak=peak, steps=steps, warm_up=warm_up, final=final)
+
+    slack = 1e-12 * peak  # a few roundings
+    assert 0 <= rate(step) <= peak + slack
+    if step < warm_up:
+        assert rate(step) == pytest.approx(peak * (step + 1) / warm_up, rel=1e-14)
+    elif step >= steps - 1:
+        assert rate(step) == pytest.approx(final * peak, rel=1e-12, abs=slack)
+    else:
+        assert rate(step) >= rate(step + 1) - slack
+        assert rate(step) >= final * peak - slack
+
+
+def test_the_schedule_is_at_its_peak_where_warm_up_ends_and_halfway_down_in_the_middle():
+    rates = [schedule(step, peak=2.0, steps=14, warm_up=4) for step in range(14)]
+    assert rates[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert rates[8] == pytest.approx(2.0 * (0.1 + 1) / 2, rel=1e-14)
+    assert rates[13] == pytest.approx(0.2, rel=1e-14)
+
+
+# Clipping
+
+
+def test_a_long_gradient_is_cut_to_length_as_a_whole():
+    gradients = {"a": np.array([[3.0, 0.0], [0.0, 4.0]]), "b": np.array([12.0])}
+    assert clip(gradients, 6.5) == 13
+    np.testing.assert_array_equal(gradients["a"], [[1.5, 0], [0, 2]])
+    np.testing.assert_array_equal(gradients["b"], [6])
+
+
+def test_a_short_gradient_is_left_alone():
+    gradients = {"a": np.array([3.0], np.float32), "b": np.array([4.0], np.float32)}
+    before = bits(gradients)
+    assert clip(gradients, 6.0) == 5
+    assert bits(gradients) == before
+
+
+# AdamW
+
+
+def loop_adamw(p, gradients, rates, b1, b2, epsilon, decay):
+    """One number's way, in plain floats."""
+    m = v = 0.0
+    for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g * g
+        p = p - rate * decay * p - rate * (m / (1 - b1**t)) / (math.sqrt(v / (1 - b2**t)) + epsilon)
+    return p
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"betas": (0.5, 0.8), "epsilon": 0.1, "weight_decay": 0.3}, {"weight_decay": 0.0}]
+)
+def test_adamw_is_a_loop_and_only_matrices_decay(options):
+    rng, rates = np.random.default_rng(0), [0.1, 0.3, 0.2, 0.05, 0.4, 0.1]
+    shapes = {"matrix": (3, 2), "vector": (4,)}
+    parameters = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    gradients = [{name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in rates]
+    start = {name: p.copy() for name, p in parameters.items()}
+    optimizer = AdamW(parameters, **options)
+    for g, rate in zip(gradients, rates, strict=True):
+        optimizer.step(g, rate)
+    (b1, b2), epsilon = options.get("betas", (0.9, 0.99)), options.get("epsilon", 1e-8)
+    for name, p in parameters.items():
+        decay = options.get("weight_decay", 0.01) if name == "matrix" else 0.0
+        for i in np.ndindex(p.shape):
+            # a few dozen roundings of numbers of order one
+            expected = loop_adamw(start[name][i], [g[name][i] for g in gradients], rates, b1, b2, epsilon, decay)
+            assert p[i] == pytest.approx(expected, rel=1e-12, abs=1e-13)
+
+
+def test_a_step_at_rate_zero_moves_nothing():
+    model = made()
+    before = bits(model.parameters)
+    _, gradients = model.loss_and_gradients(ROWS[:, :-1], ROWS[:, 1:])
+    AdamW(model.parameters, weight_decay=0.5).step(gradients, rate=0)
+    assert bits(model.parameters) == before
+
+
+def test_adamw_works_in_place_and_in_the_dtype_of_the_parameters():
+    model = made()
+    kept = dict(model.parameters)
+    optimizer = AdamW(model.parameters)
+    _, gradients = model.loss_and_gradients(ROWS[:, :-1], ROWS[:, 1:])
+    given = bits(gradients)
+    optimizer.step(gradients, rate=0.1)
+    assert bits(gradients) == given
+    assert all(model.parameters[name] is a for name, a in kept.items())
+    arrays = (*model.parameters.values(), *optimizer.first.values(), *optimizer.second.values())
+    assert {a.dtype for a in arrays} == {np.dtype("float32")}
+
+
+# The trainer
+
+
+def test_a_handful_of_rows_is_learned_by_heart():
+    trainer = Trainer(made(spread=0.25), steps=150, learning_rate=0.02, rows_per_step=6)
+    losses = trainer.run(ROWS)
+    assert abs(losses[0] - math.log(8)) < 0.5
+    assert trainer.model.cross_entropy(ROWS[:, :-1], ROWS[:, 1:]) < 0.05
+
+
+def test_a_step_returns_the_loss_before_it_and_follows_the_schedule(monkeypatch):
+    trainer, rates = Trainer(made(), steps=10, learning_rate=0.5, warm_up=4, rows_per_step=2), []
+    monkeypatch.setattr(trainer.optimizer, "step", lambda _, rate: rates.append(rate))
+    before = trainer.model.cross_entropy(ROWS[:, :-1], ROWS[:, 1:])
+    assert trainer.step(ROWS[:, :-1], ROWS[:, 1:]) == before
+    trainer.optimizer.steps = 6
+    trainer.step(ROWS[:, :-1], ROWS[:, 1:])
+    assert rates == [schedule(step, peak=0.5, steps=10, warm_up=4) for step in (0, 6)]
+
+
+def test_the_gradient_of_a_step_is_clipped(monkeypatch):
+    trainer, norms = Trainer(made(spread=1.0), steps=1, longest=0.01), []
+
+    def step(gradients, rate):
+        norms.append(math.sqrt(sum((g.astype(float) ** 2).sum() for g in gradients.values())))
+
+    monkeypatch.setattr(trainer.optimizer, "step", step)
+    trainer.step(ROWS[:, :-1], ROWS[:, 1:])
+    assert norms == [pytest.approx(0.01, rel=1e-5)]  # scaled in float32
+
+
+def test_warm_up_is_a_tenth_of_all_steps_unless_given():
+    assert Trainer(made(), steps=200).options["warm_up"] == 20
+    assert Trainer(made(), steps=3).options["warm_up"] == 1
+    assert Trainer(made(), steps=200, warm_up=0).options["warm_up"] == 0
+
+
+def test_after_each_step_its_number_loss_and_tokens_are_told():
+    told = []
+    rows = np.array([[1, 2, 3, -1], [4, 5, 6, 7]])
+    trainer = Trainer(made(), steps=5, rows_per_step=4)
+    losses = trainer.run(rows, lambda *news: told.append(news))
+    assert [step for step, _, _ in told] == [1, 2, 3, 4, 5]
+    assert [loss for _, loss, _ in told] == losses
+    assert {tokens for _, _, tokens in told} <= set(range(8, 13))
+    assert {tokens for _, _, tokens in told} & {9, 10, 11}  # rows of both lengths, their padding not counted
+    assert trainer.run(rows) == []  # no steps are left
+
+
+def test_one_seed_is_one_run_and_the_seed_is_of_batches_and_dropout():
+    def weights(seed, rate):
+        trainer = Trainer(made(dropout=rate), steps=3, rows_per_step=4, seed=seed)
+        return trainer.run(ROWS), bits(trainer.model.parameters)
+
+    assert weights(1, 0.2) == weights(1, 0.2)
+    assert weights(1, 0.2) != weights(2, 0.2)
+    assert weights(1, 0.0) != weights(1, 0.2)
+
+
+@pytest.mark.parametrize("broken", [math.nan, 1e30])
+def test_a_loss_that_is_not_finite_ends_the_run_and_changes_nothing(broken):
+    trainer = Trainer(made(), steps=9, rows_per_step=2)
+    trainer.step(ROWS[:, :-1], ROWS[:, 1:])
+    trainer.model.parameters["tokens"][...] = broken  # with 1e30 the gradient is not finite, though the loss is
+    before = [bits(of) for of in (trainer.model.parameters, trainer.optimizer.first, trainer.optimizer.second)]
+    sentence = complaint(FloatingPointError, trainer.step, ROWS[:, :-1], ROWS[:, 1:])
+    assert sentence.startswith("loss must stay finite; got ")
+    assert sentence.endswith(" at step 2")
+    after = [bits(of) for of in (trainer.model.parameters, trainer.optimizer.first, trainer.optimizer.second)]
+    assert after == before
+    assert trainer.optimizer.steps == 1
+
+
+# Stop and go on
+
+
+class Stop(Exception):
+    pass
+
+
+def run_until(trainer, last):
+    losses = []
+
+    def after_step(step, loss, tokens):
+        losses.append(loss)
+        if step == last:
+            raise Stop
+
+    with pytest.raises(Stop):
+        trainer.run(ROWS, after_step)
+    return losses
+
+
+@pytest.mark.parametrize("stopped", range(1, 7))
+def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path, stopped):
+    def begin():
+        return Trainer(made(dropout=0.2), steps=6, rows_per_step=4, learning_rate=0.01, seed=3)
+
+    whole = begin()
+    losses = whole.run(ROWS)
+    first = begin()
+    before = run_until(first, stopped)
+    first.save(tmp_path / "checkpoint.npz")
+    second = Trainer.load(tmp_path / "checkpoint.npz")
+    assert second.options == whole.options
+    assert second.optimizer.steps == stopped
+    assert before + second.run(ROWS) == losses
+    assert bits(second.model.parameters) == bits(whole.model.parameters)
+    assert bits(second.optimizer.second) == bits(whole.optimizer.second)
+
+
+def test_a_checkpoint_is_a_model_too(tmp_path):
+    trainer, tokenizer = Trainer(made(), steps=2), Tokenizer(tuple("abcdefgh"))
+    trainer.run(ROWS)
+    trainer.save(tmp_path / "checkpoint.npz", tokenizer, corpus="a note")
+    assert bits(GPT.load(tmp_path / "checkpoint.npz").parameters) == bits(trainer.model.parameters)
+    assert load_model(tmp_path / "checkpoint.npz").tokenizer == tokenizer
+    assert load_model(tmp_path / "checkpoint.npz").records["corpus"] == "a note"
+
+
+@pytest.mark.parametrize("options", [{"steps": np.int64(50)}, {"learning_rate": np.float32(0.5)}], ids=str)
+def test_a_trainer_of_numpy_numbers_can_be_saved(tmp_path, options):
+    trainer = Trainer(made(), **{"steps": 20, **options})
+    trainer.save(tmp_path / "checkpoint.npz")
+    assert Trainer.load(tmp_path / "checkpoint.npz").options == trainer.options
+
+
+def test_a_model_is_no_checkpoint(tmp_path):
+    made().save(tmp_path / "m.npz")
+    sentence = complaint(ValueError, Trainer.load, tmp_path / "m.npz")
+    assert sentence == f"checkpoint must hold a training state; {tmp_path / 'm.npz'} does not"
+
+
+def without(arrays):
+    del arrays["second/tokens"]
+
+
+def misshaped(arrays):
+    arrays["first/tokens"] = arrays["first/tokens"][:-1]
+
+
+def of_one_row(arrays):
+    arrays["first/tokens"] = arrays["first/tokens"][:1]
+
+
+@pytest.mark.parametrize("change", [without, misshaped, of_one_row])
+def test_a_checkpoint_whose_moments_do_not_fit_is_refused(tmp_path, change):
+    path = tmp_path / "m.npz"
+    Trainer(made(), steps=2).save(path)
+    arrays, records = load_arrays(path, "model")
+    change(arrays)
+    save_arrays(path, "model", arrays, **records)
+    assert complaint(ValueError, Trainer.load, path) == f"checkpoint must hold a training state; {path} does not"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"steps": 0}, ValueError, "steps must be a whole number >= 1; got 0"),
+        ({"steps": 2.0}, TypeError, "steps must be a whole number >= 1; got 2.0"),
+        ({"learning_rate": 0}, ValueError, "learning_rate must be a finite number > 0; got 0"),
+        ({"learning_rate": math.inf}, ValueError, "learning_rate must be a finite number > 0; got inf"),
+        ({"warm_up": -1}, ValueError, "warm_up must be a whole number >= 0; got -1"),
+        ({"weight_decay": -0.1}, ValueError, "weight_decay must be a finite number >= 0; got -0.1"),
+        ({"longest": 0.0}, ValueError, "longest must be a finite number > 0; got 0.0"),
+        ({"rows_per_step": 0}, ValueError, "rows_per_step must be a whole number >= 1; got 0"),
+        ({"seed": -1}, ValueError, "seed must be a whole number >= 0; got -1"),
+        ({"seed": "0"}, TypeError, "seed must be a whole number >= 0; got '0'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_named(options, error, sentence):
+    assert complaint(error, Trainer, made(), **{"steps": 5, **options}) == sentence
