@@ -53,6 +53,8 @@ def writable_folder(path: Name) -> Path:
 def replaced(path: Name) -> Iterator[Any]:
     """A binary file to write, which takes the place of `path` once it is whole and leaves no trace if it fails."""
     path = Path(path)
+    if not path.name:
+        raise ValueError(f"path must be a file that can be written; got {str(path)!r}")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         opened = open(temporary, "xb")  # noqa: SIM115 - entered below, where errors are the writer's
@@ -68,7 +70,7 @@ def replaced(path: Name) -> Iterator[Any]:
         except OSError as error:
             raise ValueError(f"path must be a file that can be written; {path}: {error.strerror}") from None
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -82,6 +84,8 @@ def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: A
     """Arrays and JSON records in one `.npz` file that says what `kind` of thing it holds; TypeError for objects."""
     if objects := [name for name, a in arrays.items() if a.dtype.hasobject]:
         raise TypeError(f"arrays must hold no Python objects to be saved; got {objects[0]}")
+    if reserved := {"hopmin", "file"} & arrays.keys():
+        raise ValueError(f"arrays must not go by the names hopmin and file; got {min(reserved)}")
     about = json.dumps({"format": FORMAT, "kind": kind, "arrays": sorted(arrays), "records": records})
     with replaced(path) as file:
         np.savez(file, **{"hopmin": np.array(about), **arrays})  # type: ignore[arg-type]

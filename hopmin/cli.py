@@ -152,10 +152,10 @@ def train(options: argparse.Namespace) -> int:
         finally:
             signal.signal(signal.SIGINT, before)
             bar.close()
-            save()
-            print(
-                f"{checkpoint} holds the model after {optimizer.steps} of {trainer.options['steps']} steps", flush=True
-            )
+            if optimizer.steps:
+                save()
+                done = f"{optimizer.steps} of {trainer.options['steps']} steps"
+                print(f"{checkpoint} holds the model after {done}", flush=True)
     floor = "" if corpus.entropy is None else f"; the language has {corpus.entropy:.3f}"
     print(f"held-out cross-entropy {cross_entropy(model, corpus.held_out[:2000]):.3f} nats per token{floor}")
     return 0

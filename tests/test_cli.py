@@ -1,6 +1,8 @@
 """The command does what it says; what is wrong is one sentence and exit code 2, and nothing is overwritten."""
 
+import errno
 import json
+import os
 import platform
 import signal
 import subprocess
@@ -205,7 +207,9 @@ def test_an_interrupted_process_ends_with_130_and_a_checkpoint(text, tmp_path):
     path = tmp_path / "model.npz"
     arguments = ("--corpus", text, *SMALL, "--steps", 10**6, "--checkpoint-every", 1, "--out", tmp_path)
     command = [sys.executable, "-m", "hopmin", "train", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # elsewhere, for in the source tree `-m` would find the source, where no compiled core is
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    with subprocess.Popen(command, **pipes) as process:
         while process.poll() is None and not path.exists():
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -237,6 +241,15 @@ def test_an_interrupted_study_reports_what_was_finished(run, tmp_path, monkeypat
     assert not record["complete"]
     assert len(record["runs"]) == 1
     assert "The study was interrupted" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_study_interrupted_before_anything_was_finished_reports_nothing(run, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grid, "study", interrupted)
+    assert run("study", "--preset", "smoke", "--out", tmp_path)[0] == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 # What is wrong
@@ -404,6 +417,20 @@ def test_a_loss_that_is_not_finite_ends_training_with_a_sentence(run, text, tmp_
     assert "holds the model after 1 of 6 steps" in out
 
 
+def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(run, text, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    before = (tmp_path / "model.npz").read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, error = run("train", "--resume", "--out", tmp_path)
+    assert code == 2
+    assert error.splitlines()[-1] == "hopmin: a file could not be read or written: No space left on device"
+    assert {path.name for path in tmp_path.iterdir()} == {"text.txt", "model.npz"}
+    assert (tmp_path / "model.npz").read_bytes() == before
+
+
 def test_a_wish_beyond_all_memory_is_a_sentence_too(run, text, tmp_path):
     code, _, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--rows-per-step", 10**17)
     assert code == 2
@@ -419,3 +446,9 @@ def test_a_missing_library_is_named(refused, monkeypatch, tmp_path, library):
     monkeypatch.setitem(sys.modules, library, None)
     sentence = refused("study", "--out", tmp_path)
     assert sentence == f"{library} must be installed for this command: python -m pip install 'hopmin[study]'"
+
+
+def test_an_import_that_fails_for_another_reason_is_not_explained_away(run, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "hopmin.transformer.training", None)
+    with pytest.raises(ImportError, match=r"hopmin\.transformer\.training"):
+        run("train", "--out", tmp_path)

@@ -156,6 +156,12 @@ def test_entropy_and_length_are_what_enumeration_gives():
     assert SMALL.length("S") == pytest.approx(math.fsum(p * len(words) for words, p in strings), rel=1e-14)
 
 
+@pytest.mark.parametrize("rules", [{"S": {"a S": 1, "a": 1}}, {"S": {"T": 1}, "T": {"b S": 1}}], ids=str)
+def test_a_grammar_that_leads_back_to_itself_is_refused(rules):
+    expected = "rules must not lead from a symbol back to itself; got a recursive grammar"
+    assert complaint(Grammar, rules) == expected
+
+
 def test_a_word_has_no_entropy_and_length_one():
     assert (SMALL.entropy("b"), SMALL.length("b")) == (0, 1)
 
@@ -520,3 +526,11 @@ def test_a_batch_pairs_each_token_with_the_next(rows, more):
         assert wanted.tolist() == row[1:] + [-1] * (width - 1 - n)
     assert tokens.min() >= 0  # what stands where nothing is counted is still a token
     np.testing.assert_array_equal(padded, before)
+
+
+def test_a_tokenizer_separates_words_by_blanks_or_not_at_all():
+    assert complaint(Tokenizer, ("a", "b"), ",") == "separator must be one of '', ' '; got ','"
+
+
+def test_a_number_without_a_symbol_is_named():
+    assert complaint(Tokenizer(("a", "b")).decode, [0, 2]) == "numbers must be below 2; got 2"

@@ -178,3 +178,13 @@ def test_a_file_cut_anywhere_is_refused_and_closed(tmp_path, size):
         assert complaint(load_arrays, path, "model") == DAMAGED.format(path)
         gc.collect()
     assert [str(warning.message) for warning in told] == []
+
+
+def test_a_path_without_a_name_is_refused():
+    assert complaint(write_text, "", "") == "path must be a file that can be written; got '.'"
+
+
+@pytest.mark.parametrize("name", ["hopmin", "file"])
+def test_the_names_the_format_needs_are_refused(tmp_path, name):
+    expected = f"arrays must not go by the names hopmin and file; got {name}"
+    assert complaint(save_arrays, tmp_path / "file.npz", "thing", {name: np.zeros(1)}) == expected

@@ -110,8 +110,8 @@ def test_a_run_depends_on_the_seed(corpus, record):
 def test_a_run_reports_what_is_measured_on_its_model():
     rows = np.random.default_rng(0).integers(0, 7, (60, 7))
     rows[:30, 5:] = -1
-    corpus = Corpus("rows", Tokenizer(tuple("abcdefg")), rows[25:35], rows[35:])
-    task = tasks(corpus, replace(TINY, models=((2, 2, 16),), rows=(2, 10), steps=150), 0)[1]
+    corpus = Corpus("rows", Tokenizer(tuple("abcdefg")), rows[20:36], rows[36:])
+    task = tasks(corpus, replace(TINY, models=((2, 2, 16),), rows=(2, 16), steps=150), 0)[1]
     found = alone(task)
     model = GPT(task.config, np.random.default_rng([0, 16]))
     untrained, _ = measure.head_agreement(model, task.common)
@@ -132,7 +132,7 @@ def test_a_run_reports_what_is_measured_on_its_model():
     assert found["untrained"]["head_agreement"] == untrained.round(4).tolist()
     assert found["head_chance"] == round(chance, 4)
     assert found["predicted_radius"] == measure.predicted_radius(16)
-    assert (found["rows"], found["tokens"]) == (10, 5 * 4 + 5 * 6)
+    assert (found["rows"], found["tokens"]) == (16, 10 * 4 + 6 * 6)
     assert found["parameters"] == sum(a.size for a in model.parameters.values())
 
 
@@ -219,3 +219,8 @@ def test_an_interrupt_ends_the_study_and_its_processes(corpus):
 def test_a_study_without_workers_is_refused(corpus):
     with pytest.raises(ValueError, match=r"^workers must be a whole number >= 1; got 0$"):
         study(corpus, TINY, 0, workers=0)
+
+
+def test_models_of_one_width_are_refused():
+    with pytest.raises(ValueError, match=r"^models must differ in width; got \[8, 8\]$"):
+        Preset(models=((1, 1, 8), (2, 2, 8)))

@@ -155,3 +155,8 @@ def test_of_equal_keys_the_first_is_both_strongest_and_nearest(model):
     for layer in range(2):
         alike.parameters[f"layers.{layer}.attention.weight"][:, 8:16] = 0  # the keys' third of (queries, keys, values)
     assert head_agreement(alike, rows_of(LENGTHS))[0].tolist() == [[1, 1], [1, 1]]
+
+
+def test_rows_without_a_choice_of_keys_are_refused():
+    with pytest.raises(ValueError, match=r"^rows must have a position with a choice of keys; got rows of one target at most$"):
+        head_agreement(GPT(GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=2), 0), np.array([[0, 1, -1]]))

@@ -235,10 +235,8 @@ def test_attention_weights_are_softmax_of_the_scores_and_nothing_ahead():
 
 def lively(seed=0):
     """A model that does not say the same thing over and over."""
-    model = made(seed)
-    rng = np.random.default_rng(seed)
-    for name in ("norm.gain", "positions"):
-        model.parameters[name][...] = 3 * rng.normal(size=model.parameters[name].shape)
+    model = made(seed, spread=1.0)
+    model.parameters["norm.gain"][...] = np.random.default_rng(seed).normal(size=D)  # all ones favour the last token
     return model
 
 
@@ -317,7 +315,7 @@ def test_next_to_temperature_zero_draws_are_greedy(temperature):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_saved_model_comes_back_bit_for_bit(tmp_path, dtype):
-    model, tokenizer = made(dtype=dtype, dropout=0.1), Tokenizer(("naïve", "<end>", "?"), " ")
+    model, tokenizer = made(dtype=dtype, dropout=0.1), Tokenizer(("naïve", "<end>", "?", *"abcdefgh"), " ")
     model.save(tmp_path / "m.npz", tokenizer, extra={"more": np.arange(3)}, note=["kept", 1])
     saved = load_model(tmp_path / "m.npz")
     assert saved.model.config == model.config
@@ -537,3 +535,10 @@ def test_wrong_targets_are_named(method, targets, error, sentence):
 )
 def test_a_wrong_wish_for_generation_is_named(options, error, sentence):
     assert complaint(error, made().generate, **{"prompt": [1], "count": 1, **options}) == sentence
+
+
+def test_a_tokenizer_of_another_size_is_refused(tmp_path):
+    path = tmp_path / "model.npz"
+    expected = f"tokenizer must have {V} symbols, the vocabulary; got 2"
+    assert complaint(ValueError, made(0).save, path, Tokenizer(("a", "b"))) == expected
+    assert not path.exists()

@@ -45,6 +45,11 @@ class Preset:
     measured: int = 300  # rows that each measurement looks at
     text_positions: int = 32  # characters in a row of a plain text
 
+    def __post_init__(self) -> None:
+        widths = [width for _, _, width in self.models]
+        if len(set(widths)) != len(widths):
+            raise ValueError(f"models must differ in width; got {widths}")
+
 
 PRESETS = {
     "quick": Preset(),

@@ -99,4 +99,6 @@ def head_agreement(model: GPT, rows: Array) -> tuple[Array, float]:
             closeness = scores(seen.queries[layer, row, head], seen.keys[layer, row, head], "euclidean")
             closest = np.where(ahead, -np.inf, closeness).argmax(axis=-1)
             agreed[layer, head] += ((closest == strongest[layer, row, head]) & real[row]).sum()
+    if not counted:
+        raise ValueError("rows must have a position with a choice of keys; got rows of one target at most")
     return agreed / counted, chance / counted

@@ -61,8 +61,9 @@ def lattice_problems(draw: st.DrawFn) -> Problem:
     """Whole coordinates from -8 to 8, perhaps far from the origin: many ties, and nothing is ever rounded."""
     m, n, d = draw(st.integers(1, 4)), draw(st.integers(1, 140)), draw(st.integers(1, 4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    points = rng.integers(-draw(st.integers(0, 8)), 9, (m + n, d)) + draw(st.sampled_from([0, 100, 2**20]))
-    points = points.astype(draw(st.sampled_from(["float64", "float32"])))
+    dtype, far = draw(st.sampled_from([("float64", 2**40), ("float32", 2**20)]))  # where squares do not fit any more
+    points = rng.integers(-draw(st.integers(0, 8)), 9, (m + n, d)) + draw(st.sampled_from([0, 100, far, -far]))
+    points = points.astype(dtype)
     return Problem(points[:m], points[m:], 1.0)
 
 

@@ -45,6 +45,7 @@ class Tokenizer:
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
             raise ValueError(f"symbols must be distinct and at least one; got {len(self.symbols)}")
+        _check.choice("separator", self.separator, ("", " "))
         object.__setattr__(self, "_index", {symbol: i for i, symbol in enumerate(self.symbols)})
 
     @classmethod
@@ -66,13 +67,16 @@ class Tokenizer:
         return np.array([index[piece] for piece in pieces], np.int64)
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text of the numbers; what is negative is padding and left out."""
-        return self.separator.join(self.symbols[i] for i in numbers if i >= 0)
+        """The text of the numbers; what is negative is padding and left out. ValueError if a number has no symbol."""
+        numbers = [int(i) for i in numbers if i >= 0]
+        if numbers and max(numbers) >= len(self.symbols):
+            raise ValueError(f"numbers must be below {len(self.symbols)}; got {max(numbers)}")
+        return self.separator.join(self.symbols[i] for i in numbers)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Rows to train on and rows to be judged by, none of which is in both.
+    """Rows to train on, and others to be judged by.
 
     train, held_out : (n, T + 1) integer rows, padded with -1
     entropy : nats per token of the language itself, where it is known: what no model can expect to go below on fresh

@@ -201,6 +201,9 @@ class GPT:
 
         `extra` arrays and JSON records are kept beside them, for whoever asks `load_model`.
         """
+        if tokenizer is not None and len(tokenizer.symbols) != self.config.vocabulary:
+            found = len(tokenizer.symbols)
+            raise ValueError(f"tokenizer must have {self.config.vocabulary} symbols, the vocabulary; got {found}")
         symbols = tokenizer and {"symbols": tokenizer.symbols, "separator": tokenizer.separator}
         arrays = {f"parameters/{name}": a for name, a in self.parameters.items()} | (extra or {})
         save_arrays(path, "model", arrays, config=asdict(self.config), tokenizer=symbols, **records)
