@@ -105,6 +105,8 @@ def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: in
 
 
 def _array(name: str, a: Any) -> Array:
+    if isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, for a mask would be lost; got a masked one")
     try:
         return np.asarray(a)
     except ValueError:

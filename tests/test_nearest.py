@@ -100,6 +100,7 @@ P = [[0.0, 1.0], [2.0, 3.0]]
         (lambda: hopmin.nearest([0.0, 0.0], [[0.0, np.inf]]), ValueError, "patterns must be finite; got inf at index (0, 1)"),
         (lambda: hopmin.nearest([0.0, 0.0], [[1.0], [1.0, 2.0]]), ValueError, "patterns must be an array of numbers; got rows of different lengths"),
         (lambda: hopmin.nearest([0.0, 0.0], [["a", "b"]]), TypeError, "patterns must be real numbers; got dtype <U1"),
+        (lambda: hopmin.nearest([0.0, 0.0], np.ma.masked_less(P, 1)), TypeError, "patterns must be a plain array, for a mask would be lost; got a masked one"),
         (lambda: hopmin.nearest([0.0, 0.0], [[1j, 0]]), TypeError, "patterns must be real numbers; got dtype complex128"),
         (lambda: hopmin.nearest(P, P, k=3), ValueError, "k must be a whole number from 1 to 2; got 3"),
         (lambda: hopmin.nearest(P, P, k=0), ValueError, "k must be a whole number from 1 to 2; got 0"),
