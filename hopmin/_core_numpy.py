@@ -56,7 +56,8 @@ def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, bes
             # 2. its peak
             s_peak = s.max(axis=1)
             # 3. its weights, relative to its peak
-            w = np.exp(beta * (s - s_peak[:, None]))
+            with np.errstate(over="ignore"):  # infinitely far below the peak: a weight of 0
+                w = np.exp(beta * (s - s_peak[:, None]))
             # 4. its total and mix
             s_total = w.sum(axis=1)
             s_mix = w @ values[block].astype(np.float64)
@@ -79,7 +80,8 @@ def merge(beta, peak, total, mix, best, indices, other_peak, other_total, other_
     top = np.maximum(peak, other_peak)
     top[np.isneginf(top)] = 0
     # 2. both sides shrink to it
-    shrink, other_shrink = np.exp(beta * (peak - top)), np.exp(beta * (other_peak - top))
+    with np.errstate(over="ignore"):
+        shrink, other_shrink = np.exp(beta * (peak - top)), np.exp(beta * (other_peak - top))
     np.maximum(peak, other_peak, out=peak)
     total *= shrink
     total += other_shrink * other_total

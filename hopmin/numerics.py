@@ -101,4 +101,5 @@ def softmax_derivative(weights: ArrayLike, direction: ArrayLike, axis: Axis = No
     array([ 0.1875, -0.1875])
     """
     weights, direction = _check.real("weights", weights), _check.real("direction", direction)
-    return weights * (direction - np.sum(weights * direction, axis=axis, keepdims=True))
+    with np.errstate(all="ignore"):
+        return weights * (direction - np.sum(weights * direction, axis=axis, keepdims=True))

@@ -146,6 +146,22 @@ def test_wider_values_widen_the_update():
     assert DistanceEnergy().update(p[0], p, values=np.float32([[1], [2]])).dtype == np.float32
 
 
+@pytest.mark.parametrize("beta", [1e-31, 5e-324, 1e31, 1e300])
+def test_a_beta_beyond_all_use_is_refused(beta):
+    with pytest.raises(ValueError, match=r"^beta must lie between 1e-30 and 1e30, so that log\(n\) / beta fits a float32; got"):
+        DotEnergy(beta)
+
+
+def test_the_ends_of_beta_are_silent_and_finite(backend):
+    for energy in (DistanceEnergy, DotEnergy):
+        for beta in (1e-30, 1e30):
+            for scale in (1e-18, 1.0, 1e17):
+                x, p = np.float32(FIG1[:1] * scale), np.float32(FIG1 * scale)
+                for name in ("value", "gradient", "weights", "update"):
+                    with np.errstate(all="raise", under="ignore"):
+                        assert np.isfinite(getattr(energy(beta), name)(x, p)).all()
+
+
 def test_energies_are_values():
     assert DistanceEnergy(2) == DistanceEnergy(2.0) != DotEnergy(2.0)
     assert hash(DotEnergy()) == hash(DotEnergy(1.0))

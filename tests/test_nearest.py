@@ -108,6 +108,7 @@ P = [[0.0, 1.0], [2.0, 3.0]]
         (lambda: hopmin.nearest(P, P, metric="cosin"), ValueError, "metric must be one of 'euclidean', 'dot'; got 'cosin'"),
         (lambda: hopmin.within(P, P, -1), ValueError, "radius must be a finite number >= 0; got -1"),
         (lambda: hopmin.separation([1.0]), ValueError, "patterns must have shape (n, d); got (1,)"),
+        (lambda: hopmin.nearest(np.float32([1e30]), np.float32([[0]]), metric="dot"), ValueError, "queries and patterns must be small enough to square in float32; got values up to 1e+30"),
         (lambda: hopmin.nearest([1e200], [[-1e200]]), ValueError, "queries and patterns must be small enough to square in float64; got values up to 2e+200"),
         (lambda: hopmin.DistanceEnergy().value(np.float32([1e30]), np.float32([[0]])), ValueError, "queries and patterns must be small enough to square in float32; got values up to 1e+30"),
         (lambda: hopmin.DotEnergy().update(P, P, values=[[1.0]]), ValueError, "values must have shape (n, v) with n = 2; got (1, 1)"),

@@ -38,7 +38,10 @@ class _SoftMinimum:
     _curvature: ClassVar[float]  # the gradient of either energy is _curvature (x - T(x))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "beta", _check.positive("beta", self.beta))
+        beta = _check.positive("beta", self.beta)
+        if not 1e-30 <= beta <= 1e30:
+            raise ValueError(f"beta must lie between 1e-30 and 1e30, so that log(n) / beta fits a float32; got {beta}")
+        object.__setattr__(self, "beta", beta)
 
     def value(self, queries: ArrayLike, patterns: ArrayLike) -> Any:
         """E (m,): the energy of each query; a scalar for a single one."""
@@ -56,7 +59,8 @@ class _SoftMinimum:
         """softmax(beta score) (m, n), or (n,): the share each pattern has in the update of each query."""
         x, p, shape = _check.pair(queries, patterns)
         r = self._reduce(x, p)
-        weights = np.exp(self.beta * (scores(x, p, self._metric) - r.peak[:, None])) / r.total[:, None]
+        with np.errstate(over="ignore"):  # infinitely far below the peak: a weight of 0
+            weights = np.exp(self.beta * (scores(x, p, self._metric) - r.peak[:, None])) / r.total[:, None]
         return weights.astype(x.dtype).reshape(*shape, len(p))
 
     def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Array:

@@ -45,9 +45,10 @@ def nearest(queries: ArrayLike, patterns: ArrayLike, k: int = 1, *, metric: str 
     >>> nearest([0.9, 0.0], [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], k=2)
     (array([0.1, 0.9]), array([1, 0]))
     """
-    x, p, shape = _check.pair(queries, patterns, squares=False)
+    metric = _check.choice("metric", metric, METRICS)
+    x, p, shape = _check.pair(queries, patterns, squares=metric == "dot")  # a distance is a root, a product a square
     k = _check.whole("k", k, 1, len(p))
-    r = reduce(x, p, metric=_check.choice("metric", metric, METRICS), k=k)
+    r = reduce(x, p, metric=metric, k=k)
     return _distances(r.best, metric).astype(x.dtype).reshape(*shape, k), r.indices.reshape(*shape, k)
 
 
