@@ -134,10 +134,13 @@ def letters(axes: Iterable[str]) -> str:
 # Numbers and names
 
 
-def _number(name: str, x: Any, expected: str, kind: type = numbers.Real) -> Any:
+def _number(name: str, x: Any, expected: str, kind: Any = numbers.Real) -> Any:
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, kind):
         raise TypeError(f"{name} must be {expected}; got {x!r}")
-    return x
+    try:
+        return x if kind is numbers.Integral else float(x)
+    except OverflowError:
+        raise ValueError(f"{name} must be {expected}; got a number beyond all floats") from None
 
 
 def positive(name: str, x: Any) -> float:
@@ -145,7 +148,7 @@ def positive(name: str, x: Any) -> float:
     expected = "a finite number > 0"
     if not 0 < (number := _number(name, x, expected)) < np.inf:
         raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return float(number)
+    return number
 
 
 def nonnegative(name: str, x: Any) -> float:
@@ -153,7 +156,7 @@ def nonnegative(name: str, x: Any) -> float:
     expected = "a finite number >= 0"
     if not 0 <= (number := _number(name, x, expected)) < np.inf:
         raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return float(number)
+    return number
 
 
 def fraction(name: str, x: Any) -> float:
@@ -161,7 +164,7 @@ def fraction(name: str, x: Any) -> float:
     expected = "a number in [0, 1)"
     if not 0 <= (number := _number(name, x, expected)) < 1:
         raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return float(number)
+    return number
 
 
 def whole(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int:

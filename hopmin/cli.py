@@ -113,7 +113,7 @@ def train(options: argparse.Namespace) -> int:
     if made["crc32"] != zlib.crc32(corpus.train.tobytes()):
         raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
     if not options.resume:
-        V, T, D = len(corpus.tokenizer.symbols), corpus.train.shape[1] - 1, options.width
+        V, T, D = len(corpus.tokenizer.symbols), corpus.train.shape[1] - 1, _check.whole("width", options.width)
         config = GPTConfig(V, T, options.layers, options.heads, D, dropout=options.dropout, spread=D**-0.5)
         rate = 0.04 * D**-0.5 if options.learning_rate is None else options.learning_rate
         trainer = Trainer(

@@ -452,3 +452,8 @@ def test_an_import_that_fails_for_another_reason_is_not_explained_away(run, monk
     monkeypatch.setitem(sys.modules, "hopmin.transformer.training", None)
     with pytest.raises(ImportError, match=r"hopmin\.transformer\.training"):
         run("train", "--out", tmp_path)
+
+
+def test_a_width_of_nothing_is_a_sentence(refused, text, tmp_path):
+    sentence = refused("train", "--corpus", text, "--out", tmp_path / "out", *SMALL, "--width", 0)
+    assert sentence == "width must be a whole number >= 1; got 0"

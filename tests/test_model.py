@@ -542,3 +542,16 @@ def test_a_tokenizer_of_another_size_is_refused(tmp_path):
     expected = f"tokenizer must have {V} symbols, the vocabulary; got 2"
     assert complaint(ValueError, made(0).save, path, Tokenizer(("a", "b"))) == expected
     assert not path.exists()
+
+
+def test_a_number_beyond_all_floats_is_refused():
+    sentence = "spread must be a finite number > 0; got a number beyond all floats"
+    assert complaint(ValueError, GPTConfig, **{**SIZES, "spread": 10**400}) == sentence
+
+
+def test_a_file_that_claims_more_layers_than_it_has_is_refused_at_once(tmp_path):
+    path = tmp_path / "model.npz"
+    made(0).save(path)
+    arrays, records = load_arrays(path, "model")
+    save_arrays(path, "model", arrays, **{**records, "config": {**records["config"], "layers": 10**18}})
+    assert complaint(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"

@@ -126,7 +126,7 @@ def study(
         news, stop = manager.Queue(), manager.Event()
         reader = threading.Thread(target=_read, args=(news, progress), daemon=True)
         reader.start()
-        with _one_blas_thread(), ProcessPoolExecutor(workers, context, _ignore_interrupt) as pool:
+        with _one_blas_thread(), ProcessPoolExecutor(min(workers, len(todo)), context, _ignore_interrupt) as pool:
             try:
                 futures = [pool.submit(run, task, news, stop) for task in todo]
                 for future in as_completed(futures):

@@ -332,6 +332,8 @@ def load_model(path: Name) -> Saved:
     model = GPT.__new__(GPT)
     try:
         model.config = GPTConfig(**records["config"])
+        if 4 + 12 * model.config.layers != sum(name.startswith("parameters/") for name in arrays):
+            raise ValueError("not as many arrays as layers need")
         model.parameters = {name: arrays.pop(f"parameters/{name}") for name in model.config.shapes}
         fitting = all(
             a.shape == model.config.shapes[name] and a.dtype == model.config.dtype

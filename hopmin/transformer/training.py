@@ -173,7 +173,7 @@ class Trainer:
         saved = load_model(path)
         try:
             trainer = cls(saved.model, **saved.records["training"]["options"])
-            trainer.optimizer.steps = saved.records["training"]["steps"]
+            trainer.optimizer.steps = _check.whole("steps", saved.records["training"]["steps"], 0)
             for moment, of in (("first", trainer.optimizer.first), ("second", trainer.optimizer.second)):
                 for name, a in of.items():
                     found = saved.extra[f"{moment}/{name}"]
