@@ -9,7 +9,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 core = Extension(
-    "hopmin._core", ["hopmin/_core.pyx"], define_macros=[("Py_LIMITED_API", "0x030B0000")], py_limited_api=True
+    "hopmin._core", ["hopmin/_core.pyx"], depends=["hopmin/_tile.h", "hopmin/_tiles.h"], define_macros=[("Py_LIMITED_API", "0x030B0000")], py_limited_api=True
 )
 if sys.platform != "win32":
     # no fused multiply-add: it rounds (x - p)^2 differently on either side of a sum, and breaks ties that are exact

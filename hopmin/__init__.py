@@ -30,11 +30,14 @@ from hopmin._version import __version__
 
 if TYPE_CHECKING:
     from hopmin._config import show_config as show_config
+    from hopmin._threads import get_threads as get_threads
+    from hopmin._threads import set_threads as set_threads
     from hopmin.memory.energy import DistanceEnergy as DistanceEnergy
     from hopmin.memory.energy import DotEnergy as DotEnergy
     from hopmin.memory.nearest import nearest as nearest
     from hopmin.memory.nearest import separation as separation
     from hopmin.memory.nearest import within as within
+    from hopmin.memory.reduction import Packed as Packed
     from hopmin.memory.retrieval import Retrieval as Retrieval
     from hopmin.memory.retrieval import retrieve as retrieve
     from hopmin.numerics import log_softmax as log_softmax
@@ -58,9 +61,12 @@ _HOME = {
     "nearest": "memory.nearest",
     "within": "memory.nearest",
     "separation": "memory.nearest",
+    "Packed": "memory.reduction",
     "GPT": "transformer.model",
     "GPTConfig": "transformer.model",
     "Trainer": "transformer.training",
+    "set_threads": "_threads",
+    "get_threads": "_threads",
     "show_config": "_config",
 }
 

@@ -1,6 +1,6 @@
 """Picks one of the two cores, loudly: the compiled one where it was built, else its NumPy twin.
 
-`HOPMIN_BACKEND=compiled` or `numpy` forces one, and fails if it is missing.
+`HOPMIN_BACKEND=compiled` or `numpy` forces one, and fails if it is missing; so does `HOPMIN_SIMD` for a variant of it.
 """
 
 import os
@@ -25,3 +25,8 @@ if BACKEND != "numpy":
         for name in _core_numpy.FUNCTIONS:  # one docstring, two bodies
             getattr(_core, name).__doc__ = getattr(_core_numpy, name).__doc__
         core, BACKEND = _core, "compiled"
+
+if SIMD := os.environ.get("HOPMIN_SIMD", ""):
+    if SIMD not in core.SIMD:
+        raise ImportError(f"HOPMIN_SIMD must be one of {', '.join(map(repr, core.SIMD))} here; got {SIMD!r}")
+    core.simd(SIMD)

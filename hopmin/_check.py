@@ -2,6 +2,7 @@
 here (of a wrong file: in `_files`).
 
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`tokens`]
+- their numbers: [`finite`], [`too_large`], [`rounded`]
 - numbers: [`positive`], [`nonnegative`], [`fraction`], [`whole`], [`generator`]
 - names: [`choice`], [`letters`]
 
@@ -15,6 +16,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+
+from hopmin import _backend
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -44,44 +47,61 @@ def floats(name: str, a: Any, shape: str, **sizes: int) -> Array:
     `shape` spells the axes in the library's letters ("n d"); `sizes` fixes some of them ("d=3"). Only the axis of
     queries, m, may be empty.
     """
-    a = _single_or_double(name, a)
-    wanted = shape.split()
-    if a.ndim != len(wanted) or any(size != sizes.get(axis, size) for axis, size in zip(wanted, a.shape, strict=True)):
-        known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if axis in wanted)
-        raise ValueError(f"{name} must have shape {letters(wanted)}{known and f' with {known}'}; got {a.shape}")
-    if any(size == 0 for axis, size in zip(wanted, a.shape, strict=True) if axis != "m"):
-        raise ValueError(f"{name} must not be empty; got shape {a.shape}")
-    if not np.isfinite(a).all():
-        raise ValueError(f"{name} must be finite; got {a[~np.isfinite(a)][0]} at {_place(~np.isfinite(a))}")
-    return np.ascontiguousarray(a)
+    a = _shaped(name, _single_or_double(name, a), shape, **sizes)
+    a = np.ascontiguousarray(a)
+    finite(name, a)
+    return a
 
 
-def pair(queries: Any, patterns: Any, *, squares: bool = True) -> tuple[Array, Array, tuple[int, ...]]:
-    """Queries (m, d) or (d,) and patterns (n, d) in their common dtype, and the shape that results take: (m,) or ().
+def pair(queries: Any, patterns: Any) -> tuple[Array, Any, tuple[int, ...]]:
+    """Queries (m, d) or (d,) in the common dtype, patterns (n, d), and the shape that results take: (m,) or ().
 
-    Everything is squared somewhere, so what would overflow is refused: in the dtype itself where `squares` are
-    returned, otherwise in float64, in which the core works.
+    Patterns may be large, in a file, or packed: they stay as they are, and are not looked at here. What walks over them
+    brings them into the queries' dtype and sees whether all are finite.
     """
-    patterns = floats("patterns", patterns, "n d")
+    if not hasattr(patterns, "block"):  # not packed
+        patterns = _shaped("patterns", real("patterns", patterns), "n d")
+        _single_or_double("patterns", patterns[:0])
     d = patterns.shape[1]
     queries = _single_or_double("queries", queries)
     single = queries.ndim == 1
     queries = floats("queries", queries[None] if single and len(queries) == d else queries, "m d", d=d)
-    dtype = np.result_type(queries, patterns)
-    reach = float(np.abs(patterns).max()) + float(np.abs(queries).max(initial=0))
-    if reach * reach * d > float(np.finfo(dtype if squares else np.float64).max):
-        raise ValueError(
-            f"queries and patterns must be small enough to square in {dtype}; got values up to {reach:.3g}"
-        )
-    shape = () if single else (len(queries),)
-    return queries.astype(dtype, copy=False), patterns.astype(dtype, copy=False), shape
+    dtype = np.result_type(queries, _single_or_double("patterns", patterns[:0]))
+    return queries.astype(dtype, copy=False), patterns, () if single else (len(queries),)
 
 
-def companions(values: Any, queries: Array, patterns: Array) -> tuple[Array, Array, Array]:
-    """Queries, patterns, and their values (n, v), one row for each pattern, in the common dtype of the three."""
+def companions(values: Any, queries: Array, patterns: Any) -> tuple[Array, Array]:
+    """Queries and values (n, v), one row for each pattern, in the common dtype of the two."""
     values = floats("values", values, "n v", n=len(patterns))
-    dtype = np.result_type(queries, patterns, values)
-    return queries.astype(dtype, copy=False), patterns.astype(dtype, copy=False), values.astype(dtype, copy=False)
+    dtype = np.result_type(queries, values)
+    return queries.astype(dtype, copy=False), values.astype(dtype, copy=False)
+
+
+def finite(name: str, a: Array, first: int = 0) -> None:
+    """Raise if a number is not finite; rows are counted from `first`."""
+    if a.flags.c_contiguous and a.dtype in (np.float32, np.float64):
+        if np.isfinite(_backend.core.largest(a.reshape(-1))):
+            return
+    elif np.isfinite(a).all():
+        return
+    index = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
+    place = (index[0] + first, *index[1:])
+    raise ValueError(f"{name} must be finite; got {a[index]} at index {place[0] if len(place) == 1 else place}")
+
+
+def too_large(queries: Array, patterns: Any, dtype: Any) -> ValueError:
+    """What to raise if scores of finite numbers are not finite."""
+    reach = float(np.abs(patterns).max()) + float(np.abs(queries).max(initial=0))
+    return ValueError(f"queries and patterns must be small enough to square in {dtype}; got values up to {reach:.3g}")
+
+
+def rounded(result: Array, queries: Array, patterns: Any, dtype: Any) -> Array:
+    """The result in `dtype`. Raises if it does not fit."""
+    with np.errstate(over="ignore"):
+        rounded = result.astype(dtype, copy=False)
+    if not np.isfinite(rounded).all():
+        raise too_large(queries, np.asarray(patterns), dtype)
+    return rounded
 
 
 def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Array:
@@ -113,16 +133,21 @@ def _array(name: str, a: Any) -> Array:
         raise ValueError(f"{name} must be an array of numbers; got rows of different lengths") from None
 
 
+def _shaped(name: str, a: Array, shape: str, **sizes: int) -> Array:
+    wanted = shape.split()
+    if a.ndim != len(wanted) or any(size != sizes.get(axis, size) for axis, size in zip(wanted, a.shape, strict=True)):
+        known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if axis in wanted)
+        raise ValueError(f"{name} must have shape {letters(wanted)}{known and f' with {known}'}; got {a.shape}")
+    if any(size == 0 for axis, size in zip(wanted, a.shape, strict=True) if axis != "m"):
+        raise ValueError(f"{name} must not be empty; got shape {a.shape}")
+    return a
+
+
 def _single_or_double(name: str, a: Any) -> Array:
     a = real(name, a)
     if a.dtype.itemsize > 8:
         raise TypeError(f"{name} must be real numbers of at most 64 bits; got dtype {a.dtype}")
     return a.astype(np.float64 if a.dtype.itemsize == 8 else np.float32, copy=False)
-
-
-def _place(where: Array) -> str:
-    index = tuple(int(i) for i in np.argwhere(where)[0])
-    return f"index {index[0] if len(index) == 1 else index}"
 
 
 def letters(axes: Iterable[str]) -> str:

@@ -6,15 +6,18 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import hopmin
+from hopmin import _backend, _threads
 
 
 def show_config() -> None:
-    """Print hopmin's version and backend, and the versions of Python, NumPy and the optional libraries.
+    """Print hopmin's version, backend, SIMD variant and threads, and the versions of Python, NumPy and what is optional.
 
     >>> show_config()  # doctest: +ELLIPSIS
     hopmin ... backend...
     """
     print(f"hopmin {hopmin.__version__}, backend {hopmin.BACKEND}")
+    core = _backend.core
+    print(f"SIMD {core.simd()} (of {', '.join(core.SIMD)}), {_threads.get_threads()} threads")
     print(f"Python {platform.python_version()} on {sys.platform} {platform.machine()}, {os.cpu_count()} processors")
     for library in ("numpy", "matplotlib", "jinja2", "tqdm", "hypothesis", "scipy", "scikit-learn"):
         try:

@@ -1,85 +1,336 @@
 # cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-"""The compiled core: `_core_numpy.py` in C, function by function and step by step. Read that one first."""
+"""The compiled core: `_core_numpy.py` in C, function by function and step by step. Read that one first.
 
-from libc.math cimport INFINITY, exp
+What is here is the order of things; the arithmetic on scores is the tile, `_tile.h`, in as many variants as there are
+sets of instructions. Scores are first computed in the arrays' own precision. Sums are made of these; the k best are not:
+a bound on the rounding error says which scores might be among them, and those are computed again, exactly.
+"""
+
+from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MAX, FLT_MIN
+from libc.math cimport INFINITY, exp, fabs, sqrt
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+cdef extern from "_tiles.h" nogil:
+    enum: _PANEL "PANEL"
+    enum: _TILE "TILE"
+    enum: VARIANTS
+    ctypedef struct tile:
+        void (*exponentials)(const void* x, Py_ssize_t count, void* out) noexcept nogil
+        double (*largest)(const void* numbers, Py_ssize_t count) noexcept nogil
+        void (*pack)(const void* rows, Py_ssize_t count, Py_ssize_t d, void* panel) noexcept nogil
+        void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* rows) noexcept nogil
+        void (*group)(const void* queries, Py_ssize_t m, Py_ssize_t d, void* groups) noexcept nogil
+        void (*columns)(const void* values, Py_ssize_t count, Py_ssize_t v, void* panels) noexcept nogil
+        void (*score)(const void* groups, Py_ssize_t m, const void* panel, Py_ssize_t d, bint difference, void* scores) noexcept nogil
+        double (*peak)(const void* scores, Py_ssize_t count, bint* finite) noexcept nogil
+        double (*weigh)(void* scores, Py_ssize_t count, double peak, double beta) noexcept nogil
+        void (*mix)(const void* weights, Py_ssize_t m, Py_ssize_t count, const void* values, Py_ssize_t v, double* mix) noexcept nogil
+        Py_ssize_t (*above)(const void* scores, Py_ssize_t j, Py_ssize_t count, double cut) noexcept nogil
+        void (*exact)(const void* query, const void* pattern, Py_ssize_t stride, Py_ssize_t d, bint difference,
+                      double* out) noexcept nogil
+        void (*exact_panel)(const void* query, const void* panel, Py_ssize_t d, bint difference,
+                            double* out) noexcept nogil
+    struct variant:
+        const char* name
+        bint (*runs_here)() noexcept nogil
+        const tile* single_precision
+        const tile* double_precision
+    const variant[VARIANTS] variants
+    int best_variant()
 
 cdef enum:
-    _BLOCK = 64
+    _QUERIES = 192  # taken through all patterns together: a multiple of every variant's ROWS
+    NEGLIGIBLE = 64  # weights of e^-64 and less may count for nothing
+cdef double DOUBT = 0.015625  # if rounding may change weights by more than this share, their scores are computed again
 
-BLOCK = _BLOCK
-FUNCTIONS = ("scores", "absorb", "merge")
+PANEL, TILE = _PANEL, _TILE
+FUNCTIONS = ("simd", "largest", "exponentials", "pack", "unpack", "scores", "absorb", "merge")
+SIMD = tuple(variants[i].name.decode() for i in range(VARIANTS) if variants[i].runs_here())
+cdef int chosen = best_variant()
 
 ctypedef fused floating:
     float
     double
 
 
+def simd(name=None):
+    global chosen
+    chosen = chosen if name is None else SIMD.index(name)
+    return SIMD[chosen]
+
+
+cdef const tile* tile_of(size_t size) noexcept nogil:
+    return variants[chosen].single_precision if size == sizeof(float) else variants[chosen].double_precision
+
+
+def largest(numbers):
+    if numbers.dtype == "float32":
+        return _largest[float](numbers)
+    return _largest[double](numbers)
+
+
+cdef double _largest(const floating[::1] numbers) except? -1:
+    if numbers.shape[0] == 0:
+        return 0
+    with nogil:
+        return tile_of(sizeof(floating)).largest(&numbers[0], numbers.shape[0])
+
+
+def exponentials(x, out):
+    if x.dtype == "float32":
+        _exponentials[float](x, out)
+    else:
+        _exponentials[double](x, out)
+
+
+cdef int _exponentials(const floating[::1] x, floating[::1] out) except -1:
+    if x.shape[0]:
+        tile_of(sizeof(floating)).exponentials(&x[0], x.shape[0], &out[0])
+    return 0
+
+
+def pack(patterns, panels):
+    if patterns.dtype == "float32":
+        _pack[float](patterns, panels)
+    else:
+        _pack[double](patterns, panels)
+
+
+cdef int _pack(const floating[:, ::1] patterns, floating[:, :, ::1] panels) except -1:
+    cdef Py_ssize_t n = patterns.shape[0], d = patterns.shape[1], j
+    cdef const tile* t = tile_of(sizeof(floating))
+    with nogil:
+        for j from 0 <= j < n by _PANEL:
+            t.pack(&patterns[j, 0], min(_PANEL, n - j), d, &panels[j // _PANEL, 0, 0])
+    return 0
+
+
+def unpack(panels, patterns):
+    if patterns.dtype == "float32":
+        _unpack[float](panels, patterns)
+    else:
+        _unpack[double](panels, patterns)
+
+
+cdef int _unpack(const floating[:, :, ::1] panels, floating[:, ::1] patterns) except -1:
+    cdef Py_ssize_t n = patterns.shape[0], d = patterns.shape[1], j
+    cdef const tile* t = tile_of(sizeof(floating))
+    with nogil:
+        for j from 0 <= j < n by _PANEL:
+            t.unpack(&panels[j // _PANEL, 0, 0], min(_PANEL, n - j), d, &patterns[j, 0])
+    return 0
+
+
 def scores(queries, patterns, metric, out):
     if queries.dtype == "float32":
-        _scores[float](queries, patterns, metric == "euclidean", out)
+        _scores[float](queries, patterns.reshape(-1), patterns.ndim == 3, metric == "euclidean", out)
     else:
-        _scores[double](queries, patterns, metric == "euclidean", out)
+        _scores[double](queries, patterns.reshape(-1), patterns.ndim == 3, metric == "euclidean", out)
 
 
-cdef int _scores(const floating[:, ::1] queries, const floating[:, ::1] patterns, bint euclidean,
+cdef int _scores(const floating[:, ::1] queries, const floating[::1] patterns, bint packed, bint difference,
                  double[:, ::1] out) except -1:
-    cdef Py_ssize_t m = queries.shape[0], n = patterns.shape[0], d = queries.shape[1], b, start, i
-    cdef double* packed = _doubles(_BLOCK * d)
+    cdef Py_ssize_t m = queries.shape[0], n = out.shape[1], d = queries.shape[1], i, j
+    cdef const tile* t = tile_of(sizeof(floating))
+    cdef double s[_PANEL]
+    cdef floating* panel = <floating*> allocate(_PANEL * d * sizeof(floating))
+    cdef const floating* p = panel
     with nogil:
-        for b in range((n + _BLOCK - 1) // _BLOCK):
-            start = b * _BLOCK
-            _pack(patterns, start, packed)
+        for j from 0 <= j < n by _PANEL:
+            if packed:
+                p = &patterns[j * d]
+            else:
+                t.pack(&patterns[j * d], min(_PANEL, n - j), d, panel)
             for i in range(m):
-                _score_block(&queries[i, 0], packed, d, min(_BLOCK, n - start), euclidean, &out[i, start])
-    free(packed)
+                t.exact_panel(&queries[i, 0], p, d, difference, s)
+                memcpy(&out[i, j], s, min(_PANEL, n - j) * sizeof(double))
+    release(panel)
     return 0
 
 
 def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
     if queries.dtype == "float32":
-        _absorb[float](queries, patterns, values, metric == "euclidean", beta, first, peak, total, mix, best, indices)
-    else:
-        _absorb[double](queries, patterns, values, metric == "euclidean", beta, first, peak, total, mix, best, indices)
+        return bool(_absorb[float](queries, patterns.reshape(-1), patterns.ndim == 3, values, metric == "euclidean",
+                                   beta, first, peak, total, mix, best, indices))
+    return bool(_absorb[double](queries, patterns.reshape(-1), patterns.ndim == 3, values, metric == "euclidean",
+                                beta, first, peak, total, mix, best, indices))
 
 
-cdef int _absorb(const floating[:, ::1] queries, const floating[:, ::1] patterns, const floating[:, ::1] values,
-                 bint euclidean, double beta, Py_ssize_t first, double[::1] peak, double[::1] total,
-                 double[:, ::1] mix, double[:, ::1] best, long long[:, ::1] indices) except -1:
-    cdef Py_ssize_t m = queries.shape[0], n = patterns.shape[0], d = queries.shape[1], v = mix.shape[1]
-    cdef Py_ssize_t k = best.shape[1], b, start, block, i, j, c
-    cdef double s[_BLOCK]
-    cdef double s_peak, s_total, w
-    cdef double* packed = _doubles(_BLOCK * d + v)
-    cdef double* s_mix = packed + _BLOCK * d
+cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, bint packed,
+                 const floating[:, ::1] values, bint difference, double beta, long long first, double[::1] peak,
+                 double[::1] total, double[:, ::1] mix, double[:, ::1] best, long long[:, ::1] indices) except -1:
+    cdef Py_ssize_t m = queries.shape[0], n = values.shape[0], d = queries.shape[1], v = values.shape[1]
+    cdef Py_ssize_t k = best.shape[1], row, rows, start, count, i, j, c
+    cdef bint soft = peak.shape[0] > 0, finite = True
+    cdef double s_peak, shrink, origin, reach = 0
+    cdef const tile* t = tile_of(sizeof(floating))
+    # working space, whatever m and n: a panel of patterns; queries, their scores and candidates; the values of a tile
+    cdef Py_ssize_t wide = (v + _PANEL - 1) // _PANEL * _PANEL, room = min(k, _TILE) + 32
+    cdef floating* panel = <floating*> allocate((_PANEL * d + _QUERIES * (d + _TILE) + _TILE * wide) * sizeof(floating))
+    cdef floating* groups = panel + _PANEL * d
+    cdef floating* s = groups + _QUERIES * d
+    cdef floating* columns = s + _QUERIES * _TILE
+    cdef const floating* p = panel
+    cdef Search* search = <Search*> allocate(_QUERIES * sizeof(Search))
+    cdef double* rough = <double*> allocate(_QUERIES * room * (sizeof(double) + sizeof(long long)))
     with nogil:
-        for b in range((n + _BLOCK - 1) // _BLOCK):
-            start = b * _BLOCK
-            block = min(_BLOCK, n - start)
-            _pack(patterns, start, packed)
-            for i in range(m):
-                # 1. scores of this block
-                _score_block(&queries[i, 0], packed, d, block, euclidean, s)
-                # 2. its peak
-                s_peak = s[0]
-                for j in range(1, block):
-                    s_peak = max(s_peak, s[j])
-                # 3. its weights, relative to its peak; 4. its total and mix
-                s_total = 0
-                for c in range(v):
-                    s_mix[c] = 0
-                for j in range(block):
-                    w = exp(beta * (s[j] - s_peak))
-                    s_total += w
-                    for c in range(v):
-                        s_mix[c] += w * values[start + j, c]
-                # 5. its k best, which go straight to where step 6 would merge them
-                for j in range(block):
-                    _insert(best, indices, i, k, s[j], first + start + j)
-                # 6. merge
-                _merge_weights(beta, peak, total, mix, i, s_peak, s_total, s_mix)
-    free(packed)
-    return 0
+        for row from 0 <= row < m by _QUERIES:
+            rows = min(_QUERIES, m - row)
+            t.group(&queries[row, 0], rows, d, groups)
+            for i in range(rows):
+                search[i].rough = rough + i * room
+                search[i].places = <long long*> (rough + _QUERIES * room) + i * room
+                search[i].count, search[i].room, search[i].k = 0, room, k
+                if k > 0:
+                    search[i].best, search[i].indices = &best[row + i, 0], &indices[row + i, 0]
+                _begin(&search[i], &queries[row + i, 0], d, difference)
+            for start from 0 <= start < n by _TILE:
+                count = min(_TILE, n - start)
+                # 1. scores of this tile
+                for j from 0 <= j < count by _PANEL:
+                    if packed:
+                        p = &patterns[(start + j) * d]
+                    else:
+                        t.pack(&patterns[(start + j) * d], min(_PANEL, count - j), d, panel)
+                    t.score(groups, rows, p, d, difference, s + j)
+                if not difference:
+                    reach = max(reach, t.largest(&patterns[start * d], count * d))
+                for i in range(rows):
+                    # 2. their peak
+                    s_peak = t.peak(s + i * _TILE, count, &finite)
+                    # 3. their k best: who may be among them, for now
+                    if k > 0:
+                        _consider(&search[i], t, s + i * _TILE, s_peak, start, count, reach,
+                                  &queries[row + i, 0], &patterns[0], packed, d, difference, first)
+                    if not soft:
+                        continue
+                    origin = 0
+                    if floating is float and beta * _doubt(&search[i], s_peak, reach, d) > DOUBT:
+                        origin = max(peak[row + i], s_peak) - NEGLIGIBLE / beta
+                        origin = _loosen(&search[i], _loosen(&search[i], origin, reach), reach)
+                        s_peak = _again(t, s + i * _TILE, count, start, origin, &queries[row + i, 0], &patterns[0],
+                                        packed, d, difference, panel)
+                        origin = s_peak
+                    # 4. the common peak, to which what is there shrinks
+                    if s_peak > peak[row + i]:
+                        shrink = exp(beta * (peak[row + i] - s_peak))
+                        peak[row + i] = s_peak
+                        total[row + i] *= shrink
+                        for c in range(v):
+                            mix[row + i, c] *= shrink
+                    # 5. their weights, relative to the peak, and the total
+                    if s_peak > -INFINITY:
+                        total[row + i] += t.weigh(s + i * _TILE, count, peak[row + i] - origin, beta)
+                # 6. the mix
+                if v > 0:
+                    t.columns(&values[start, 0], count, v, columns)
+                    t.mix(s, rows, count, columns, v, &mix[row, 0])
+            # the k best, exactly
+            for i in range(rows):
+                _settle(&search[i], t, &queries[row + i, 0], &patterns[0], packed, d, difference, first)
+    release(panel)
+    release(search)
+    release(rough)
+    return finite
+
+
+cdef struct Search:
+    # For one query: the rough scores of candidates, larger first, and where they are; and what it has found.
+    double* rough
+    long long* places
+    Py_ssize_t count, room, k
+    double* best
+    long long* indices
+    # A rough score is off by at most `share` of itself, plus `size` times the largest coordinate met, plus `least`.
+    double share, size, least, lowest
+
+
+cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference) noexcept nogil:
+    """A sum of d squares is off by at most (d + 3) / 2 relative epsilons, a sum of d products by that share of what their
+    magnitudes add up to; either by what underflows, at most d times. What overflows is -inf."""
+    cdef double epsilon = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
+    cdef Py_ssize_t c
+    f.share, f.size = epsilon if difference else 0, 0
+    f.least = d * (FLT_MIN if floating is float else DBL_MIN)
+    f.lowest = -(FLT_MAX if floating is float else DBL_MAX) if epsilon < 0.5 else INFINITY
+    if not difference:
+        for c in range(d):
+            f.size += epsilon * fabs(query[c])
+
+
+cdef double _loosen(const Search* f, double score, double reach) noexcept nogil:
+    """The least that a score so good may be after rounding, or may have been before it."""
+    cdef double loose = score + f.share * score - f.size * reach - f.least
+    return loose if loose >= f.lowest else -INFINITY
+
+
+cdef double _doubt(const Search* f, double score, double reach, Py_ssize_t d) noexcept nogil:
+    """How far off such a score can be expected to be: errors of random signs add up to the root of their number."""
+    return 4 * (f.share * fabs(score) + f.size * reach) / sqrt(d + 8)
+
+
+cdef double _again(const tile* t, float* s, Py_ssize_t count, Py_ssize_t start, double least,
+                   const floating* query, const floating* patterns, bint packed, Py_ssize_t d, bint difference,
+                   floating* panel) noexcept nogil:
+    """Score once more, exactly, what comes near `least`; leave scores relative to their peak, which is returned."""
+    cdef double exact[_TILE]
+    cdef const floating* p = panel
+    cdef Py_ssize_t j, l
+    cdef double top = -INFINITY
+    for j from 0 <= j < count by _PANEL:
+        if t.above(s + j, 0, min(_PANEL, count - j), least) == min(_PANEL, count - j):
+            for l in range(_PANEL):
+                exact[j + l] = -INFINITY
+            continue
+        if packed:
+            p = patterns + (start + j) * d
+        else:
+            t.pack(patterns + (start + j) * d, min(_PANEL, count - j), d, panel)
+        t.exact_panel(query, p, d, difference, exact + j)
+        for l in range(_PANEL):
+            top = max(top, exact[j + l])
+    for j in range(count):
+        s[j] = exact[j] - top if top > -INFINITY else -INFINITY
+    return top
+
+
+cdef double _cut(const Search* f, double reach) noexcept nogil:
+    """What a rough score must reach to be worth a second look: there are k that are better for certain."""
+    cdef double cut = _loosen(f, f.best[f.k - 1], reach)
+    return cut if f.count < f.k else max(cut, _loosen(f, _loosen(f, f.rough[f.k - 1], reach), reach))
+
+
+cdef void _consider(Search* f, const tile* t, const floating* s, double s_peak, Py_ssize_t start, Py_ssize_t count,
+                    double reach, const floating* query, const floating* patterns, bint packed, Py_ssize_t d,
+                    bint difference, long long first) noexcept nogil:
+    cdef double cut = _cut(f, reach)
+    cdef Py_ssize_t j = t.above(s, 0, count, cut) if s_peak >= cut else count
+    while j < count:
+        f.rough[f.count], f.places[f.count] = s[j], start + j
+        f.count += 1
+        _sink(f.rough, f.places, f.count)
+        cut = _cut(f, reach)
+        while f.count > f.k and f.rough[f.count - 1] < cut:
+            f.count -= 1
+        if f.count == f.room:
+            _settle(f, t, query, patterns, packed, d, difference, first)
+            cut = _cut(f, reach)
+        j = t.above(s, j + 1, count, cut)
+
+
+cdef void _settle(Search* f, const tile* t, const floating* query, const floating* patterns, bint packed, Py_ssize_t d,
+                  bint difference, long long first) noexcept nogil:
+    """Score the candidates again, exactly, and merge them into the k best."""
+    cdef Py_ssize_t i, j
+    for i in range(f.count):
+        j = f.places[i]
+        t.exact(query, patterns + (j // _PANEL * _PANEL * d + j % _PANEL if packed else j * d), _PANEL if packed else 1, d,
+                difference, &f.rough[i])
+        f.places[i] = first + j
+        _sink(f.rough, f.places, i + 1)
+    _merge_best(f.best, f.indices, f.k, f.rough, f.places, f.count)
+    f.count = 0
 
 
 def merge(beta, peak, total, mix, best, indices, other_peak, other_total, other_mix, other_best, other_indices):
@@ -90,73 +341,71 @@ cdef int _merge(double beta, double[::1] peak, double[::1] total, double[:, ::1]
                 long long[:, ::1] indices, const double[::1] other_peak, const double[::1] other_total,
                 const double[:, ::1] other_mix, const double[:, ::1] other_best,
                 const long long[:, ::1] other_indices) except -1:
-    cdef Py_ssize_t k = best.shape[1], i, j
-    cdef double nothing = 0
+    cdef Py_ssize_t k = best.shape[1], other_k = other_best.shape[1], i, c
+    cdef double top, shrink, other_shrink
     with nogil:
         for i in range(peak.shape[0]):
-            # 1. the common peak; 2. both sides shrink to it
-            _merge_weights(beta, peak, total, mix, i, other_peak[i], other_total[i],
-                           &other_mix[i, 0] if mix.shape[1] else &nothing)
-            # 3. the k best of 2k, larger first, of equals the lower index first
-            for j in range(k):
-                _insert(best, indices, i, k, other_best[i, j], other_indices[i, j])
+            # 1. the common peak
+            top = max(peak[i], other_peak[i])
+            # 2. both sides shrink to it
+            if top > -INFINITY:
+                shrink, other_shrink = exp(beta * (peak[i] - top)), exp(beta * (other_peak[i] - top))
+                peak[i] = top
+                total[i] = total[i] * shrink + other_shrink * other_total[i]
+                for c in range(mix.shape[1]):
+                    mix[i, c] = mix[i, c] * shrink + other_shrink * other_mix[i, c]
+        # 3. the k best of both, larger first, of equals the lower index first
+        if k > 0 and other_k > 0:
+            for i in range(best.shape[0]):
+                _merge_best(&best[i, 0], &indices[i, 0], k, &other_best[i, 0], &other_indices[i, 0], other_k)
     return 0
 
 
-# What the three share.
+# What they share.
 
-cdef double* _doubles(Py_ssize_t count) except NULL:
-    cdef double* memory = <double*> malloc(count * sizeof(double))
+cdef void* allocate(size_t size) except NULL:
+    """Memory that starts a cache line; right before it stands where it was taken from."""
+    cdef char* memory = <char*> malloc(size + 128)
+    cdef void** aligned
     if memory == NULL:
-        raise MemoryError(f"no memory for {count} floats")
-    return memory
+        raise MemoryError(f"no memory for {size} bytes")
+    aligned = <void**> (memory + 128 - <size_t> memory % 64)
+    (aligned - 1)[0] = memory
+    return aligned
 
 
-cdef void _pack(const floating[:, ::1] patterns, Py_ssize_t start, double* packed) noexcept nogil:
-    """A block of patterns, coordinate by coordinate, so that neighbours in memory are scored together."""
-    cdef Py_ssize_t c, j, block = min(_BLOCK, patterns.shape[0] - start)
-    for j in range(block):
-        for c in range(patterns.shape[1]):
-            packed[c * _BLOCK + j] = patterns[start + j, c]
+cdef void release(void* aligned) noexcept nogil:
+    free((<void**> aligned - 1)[0])
 
 
-cdef void _score_block(const floating* query, const double* packed, Py_ssize_t d, Py_ssize_t block, bint euclidean,
-                       double* s) noexcept nogil:
-    cdef Py_ssize_t c, j
-    cdef double x, difference
-    for j in range(block):
-        s[j] = 0
-    for c in range(d):
-        x = query[c]
-        if euclidean:
-            for j in range(block):
-                difference = x - packed[c * _BLOCK + j]
-                s[j] -= difference * difference
+cdef bint _before(double a, long long a_index, double b, long long b_index) noexcept nogil:
+    return a > b or (a == b and a_index < b_index)
+
+
+cdef void _sink(double* best, long long* indices, Py_ssize_t k) noexcept nogil:
+    """Put the last of k, of which the others are in order, where it belongs."""
+    cdef double score = best[k - 1]
+    cdef long long index = indices[k - 1]
+    cdef Py_ssize_t i = k - 1
+    while i > 0 and _before(score, index, best[i - 1], indices[i - 1]):
+        best[i], indices[i] = best[i - 1], indices[i - 1]
+        i -= 1
+    best[i], indices[i] = score, index
+
+
+cdef void _merge_best(double* best, long long* indices, Py_ssize_t k, const double* other,
+                      const long long* other_indices, Py_ssize_t other_k) noexcept nogil:
+    """Of two sorted lists the k best, in place: drop the worst, then fill from the end."""
+    cdef Py_ssize_t a = k - 1, b = other_k - 1, i
+    for i in range(other_k):
+        if a < 0 or (b >= 0 and _before(best[a], indices[a], other[b], other_indices[b])):
+            b -= 1
         else:
-            for j in range(block):
-                s[j] += x * packed[c * _BLOCK + j]
-
-
-cdef void _merge_weights(double beta, double[::1] peak, double[::1] total, double[:, ::1] mix, Py_ssize_t i,
-                         double other_peak, double other_total, const double* other_mix) noexcept nogil:
-    cdef double top = max(peak[i], other_peak), shrink, other_shrink
-    cdef Py_ssize_t c
-    if top == -INFINITY:
-        return
-    shrink, other_shrink = exp(beta * (peak[i] - top)), exp(beta * (other_peak - top))
-    peak[i] = top
-    total[i] = total[i] * shrink + other_shrink * other_total
-    for c in range(mix.shape[1]):
-        mix[i, c] = mix[i, c] * shrink + other_shrink * other_mix[c]
-
-
-cdef void _insert(double[:, ::1] best, long long[:, ::1] indices, Py_ssize_t i, Py_ssize_t k, double score,
-                  long long j) noexcept nogil:
-    """Put (score, j) in its place among the k best of query i, if it has one."""
-    cdef Py_ssize_t c = k
-    while c > 0 and (score > best[i, c - 1] or (score == best[i, c - 1] and j < indices[i, c - 1])):
-        if c < k:
-            best[i, c], indices[i, c] = best[i, c - 1], indices[i, c - 1]
-        c -= 1
-    if c < k:
-        best[i, c], indices[i, c] = score, j
+            a -= 1
+    for i in range(k - 1, -1, -1):
+        if b < 0:
+            return
+        if a >= 0 and _before(other[b], other_indices[b], best[a], indices[a]):
+            best[i], indices[i], a = best[a], indices[a], a - 1
+        else:
+            best[i], indices[i], b = other[b], other_indices[b], b - 1

@@ -7,30 +7,73 @@ A memory answers a query by one reduction over its patterns. For the patterns se
     mix     the sum of weight times value
     best    the k largest scores, and their indices: larger first, of equals the lower index first
 
-and two such reductions of different patterns merge into that of both. Energy, update and nearest neighbours are
-read off it. Scores are -|x - p|^2 (metric "euclidean": subtract first, then square) or x.p ("dot"); the work is done
-in float64 whatever the dtype of the arrays, which the door has made equal, contiguous and finite.
+and two such reductions of different patterns merge into that of both. Energy and update are read off the first three,
+the soft half; nearest neighbours off the last, the hard half; either may be left out. Scores are -|x - p|^2 (metric
+"euclidean": subtract first, then square) or x.p ("dot").
 
-- score every pattern [`scores`], the only one that takes (m, n) memory
-- take patterns in, a block at a time [`absorb`]
+Here all work is done in float64. The compiled core scores in the arrays' own dtype first, on panels of PANEL patterns at
+a time, and looks again, exactly, at whatever might be among the k best: so `best` and `indices` are the same bits here
+and there, peak, total and mix are the same to within rounding of that dtype.
+
+- which instructions are used [`simd`]
+- the largest magnitude, which tells whether all are finite [`largest`]
+- the exponential of the weights [`exponentials`]
+- patterns into panels, and back [`pack`], [`unpack`]
+- score every pattern, exactly [`scores`], the only one that takes (m, n) memory
+- take patterns in, a tile at a time [`absorb`]
 - join two reductions [`merge`]
 
-The caller owns all memory; these functions fill it and return nothing.
+The caller owns all memory; but for `largest` and `absorb`, which has one thing to tell, these functions fill it and return
+nothing.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-BLOCK = 64  # patterns that are scored together; also how floats are grouped in the sums, so part of the results
-FUNCTIONS = ("scores", "absorb", "merge")
+PANEL = 64  # patterns in a panel
+TILE = 512  # patterns that are scored together; also how floats are grouped in the sums, so part of the results
+FUNCTIONS = ("simd", "largest", "exponentials", "pack", "unpack", "scores", "absorb", "merge")
+SIMD = ("numpy",)  # the variants that run here, plainest first; the compiled core has one for each set of instructions
+
+
+def simd(name=None):
+    """The name of the variant in use; first takes up another, if one is given."""
+    return SIMD[0 if name is None else SIMD.index(name)]
+
+
+def largest(numbers):
+    """The largest magnitude of numbers (n,), 0 if there are none; NaN if one of them is not finite."""
+    magnitude = np.abs(numbers).max(initial=0)
+    return float(magnitude) if np.isfinite(magnitude) else np.nan
+
+
+def exponentials(x, out):
+    """out (n,): e^x for x (n,) <= 0, within 2 ulp and monotone; 1 at 0, and 0 where it would be subnormal."""
+    with np.errstate(under="ignore"):
+        np.exp(x, out=out)
+    out[out < np.finfo(out.dtype).tiny] = 0
+
+
+def pack(patterns, panels):
+    """panels (ceil(n / PANEL), d, PANEL): patterns (n, d), coordinate by coordinate, the last one repeated to the end."""
+    rows = np.minimum(np.arange(len(panels) * PANEL), len(patterns) - 1)
+    panels[:] = patterns[rows].reshape(len(panels), PANEL, -1).transpose(0, 2, 1)
+
+
+def unpack(panels, patterns):
+    """patterns (n, d): what was packed."""
+    patterns[:] = panels.transpose(0, 2, 1).reshape(-1, patterns.shape[1])[: len(patterns)]
 
 
 def scores(queries, patterns, metric, out):
-    """out (m, n) float64: -|x - p|^2 or x.p for every query x and pattern p."""
+    """out (m, n) float64: -|x - p|^2 or x.p for every query x and pattern p, patterns (n, d) or in panels.
+
+    Rounded after each operation, coordinate by coordinate: of two cores, and of all variants, the same bits.
+    """
+    patterns = _rows(patterns, out.shape[1])
     out[:] = 0
-    # One coordinate after the other: no (m, n, d) array, and a fixed order of summation.
-    for c in range(queries.shape[1]):
+    for c in range(queries.shape[1]):  # no (m, n, d) array
         x, p = queries[:, c, None].astype(np.float64), patterns[None, :, c].astype(np.float64)
         if metric == "euclidean":
             out -= (x - p) ** 2
@@ -39,39 +82,50 @@ def scores(queries, patterns, metric, out):
 
 
 def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
-    """Take patterns (n, d), with values (n, v) and indices from `first` on, into the reduction, in place.
+    """Take patterns (n, d) or in panels, with values (n, v) and indices from `first` on, into the reduction, in place.
 
-    peak, total (m,), mix (m, v), best (m, k) float64 and indices (m, k) int64 hold the reduction; v and k may be 0.
-    Memory beyond that is O(BLOCK), whatever m and n.
+    peak, total (m,), mix (m, v), best (m, k) float64 and indices (m, k) int64 hold the reduction; v and k may be 0, and
+    without a soft half m is 0 in the first three. Working space is that of a tile, whatever m and n.
+
+    Returns whether every score was finite, in the dtype of the arrays at least: if so, all of patterns was.
     """
-    k = best.shape[1]
-    tile = np.empty((BLOCK, BLOCK))
-    for start in range(0, len(patterns), BLOCK):
-        block = slice(start, start + BLOCK)
-        for row in range(0, len(queries), BLOCK):
-            i = slice(row, row + BLOCK)
-            # 1. scores of this block
+    k, soft, finite = best.shape[1], len(peak) > 0, True
+    tile = np.empty((PANEL, TILE))
+    patterns = _rows(patterns, len(values))
+    for start in range(0, len(values), TILE):
+        block = slice(start, start + TILE)
+        for row in range(0, len(queries), PANEL):
+            i = slice(row, row + PANEL)
+            # 1. scores of this tile
             s = tile[: len(queries[i]), : len(patterns[block])]
-            scores(queries[i], patterns[block], metric, s)
-            # 2. its peak
+            with np.errstate(over="ignore", invalid="ignore"):
+                scores(queries[i], patterns[block], metric, s)
+            # 2. their peak
             s_peak = s.max(axis=1)
-            # 3. its weights, relative to its peak
+            finite &= bool(np.abs(s).max(initial=0) <= np.finfo(queries.dtype).max)
+            # 3. their k best
+            if k:
+                j = np.argsort(-s, axis=1, kind="stable")[:, :k]
+                _merge_best(best[i], indices[i], np.take_along_axis(s, j, axis=1), first + start + j)
+            if not soft or not finite:
+                continue
+            # 4. the common peak, to which what is there shrinks
+            top = np.maximum(peak[i], s_peak)
+            shrink = np.exp(beta * (peak[i] - top))
+            peak[i] = top
+            total[i] *= shrink
+            mix[i] *= shrink[:, None]
+            # 5. their weights, relative to the peak, and the total
             with np.errstate(over="ignore"):  # infinitely far below the peak: a weight of 0
-                w = np.exp(beta * (s - s_peak[:, None]))
-            # 4. its total and mix
-            s_total = w.sum(axis=1)
-            s_mix = w @ values[block].astype(np.float64)
-            # 5. its k best
-            j = np.argsort(-s, axis=1, kind="stable")[:, :k]
-            s_best = np.take_along_axis(s, j, axis=1)
-            # 6. merge
-            merge(
-                beta, peak[i], total[i], mix[i], best[i], indices[i], s_peak, s_total, s_mix, s_best, first + start + j
-            )
+                w = np.exp(beta * (s - top[:, None]))
+            total[i] += w.sum(axis=1)
+            # 6. the mix
+            mix[i] += w @ values[block].astype(np.float64)
+    return finite
 
 
 def merge(beta, peak, total, mix, best, indices, other_peak, other_total, other_mix, other_best, other_indices):
-    """Join another reduction into this one, in place; the other is left as it was.
+    """Join another reduction into this one, in place; the other is left as it was, and may have fewer best.
 
     Associative and commutative but for rounding (the k best: exactly); the identity has peak = best = -inf,
     total = mix = 0 and an index above all others.
@@ -87,8 +141,20 @@ def merge(beta, peak, total, mix, best, indices, other_peak, other_total, other_
     total += other_shrink * other_total
     mix *= shrink[:, None]
     mix += other_shrink[:, None] * other_mix
-    # 3. the k best of 2k, larger first, of equals the lower index first
-    both, which = np.hstack([best, other_best]), np.hstack([indices, other_indices])
+    # 3. the k best of both, larger first, of equals the lower index first
+    _merge_best(best, indices, other_best, other_indices)
+
+
+# What they share.
+
+
+def _rows(patterns, n):
+    """Patterns (n, d), whether they come in panels or not."""
+    return patterns if patterns.ndim == 2 else patterns.transpose(0, 2, 1).reshape(-1, patterns.shape[1])[:n]
+
+
+def _merge_best(best, indices, other, other_indices):
+    both, which = np.hstack([best, other]), np.hstack([indices, other_indices])
     order = np.lexsort((which, -both), axis=1)[:, : best.shape[1]]
     best[:] = np.take_along_axis(both, order, axis=1)
     indices[:] = np.take_along_axis(which, order, axis=1)

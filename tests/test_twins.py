@@ -31,7 +31,7 @@ def test_they_hold_the_same_functions_with_one_signature_and_docstring(compiled)
         ours, theirs = getattr(compiled, name), getattr(_core_numpy, name)
         assert inspect.signature(ours) == inspect.signature(theirs)
         assert ours.__doc__ == theirs.__doc__ != ""
-    assert compiled.BLOCK == _core_numpy.BLOCK
+    assert (compiled.PANEL, compiled.TILE) == (_core_numpy.PANEL, _core_numpy.TILE)
 
 
 def source(name):
@@ -45,7 +45,7 @@ def test_they_stand_in_the_same_order():
 
 def test_they_take_the_same_numbered_steps():
     steps = [
-        re.findall(r"(\d)\. ([\w ]+)", source(name).split("def absorb")[1]) for name in ("_core_numpy.py", "_core.pyx")
+        re.findall(r"# (\d)\. ([\w ]+)", source(name).split("def absorb")[1]) for name in ("_core_numpy.py", "_core.pyx")
     ]
     assert steps[0] == steps[1]
     assert [number for number, _ in steps[0]] == list("123456123")
@@ -68,13 +68,19 @@ def test_they_reduce_alike(problem, metric, v, data):
     k = data.draw(st.integers(0, len(p)))
     values = np.random.default_rng(v).normal(size=(len(p), v)).astype(p.dtype)
     one, other = both(lambda: reduce(x, p, values, metric=metric, beta=beta, k=k))
-    # one coordinate after the other in either: the scores are the same bits, and so is what is picked among them
-    np.testing.assert_array_equal(one.peak, other.peak)
     np.testing.assert_array_equal(one.best, other.best)
     np.testing.assert_array_equal(one.indices, other.indices)
-    # sums in another order, and another exp
-    np.testing.assert_allclose(one.total, other.total, rtol=1e-14)
-    np.testing.assert_allclose(one.mix, other.mix, rtol=0, atol=1e-14 * len(p))
+    # rough scores are off by so much, and change weights by that times beta, or by what is not looked at again
+    (n, d), eps = p.shape, np.finfo(p.dtype).eps
+    size = np.abs(one.peak) if metric == "euclidean" else np.abs(x).sum(axis=1, dtype=float) * np.abs(p).max()
+    off = (d + 8) * eps * size
+    share = 2 * np.minimum(beta * off, np.sqrt(d + 8) / 256) + (8 + n) * eps
+    for a, b, slack in (
+        (one.peak, other.peak, off),
+        (one.soft_peak, other.soft_peak, off + share / beta),
+        (one.mean, other.mean, share[:, None] * 2 * np.abs(values).max(initial=0)),
+    ):
+        assert (np.abs(a - b) <= slack).all()
 
 
 @given(problem=problems(), metric=st.sampled_from(["euclidean", "dot"]))

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from hopmin import _check
 from hopmin._check import Array
-from hopmin.memory.reduction import Reduction, reduce, scores
+from hopmin.memory.reduction import BLOCK, Reduction, reduce, scores
 
 
 @dataclass(frozen=True)
@@ -47,41 +47,40 @@ class _SoftMinimum:
         """E (m,): the energy of each query; a scalar for a single one."""
         x, p, shape = _check.pair(queries, patterns)
         value = self._value(self._reduce(x, p), x, p)
-        return value.astype(x.dtype).reshape(shape)[()]
+        return _check.rounded(value, x, p, x.dtype).reshape(shape)[()]
 
     def gradient(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
         """dE/dx (m, d), or (d,) for a single query."""
         x, p, shape = _check.pair(queries, patterns)
         gradient = self._curvature * (x - self._reduce(x, p, p).mean)
-        return gradient.astype(x.dtype).reshape(*shape, x.shape[1])
+        return _check.rounded(gradient, x, p, x.dtype).reshape(*shape, x.shape[1])
 
     def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
         """softmax(beta score) (m, n), or (n,): the share each pattern has in the update of each query."""
-        x, p, shape = _check.pair(queries, patterns)
-        r = self._reduce(x, p)
+        x, p, shape = _check.pair(queries, _check.floats("patterns", patterns, "n d"))
+        weights = scores(x, p, self._metric)
         with np.errstate(over="ignore"):  # infinitely far below the peak: a weight of 0
-            weights = np.exp(self.beta * (scores(x, p, self._metric) - r.peak[:, None])) / r.total[:, None]
+            weights = np.exp(self.beta * (weights - weights.max(axis=1, keepdims=True)))
+        weights /= weights.sum(axis=1, keepdims=True)
         return weights.astype(x.dtype).reshape(*shape, len(p))
 
     def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Array:
         """T(x) (m, d), or (m, v): the patterns, or the `values` (n, v) they stand for, averaged by weight."""
         x, p, shape = _check.pair(queries, patterns)
-        if values is None:
-            v = p
-        else:
-            x, p, v = _check.companions(values, x, p)
-        return self._reduce(x, p, v).mean.astype(v.dtype).reshape(*shape, v.shape[1])
+        x, v = (x, p) if values is None else _check.companions(values, x, p)
+        return self._reduce(x, p, v).mean.astype(x.dtype).reshape(*shape, v.shape[1])
 
     def guaranteed_decrease(self, queries: ArrayLike, updated: ArrayLike) -> Any:
         """A lower bound (m,) on E(x) - E(T(x)), given x and T(x): it holds for every beta and all patterns."""
-        x, y, shape = _check.pair(queries, np.atleast_2d(updated))
-        decrease = self._curvature / 2 * np.square(x - y.astype(np.float64)).sum(axis=1)
-        return decrease.astype(x.dtype).reshape(shape)[()]
+        x, y, shape = _check.pair(queries, _check.floats("updated", np.atleast_2d(updated), "m d"))
+        with np.errstate(over="ignore"):
+            decrease = self._curvature / 2 * np.square(x - y.astype(np.float64)).sum(axis=1)
+        return _check.rounded(decrease, x, y, x.dtype).reshape(shape)[()]
 
-    def _reduce(self, x: Array, p: Array, values: Array | None = None) -> Reduction:
+    def _reduce(self, x: Array, p: Any, values: Any = None) -> Reduction:
         return reduce(x, p, values, metric=self._metric, beta=self.beta)
 
-    def _value(self, r: Reduction, x: Array, p: Array) -> Array:
+    def _value(self, r: Reduction, x: Array, p: Any) -> Array:
         raise NotImplementedError
 
 
@@ -111,7 +110,7 @@ class DistanceEnergy(_SoftMinimum):
     _metric = "euclidean"
     _curvature = 2.0
 
-    def _value(self, r: Reduction, x: Array, p: Array) -> Array:
+    def _value(self, r: Reduction, x: Array, p: Any) -> Array:
         return 0.0 - r.soft_peak  # a plain minus would turn 0 into -0
 
 
@@ -139,8 +138,10 @@ class DotEnergy(_SoftMinimum):
     _metric = "dot"
     _curvature = 1.0
 
-    def _value(self, r: Reduction, x: Array, p: Array) -> Array:
+    def _value(self, r: Reduction, x: Array, p: Any) -> Array:
         def half_square(a: Array) -> Array:
             return np.square(a, dtype=np.float64).sum(axis=1) / 2
 
-        return half_square(x) - r.soft_peak + np.log(len(p)) / self.beta + half_square(p).max()
+        with np.errstate(over="ignore"):
+            longest = max(half_square(p[start : start + BLOCK]).max() for start in range(0, len(p), BLOCK))
+            return half_square(x) - r.soft_peak + np.log(len(p)) / self.beta + longest

@@ -19,7 +19,7 @@ from hopmin import _check
 from hopmin._check import Array
 from hopmin.memory.reduction import reduce, scores
 
-METRICS = ("euclidean", "dot")
+METRICS = ("euclidean", "dot", "cosine")
 
 
 def nearest(queries: ArrayLike, patterns: ArrayLike, k: int = 1, *, metric: str = "euclidean") -> tuple[Array, Array]:
@@ -46,10 +46,15 @@ def nearest(queries: ArrayLike, patterns: ArrayLike, k: int = 1, *, metric: str 
     (array([0.1, 0.9]), array([1, 0]))
     """
     metric = _check.choice("metric", metric, METRICS)
-    x, p, shape = _check.pair(queries, patterns, squares=metric == "dot")  # a distance is a root, a product a square
+    x, p, shape = _check.pair(queries, patterns)
     k = _check.whole("k", k, 1, len(p))
-    r = reduce(x, p, metric=metric, k=k)
-    return _distances(r.best, metric).astype(x.dtype).reshape(*shape, k), r.indices.reshape(*shape, k)
+    if metric == "cosine":
+        r = reduce(_directions("queries", x), _Directions(p), metric="euclidean", beta=None, k=k)
+        distances = -r.best / 2
+    else:
+        r = reduce(x, p, metric=metric, beta=None, k=k)
+        distances = _distances(r.best, metric)
+    return _check.rounded(distances, x, p, x.dtype).reshape(*shape, k), r.indices.reshape(*shape, k)
 
 
 def within(queries: ArrayLike, patterns: ArrayLike, radius: float) -> Any:
@@ -61,7 +66,7 @@ def within(queries: ArrayLike, patterns: ArrayLike, radius: float) -> Any:
     >>> within([[0.0], [5.0]], [[0.0], [1.0], [2.0]], radius=1)
     ([array([0., 1.]), array([], dtype=float64)], [array([0, 1]), array([], dtype=int64)])
     """
-    x, p, shape = _check.pair(queries, patterns, squares=False)
+    x, p, shape = _check.pair(queries, _check.floats("patterns", patterns, "n d"))
     radius = _check.nonnegative("radius", radius)
     distances, indices = [], []
     for query in x:  # one at a time: n scores, not m n
@@ -86,6 +91,32 @@ def separation(patterns: ArrayLike) -> Array:
     if len(patterns) == 1:
         return np.full(1, np.inf, patterns.dtype)
     return nearest(patterns, patterns, k=2)[0][:, 1]
+
+
+class _Directions:
+    """Patterns of length one, made a block at a time."""
+
+    def __init__(self, patterns: Any) -> None:
+        self.patterns = patterns
+
+    def __len__(self) -> int:
+        return len(self.patterns)
+
+    def __getitem__(self, rows: slice) -> Array:
+        return _directions("patterns", np.asarray(self.patterns[rows]), rows.start)
+
+
+def _directions(name: str, rows: Array, first: int = 0) -> Array:
+    """Rows over their lengths, in float64; first over their largest coordinates, so that no square overflows."""
+    _check.finite(name, rows, first)
+    rows = rows.astype(np.float64)
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    if not largest.all():
+        raise ValueError(
+            f"{name} must have no row of zeros for metric 'cosine'; got one at index {first + largest.argmin()}"
+        )
+    rows /= largest
+    return rows / np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
 
 
 def _distances(scores: Array, metric: str) -> Array:

@@ -94,7 +94,8 @@ def retrieve(
     >>> found.states.round(3), str(found.reason), int(found.nearest), found.effective_patterns.round(3)
     (array([1., 0.]), 'converged', 1, np.float64(1.003))
     """
-    start, p, shape = _check.pair(queries, patterns)
+    start, p, shape = _check.pair(queries, _check.floats("patterns", patterns, "n d"))
+    p = p.astype(start.dtype, copy=False)
     tolerance = np.sqrt(np.finfo(p.dtype).eps) if tolerance is None else _check.nonnegative("tolerance", tolerance)
     max_steps = _check.whole("max_steps", max_steps)
     damping = _check.positive("damping", damping)

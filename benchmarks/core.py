@@ -1,0 +1,671 @@
+"""hopmin's core against its peers: `python -m benchmarks.core`; see benchmarks/README.md.
+
+In reading order: the problems, the entrants who solve them, the marks to be reached, measuring, and the report.
+
+Whatever depends on the patterns alone may be prepared outside the timed call: an index, norms, tensors. hopmin is
+timed on plain arrays (which it packs on its way), on patterns packed before, and packing alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from functools import partial
+from importlib import import_module
+from io import StringIO
+from multiprocessing import get_context
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import hopmin
+from benchmarks._measure import Contestant, cores, elsewhere, interleaved, machine, once, peak_memory, table
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Shape = tuple[int, int, int]  # queries x patterns x dims
+Call = Callable[[], Any]
+Record = dict[str, Any]
+
+MEMORY = 2e9  # bytes a peer may need
+PATIENCE = 5.0  # seconds a peer may take
+FINDERS = ("hopmin", "NumPy", "PyTorch", "sklearn neighbours", "FAISS")  # whose recall is looked at
+DISTURBED = 0.05  # cores that others may keep busy while we measure
+LIBRARIES = ("hopmin", "numpy", "scipy", "torch", "scikit-learn", "faiss-cpu")
+
+
+# The problems
+
+BATCHED = [(1024, 16384, 16), (1024, 16384, 64), (1024, 65536, 128), (4096, 4096, 784)]
+FEW = [(1, 65536, 128), (16, 100000, 768)]
+FULL = {
+    "nearest": BATCHED + FEW,
+    "nearest10": [(1024, 16384, 64), (1000, 100000, 64)],
+    "energy": BATCHED + FEW,
+    "dot energy": [(1024, 16384, 64), (4096, 4096, 784)],
+    "update": BATCHED + FEW,
+}
+QUICK = {task: [(64, 512, 16)] for task in FULL} | {"nearest": [(64, 512, 16), (1, 2048, 32)]}
+
+
+class Problem(NamedTuple):
+    """Standard normal queries (m, d), patterns (n, d) and values (n, d), with all that a task may ask for."""
+
+    task: str
+    queries: Array
+    patterns: Array
+    values: Array
+    beta: float
+    k: int
+
+
+def problem(task: str, shape: Shape) -> Problem:
+    """The same one every time. beta gives the scores, beta |x - p|^2 or beta x.p, a standard deviation of about one."""
+    m, n, d = shape
+    rng = np.random.default_rng(0)
+    x, p, v = (rng.standard_normal((rows, d), np.float32) for rows in (m, n, n))
+    return Problem(task, x, p, v, (8 * d if task == "energy" else d) ** -0.5, 10 if task == "nearest10" else 1)
+
+
+def spelled(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+# The entrants: each turns a problem into a call that solves it
+
+
+class Entrant(NamedTuple):
+    """Who solves a problem, and what must be there: a module, or a name in it."""
+
+    name: str
+    needs: str
+    prepare: Callable[[Problem], Call]
+    bytes_per_score: int = 0  # memory for all (m, n) scores, of who forms them
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+ENTRANTS: dict[str, list[Entrant]] = defaultdict(list)
+
+
+def enter(tasks: str | Iterable[str], name: str, needs: str, *more: Any) -> Callable[..., Any]:
+    def register(prepare: Callable[[Problem], Call]) -> Callable[[Problem], Call]:
+        for task in [tasks] if isinstance(tasks, str) else tasks:
+            ENTRANTS[task].append(Entrant(name, needs, prepare, *more))
+        return prepare
+
+    return register
+
+
+def present(needs: str) -> bool:
+    """Whether "module" can be imported, or "module.name" has that name."""
+    module, _, name = needs.partition(".")
+    try:
+        return hasattr(import_module(module), name or "__name__")
+    except ImportError:
+        return False
+
+
+# hopmin
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = hopmin.get_threads()
+    hopmin.set_threads(count)
+    try:
+        yield
+    finally:
+        hopmin.set_threads(before)
+
+
+def ask(a: Problem, patterns: Any) -> Call:
+    if a.task.startswith("nearest"):
+        return lambda: hopmin.nearest(a.queries, patterns, a.k)
+    if a.task == "energy":
+        return lambda: hopmin.DistanceEnergy(a.beta).value(a.queries, patterns)
+    if a.task == "dot energy":
+        return lambda: hopmin.DotEnergy(a.beta).value(a.queries, patterns)
+    return lambda: hopmin.DotEnergy(a.beta).update(a.queries, patterns, a.values)
+
+
+@enter(FULL, "hopmin 2 threads", "hopmin.set_threads", 0, partial(threads, 2))
+@enter(FULL, "hopmin 1 thread", "hopmin.set_threads", 0, partial(threads, 1))
+@enter(FULL, "hopmin", "hopmin")
+def plain(a: Problem) -> Call:
+    return ask(a, a.patterns)
+
+
+@enter(FULL, "hopmin packed", "hopmin.Packed")
+def packed(a: Problem) -> Call:
+    return ask(a, hopmin.Packed(a.patterns))
+
+
+@enter(FULL, "packing alone", "hopmin.Packed")
+def packing(a: Problem) -> Call:
+    return lambda: hopmin.Packed(a.patterns)
+
+
+@enter(FULL, "hopmin float64", "hopmin")
+def double(a: Problem) -> Call:
+    x, p, v = (array.astype(np.float64) for array in (a.queries, a.patterns, a.values))
+    return plain(a._replace(queries=x, patterns=p, values=v))
+
+
+# NumPy: the formula with the square multiplied out, first as one writes it down, then in place and in blocks
+
+
+def squares(a: Array) -> Array:
+    return np.einsum("ij,ij->i", a, a)
+
+
+def in_blocks(solve: Callable[[Array], Any], queries: Array, rows: int = 128) -> Any:
+    """The answers to all queries; what lies between is small enough to stay in a cache."""
+    parts = [solve(queries[first : first + rows]) for first in range(0, len(queries), rows)]
+    return (
+        tuple(map(np.concatenate, zip(*parts, strict=True))) if isinstance(parts[0], tuple) else np.concatenate(parts)
+    )
+
+
+def numpy_smallest(scores: Array, k: int) -> Array:
+    """(m, k): where the k smallest of each row are, in order."""
+    if k == 1:
+        return scores.argmin(axis=1)[:, None]
+    found = np.argpartition(scores, k - 1, axis=1)[:, :k]
+    return np.take_along_axis(found, np.take_along_axis(scores, found, axis=1).argsort(axis=1), axis=1)
+
+
+def numpy_logsumexp(scores: Array) -> Array:
+    peak = scores.max(axis=1)
+    scores -= peak[:, None]
+    return np.log(np.exp(scores, out=scores).sum(axis=1)) + peak
+
+
+@enter(("nearest", "nearest10"), "NumPy", "numpy", 12)
+def numpy_nearest(a: Problem) -> Call:
+    def call() -> tuple[Array, Array]:
+        x, p = a.queries, a.patterns
+        s = (x**2).sum(axis=1)[:, None] - 2 * x @ p.T + (p**2).sum(axis=1)
+        i = numpy_smallest(s, a.k)
+        return np.sqrt(np.maximum(np.take_along_axis(s, i, axis=1), 0)), i
+
+    return call
+
+
+@enter(("nearest", "nearest10"), "NumPy blocks", "numpy")
+def numpy_nearest_blocks(a: Problem) -> Call:
+    pp = squares(a.patterns)
+
+    def solve(x: Array) -> tuple[Array, Array]:
+        s = (-2 * x) @ a.patterns.T
+        s += pp
+        i = numpy_smallest(s, a.k)
+        return np.sqrt(np.maximum(np.take_along_axis(s, i, axis=1) + squares(x)[:, None], 0)), i
+
+    return lambda: in_blocks(solve, a.queries)
+
+
+@enter("energy", "NumPy", "numpy", 8)
+def numpy_energy(a: Problem) -> Call:
+    def call() -> Array:
+        x, p = a.queries, a.patterns
+        s = (x**2).sum(axis=1)[:, None] - 2 * x @ p.T + (p**2).sum(axis=1)
+        return -numpy_logsumexp(-a.beta * s) / a.beta
+
+    return call
+
+
+@enter("energy", "NumPy blocks", "numpy")
+def numpy_energy_blocks(a: Problem) -> Call:
+    scaled = a.beta * squares(a.patterns)
+
+    def solve(x: Array) -> Array:
+        s = (2 * a.beta * x) @ a.patterns.T
+        s -= scaled
+        return squares(x) - numpy_logsumexp(s) / a.beta
+
+    return lambda: in_blocks(solve, a.queries)
+
+
+def dot_constants(a: Problem) -> float:
+    return math.log(len(a.patterns)) / a.beta + float(squares(a.patterns).max()) / 2
+
+
+@enter("dot energy", "NumPy blocks", "numpy")
+def numpy_dot_energy(a: Problem) -> Call:
+    constants = dot_constants(a)
+
+    def solve(x: Array) -> Array:
+        return squares(x) / 2 - numpy_logsumexp((a.beta * x) @ a.patterns.T) / a.beta + constants
+
+    return lambda: in_blocks(solve, a.queries)
+
+
+@enter("update", "NumPy blocks", "numpy")
+def numpy_update(a: Problem) -> Call:
+    def solve(x: Array) -> Array:
+        s = (a.beta * x) @ a.patterns.T
+        s -= s.max(axis=1, keepdims=True)
+        np.exp(s, out=s)
+        return s @ a.values / s.sum(axis=1, keepdims=True)
+
+    return lambda: in_blocks(solve, a.queries)
+
+
+# SciPy
+
+
+@enter(("nearest", "nearest10"), "SciPy", "scipy", 16)
+def scipy_nearest(a: Problem) -> Call:
+    from scipy.spatial.distance import cdist
+
+    def call() -> tuple[Array, Array]:
+        distances = cdist(a.queries, a.patterns)
+        i = numpy_smallest(distances, a.k)
+        return np.take_along_axis(distances, i, axis=1), i
+
+    return call
+
+
+@enter("energy", "SciPy", "scipy", 48)
+def scipy_energy(a: Problem) -> Call:
+    from scipy.spatial.distance import cdist
+    from scipy.special import logsumexp
+
+    return lambda: -logsumexp(-a.beta * cdist(a.queries, a.patterns, "sqeuclidean"), axis=1) / a.beta
+
+
+# PyTorch
+
+
+def tensors(a: Problem) -> tuple[Any, Any, Any]:
+    import torch
+
+    x, p, v = map(torch.from_numpy, (a.queries, a.patterns, a.values))
+    return x, p, v
+
+
+@enter(("nearest", "nearest10"), "PyTorch", "torch", 8)
+def torch_nearest(a: Problem) -> Call:
+    import torch
+
+    x, p, _ = tensors(a)
+    return lambda: torch.cdist(x, p).topk(a.k, largest=False) if a.k > 1 else torch.cdist(x, p).min(dim=1)
+
+
+@enter("energy", "PyTorch", "torch", 12)
+def torch_energy(a: Problem) -> Call:
+    import torch
+
+    x, p, _ = tensors(a)
+    return lambda: -torch.logsumexp(torch.cdist(x, p).square_().mul_(-a.beta), dim=1) / a.beta
+
+
+@enter("dot energy", "PyTorch", "torch", 12)
+def torch_dot_energy(a: Problem) -> Call:
+    import torch
+
+    x, p, _ = tensors(a)
+    constants = dot_constants(a)
+    return lambda: x.square().sum(1) / 2 - torch.logsumexp(a.beta * x @ p.T, dim=1) / a.beta + constants
+
+
+@enter("update", "PyTorch", "torch")
+def torch_update(a: Problem) -> Call:
+    from torch.nn.functional import scaled_dot_product_attention
+
+    x, p, v = (tensor[None, None] for tensor in tensors(a))  # batch, heads: the fast path wants all four axes
+    return lambda: scaled_dot_product_attention(x, p, v)[0, 0]
+
+
+# scikit-learn, FAISS
+
+
+@enter("nearest", "sklearn argmin", "sklearn")
+def sklearn_argmin(a: Problem) -> Call:
+    from sklearn.metrics import pairwise_distances_argmin_min
+
+    return lambda: pairwise_distances_argmin_min(a.queries, a.patterns)[::-1]
+
+
+@enter(("nearest", "nearest10"), "sklearn neighbours", "sklearn")
+def sklearn_neighbours(a: Problem) -> Call:
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=a.k, algorithm="brute").fit(a.patterns)
+    return lambda: index.kneighbors(a.queries)
+
+
+@enter(("nearest", "nearest10"), "FAISS", "faiss")
+def faiss_nearest(a: Problem) -> Call:
+    import faiss
+
+    index = faiss.IndexFlatL2(a.patterns.shape[1])
+    index.add(a.patterns)
+
+    def call() -> tuple[Array, Array]:
+        squared, i = index.search(a.queries, a.k)
+        return np.sqrt(squared), i
+
+    return call
+
+
+# The marks
+
+
+class Mark(NamedTuple):
+    """The time of the fastest rival over that of `whose`, which must be at least, or at most, so much."""
+
+    task: str
+    shape: Shape
+    rivals: tuple[str, ...]
+    least: float = 0.0
+    most: float = math.inf
+    whose: str = "hopmin"
+
+
+SKLEARN = ("sklearn argmin", "sklearn neighbours")
+MARKS = [
+    *(Mark("nearest", shape, SKLEARN, 2.0) for shape in BATCHED[1:3]),
+    Mark("nearest", BATCHED[3], SKLEARN, 1.1),
+    *(Mark("nearest", shape, ("FAISS",), 4.0) for shape in BATCHED[1:3]),
+    Mark("nearest10", (1000, 100000, 64), SKLEARN, 2.5),
+    *(Mark("energy", shape, ("NumPy", "NumPy blocks", "PyTorch", "SciPy"), 7.0) for shape in BATCHED),
+    *(Mark("update", shape, ("PyTorch",), 1.0) for shape in BATCHED),
+    *(Mark(task, FEW[0], ("NumPy", "NumPy blocks"), 1.0) for task in ("nearest", "energy")),
+    *(Mark(task, shape, ("hopmin float64",), most=2.2) for task in ("nearest", "energy") for shape in BATCHED[1:3]),
+    *(
+        Mark(task, shape, ("hopmin 1 thread",), 1.8, whose="hopmin 2 threads")
+        for task in ("nearest", "energy")
+        for shape in BATCHED[1:3]
+    ),
+]
+
+
+def judge(mark: Mark, cases: Iterable[Record]) -> Record:
+    """The mark with its ratio, on plain arrays and on packed patterns, and a verdict."""
+    case = next((c for c in cases if (c["task"], c["shape"]) == (mark.task, spelled(mark.shape))), {"times": {}})
+    times = case["times"]
+    rival = min((name for name in mark.rivals if name in times), key=lambda name: times[name]["median_ms"], default="")
+
+    def ratio(whose: str) -> float | None:
+        return times[rival]["median_ms"] / times[whose]["median_ms"] if rival and whose in times else None
+
+    def reached(ratio: float | None) -> bool:
+        return ratio is not None and mark.least <= ratio <= mark.most
+
+    ours = ratio(mark.whose)
+    prepared = ratio("hopmin packed") if mark.whose == "hopmin" and "hopmin float64" not in mark.rivals else None
+    if ours is None:
+        verdict = "not measured"
+    elif reached(ours):
+        verdict = "reached"
+    else:
+        verdict = "reached if packed" if reached(prepared) else "not reached"
+    if ours is not None and disturbed(case):
+        verdict += " (disturbed)"
+    return {
+        "mark": f"{mark.task}/{spelled(mark.shape)}",
+        "of": mark.whose,
+        "against": rival or " or ".join(mark.rivals),
+        "needed": f"at least {mark.least:g}" if mark.most == math.inf else f"at most {mark.most:g}",
+        "ratio": ours and round(ours, 3),
+        "packed": prepared and round(prepared, 3),
+        "verdict": verdict,
+    }
+
+
+# Measuring
+
+
+def disturbed(case: Record) -> bool:
+    """Whether other processes took so much that the figures should not be trusted."""
+    return (case["others"] or 0) > DISTURBED
+
+
+def measure(task: str, shape: Shape, rounds: int, side: int) -> Record:
+    """One task on one shape: everyone once, to warm up and to be checked, then in turns."""
+    a = problem(task, shape)
+    square = np.random.default_rng(0).standard_normal((side, side), np.float32)
+    contestants = {"product": Contestant(lambda: square @ square)}
+    absent = {}
+    expected = answer(plain(a)())
+    for entrant in ENTRANTS[task]:
+        contestant, reason = admit(entrant, a, expected)
+        if contestant:
+            contestants[entrant.name] = contestant
+        else:
+            absent[entrant.name] = reason
+    start, before = perf_counter(), elsewhere()
+    times = interleaved(contestants, rounds)
+    others = None if before is None else round(max(0.0, elsewhere() - before) / (perf_counter() - start), 2)
+    rate = 2 * side**3 / times.pop("product")["median_ms"]
+    operations = 2 * math.prod(shape) * (2 if task == "update" else 1)
+    for name, time in times.items():
+        time["ratio"] = round(time["median_ms"] / times["hopmin"]["median_ms"], 3)
+        if name != "packing alone":
+            time["share"] = round(operations / time["median_ms"] / rate, 4)
+    return {
+        "task": task,
+        "shape": spelled(shape),
+        "beta": None if task.startswith("nearest") else a.beta,
+        "product_gflops": round(rate / 1e6, 1),
+        "others": others,
+        "times": times,
+        "absent": absent,
+    }
+
+
+def admit(entrant: Entrant, a: Problem, expected: Array) -> tuple[Contestant | None, str]:
+    """The contestant, or the reason why there is none."""
+    if reason := absence(entrant, len(a.queries), len(a.patterns)):
+        return None, reason
+    contestant = Contestant(entrant.prepare(a), entrant.context)
+    seconds, result = once(contestant)
+    if seconds > PATIENCE and not entrant.needs.startswith("hopmin"):
+        return None, f"skipped: took {seconds:.1f} s (limit {PATIENCE:g})"
+    if entrant.name != "packing alone" and not agree(answer(result), expected):
+        return None, "disagrees with hopmin"
+    return contestant, ""
+
+
+def absence(entrant: Entrant, m: int, n: int) -> str:
+    """Why someone cannot take part, or nothing."""
+    need = m * n * entrant.bytes_per_score
+    if not present(entrant.needs):
+        return f"missing: {entrant.needs}"
+    if need > MEMORY:
+        return f"skipped: would need {need / 1e9:.1f} GB (limit {MEMORY / 1e9:g})"
+    if entrant.name == "hopmin 2 threads" and cores() < 2:
+        return "skipped: a single core"
+    return ""
+
+
+def answer(result: Any) -> Array:
+    """The distances of a search, or the one array of anything else."""
+    return np.asarray(result[0] if isinstance(result, tuple) else result)
+
+
+def agree(answer: Array, expected: Array) -> bool:
+    """Loosely: enough to see that the same thing was computed."""
+    return answer.size == expected.size and np.allclose(
+        answer.reshape(expected.shape), expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max())
+    )
+
+
+def recall(shape: Shape) -> Record:
+    """For each offset of all data, and each finder: the share of queries whose found pattern is a nearest one."""
+    finders = [e for e in ENTRANTS["nearest"] if e.name in FINDERS and not absence(e, *shape[:2])]
+    lines = [{"offset": offset, "shares": shares(shape, offset, finders)} for offset in (0.0, 1e2, 1e3, 1e4, 1e6)]
+    return {"shape": spelled(shape), "lines": lines}
+
+
+def shares(shape: Shape, offset: float, finders: Iterable[Entrant], judged: int = 256) -> dict[str, float]:
+    """Of the first queries, by float64 differences of the same float32 data; ties are all right."""
+    a = problem("nearest", shape)
+    a = a._replace(queries=a.queries + np.float32(offset), patterns=a.patterns + np.float32(offset))
+    squared = [np.square(query.astype(np.float64) - a.patterns).sum(axis=1) for query in a.queries[:judged]]
+
+    def share(finder: Entrant) -> float:
+        found = np.asarray(finder.prepare(a)()[1]).reshape(-1)
+        return float(np.mean([s[i] == s.min() for s, i in zip(squared, found[:judged], strict=True)]))
+
+    return {finder.name: share(finder) for finder in finders}
+
+
+def growth(task: str, shape: Shape, name: str) -> float:
+    """MB of resident memory that a call, and what was prepared for it, add at most; run in a process of its own."""
+    entrant = next(e for e in ENTRANTS[task] if e.name == name)
+    entrant.prepare(problem(task, (2, 32, 8)))()  # imports and pools of threads are there before
+    a = problem(task, shape)
+    before = peak_memory()
+    entrant.prepare(a)()
+    return round(peak_memory() - before, 1)
+
+
+def memory(task: str, shape: Shape, names: Iterable[str] | None = None) -> Record:
+    """The growth of each entrant, each in a fresh process, so that nobody inherits what another one took."""
+    there = [e.name for e in ENTRANTS[task] if not absence(e, *shape[:2]) and "thread" not in e.name]
+    names = [name for name in there if names is None or name in names]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        grown = pool.map(partial(growth, task, shape), names)
+        return {"task": task, "shape": spelled(shape), "growth_mb": dict(zip(names, grown, strict=True))}
+
+
+# The report
+
+
+def introduction(report: Record) -> str:
+    of, missing = report["machine"], report["missing"]
+    versions = ", ".join(f"{name} {version}" for name, version in of["libraries"].items() if version)
+    return "\n".join(
+        [
+            f"{of['processor']}, {of['cores']} cores (load {of['load']}), {of['system']}, Python {of['python']}",
+            versions,
+            f"missing: {', '.join(missing) or 'nobody'}",
+            *(f"  {line}" for line in report["config"]),
+            f"Medians of {report['rounds']} interleaved rounds. Ratio: time over hopmin's. Share: 2 m n d operations a",
+            f"time (update: twice that), over the rate at which NumPy multiplies {report['side']}^2 float32 matrices.",
+        ]
+    )
+
+
+def case_text(case: Record) -> str:
+    title = f"\n{case['task']}, {case['shape']}"
+    title += f", beta {case['beta']:.3g}" if case["beta"] else ""
+    title += f"   (product: {case['product_gflops']:.0f} GFLOP/s)"
+    if disturbed(case):
+        title += f"\nDISTURBED: other processes kept {case['others']:.2f} cores busy meanwhile"
+    rows = [
+        [
+            name,
+            *(f"{t[key]:.2f}" for key in ("median_ms", "fastest_ms", "slowest_ms", "ratio")),
+            f"{t['share']:.3f}" if "share" in t else "-",
+        ]
+        for name, t in case["times"].items()
+    ]
+    notes = [f"{name}: {reason}" for name, reason in case["absent"].items()]
+    return "\n".join([title, table(["", "median ms", "fastest", "slowest", "ratio", "share"], rows), *notes])
+
+
+def recall_text(record: Record) -> str:
+    rows = [[f"{line['offset']:g}", *map(number, line["shares"].values())] for line in record["lines"]]
+    title = f"\nrecall in float32, {record['shape']}, all data moved by an offset (NumPy: the square multiplied out)"
+    return f"{title}\n{table(['offset', *record['lines'][0]['shares']], rows)}"
+
+
+def memory_text(record: Record) -> str:
+    rows = [[name, f"{grown:.0f}"] for name, grown in record["growth_mb"].items()]
+    return f"\npeak memory, {record['task']}, {record['shape']}\n{table(['', 'MB grown'], rows)}"
+
+
+def marks_text(marks: Iterable[Record]) -> str:
+    header = ["mark", "of", "against", "needed", "ratio", "packed", "verdict"]
+    rows = [[number(mark[key]) if key in ("ratio", "packed") else mark[key] for key in header] for mark in marks]
+    return f"\nThe marks\n{table(header, rows)}"
+
+
+def number(x: float | None) -> str:
+    return "-" if x is None else f"{x:.2f}"
+
+
+def config() -> list[str]:
+    """What hopmin says of itself; the versions of others are told already."""
+    others = ("Python", "numpy", "scipy", "scikit-learn", "matplotlib", "jinja2", "tqdm", "hypothesis")
+    with redirect_stdout(StringIO()) as out:
+        hopmin.show_config()
+    return [line for line in out.getvalue().splitlines() if not line.startswith(others)]
+
+
+def run(options: argparse.Namespace, say: Callable[[str], None]) -> Record:
+    """Measure whatever was asked for, and tell as it comes."""
+    needs = {e.needs for entrants in ENTRANTS.values() for e in entrants}
+    report: Record = {
+        "machine": machine(LIBRARIES),
+        "missing": sorted(need for need in needs if not present(need)),
+        "config": config(),
+        "rounds": options.rounds,
+        "side": 512 if options.quick else 2048,
+        "cases": [],
+        "recall": [],
+        "memory": [],
+    }
+    say(introduction(report))
+
+    def wanted(name: str) -> bool:
+        return options.only in name
+
+    for task, shapes in (QUICK if options.quick else FULL).items():
+        for shape in shapes:
+            if wanted(f"{task}/{spelled(shape)}"):
+                report["cases"].append(measure(task, shape, options.rounds, report["side"]))
+                say(case_text(report["cases"][-1]))
+    if wanted("recall"):
+        # FAISS subtracts in small problems and multiplies the square out in large ones: one of each
+        for shape in [(32, 512, 16)] if options.quick else [(256, 4096, 16), (2048, 4096, 128)]:
+            report["recall"].append(recall(shape))
+            say(recall_text(report["recall"][-1]))
+    if wanted("memory"):
+        for task in ("nearest", "energy"):
+            shape, names = (QUICK[task][0], ["hopmin"]) if options.quick else (BATCHED[1], None)
+            report["memory"].append(memory(task, shape, names))
+            say(memory_text(report["memory"][-1]))
+    report["peak_memory_mb"] = round(peak_memory(), 1)
+    report["marks"] = [judge(mark, report["cases"]) for mark in MARKS if wanted(f"{mark.task}/{spelled(mark.shape)}")]
+    say(f"\nThe whole run, all peers included, took at most {report['peak_memory_mb']:.0f} MB.")
+    if report["marks"]:
+        say(marks_text(report["marks"]))
+    return report
+
+
+def main() -> int:
+    """Run the benchmark; the exit code is 1 if anyone disagreed with hopmin."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.core", description="hopmin's core against its peers")
+    parser.add_argument("--rounds", type=int, help="turns that everyone has (9; 3 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="small shapes, to see that all of it runs")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="what has this in its name: update, energy/1x, recall"
+    )
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write all results; - instead of the text")
+    options = parser.parse_args()
+    options.rounds = (3 if options.quick else 9) if options.rounds is None else options.rounds
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    report = run(options, say=partial(print, flush=True, file=sys.stderr if options.json == "-" else sys.stdout))
+    if options.json:
+        text = json.dumps(report, indent=1)
+        if options.json == "-":
+            print(text)
+        else:
+            with open(options.json, "w", encoding="utf-8") as file:
+                file.write(f"{text}\n")
+    return int(any("disagrees" in reason for case in report["cases"] for reason in case["absent"].values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
