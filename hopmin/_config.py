@@ -10,7 +10,7 @@ from hopmin import _backend, _threads
 
 
 def show_config() -> None:
-    """Print hopmin's version, backend, SIMD variant and threads, and the versions of Python, NumPy and what is optional.
+    """Print hopmin's version, backend, variant and threads, and the versions of Python and of the libraries it can use.
 
     >>> show_config()  # doctest: +ELLIPSIS
     hopmin ... backend...

@@ -1,9 +1,9 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """The compiled core: `_core_numpy.py` in C, function by function and step by step. Read that one first.
 
 What is here is the order of things; the arithmetic on scores is the tile, `_tile.h`, in as many variants as there are
-sets of instructions. Scores are first computed in the arrays' own precision. Sums are made of these; the k best are not:
-a bound on the rounding error says which scores might be among them, and those are computed again, exactly.
+sets of instructions. Scores are first computed roughly, in the arrays' own precision. A bound on their rounding says
+which of them might be among the k best, and those are computed again, exactly; so are, for the sums, those where
+rounding would show in the weights.
 """
 
 from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MAX, FLT_MIN
@@ -22,10 +22,12 @@ cdef extern from "_tiles.h" nogil:
         void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* rows) noexcept nogil
         void (*group)(const void* queries, Py_ssize_t m, Py_ssize_t d, void* groups) noexcept nogil
         void (*columns)(const void* values, Py_ssize_t count, Py_ssize_t v, void* panels) noexcept nogil
-        void (*score)(const void* groups, Py_ssize_t m, const void* panel, Py_ssize_t d, bint difference, void* scores) noexcept nogil
+        void (*score)(const void* groups, Py_ssize_t m, const void* panel, Py_ssize_t d, bint difference,
+                      void* scores) noexcept nogil
         double (*peak)(const void* scores, Py_ssize_t count, bint* finite) noexcept nogil
         double (*weigh)(void* scores, Py_ssize_t count, double peak, double beta) noexcept nogil
-        void (*mix)(const void* weights, Py_ssize_t m, Py_ssize_t count, const void* values, Py_ssize_t v, double* mix) noexcept nogil
+        void (*mix)(const void* weights, Py_ssize_t m, Py_ssize_t count, const void* values, Py_ssize_t v,
+                    double* mix) noexcept nogil
         Py_ssize_t (*above)(const void* scores, Py_ssize_t j, Py_ssize_t count, double cut) noexcept nogil
         void (*exact)(const void* query, const void* pattern, Py_ssize_t stride, Py_ssize_t d, bint difference,
                       double* out) noexcept nogil
@@ -167,10 +169,11 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
     cdef const tile* t = tile_of(sizeof(floating))
     # working space, whatever m and n: a panel of patterns; queries, their scores and candidates; the values of a tile
     cdef Py_ssize_t wide = (v + _PANEL - 1) // _PANEL * _PANEL, room = min(k, _TILE) + 32
-    cdef floating* panel = <floating*> allocate((_PANEL * d + _QUERIES * (d + _TILE) + _TILE * wide) * sizeof(floating))
+    cdef floating* panel = <floating*> allocate(
+        (_PANEL * d + _QUERIES * (d + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
     cdef floating* groups = panel + _PANEL * d
     cdef floating* s = groups + _QUERIES * d
-    cdef floating* columns = s + _QUERIES * _TILE
+    cdef floating* columns = s + _QUERIES * _TILE + _PANEL  # `above` may read a little past the last score
     cdef const floating* p = panel
     cdef Search* search = <Search*> allocate(_QUERIES * sizeof(Search))
     cdef double* rough = <double*> allocate(_QUERIES * room * (sizeof(double) + sizeof(long long)))
@@ -247,8 +250,8 @@ cdef struct Search:
 
 
 cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference) noexcept nogil:
-    """A sum of d squares is off by at most (d + 3) / 2 relative epsilons, a sum of d products by that share of what their
-    magnitudes add up to; either by what underflows, at most d times. What overflows is -inf."""
+    """A sum of d squares is off by at most (d + 3) / 2 relative epsilons, a sum of d products by that share of what
+    their magnitudes add up to; either by what underflows, at most d times. What overflows is -inf."""
     cdef double epsilon = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
     cdef Py_ssize_t c
     f.share, f.size = epsilon if difference else 0, 0
@@ -276,20 +279,20 @@ cdef double _again(const tile* t, float* s, Py_ssize_t count, Py_ssize_t start, 
     """Score once more, exactly, what comes near `least`; leave scores relative to their peak, which is returned."""
     cdef double exact[_TILE]
     cdef const floating* p = panel
-    cdef Py_ssize_t j, l
+    cdef Py_ssize_t j, c
     cdef double top = -INFINITY
     for j from 0 <= j < count by _PANEL:
         if t.above(s + j, 0, min(_PANEL, count - j), least) == min(_PANEL, count - j):
-            for l in range(_PANEL):
-                exact[j + l] = -INFINITY
+            for c in range(_PANEL):
+                exact[j + c] = -INFINITY
             continue
         if packed:
             p = patterns + (start + j) * d
         else:
             t.pack(patterns + (start + j) * d, min(_PANEL, count - j), d, panel)
         t.exact_panel(query, p, d, difference, exact + j)
-        for l in range(_PANEL):
-            top = max(top, exact[j + l])
+        for c in range(_PANEL):
+            top = max(top, exact[j + c])
     for j in range(count):
         s[j] = exact[j] - top if top > -INFINITY else -INFINITY
     return top
@@ -325,8 +328,8 @@ cdef void _settle(Search* f, const tile* t, const floating* query, const floatin
     cdef Py_ssize_t i, j
     for i in range(f.count):
         j = f.places[i]
-        t.exact(query, patterns + (j // _PANEL * _PANEL * d + j % _PANEL if packed else j * d), _PANEL if packed else 1, d,
-                difference, &f.rough[i])
+        t.exact(query, patterns + (j // _PANEL * _PANEL * d + j % _PANEL if packed else j * d), _PANEL if packed else 1,
+                d, difference, &f.rough[i])
         f.places[i] = first + j
         _sink(f.rough, f.places, i + 1)
     _merge_best(f.best, f.indices, f.k, f.rough, f.places, f.count)
@@ -397,7 +400,7 @@ cdef void _merge_best(double* best, long long* indices, Py_ssize_t k, const doub
                       const long long* other_indices, Py_ssize_t other_k) noexcept nogil:
     """Of two sorted lists the k best, in place: drop the worst, then fill from the end."""
     cdef Py_ssize_t a = k - 1, b = other_k - 1, i
-    for i in range(other_k):
+    for _ in range(other_k):
         if a < 0 or (b >= 0 and _before(best[a], indices[a], other[b], other_indices[b])):
             b -= 1
         else:

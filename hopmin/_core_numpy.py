@@ -11,9 +11,9 @@ and two such reductions of different patterns merge into that of both. Energy an
 the soft half; nearest neighbours off the last, the hard half; either may be left out. Scores are -|x - p|^2 (metric
 "euclidean": subtract first, then square) or x.p ("dot").
 
-Here all work is done in float64. The compiled core scores in the arrays' own dtype first, on panels of PANEL patterns at
-a time, and looks again, exactly, at whatever might be among the k best: so `best` and `indices` are the same bits here
-and there, peak, total and mix are the same to within rounding of that dtype.
+Here all work is done in float64. The compiled core scores in the arrays' own dtype first, on panels of PANEL patterns
+at a time, and looks again, exactly, at whatever might be among the k best: so `best` and `indices` are the same bits
+here and there; peak, total and mix are the same to within rounding of that dtype.
 
 - which instructions are used [`simd`]
 - the largest magnitude, which tells whether all are finite [`largest`]
@@ -23,8 +23,7 @@ and there, peak, total and mix are the same to within rounding of that dtype.
 - take patterns in, a tile at a time [`absorb`]
 - join two reductions [`merge`]
 
-The caller owns all memory; but for `largest` and `absorb`, which has one thing to tell, these functions fill it and return
-nothing.
+The caller owns all memory, and these functions fill it.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def exponentials(x, out):
 
 
 def pack(patterns, panels):
-    """panels (ceil(n / PANEL), d, PANEL): patterns (n, d), coordinate by coordinate, the last one repeated to the end."""
+    """panels (ceil(n / PANEL), d, PANEL): patterns (n, d), coordinate by coordinate, the last repeated to the end."""
     rows = np.minimum(np.arange(len(panels) * PANEL), len(patterns) - 1)
     panels[:] = patterns[rows].reshape(len(panels), PANEL, -1).transpose(0, 2, 1)
 

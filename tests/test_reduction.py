@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopmin import _backend
 from hopmin.memory.reduction import BLOCK, Reduction, reduce
 from hopmin.testing import problems
 

@@ -112,9 +112,8 @@ def _directions(name: str, rows: Array, first: int = 0) -> Array:
     rows = rows.astype(np.float64)
     largest = np.abs(rows).max(axis=1, keepdims=True)
     if not largest.all():
-        raise ValueError(
-            f"{name} must have no row of zeros for metric 'cosine'; got one at index {first + largest.argmin()}"
-        )
+        zero = first + int(largest.argmin())
+        raise ValueError(f"{name} must have no row of zeros for metric 'cosine'; got one at index {zero}")
     rows /= largest
     return rows / np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
 

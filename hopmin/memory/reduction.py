@@ -2,8 +2,8 @@
 
 Niu et al. 2024, equations 3 and 4: the nearest pattern and the soft nearest pattern are one walk over the patterns that
 keeps a maximum in the one case and a LogSumExp in the other. Both are associative, so patterns may come in tiles, in
-blocks, in chunks of a file, from several threads: [`reduce`] each part, [`Reduction.merge`] the parts. Patterns that are
-asked many times are worth packing once [`Packed`].
+blocks, in chunks of a file, from several threads: [`reduce`] each part, [`Reduction.merge`] the parts. Patterns that
+are asked many times are worth packing once [`Packed`].
 
 beta enters here, as the sharpness of the weights, and nowhere else: the scores know nothing of it.
 
@@ -14,6 +14,8 @@ whole or in chunks of whole blocks; and each query has its own sums, hence the s
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,9 +31,9 @@ SMALL = 1 << 23  # coordinates to compare, below which a helper would come too l
 class Packed:
     """Patterns as the core takes them, for memories that are asked again and again.
 
-    The core reads patterns in panels of 64, coordinate by coordinate. Given rows it makes these on the way; this does it
-    once, and once checks that all is finite. Wherever patterns (n, d) are welcome, so is `Packed(patterns)`: the answers are
-    the same bits, and come sooner, above all if queries are few. It cannot be changed, and takes the memory of a copy.
+    The core reads patterns in panels of 64, coordinate by coordinate. Given rows it makes these on the way; this does
+    it once. Wherever patterns (n, d) are welcome, so is `Packed(patterns)`: the answers are the same bits, and come
+    sooner, above all if queries are few. It cannot be changed, and takes the memory of a copy.
 
     `shape` (n, d), `dtype` and `len` are those of the patterns; slices, and `np.asarray`, give them back.
 
@@ -46,6 +48,8 @@ class Packed:
     """
 
     __slots__ = ("_panels", "shape")
+    _panels: Array
+    shape: tuple[int, int]
 
     def __init__(self, patterns: Any) -> None:
         rows = _check.floats("patterns", patterns, "n d")
@@ -53,7 +57,6 @@ class Packed:
         panels = np.empty((-(-len(rows) // panel), rows.shape[1], panel), rows.dtype)
         _backend.core.pack(rows, panels)
         panels.flags.writeable = False
-        self.shape: tuple[int, int]
         object.__setattr__(self, "_panels", panels)
         object.__setattr__(self, "shape", rows.shape)
 
@@ -94,8 +97,8 @@ class Reduction(NamedTuple):
     """What patterns answer to each of m queries, at sharpness `beta`; float64 whatever the input.
 
     `peak` (m,) the largest score, `total` (m,) the sum of weights exp(beta (score - peak)), `mix` (m, v) the sum of
-    weight times value; all of no queries if beta is None. `best` and `indices` (m, k) the k largest scores and where they
-    are, ties to the lowest index.
+    weight times value; all three of no queries if beta is None. `best` and `indices` (m, k) the k largest scores and
+    where they are, ties to the lowest index.
     """
 
     beta: float | None
@@ -117,8 +120,8 @@ class Reduction(NamedTuple):
     def absorb(self, queries: Array, patterns: Any, values: Any, metric: str, first: int = 0) -> Reduction:
         """Take in patterns (n, d) with values (n, v), whose indices start at `first`, in place.
 
-        Patterns and values may be anything that is sliced into rows, such as a file; blocks of them are brought into the
-        queries' dtype. Raises ValueError if a pattern is not finite, or a score overflows where that makes a difference.
+        Patterns and values may be anything that is sliced into rows, such as a file; blocks of them are brought into
+        the queries' dtype. Raises ValueError if a pattern is not finite, or if a score overflows where it matters.
         """
         (m, d), n, threads = queries.shape, len(patterns), _threads.get_threads()
         if m == 0:
@@ -130,17 +133,17 @@ class Reduction(NamedTuple):
             for block in blocks:
                 r._take(queries[part], patterns, values, metric, block, first)
 
-        def partial(block: slice) -> Reduction:  # all queries, some patterns
+        def apart(block: slice) -> Reduction:  # all queries, some patterns
             r = Reduction.identity(self.beta, m, self.mix.shape[1], min(self.best.shape[1], block.stop - block.start))
             return r._take(queries, patterns, values, metric, block, first)
 
         if threads == 1 or m * n * d < SMALL:
             rows(slice(0, m))
         elif m >= ROWS or len(blocks) == 1:
-            _threads.run([lambda part=part: rows(part) for part in _parts(m, threads)])
+            _threads.run([partial(rows, part) for part in _parts(m, threads)])
         else:
             for i in range(0, len(blocks), 4 * threads):  # a few at a time: what they return takes memory
-                for r in _threads.run([lambda block=block: partial(block) for block in blocks[i : i + 4 * threads]]):
+                for r in _threads.run([partial(apart, block) for block in blocks[i : i + 4 * threads]]):
                     self.merge(r)
         return self
 
@@ -200,4 +203,4 @@ def _parts(m: int, threads: int) -> list[slice]:
     """The queries in about as many parts for each thread, none much longer than ROWS, as even as groups of 6 allow."""
     parts = threads * -(-m // (ROWS * threads))
     ends = [min(m, 6 * round(m / 6 * i / parts)) for i in range(parts)] + [m]
-    return [slice(start, stop) for start, stop in zip(ends, ends[1:], strict=False) if start < stop]
+    return [slice(start, stop) for start, stop in pairwise(ends) if start < stop]
