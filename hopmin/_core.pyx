@@ -223,8 +223,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                         for c in range(v):
                             mix[row + i, c] *= shrink
                     # 5. their weights, relative to the peak, and the total
-                    if s_peak > -INFINITY:
-                        total[row + i] += t.weigh(s + i * _TILE, count, peak[row + i] - origin, beta)
+                    total[row + i] += t.weigh(s + i * _TILE, count, peak[row + i] - origin, beta)
                 # 6. the mix
                 if v > 0:
                     t.columns(&values[start, 0], count, v, columns)

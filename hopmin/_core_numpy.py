@@ -74,10 +74,11 @@ def scores(queries, patterns, metric, out):
     out[:] = 0
     for c in range(queries.shape[1]):  # no (m, n, d) array
         x, p = queries[:, c, None].astype(np.float64), patterns[None, :, c].astype(np.float64)
-        if metric == "euclidean":
-            out -= (x - p) ** 2
-        else:
-            out += x * p
+        with np.errstate(over="ignore", invalid="ignore"):
+            if metric == "euclidean":
+                out -= (x - p) ** 2
+            else:
+                out += x * p
 
 
 def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
@@ -97,8 +98,7 @@ def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, bes
             i = slice(row, row + PANEL)
             # 1. scores of this tile
             s = tile[: len(queries[i]), : len(patterns[block])]
-            with np.errstate(over="ignore", invalid="ignore"):
-                scores(queries[i], patterns[block], metric, s)
+            scores(queries[i], patterns[block], metric, s)
             # 2. their peak
             s_peak = s.max(axis=1)
             finite &= bool(np.abs(s).max(initial=0) <= np.finfo(queries.dtype).max)

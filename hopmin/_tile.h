@@ -149,6 +149,25 @@ static double NAME(largest)(const void *numbers, ptrdiff_t count)
     return largest + none;
 }
 
+#if !PLAIN
+/* Four rows of four, transposed; rows lie `from_step` and `to_step` apart. */
+INLINE void NAME(transpose)(const T *from, ptrdiff_t from_step, T *to, ptrdiff_t to_step)
+{
+    typedef T four __attribute__((vector_size(4 * sizeof(T))));
+    four a[4];
+    UNROLL for (int i = 0; i < 4; i++)
+        memcpy(&a[i], from + i * from_step, sizeof(four));
+    const four low0 = SHUFFLE(a[0], a[1], 0, 4, 1, 5), low2 = SHUFFLE(a[2], a[3], 0, 4, 1, 5);
+    const four high0 = SHUFFLE(a[0], a[1], 2, 6, 3, 7), high2 = SHUFFLE(a[2], a[3], 2, 6, 3, 7);
+    a[0] = SHUFFLE(low0, low2, 0, 1, 4, 5);
+    a[1] = SHUFFLE(low0, low2, 2, 3, 6, 7);
+    a[2] = SHUFFLE(high0, high2, 0, 1, 4, 5);
+    a[3] = SHUFFLE(high0, high2, 2, 3, 6, 7);
+    UNROLL for (int i = 0; i < 4; i++)
+        memcpy(to + i * to_step, &a[i], sizeof(four));
+}
+#endif
+
 /* `count` rows of d numbers into one panel; the last row once more where there are fewer than PANEL. */
 static void NAME(pack)(const void *rows, ptrdiff_t count, ptrdiff_t d, void *panel)
 {
@@ -156,21 +175,10 @@ static void NAME(pack)(const void *rows, ptrdiff_t count, ptrdiff_t d, void *pan
     T *to = panel;
     ptrdiff_t c = 0;
 #if !PLAIN
-    typedef T quad __attribute__((vector_size(4 * sizeof(T))));
     for (; count == PANEL && c + 4 <= d; c += 4)
-        for (ptrdiff_t j = 0; j < PANEL; j += 4) {                              /* four rows of four, transposed */
-            quad a[4];
-            PREFETCH(from + PANEL * d + PANEL * c + 4 * j);           /* of the next panel, all in turn */
-            UNROLL for (int i = 0; i < 4; i++)
-                memcpy(&a[i], from + (j + i) * d + c, sizeof(quad));
-            const quad low0 = SHUFFLE(a[0], a[1], 0, 4, 1, 5), low2 = SHUFFLE(a[2], a[3], 0, 4, 1, 5);
-            const quad high0 = SHUFFLE(a[0], a[1], 2, 6, 3, 7), high2 = SHUFFLE(a[2], a[3], 2, 6, 3, 7);
-            a[0] = SHUFFLE(low0, low2, 0, 1, 4, 5);
-            a[1] = SHUFFLE(low0, low2, 2, 3, 6, 7);
-            a[2] = SHUFFLE(high0, high2, 0, 1, 4, 5);
-            a[3] = SHUFFLE(high0, high2, 2, 3, 6, 7);
-            UNROLL for (int i = 0; i < 4; i++)
-                memcpy(to + (c + i) * PANEL + j, &a[i], sizeof(quad));
+        for (ptrdiff_t j = 0; j < PANEL; j += 4) {
+            PREFETCH(from + PANEL * d + PANEL * c + 4 * j);                     /* of the next panel, all in turn */
+            NAME(transpose)(from + j * d + c, d, to + c * PANEL + j, PANEL);
         }
 #endif
     for (; c < d; c++)
@@ -181,9 +189,17 @@ static void NAME(pack)(const void *rows, ptrdiff_t count, ptrdiff_t d, void *pan
 /* The first `count` rows of a panel. */
 static void NAME(unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *rows)
 {
-    for (ptrdiff_t j = 0; j < count; j++)
-        for (ptrdiff_t c = 0; c < d; c++)
-            ((T *)rows)[j * d + c] = ((const T *)panel)[c * PANEL + j];
+    const T *from = panel;
+    T *to = rows;
+    ptrdiff_t c = 0;
+#if !PLAIN
+    for (; count == PANEL && c + 4 <= d; c += 4)
+        for (ptrdiff_t j = 0; j < PANEL; j += 4)
+            NAME(transpose)(from + c * PANEL + j, PANEL, to + j * d + c, d);
+#endif
+    for (; c < d; c++)
+        for (ptrdiff_t j = 0; j < count; j++)
+            to[j * d + c] = from[c * PANEL + j];
 }
 
 /* m queries (m, d) in groups of ROWS, the last filled up with zeros. */

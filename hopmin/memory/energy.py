@@ -59,6 +59,8 @@ class _SoftMinimum:
         """softmax(beta score) (m, n), or (n,): the share each pattern has in the update of each query."""
         x, p, shape = _check.pair(queries, _check.floats("patterns", patterns, "n d"))
         weights = scores(x, p, self._metric)
+        if not np.isfinite(weights).all():
+            raise _check.too_large(x, p, weights.dtype)
         with np.errstate(over="ignore"):  # infinitely far below the peak: a weight of 0
             weights = np.exp(self.beta * (weights - weights.max(axis=1, keepdims=True)))
         weights /= weights.sum(axis=1, keepdims=True)

@@ -70,7 +70,8 @@ def within(queries: ArrayLike, patterns: ArrayLike, radius: float) -> Any:
     radius = _check.nonnegative("radius", radius)
     distances, indices = [], []
     for query in x:  # one at a time: n scores, not m n
-        distance = _distances(scores(query[None], p, "euclidean")[0], "euclidean").astype(x.dtype)
+        with np.errstate(over="ignore"):  # too far for the dtype is outside any radius
+            distance = _distances(scores(query[None], p, "euclidean")[0], "euclidean").astype(x.dtype)
         inside = np.flatnonzero(distance <= radius)
         order = inside[np.argsort(distance[inside], kind="stable")]
         distances.append(distance[order])

@@ -71,7 +71,9 @@ class Packed:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: slice) -> Array:
+    def __getitem__(self, rows: Any) -> Array:
+        if not isinstance(rows, slice) or (rows.step or 1) < 0:
+            return self[:][rows]
         start, stop, step = rows.indices(len(self))
         panel = self._panels.shape[2]
         first = start // panel
@@ -83,6 +85,9 @@ class Packed:
         if copy is False:
             raise ValueError("packed patterns can only be given back as a copy; got copy=False")
         return self[:].astype(dtype or self.dtype, copy=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Packed, (self[:],)
 
     def __repr__(self) -> str:
         return f"Packed({self.shape[0]} patterns, d = {self.shape[1]}, {self.dtype})"
@@ -125,7 +130,7 @@ class Reduction(NamedTuple):
         """
         (m, d), n, threads = queries.shape, len(patterns), _threads.get_threads()
         if m == 0:
-            _check.finite("patterns", np.asarray(patterns[:]))
+            _check.finite("patterns", np.asarray(patterns[0:n]))
         blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
 
         def rows(part: slice) -> None:  # some queries, all patterns
