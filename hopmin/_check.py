@@ -59,7 +59,7 @@ def pair(queries: Any, patterns: Any) -> tuple[Array, Any, tuple[int, ...]]:
     Patterns may be large, in a file, or packed: they stay as they are, and are not looked at here. What walks over them
     brings them into the queries' dtype and sees whether all are finite.
     """
-    if not hasattr(patterns, "block"):  # not packed
+    if not hasattr(patterns, "_panels"):  # not packed
         patterns = _shaped("patterns", real("patterns", patterns), "n d")
         _single_or_double("patterns", patterns[:0])
     d = patterns.shape[1]

@@ -42,7 +42,7 @@ cdef extern from "_tiles.h" nogil:
     int best_variant()
 
 cdef enum:
-    _QUERIES = 192  # taken through all patterns together: a multiple of every variant's ROWS
+    _QUERIES = 384  # taken through all patterns together: a multiple of every variant's ROWS
     NEGLIGIBLE = 64  # weights of e^-64 and less may count for nothing
 cdef double DOUBT = 0.015625  # if rounding may change weights by more than this share, their scores are computed again
 
@@ -181,6 +181,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
         for row from 0 <= row < m by _QUERIES:
             rows = min(_QUERIES, m - row)
             t.group(&queries[row, 0], rows, d, groups)
+            reach = 0
             for i in range(rows):
                 search[i].rough = rough + i * room
                 search[i].places = <long long*> (rough + _QUERIES * room) + i * room
@@ -198,7 +199,8 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                         t.pack(&patterns[(start + j) * d], min(_PANEL, count - j), d, panel)
                     t.score(groups, rows, p, d, difference, s + j)
                 if not difference:
-                    reach = max(reach, t.largest(&patterns[start * d], count * d))
+                    reach = max(reach, t.largest(
+                        &patterns[start * d], ((count + _PANEL - 1) // _PANEL * _PANEL if packed else count) * d))
                 for i in range(rows):
                     # 2. their peak
                     s_peak = t.peak(s + i * _TILE, count, &finite)

@@ -23,7 +23,7 @@ here and there; peak, total and mix are the same to within rounding of that dtyp
 - take patterns in, a tile at a time [`absorb`]
 - join two reductions [`merge`]
 
-The caller owns all memory, and these functions fill it.
+The caller owns all memory, and these functions fill it; three have something to tell as well.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def largest(numbers):
 def exponentials(x, out):
     """out (n,): e^x for x (n,) <= 0, within 2 ulp and monotone; 1 at 0, and 0 where it would be subnormal."""
     with np.errstate(under="ignore"):
-        np.exp(x, out=out)
+        out[:] = np.exp(x.astype(np.float64))
     out[out < np.finfo(out.dtype).tiny] = 0
 
 

@@ -90,13 +90,13 @@ def _helpers(work: Callable[[], None], count: int) -> list[Any]:
     if count < 1:
         return []
     with _lock:
-        if _pool is None:
-            from concurrent.futures import ThreadPoolExecutor  # only now: half of what importing hopmin takes
-
-            _pool = ThreadPoolExecutor(max(1, get_threads() - 1), thread_name_prefix="hopmin")
         try:
+            if _pool is None:
+                from concurrent.futures import ThreadPoolExecutor  # only now: half of what importing hopmin takes
+
+                _pool = ThreadPoolExecutor(max(1, get_threads() - 1), thread_name_prefix="hopmin")
             return [_pool.submit(work) for _ in range(count)]
-        except RuntimeError:
+        except (RuntimeError, ImportError):
             return []
 
 

@@ -1,12 +1,15 @@
 """What all tests share: the installed package, both backends, and Hypothesis' profile."""
 
+import os
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # `python -m pytest` puts the source tree first on the path, where no compiled core is; test what is installed.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+if os.environ.get("HOPMIN_TESTED") != "source":
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
@@ -15,7 +18,8 @@ import hopmin  # noqa: E402
 from hopmin import _backend  # noqa: E402
 
 settings.register_profile("hopmin", deadline=None, print_blob=True)  # machines are shared: no test is timed
-settings.load_profile("hopmin")
+settings.register_profile("few", settings.get_profile("hopmin"), max_examples=10)  # for builds that are slow on purpose
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "hopmin"))
 
 CORES = {"compiled": "hopmin._core", "numpy": "hopmin._core_numpy"}
 BACKENDS = ("compiled", "numpy") if hopmin.BACKEND == "compiled" else ("numpy",)
@@ -26,3 +30,45 @@ def backend(request, monkeypatch):
     """Runs a test on each backend that is installed."""
     monkeypatch.setattr(_backend, "core", import_module(CORES[request.param]))
     return request.param
+
+
+@pytest.fixture(params=_backend.core.SIMD, scope="module")
+def simd(request):
+    """Runs a test on each variant of the core in use: the compiled core's for this processor, or the twin's only one."""
+    core, before = _backend.core, _backend.core.simd()
+    yield core.simd(request.param)
+    core.simd(before)
+
+
+@pytest.fixture
+def threads():
+    """set_threads, until the test is over."""
+    before = hopmin.get_threads()
+    yield hopmin.set_threads
+    hopmin.set_threads(before)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """run(code, *arguments, VARIABLE=value): an interpreter of its own that sees the hopmin that is tested."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")  # where no source tree is
+
+    def run(code, *arguments, **environment):
+        return subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "HOPMIN_BACKEND": hopmin.BACKEND, **environment},
+            cwd=elsewhere,
+            check=False,
+            timeout=300,
+        )
+
+    return run
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: run with -m slow"))

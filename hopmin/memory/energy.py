@@ -11,8 +11,12 @@ value. They travel together because the step of one energy may raise another.
 Anything with these five methods is an energy; no base class is needed.
 
 Every method takes queries (m, d) or (d,) and patterns (n, d), and raises ValueError if a shape does not fit, an array
-is empty (but for m = 0), an entry is not finite, or squared distances would overflow; TypeError if an array is not
-real. float32 in both gives float32, anything else float64; the work is done in float64.
+is empty (but for m = 0), an entry is not finite, or squared distances overflow; TypeError if an array is not real.
+Patterns may be `Packed`. float32 in both gives float32, anything else float64.
+
+Scores are computed in that dtype, so weights may be off by shares of beta (d + 3) eps |x - p|^2, where eps is the
+dtype's resolution, or of beta (d + 2) eps sum |x_c p_c|. In float32, where this can be expected to change weights
+by more than 1/64, they are computed again in float64.
 """
 
 from __future__ import annotations
@@ -90,7 +94,7 @@ class DistanceEnergy(_SoftMinimum):
     """E(x) = -1/beta log sum_i exp(-beta |x - p_i|^2): the soft squared distance to the nearest pattern.
 
     Niu et al. 2024, equation 4 (beta = 1). It lies at most log(n) / beta below the squared distance to the nearest
-    pattern (proposition 1, exactly so in floats), does not change when everything is moved together, and
+    pattern (proposition 1), does not change when everything is moved together, and
 
         weights    w = softmax(-beta |x - p_i|^2)
         update     T(x) = sum_i w_i p_i, or of the values

@@ -9,7 +9,8 @@ beta enters here, as the sharpness of the weights, and nowhere else: the scores 
 
 Floats do not add up associatively, so what is added to what is fixed: patterns are summed in blocks of BLOCK, and the
 blocks merged in order, whoever summed them. Hence the same bits for any number of threads, and for patterns that come
-whole or in chunks of whole blocks; and each query has its own sums, hence the same bits in a batch or alone.
+whole or in chunks of whole blocks; and in the compiled core each query has its own sums, hence the same bits in a batch
+or alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from hopmin import _backend, _check, _threads
 from hopmin._check import Array
 
 BLOCK = 8192  # patterns that are summed before they are merged: part of the results
-ROWS = 192  # queries in a task: enough to make up for packing the patterns once more
+TASK = 384  # queries in a task: enough to make up for packing the patterns once more
 SMALL = 1 << 23  # coordinates to compare, below which a helper would come too late
 
 
@@ -32,8 +33,9 @@ class Packed:
     """Patterns as the core takes them, for memories that are asked again and again.
 
     The core reads patterns in panels of 64, coordinate by coordinate. Given rows it makes these on the way; this does
-    it once. Wherever patterns (n, d) are welcome, so is `Packed(patterns)`: the answers are the same bits, and come
-    sooner, above all if queries are few. It cannot be changed, and takes the memory of a copy.
+    it once. Wherever patterns (n, d) are welcome, so is `Packed(patterns)`, and the answers are the same bits. Those of
+    `nearest` and of energies come sooner, above all if queries are few. It cannot be changed, and takes the memory of a
+    copy.
 
     `shape` (n, d), `dtype` and `len` are those of the patterns; slices, and `np.asarray`, give them back.
 
@@ -99,7 +101,7 @@ class Packed:
 
 
 class Reduction(NamedTuple):
-    """What patterns answer to each of m queries, at sharpness `beta`; float64 whatever the input.
+    """What patterns answer to each of m queries, at sharpness `beta`; held in float64 whatever the input.
 
     `peak` (m,) the largest score, `total` (m,) the sum of weights exp(beta (score - peak)), `mix` (m, v) the sum of
     weight times value; all three of no queries if beta is None. `best` and `indices` (m, k) the k largest scores and
@@ -144,7 +146,7 @@ class Reduction(NamedTuple):
 
         if threads == 1 or m * n * d < SMALL:
             rows(slice(0, m))
-        elif m >= ROWS or len(blocks) == 1:
+        elif m >= TASK or len(blocks) == 1:
             _threads.run([partial(rows, part) for part in _parts(m, threads)])
         else:
             for i in range(0, len(blocks), 4 * threads):  # a few at a time: what they return takes memory
@@ -205,7 +207,7 @@ def _contiguous(rows: Any, dtype: Any) -> Array:
 
 
 def _parts(m: int, threads: int) -> list[slice]:
-    """The queries in about as many parts for each thread, none much longer than ROWS, as even as groups of 6 allow."""
-    parts = threads * -(-m // (ROWS * threads))
+    """The queries in about as many parts for each thread, none much longer than TASK, as even as groups of 6 allow."""
+    parts = threads * -(-m // (TASK * threads))
     ends = [min(m, 6 * round(m / 6 * i / parts)) for i in range(parts)] + [m]
     return [slice(start, stop) for start, stop in pairwise(ends) if start < stop]

@@ -222,7 +222,12 @@ def law_weights(energy: Any, /, problem: Problem, seed: int) -> None:
     at_most(0, weights, 0, "weights >= 0")
     close(weights.sum(axis=1), np.ones(len(x)), 4 * resolution * (2 + math.sqrt(len(p))), "sum of weights")
     values = np.random.default_rng(seed).normal(size=(len(p), 3)).astype(p.dtype)
-    close(e.update(x, p, values), weights @ values, 64 * resolution * np.abs(values).max(), "update with values")
+    # weights change by the share beta times what rounding does to a score; more than 1/32 is to be avoided by any means
+    size = float(np.abs(x).sum(axis=1).max()) * float(np.abs(p).max()) + float(np.abs(p).max()) ** 2
+    share = min(2 * beta * (8 + x.shape[1]) * resolution * size, 1 / 32)
+    close(
+        e.update(x, p, values), weights @ values, (64 * resolution + share) * np.abs(values).max(), "update with values"
+    )
     at_most(p.min(axis=0), updated, 4 * resolution * np.abs(p).max(), "update >= the least coordinate")
     at_most(updated, p.max(axis=0), 4 * resolution * np.abs(p).max(), "update <= the largest coordinate")
 

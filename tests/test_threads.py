@@ -1,0 +1,294 @@
+"""Threads: the same bits from any number of them, for any number of callers, before and after a fork."""
+
+import multiprocessing
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+
+import hopmin
+from hopmin import _threads
+from hopmin.memory import reduction
+from hopmin.memory.reduction import reduce
+
+
+@pytest.fixture
+def shared(monkeypatch, threads):
+    """Makes every job large enough to be shared, in blocks of two panels; gives set_threads."""
+    monkeypatch.setattr(reduction, "SMALL", 0)
+    monkeypatch.setattr(reduction, "BLOCK", 128)
+    return threads
+
+
+def problem(m, n, d, dtype="float32", seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(m, d)).astype(dtype), rng.normal(size=(n, d)).astype(dtype)
+
+
+def bits(r):
+    return [a.tobytes() for a in r[1:]]
+
+
+# The same bits
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="sums by BLAS depend on how many are made together")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("metric", ["euclidean", "dot"])
+@pytest.mark.parametrize(("m", "n"), [
+    (1, 1), (1, 129), (3, 1000), (reduction.TASK - 1, 300), (reduction.TASK, 300), (reduction.TASK + 1, 128), (1000, 20),
+])  # fmt: skip
+def test_any_number_of_threads_gives_the_same_bits(m, n, metric, dtype, shared):
+    """Whether queries are shared out, or patterns."""
+    x, p = problem(m, n, 3, dtype)
+    answers = []
+    for count in (1, 2, 3, 16):
+        shared(count)
+        answers.append(bits(reduce(x, p, p, metric=metric, beta=2.0, k=min(n, 5))))
+        answers.append(bits(reduce(x, hopmin.Packed(p), p, metric=metric, beta=2.0, k=min(n, 5))))
+    assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize(("m", "n"), [(2, 1000), (2 * reduction.TASK, 300)])
+def test_any_number_of_threads_finds_the_same_neighbours(m, n, shared):
+    x, p = problem(m, n, 3)
+    x, p = x.round(), p.round()  # ties, across blocks
+    answers = []
+    for count in (1, 2, 3, 16):
+        shared(count)
+        answers.append([a.tobytes() for a in hopmin.nearest(x, p, 200)])
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_large_jobs_are_shared_and_small_ones_stay_with_the_caller(shared, monkeypatch):
+    x, p = problem(2, 300, 2)
+    shared(2)
+    monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size + 1)
+    reduce(x, p, metric="dot", k=1)
+    assert _threads._pool is None
+    monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size)
+    reduce(x, p, metric="dot", k=1)
+    assert _threads._pool is not None
+    shared(1)
+    reduce(x, p, metric="dot", k=1)
+    assert _threads._pool is None
+
+
+# The pool
+
+
+def test_tasks_are_done_once_each_and_answer_in_order(threads):
+    for count in (1, 2, 16):
+        threads(count)
+        done = []
+        assert _threads.run([partial(done.append, i) for i in range(100)]) == [None] * 100
+        assert _threads.run([partial(pow, i, 2) for i in range(100)]) == [i * i for i in range(100)]
+        assert sorted(done) == list(range(100))
+        assert _threads.run([]) == []
+
+
+def test_tasks_run_at_the_same_time(threads):
+    threads(3)
+    meeting = threading.Barrier(3, timeout=60)
+
+    def meet():
+        meeting.wait()
+        return threading.current_thread()
+
+    met = _threads.run([meet] * 3)
+    assert len(set(met)) == 3
+    assert threading.current_thread() in met
+
+
+def test_tasks_may_have_tasks(threads):
+    threads(2)
+    nested = [lambda i=i: sum(_threads.run([lambda j=j: i * j for j in range(10)])) for i in range(20)]
+    assert _threads.run(nested) == [45 * i for i in range(20)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 16])
+@pytest.mark.parametrize("bad", [0, 7, 99])
+def test_an_error_in_a_task_reaches_the_caller_and_harms_nothing(count, bad, threads):
+    threads(count)
+
+    def task(i):
+        if i == bad:
+            raise ZeroDivisionError(f"task {i}")
+        return i
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError, match=f"^task {bad}$"):
+            _threads.run([lambda i=i: task(i) for i in range(100)])
+    assert _threads.run([lambda i=i: i for i in range(50)]) == list(range(50))
+
+
+def test_an_error_on_a_helper_reaches_the_caller(threads):
+    threads(2)
+    caller, meeting = threading.current_thread(), threading.Barrier(2, timeout=60)
+
+    def task():
+        meeting.wait()
+        if threading.current_thread() is not caller:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _threads.run([task, task])
+
+
+@pytest.mark.parametrize(("m", "n"), [(2, 1000), (2 * reduction.TASK, 1000)])
+def test_patterns_that_are_not_finite_are_found_by_any_thread(m, n, shared):
+    for count in (2, 16):
+        shared(count)
+        for i in (0, 127, 128, 700, n - 1):
+            x, p = problem(m, n, 2)
+            p[i, 1] = np.nan
+            for call in (hopmin.nearest, hopmin.DistanceEnergy().value, hopmin.DotEnergy().update):
+                with pytest.raises(ValueError) as caught:
+                    call(x, p)
+                assert str(caught.value) == f"patterns must be finite; got nan at index ({i}, 1)"
+        x, p = problem(m, n, 2)
+        assert hopmin.nearest(x, p)[0].shape == (m, 1)
+
+
+# Many callers
+
+
+def callers(count, function):
+    """Calls function(0), function(1), ... at once; what they return, or what went wrong."""
+    results, start = [None] * count, threading.Barrier(count)
+
+    def call(i):
+        start.wait()
+        try:
+            results[i] = function(i)
+        except BaseException as error:
+            results[i] = error
+
+    together = [threading.Thread(target=call, args=(i,)) for i in range(count)]
+    for thread in together:
+        thread.start()
+    for thread in together:
+        thread.join(60)
+        assert not thread.is_alive()
+    return results
+
+
+def answers_to(i):
+    x, p = problem((3, 2 * reduction.TASK)[i % 2], 300 + i, 4, seed=i)
+    distances, indices = hopmin.nearest(x, p, 1 + i)
+    return distances.tobytes(), indices.tobytes(), hopmin.DotEnergy().update(x, p).round(4).tobytes()
+
+
+def test_many_callers_at_once_get_each_their_own_answer(shared):
+    shared(1)
+    alone = [answers_to(i) for i in range(8)]
+    shared(3)
+    for _ in range(5):
+        assert callers(8, answers_to) == alone
+
+
+def test_the_number_of_threads_may_change_while_others_compute(shared):
+    shared(1)
+    alone = [answers_to(i) for i in range(6)]
+
+    def call(i):
+        if i == 6:
+            for count in (1, 2, 16, 3) * 20:
+                shared(count)
+            return None
+        return [answers_to(i) for _ in range(6)]
+
+    assert callers(7, call)[:6] == [[alone[i]] * 6 for i in range(6)]
+
+
+# How many
+
+
+def test_threads_are_as_many_as_set(threads):
+    for count in (1, 7, np.int64(3)):
+        threads(count)
+        assert hopmin.get_threads() == count
+        assert type(hopmin.get_threads()) is int
+
+
+@pytest.mark.parametrize(("count", "error"), [
+    (0, ValueError), (-1, ValueError), (1.5, TypeError), (2.0, TypeError), (True, TypeError), ("2", TypeError), (None, TypeError),
+])  # fmt: skip
+def test_a_number_of_threads_that_is_none_is_refused(count, error):
+    before = hopmin.get_threads()
+    with pytest.raises(error) as caught:
+        hopmin.set_threads(count)
+    assert str(caught.value) == f"threads must be a whole number >= 1; got {count!r}"
+    assert hopmin.get_threads() == before
+
+
+GET = "import hopmin; print(hopmin.get_threads())"
+
+
+def test_the_environment_says_how_many_threads(run):
+    assert run(GET, HOPMIN_THREADS="5").stdout == "5\n"
+    assert run(GET, HOPMIN_THREADS="").stdout == run(
+        "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())"
+    ).stdout
+    finished = run("import hopmin; hopmin.set_threads(2); hopmin.show_config()", HOPMIN_THREADS="5")
+    assert finished.stdout.splitlines()[1].endswith(", 2 threads")
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "1.5", "two", " 2", "²"])
+def test_an_environment_that_makes_no_sense_is_refused_in_a_sentence(wanted, run):
+    finished = run(GET, HOPMIN_THREADS=wanted, PYTHONUTF8="1")
+    assert finished.stderr.splitlines()[-1] == f"ValueError: HOPMIN_THREADS must be a whole number >= 1; got {wanted!r}"
+
+
+# Processes that fork, and that end
+
+
+def answer_in_child(queue, x, p, expected):
+    queue.put((_threads._pool is None, [a.tobytes() for a in hopmin.nearest(x, p, 3)] == expected, _threads._pool is not None))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # that it may is what is tested
+def test_a_forked_child_has_threads_of_its_own(shared):
+    shared(3)
+    x, p = problem(2, 1000, 3)
+    expected = [a.tobytes() for a in hopmin.nearest(x, p, 3)]
+    assert _threads._pool is not None
+    fork = multiprocessing.get_context("fork")
+    for held in (False, True):  # by another thread, at the moment of the fork
+        queue = fork.SimpleQueue()
+        child = fork.Process(target=answer_in_child, args=(queue, x, p, expected))
+        if held:
+            with _threads._lock:
+                child.start()
+        else:
+            child.start()
+        child.join(60)
+        assert child.exitcode == 0
+        assert queue.get() == (True, True, True)
+    assert [a.tobytes() for a in hopmin.nearest(x, p, 3)] == expected
+
+
+LARGE = """
+import numpy as np, hopmin
+from hopmin.memory import reduction
+reduction.SMALL = 0
+hopmin.set_threads(4)
+x, nearest = np.random.default_rng(0).normal(size=(1000, 3)), hopmin.nearest
+"""
+
+
+@pytest.mark.parametrize("code", [
+    "print(nearest(x, x)[1].sum())",
+    "import atexit; atexit.register(lambda: print(nearest(x, x)[1].sum()))",
+    "import threading; threading.Thread(target=lambda: print(nearest(x, x)[1].sum())).start()",
+])  # fmt: skip
+def test_the_interpreter_ends_cleanly_whenever_the_last_answer_is_asked(code, run):
+    finished = run(LARGE + code)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, f"{sum(range(1000))}\n", "")
+
+
+def test_small_jobs_import_no_pool(run):
+    finished = run("import sys, hopmin; hopmin.nearest([[1.0]], [[1.0]]); print('concurrent.futures' in sys.modules)")
+    assert finished.stdout == "False\n"
