@@ -42,7 +42,7 @@ cdef extern from "_tiles.h" nogil:
     int best_variant()
 
 cdef enum:
-    _QUERIES = 384  # taken through all patterns together: a multiple of every variant's ROWS
+    _QUERIES = 384  # taken through all patterns together: a multiple of every variant's ROWS (compare TASK)
     NEGLIGIBLE = 64  # weights of e^-64 and less may count for nothing
 cdef double DOUBT = 0.015625  # if rounding may change weights by more than this share, their scores are computed again
 
@@ -165,7 +165,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
     cdef Py_ssize_t m = queries.shape[0], n = values.shape[0], d = queries.shape[1], v = values.shape[1]
     cdef Py_ssize_t k = best.shape[1], row, rows, start, count, i, j, c
     cdef bint soft = peak.shape[0] > 0, finite = True
-    cdef double s_peak, shrink, origin, reach = 0
+    cdef double s_peak, shrink, least, origin, reach
     cdef const tile* t = tile_of(sizeof(floating))
     # working space, whatever m and n: a panel of patterns; queries, their scores and candidates; the values of a tile
     cdef Py_ssize_t wide = (v + _PANEL - 1) // _PANEL * _PANEL, room = min(k, _TILE) + 32
@@ -212,9 +212,10 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                         continue
                     origin = 0
                     if floating is float and beta * _doubt(&search[i], s_peak, reach, d) > DOUBT:
-                        origin = max(peak[row + i], s_peak) - NEGLIGIBLE / beta
-                        origin = _loosen(&search[i], _loosen(&search[i], origin, reach), reach)
-                        s_peak = _again(t, s + i * _TILE, count, start, origin, &queries[row + i, 0], &patterns[0],
+                        # the peak may be rough, and so are the scores that are compared with it
+                        least = _loosen(&search[i], max(peak[row + i], s_peak) - NEGLIGIBLE / beta, reach)
+                        least = _loosen(&search[i], least, reach)
+                        s_peak = _again(t, s + i * _TILE, count, start, least, &queries[row + i, 0], &patterns[0],
                                         packed, d, difference, panel)
                         origin = s_peak
                     # 4. the common peak, to which what is there shrinks
@@ -252,7 +253,8 @@ cdef struct Search:
 
 cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference) noexcept nogil:
     """A sum of d squares is off by at most (d + 3) / 2 relative epsilons, a sum of d products by that share of what
-    their magnitudes add up to; either by what underflows, at most d times. What overflows is -inf."""
+    their magnitudes add up to; either by what underflows, at most d times. What overflows is -inf. Taken here is twice
+    as much and more: it also serves the other way round, and to round the bound itself."""
     cdef double epsilon = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
     cdef Py_ssize_t c
     f.share, f.size = epsilon if difference else 0, 0

@@ -154,15 +154,16 @@ static double NAME(largest)(const void *numbers, ptrdiff_t count)
 INLINE void NAME(transpose)(const T *from, ptrdiff_t from_step, T *to, ptrdiff_t to_step)
 {
     typedef T four __attribute__((vector_size(4 * sizeof(T))));
+    typedef I places __attribute__((vector_size(4 * sizeof(T)), unused));
     four a[4];
     UNROLL for (int i = 0; i < 4; i++)
         memcpy(&a[i], from + i * from_step, sizeof(four));
-    const four low0 = SHUFFLE(a[0], a[1], 0, 4, 1, 5), low2 = SHUFFLE(a[2], a[3], 0, 4, 1, 5);
-    const four high0 = SHUFFLE(a[0], a[1], 2, 6, 3, 7), high2 = SHUFFLE(a[2], a[3], 2, 6, 3, 7);
-    a[0] = SHUFFLE(low0, low2, 0, 1, 4, 5);
-    a[1] = SHUFFLE(low0, low2, 2, 3, 6, 7);
-    a[2] = SHUFFLE(high0, high2, 0, 1, 4, 5);
-    a[3] = SHUFFLE(high0, high2, 2, 3, 6, 7);
+    const four low0 = SHUFFLE(places, a[0], a[1], 0, 4, 1, 5), low2 = SHUFFLE(places, a[2], a[3], 0, 4, 1, 5);
+    const four high0 = SHUFFLE(places, a[0], a[1], 2, 6, 3, 7), high2 = SHUFFLE(places, a[2], a[3], 2, 6, 3, 7);
+    a[0] = SHUFFLE(places, low0, low2, 0, 1, 4, 5);
+    a[1] = SHUFFLE(places, low0, low2, 2, 3, 6, 7);
+    a[2] = SHUFFLE(places, high0, high2, 0, 1, 4, 5);
+    a[3] = SHUFFLE(places, high0, high2, 2, 3, 6, 7);
     UNROLL for (int i = 0; i < 4; i++)
         memcpy(to + i * to_step, &a[i], sizeof(four));
 }

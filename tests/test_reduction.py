@@ -46,10 +46,10 @@ class TestMerge:
 
     def test_cut_at_block_boundaries_not_a_bit_changes(self):
         rng = np.random.default_rng(0)
-        x, p = rng.normal(size=(4, 3)), rng.normal(size=(500, 3))
+        x, p = rng.normal(size=(4, 3)), rng.normal(size=(3 * BLOCK + 500, 3))
         whole = reduce(x, p, p, metric="euclidean", beta=2.0, k=5)
         chunks, size = Reduction.identity(2.0, 4, 3, 5), 2 * BLOCK
-        for start in range(0, 500, size):
+        for start in range(0, len(p), size):
             chunks.absorb(x, p[start : start + size], p[start : start + size], "euclidean", first=start)
         for a, b in zip(chunks[1:], whole[1:], strict=True):
             assert a.tobytes() == b.tobytes()
