@@ -89,15 +89,18 @@ def _helpers(work: Callable[[], None], count: int) -> list[Any]:
     global _pool
     if count < 1:
         return []
+    helpers: list[Any] = []
     with _lock:
         try:
             if _pool is None:
                 from concurrent.futures import ThreadPoolExecutor  # only now: half of what importing hopmin takes
 
                 _pool = ThreadPoolExecutor(max(1, get_threads() - 1), thread_name_prefix="hopmin")
-            return [_pool.submit(work) for _ in range(count)]
+            for _ in range(count):
+                helpers.append(_pool.submit(work))
         except (RuntimeError, ImportError):
-            return []
+            pass
+    return helpers
 
 
 def _processors() -> int:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -37,7 +38,7 @@ def bits(r):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("metric", ["euclidean", "dot"])
 @pytest.mark.parametrize(("m", "n"), [
-    (1, 1), (1, 129), (3, 1000), (reduction.TASK - 1, 300), (reduction.TASK, 300), (reduction.TASK + 1, 128), (1000, 20),
+    (1, 1), (1, 129), (3, 2000), (reduction.TASK - 1, 300), (reduction.TASK, 300), (reduction.TASK + 1, 128), (1000, 20),
 ])  # fmt: skip
 def test_any_number_of_threads_gives_the_same_bits(m, n, metric, dtype, shared):
     """Whether queries are shared out, or patterns."""
@@ -50,7 +51,7 @@ def test_any_number_of_threads_gives_the_same_bits(m, n, metric, dtype, shared):
     assert all(answer == answers[0] for answer in answers)
 
 
-@pytest.mark.parametrize(("m", "n"), [(2, 1000), (2 * reduction.TASK, 300)])
+@pytest.mark.parametrize(("m", "n"), [(2, 2000), (2 * reduction.TASK, 300)])
 def test_any_number_of_threads_finds_the_same_neighbours(m, n, shared):
     x, p = problem(m, n, 3)
     x, p = x.round(), p.round()  # ties, across blocks
@@ -134,6 +135,30 @@ def test_an_error_on_a_helper_reaches_the_caller(threads):
 
     with pytest.raises(ZeroDivisionError):
         _threads.run([task, task])
+
+
+@pytest.mark.parametrize("had", [0, 1, 2])
+def test_helpers_that_cannot_be_had_are_done_without(had, threads, monkeypatch):
+    """As where a process may have so many threads and no more; those that were had are waited for."""
+    threads(4)
+    _threads.run([int] * 4)
+    submit, helpers = _threads._pool.submit, iter(range(had))
+
+    def limited(work):
+        if next(helpers, None) is None:
+            raise RuntimeError("can't start new thread")
+        return submit(work)
+
+    monkeypatch.setattr(_threads._pool, "submit", limited)
+    caller, meeting = threading.current_thread(), threading.Barrier(had + 1, timeout=60)
+
+    def task():
+        meeting.wait()
+        if threading.current_thread() is not caller:
+            time.sleep(0.2)
+        return 1
+
+    assert _threads.run([task] * (had + 1) + [int]) == [1] * (had + 1) + [0]
 
 
 @pytest.mark.parametrize(("m", "n"), [(2, 1000), (2 * reduction.TASK, 1000)])
