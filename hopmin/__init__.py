@@ -5,6 +5,7 @@ In reading order:
     numerics             LogSumExp, softmax and their derivatives
     memory.reduction     the one walk over the patterns that everything below is read off
     memory.energy        energies: value, gradient, weights and update as one object
+    memory.sparse        energies whose weights can be exactly zero
     memory.retrieval     update until still
     memory.nearest       the hard limit: nearest neighbours
     transformer.layers   each layer's backward under its forward
@@ -34,16 +35,21 @@ if TYPE_CHECKING:
     from hopmin._threads import set_threads as set_threads
     from hopmin.memory.energy import DistanceEnergy as DistanceEnergy
     from hopmin.memory.energy import DotEnergy as DotEnergy
+    from hopmin.memory.energy import EuclideanEnergy as EuclideanEnergy
     from hopmin.memory.nearest import nearest as nearest
     from hopmin.memory.nearest import separation as separation
     from hopmin.memory.nearest import within as within
     from hopmin.memory.reduction import Packed as Packed
     from hopmin.memory.retrieval import Retrieval as Retrieval
     from hopmin.memory.retrieval import retrieve as retrieve
+    from hopmin.memory.sparse import EpanechnikovEnergy as EpanechnikovEnergy
+    from hopmin.memory.sparse import SparseEnergy as SparseEnergy
+    from hopmin.numerics import entmax as entmax
     from hopmin.numerics import log_softmax as log_softmax
     from hopmin.numerics import logsumexp as logsumexp
     from hopmin.numerics import softmax as softmax
     from hopmin.numerics import softmax_derivative as softmax_derivative
+    from hopmin.numerics import tsallis_entropy as tsallis_entropy
     from hopmin.transformer.model import GPT as GPT
     from hopmin.transformer.model import GPTConfig as GPTConfig
     from hopmin.transformer.training import Trainer as Trainer
@@ -54,8 +60,13 @@ _HOME = {
     "softmax": "numerics",
     "log_softmax": "numerics",
     "softmax_derivative": "numerics",
+    "entmax": "numerics",
+    "tsallis_entropy": "numerics",
     "DistanceEnergy": "memory.energy",
     "DotEnergy": "memory.energy",
+    "EuclideanEnergy": "memory.energy",
+    "SparseEnergy": "memory.sparse",
+    "EpanechnikovEnergy": "memory.sparse",
     "retrieve": "memory.retrieval",
     "Retrieval": "memory.retrieval",
     "nearest": "memory.nearest",

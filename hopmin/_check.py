@@ -3,7 +3,7 @@ here (of a wrong file: in `_files`).
 
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`tokens`]
 - their numbers: [`finite`], [`too_large`], [`rounded`]
-- numbers: [`positive`], [`nonnegative`], [`fraction`], [`whole`], [`generator`]
+- numbers: [`positive`], [`nonnegative`], [`order`], [`fraction`], [`whole`], [`generator`]
 - names: [`choice`], [`letters`]
 
 Each complaint is one sentence: the name, what was expected, what came.
@@ -180,6 +180,14 @@ def nonnegative(name: str, x: Any) -> float:
     """A finite number, zero or above."""
     expected = "a finite number >= 0"
     if not 0 <= (number := _number(name, x, expected)) < np.inf:
+        raise ValueError(f"{name} must be {expected}; got {x!r}")
+    return number
+
+
+def order(name: str, x: Any) -> float:
+    """A finite number, one or above."""
+    expected = "a finite number >= 1"
+    if not 1 <= (number := _number(name, x, expected)) < np.inf:
         raise ValueError(f"{name} must be {expected}; got {x!r}")
     return number
 

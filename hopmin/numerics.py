@@ -3,8 +3,9 @@
 - the soft maximum [`logsumexp`], a convex function within log n of the maximum
 - its gradient, a distribution [`softmax`], and the logarithm of that [`log_softmax`]
 - the gradient's own derivative [`softmax_derivative`]
+- a softmax that can be exactly zero [`entmax`], and the entropy it comes from [`tsallis_entropy`]
 
-Names, defaults and edge cases are those of `scipy.special`; no finite input overflows or warns.
+Names, defaults and edge cases of the first three are those of `scipy.special`; no finite input overflows or warns.
 """
 
 from __future__ import annotations
@@ -103,3 +104,55 @@ def softmax_derivative(weights: ArrayLike, direction: ArrayLike, axis: Axis = No
     weights, direction = _check.real("weights", weights), _check.real("direction", direction)
     with np.errstate(all="ignore"):
         return weights * (direction - np.sum(weights * direction, axis=axis, keepdims=True))
+
+
+def entmax(x: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Any:
+    """The distribution p that maximizes <p, x> + H(p), with H the Tsallis entropy of order alpha >= 1.
+
+    p_i = max(0, 1 + (alpha - 1) (x_i - tau))^(1 / (alpha - 1)), with tau such that they sum to one (Peters, Niculae and
+    Martins 2019, equation 10). alpha = 1 is softmax, 2 the Euclidean projection onto the simplex (sparsemax); the larger
+    alpha, the more entries are exactly 0. The largest entry has p = 1 exactly if and only if all others lie at least
+    1 / (alpha - 1) below it.
+
+    Dtype is kept, integers become float64. Infinities as for softmax. Raises TypeError if x is not real, ValueError if a
+    slice is empty or alpha is not a finite number >= 1.
+
+    >>> [entmax([-2.0, 0.0, 0.5], alpha).round(4).tolist() for alpha in (1, 1.5, 2)]
+    [[0.0486, 0.3592, 0.5922], [0.0, 0.326, 0.674], [0.0, 0.25, 0.75]]
+    """
+    x, alpha = _check.slices("x", x, axis), _check.order("alpha", alpha)
+    if alpha == 1:
+        return softmax(x, axis)
+    power = 1 / (alpha - 1)
+    with np.errstate(all="ignore"):
+        u = (alpha - 1) * (x - np.max(x, axis=axis, keepdims=True)).astype(np.float64)
+        # With u <= 0 = max u, the sum of (1 + u - tau)^power falls from >= 1 at tau = 0 to <= 1 where n of the largest
+        # make one. Newton's steps from the left do not overshoot (alpha <= 2), or give way to halving.
+        tau = low = np.zeros(np.sum(u, axis=axis, keepdims=True).shape)
+        high = np.full(low.shape, -np.expm1((1 - alpha) * np.log(u.size / low.size)))
+        for _ in range(200):
+            p = np.exp(power * np.log1p(np.maximum(u - tau, -1)))
+            excess = np.sum(p, axis=axis, keepdims=True) - 1
+            slope = power * np.sum(np.where(p > 0, p / (1 + u - tau), 0), axis=axis, keepdims=True)
+            low, high = np.where(excess >= 0, tau, low), np.where(excess <= 0, tau, high)
+            newton = tau + excess / slope
+            step = np.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
+            if np.all((np.abs(step - tau) <= np.finfo(float).eps * tau) | np.isnan(step)):
+                break
+            tau = step
+        return (p / np.sum(p, axis=axis, keepdims=True)).astype(x.dtype)[()]
+
+
+def tsallis_entropy(p: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Any:
+    """H(p) = (1 - sum p_i^alpha) / (alpha (alpha - 1)) of distributions p, in nats for alpha = 1, -sum p_i log p_i.
+
+    From 0, for a single outcome, to (1 - n^(1 - alpha)) / (alpha (alpha - 1)), log n for alpha = 1, if all count alike.
+    Raises as `entmax`.
+
+    >>> tsallis_entropy([0.5, 0.5], alpha=1), tsallis_entropy([0.5, 0.5], alpha=2)
+    (np.float64(0.6931471805599453), np.float64(0.25))
+    """
+    p, alpha = _check.slices("p", p, axis), _check.order("alpha", alpha)
+    with np.errstate(all="ignore"):
+        surprise = -np.log(p) if alpha == 1 else -np.expm1((alpha - 1) * np.log(p)) / (alpha * (alpha - 1))
+        return np.sum(np.where(p > 0, p * surprise, 0), axis=axis)
