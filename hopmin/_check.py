@@ -1,7 +1,7 @@
 """The door: anything reasonable comes in, contiguous float32 or float64 goes on; every text of a wrong argument lives
 here (of a wrong file: in `_files`).
 
-- arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`tokens`]
+- arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`flags`], [`tokens`]
 - their numbers: [`finite`], [`too_large`], [`rounded`]
 - numbers: [`positive`], [`nonnegative`], [`order`], [`fraction`], [`whole`], [`generator`]
 - names: [`choice`], [`letters`]
@@ -102,6 +102,18 @@ def rounded(result: Array, queries: Array, patterns: Any, dtype: Any) -> Array:
     if not np.isfinite(rounded).all():
         raise too_large(queries, np.asarray(patterns), dtype)
     return rounded
+
+
+def flags(name: str, a: Any, shape: str, **sizes: int) -> Array:
+    """Booleans, a row for each query; a single row stands for all of them."""
+    a = _array(name, a)
+    if a.dtype != bool:
+        raise TypeError(f"{name} must be booleans; got dtype {a.dtype}")
+    if a.shape not in ((*sizes.values(),), (*sizes.values(),)[1:]):
+        axes = shape.split()
+        known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items())
+        raise ValueError(f"{name} must have shape {letters(axes)} or {letters(axes[1:])} with {known}; got {a.shape}")
+    return np.broadcast_to(a, tuple(sizes.values()))
 
 
 def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Array:

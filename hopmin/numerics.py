@@ -110,12 +110,12 @@ def entmax(x: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Any:
     """The distribution p that maximizes <p, x> + H(p), with H the Tsallis entropy of order alpha >= 1.
 
     p_i = max(0, 1 + (alpha - 1) (x_i - tau))^(1 / (alpha - 1)), with tau such that they sum to one (Peters, Niculae and
-    Martins 2019, equation 10). alpha = 1 is softmax, 2 the Euclidean projection onto the simplex (sparsemax); the larger
-    alpha, the more entries are exactly 0. The largest entry has p = 1 exactly if and only if all others lie at least
+    Martins 2019, equation 10). alpha = 1 is softmax, 2 the projection onto the simplex (sparsemax); the larger alpha,
+    the more entries are exactly 0. The largest entry has p = 1 exactly if and only if all others lie at least
     1 / (alpha - 1) below it.
 
-    Dtype is kept, integers become float64. Infinities as for softmax. Raises TypeError if x is not real, ValueError if a
-    slice is empty or alpha is not a finite number >= 1.
+    Dtype is kept, integers become float64. Infinities as for softmax. Raises TypeError if x is not real, ValueError if
+    a slice is empty or alpha is not a finite number >= 1.
 
     >>> [entmax([-2.0, 0.0, 0.5], alpha).round(4).tolist() for alpha in (1, 1.5, 2)]
     [[0.0486, 0.3592, 0.5922], [0.0, 0.326, 0.674], [0.0, 0.25, 0.75]]

@@ -75,13 +75,13 @@ def test_steps_run_out():
 
 def test_a_step_that_does_not_descend_stalls():
     class Restless:
-        """Goes round and round at one height."""
+        """Goes round and round at one height, and never quite returns."""
 
         def value(self, queries, patterns):
             return np.zeros(len(queries))
 
         def update(self, queries, patterns):
-            return -queries
+            return queries @ np.array([[np.cos(1), np.sin(1)], [-np.sin(1), np.cos(1)]])
 
     found = hopmin.retrieve([[1.0, 0.0]], FIG1, Restless())
     assert found.reason.tolist() == ["stalled"]

@@ -211,15 +211,16 @@ class EuclideanEnergy(Continuous):
         gradient   sum_i s_i (x - p_i) / |x - p_i|
         weights    w_i proportional to s_i / |x - p_i|
         update     T(x) = sum_i w_i p_i, or of the values: Weiszfeld's step (1937)
-        Hessian    sum_i s_i (I - u_i u_i^T) / |x - p_i| - beta C, u_i the unit vectors from p_i to x, C their covariance
+        Hessian    sum_i s_i (I - u_i u_i^T) / |x - p_i| - beta C
         decrease   E(x) - E(T(x)) >= 0
 
-    The average under s, which attention would take, need not descend.
+    Here u_i are the unit vectors from p_i to x, and C is their covariance under s. The average under s, which attention
+    would take, need not descend.
 
-    At a pattern the energy has a kink. There the gradient is the shortest of its subgradients, of length max(0, r - s_k)
-    if r is the length of the others' pull and s_k the pattern's own share; and the step is that of Vardi and Zhang
-    (2000), whose weights are s_k / r, but at most 1, for the pattern, and Weiszfeld's among the others for the rest. So
-    a pattern stays where it is if and only if r <= s_k. `hessian` raises ValueError there.
+    At a pattern the energy has a kink. There the gradient is the shortest of its subgradients, of length
+    max(0, r - s_k) if r is the length of the others' pull and s_k the pattern's own share; and the step is that of Vardi and Zhang
+    (2000), whose weights are s_k / r, but at most 1, for the pattern, and Weiszfeld's among the others for the rest.
+    So a pattern stays where it is if and only if r <= s_k. `hessian` raises ValueError there.
 
     >>> patterns = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     >>> energy = EuclideanEnergy(beta=2.0)

@@ -22,15 +22,16 @@ from hopmin.numerics import entmax, tsallis_entropy
 
 @dataclass(frozen=True)
 class SparseEnergy(Continuous):
-    """E(x) = -H*(beta P x) / beta + |x|^2 / 2 + H(1/n, ..., 1/n) / beta + max_i |p_i|^2 / 2, with H*(z) = max_w w.z + H(w).
+    """E(x) = -H*(beta P x) / beta + |x|^2 / 2 + H(1/n, ..., 1/n) / beta + max_i |p_i|^2 / 2.
 
-    H is the Tsallis entropy of order alpha >= 1, the maximum is over distributions, and it is reached by entmax (Santos
-    et al. 2024, Hopfield-Fenchel-Young networks). alpha = 1 is `DotEnergy`, 2 has the weights of sparsemax.
+    H*(z) is the maximum of w.z + H(w) over distributions w, reached by entmax, where H is the Tsallis entropy of order
+    alpha >= 1 (Santos et al. 2024, Hopfield-Fenchel-Young networks). alpha = 1 is `DotEnergy`, 2 has the weights of
+    sparsemax.
 
         weights    w = entmax(beta x.p_i, alpha)
         update     T(x) = sum_i w_i p_i, or of the values
         gradient   x - T(x)
-        Hessian    I - beta G C, with G = sum_i g_i, g_i = w_i^(2 - alpha) where w_i > 0, and C the covariance under g / G
+        Hessian    I - beta G C, with G the sum of g_i = w_i^(2 - alpha) where w_i > 0, C the covariance under g / G
         decrease   E(x) - E(T(x)) >= |x - T(x)|^2 / 2
 
     One step from pattern i ends exactly there if and only if beta (p_i.p_i - max_j p_i.p_j) >= 1 / (alpha - 1).
