@@ -217,10 +217,10 @@ class EuclideanEnergy(Continuous):
     Here u_i are the unit vectors from p_i to x, and C is their covariance under s. The average under s, which attention
     would take, need not descend.
 
-    At a pattern the energy has a kink. There the gradient is the shortest of its subgradients, of length
-    max(0, r - s_k) if r is the length of the others' pull and s_k the pattern's own share; and the step is that of Vardi and Zhang
-    (2000), whose weights are s_k / r, but at most 1, for the pattern, and Weiszfeld's among the others for the rest.
-    So a pattern stays where it is if and only if r <= s_k. `hessian` raises ValueError there.
+    At a pattern the energy has a kink. Let r be the length of the others' pull there, and s_k the pattern's own share.
+    The gradient is the shortest of the subgradients, of length max(0, r - s_k). The step is that of Vardi and Zhang
+    (2000): the pattern has the weight s_k / r, but at most 1, and Weiszfeld's step among the others the rest. So a
+    pattern stays where it is if and only if r <= s_k. `hessian` raises ValueError there.
 
     >>> patterns = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     >>> energy = EuclideanEnergy(beta=2.0)
