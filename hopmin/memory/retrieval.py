@@ -180,8 +180,8 @@ def retrieve(
     mask : (m, n) or (n,) bool, which patterns each query may see; all by default
     clamp : (m, d) or (d,) bool, which coordinates keep what the query has there: what is known, when the rest is to be
         completed. None by default
-    tolerance : how long a step may be, as a share of the diagonal of the patterns' bounding box; by default the square
-        root of the dtype's resolution. What rounding alone moves always counts as still.
+    tolerance : how long a step may be, as a share of the diagonal of the bounding box of the patterns seen; by default
+        the square root of the dtype's resolution. What rounding alone moves always counts as still.
     max_steps : at least 1
     damping : share of the way to T(x), above 0 and below 2, between which limits every step descends
     step_size : if given, follow the gradient instead, x <- x - step_size dE/dx: plain gradient descent, for comparison,
@@ -210,9 +210,12 @@ def retrieve(
     tolerance = np.sqrt(np.finfo(p.dtype).eps) if tolerance is None else _check.nonnegative("tolerance", tolerance)
     max_steps = _check.whole("max_steps", max_steps)
     advance = _advance(energy, damping, step_size)
-    rounding = 4 * np.finfo(p.dtype).eps * np.abs(p).max() * np.sqrt(d)
-    still = tolerance * np.linalg.norm(np.ptp(p, axis=0)) + rounding
 
+    def stillness(rows: Array, seen: Any) -> Array:
+        rounding = 4 * np.finfo(p.dtype).eps * np.abs(p[seen]).max() * np.sqrt(d)
+        return np.full(len(rows), tolerance * np.linalg.norm(np.ptp(p[seen], axis=0)) + rounding)
+
+    still = groups.ask(np.arange(m), stillness)
     x, before = start.copy(), start.copy()
     trace = [groups.ask(np.arange(m), lambda rows, seen: energy.value(x[rows], p[seen]))]
     steps, residual = np.zeros(m, np.int64), np.zeros(m, x.dtype)
@@ -231,7 +234,9 @@ def retrieve(
         unfallen[moving] = np.where(energies[moving] < trace[-1][moving], 0, unfallen[moving] + 1)
         trace.append(energies)
         ends = np.select(
-            [residual[moving] <= still, returned, unfallen[moving] >= PATIENCE], ["converged", "cycle", "stalled"], ""
+            [residual[moving] <= still[moving], returned, unfallen[moving] >= PATIENCE],
+            ["converged", "cycle", "stalled"],
+            "",
         )
         reason[moving[ends != ""]] = ends[ends != ""]
         moving = moving[ends == ""]
