@@ -8,6 +8,7 @@ In reading order:
     memory.sparse        energies whose weights can be exactly zero
     memory.retrieval     update until still
     memory.nearest       the hard limit: nearest neighbours
+    memory.bank          Memory: patterns and values one can add to, remove from, save, map from disk
     transformer.layers   each layer's backward under its forward
     transformer.model    a GPT made of them
     transformer.corpus   languages to learn, one of them with a known entropy
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from hopmin._config import show_config as show_config
     from hopmin._threads import get_threads as get_threads
     from hopmin._threads import set_threads as set_threads
+    from hopmin.memory.bank import Lookup as Lookup
+    from hopmin.memory.bank import Memory as Memory
     from hopmin.memory.energy import DistanceEnergy as DistanceEnergy
     from hopmin.memory.energy import DotEnergy as DotEnergy
     from hopmin.memory.energy import EuclideanEnergy as EuclideanEnergy
@@ -73,6 +76,8 @@ _HOME = {
     "within": "memory.nearest",
     "separation": "memory.nearest",
     "Packed": "memory.reduction",
+    "Memory": "memory.bank",
+    "Lookup": "memory.bank",
     "GPT": "transformer.model",
     "GPTConfig": "transformer.model",
     "Trainer": "transformer.training",

@@ -1,9 +1,11 @@
 """The door: anything reasonable comes in, contiguous float32 or float64 goes on; every text of a wrong argument lives
 here (of a wrong file: in `_files`).
 
-- arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`flags`], [`tokens`]
+- arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`rows`], [`storable`], [`indices`], [`flags`],
+  [`tokens`]
 - their numbers: [`finite`], [`too_large`], [`rounded`]
-- numbers: [`positive`], [`nonnegative`], [`order`], [`fraction`], [`whole`], [`generator`]
+- single numbers: [`positive`], [`nonnegative`], [`order`], [`similarity`], [`fraction`], [`whole`]
+- objects: [`energy`], [`generator`]
 - names: [`choice`], [`letters`]
 
 Each complaint is one sentence: the name, what was expected, what came.
@@ -102,6 +104,33 @@ def rounded(result: Array, queries: Array, patterns: Any, dtype: Any) -> Array:
     if not np.isfinite(rounded).all():
         raise too_large(queries, np.asarray(patterns), dtype)
     return rounded
+
+
+def rows(name: str, a: Any, d: int) -> tuple[Array, bool]:
+    """Rows (k, d), or a single one (d,), and whether it was that."""
+    a = _single_or_double(name, a)
+    single = a.ndim == 1 and len(a) == d
+    return floats(name, a[None] if single else a, "k d", d=d), single
+
+
+def storable(name: str, a: Any, n: int) -> Array:
+    """An array (n, ...) of anything but Python objects, a copy."""
+    a = _array(name, a)
+    if a.dtype.hasobject:
+        raise TypeError(f"{name} must be numbers, strings or the like, no Python objects; got dtype {a.dtype}")
+    if a.ndim == 0 or len(a) != n:
+        raise ValueError(f"{name} must have shape (n, ...) with n = {n}; got {a.shape}")
+    return a.copy()
+
+
+def indices(name: str, a: Any, n: int) -> Array:
+    """Whole numbers from 0 to n - 1, each once, as int64 (k,)."""
+    a = np.atleast_1d(_array(name, a))
+    if a.dtype.kind not in "iu" and a.size:
+        raise TypeError(f"{name} must be whole numbers; got dtype {a.dtype}")
+    if a.ndim != 1 or (a.size and (a.min() < 0 or a.max() >= n)) or len(np.unique(a)) != len(a):
+        raise ValueError(f"{name} must be numbers from 0 to {n - 1}, each once; got {a.tolist()!s:.60}")
+    return a.astype(np.int64)
 
 
 def flags(name: str, a: Any, shape: str, **sizes: int) -> Array:
@@ -204,6 +233,14 @@ def order(name: str, x: Any) -> float:
     return number
 
 
+def similarity(name: str, x: Any) -> float:
+    """The cosine of an angle."""
+    expected = "a number from -1 to 1"
+    if not -1 <= (number := _number(name, x, expected)) <= 1:
+        raise ValueError(f"{name} must be {expected}; got {x!r}")
+    return number
+
+
 def fraction(name: str, x: Any) -> float:
     """A share that may be nothing but not everything."""
     expected = "a number in [0, 1)"
@@ -219,6 +256,13 @@ def whole(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int
     if number < lowest or (highest is not None and number > highest):
         raise ValueError(f"{name} must be {expected}; got {x!r}")
     return int(number)
+
+
+def energy(x: Any) -> Any:
+    """Anything that `retrieve` can ask."""
+    if isinstance(x, type) or not all(callable(getattr(x, name, None)) for name in ("value", "update", "weights")):
+        raise TypeError(f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {x!r}")
+    return x
 
 
 def generator(name: str, rng: Any) -> np.random.Generator:

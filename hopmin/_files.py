@@ -2,17 +2,20 @@
 
 - text in [`read_text`]
 - a folder to write to [`writable_folder`], a file that replaces the old one once it is complete [`replaced`]
-- named arrays and records as `.npz`, without pickle [`save_arrays`], [`load_arrays`]
+- named arrays and records as `.npz`, without pickle [`save_arrays`], [`load_arrays`], or left there [`map_arrays`]
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
+import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from hopmin._check import Array
 
 Name = str | os.PathLike[str]
 FORMAT = 1  # of what save_arrays writes
+ALIGN = 64  # bytes
+FILLER = 0x4D48  # the kind of extra field, in a zip file, that means nothing
 
 
 def read_text(path: Name) -> str:
@@ -81,25 +86,58 @@ def write_text(path: Name, content: str) -> None:
 
 
 def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: Any) -> None:
-    """Arrays and JSON records in one `.npz` file that says what `kind` of thing it holds; TypeError for objects."""
+    """Arrays and JSON records in one `.npz` file that says what `kind` of thing it holds; TypeError for objects.
+
+    Each array begins at a multiple of ALIGN bytes, so that it can be mapped.
+    """
     if objects := [name for name, a in arrays.items() if a.dtype.hasobject]:
         raise TypeError(f"arrays must hold no Python objects to be saved; got {objects[0]}")
     if reserved := {"hopmin", "file"} & arrays.keys():
         raise ValueError(f"arrays must not go by the names hopmin and file; got {min(reserved)}")
     about = json.dumps({"format": FORMAT, "kind": kind, "arrays": sorted(arrays), "records": records})
-    with replaced(path) as file:
-        np.savez(file, **{"hopmin": np.array(about), **arrays})  # type: ignore[arg-type]
+    with replaced(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, a in {"hopmin": np.array(about), **arrays}.items():
+            member = zipfile.ZipInfo(f"{name}.npy")
+            # before the array: a header of 30 bytes, the name, a field of 20 for large sizes, and one that fills up
+            start = file.tell() + 30 + len(member.filename.encode()) + 20 + 4
+            member.extra = struct.pack("<HH", FILLER, -start % ALIGN) + bytes(-start % ALIGN)
+            with archive.open(member, "w", force_zip64=True) as out:
+                np.lib.format.write_array(out, a, allow_pickle=False)
 
 
 def load_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
     """What `save_arrays` wrote, whole; ValueError if the file is missing, damaged or holds something else."""
+
+    def read(file: Any) -> dict[str, Array]:
+        with np.load(file, allow_pickle=False) as members:
+            return {name: members[name] for name in members.files}  # reading a member checks its checksum
+
+    return _opened(path, kind, read)
+
+
+def map_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The same, as read-only maps of the file: nothing is read but headers and records, nor are checksums looked at."""
+
+    def read(file: Any) -> dict[str, Array]:
+        with zipfile.ZipFile(file) as archive:
+            return {
+                info.filename.removesuffix(".npy"): np.load(archive.open(info), allow_pickle=False)
+                if info.filename == "hopmin.npy"
+                else _mapped(path, file, info)
+                for info in archive.infolist()
+            }
+
+    return _opened(path, kind, read)
+
+
+def _opened(path: Name, kind: str, read: Callable[[Any], dict[str, Array]]) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         file = open(path, "rb")  # noqa: SIM115 - entered below: what goes wrong from there on is damage
     except OSError as error:
         raise ValueError(f"{kind} must be a readable file; {path}: {error.strerror}") from None
     try:
-        with file, np.load(file, allow_pickle=False) as members:
-            arrays = {name: members[name] for name in members.files}  # reading a member checks its checksum
+        with file:
+            arrays = read(file)
         about = json.loads(str(arrays.pop("hopmin")))
         found, records = (about["kind"], about["format"]), about["records"]
         if about["arrays"] != sorted(arrays):
@@ -109,3 +147,19 @@ def load_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]
     if found != (kind, FORMAT):
         raise ValueError(f"{path} must hold a {kind} in format {FORMAT}; got a {found[0]} in format {found[1]}")
     return arrays, records
+
+
+def _mapped(path: Name, file: Any, member: zipfile.ZipInfo) -> Array:
+    """A member of a zip file as a map; an error of any kind if it is compressed or not what its headers say."""
+    file.seek(member.header_offset)
+    signature, name, extra = struct.unpack("<4s22xHH", file.read(30))
+    start = member.header_offset + 30 + name + extra
+    file.seek(start)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, columns_first, dtype = header[np.lib.format.read_magic(file)](file)
+    size = math.prod(shape) * dtype.itemsize
+    whole = member.compress_type == zipfile.ZIP_STORED and file.tell() + size == start + member.file_size
+    if signature != b"PK\3\4" or not whole or dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError("not an array that can be mapped")
+    order: Any = "F" if columns_first else "C"
+    return np.memmap(path, dtype, "r", file.tell(), shape, order) if size else np.empty(shape, dtype, order)

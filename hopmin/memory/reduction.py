@@ -59,8 +59,18 @@ class Packed:
         panels = np.empty((-(-len(rows) // panel), rows.shape[1], panel), rows.dtype)
         _backend.core.pack(rows, panels)
         panels.flags.writeable = False
+        self._hold(panels, rows.shape)
+
+    @classmethod
+    def of(cls, panels: Array, shape: tuple[int, int]) -> Packed:
+        """A view of panels that someone else keeps."""
+        packed = cls.__new__(cls)
+        packed._hold(panels, shape)
+        return packed
+
+    def _hold(self, panels: Array, shape: tuple[int, int]) -> None:
         object.__setattr__(self, "_panels", panels)
-        object.__setattr__(self, "shape", rows.shape)
+        object.__setattr__(self, "shape", shape)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"packed patterns cannot be changed; got a new {name}")

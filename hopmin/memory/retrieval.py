@@ -209,7 +209,7 @@ def retrieve(
     groups = _Groups(None if mask is None else _check.flags("mask", mask, "m n", m=m, n=n))
     tolerance = np.sqrt(np.finfo(p.dtype).eps) if tolerance is None else _check.nonnegative("tolerance", tolerance)
     max_steps = _check.whole("max_steps", max_steps)
-    advance = _advance(energy, damping, step_size)
+    advance = _advance(_check.energy(energy), damping, step_size)
 
     def stillness(rows: Array, seen: Any) -> Array:
         rounding = 4 * np.finfo(p.dtype).eps * np.abs(p[seen]).max() * np.sqrt(d)
