@@ -84,6 +84,9 @@ def test_a_step_that_does_not_descend_stalls():
         def update(self, queries, patterns):
             return queries @ np.array([[np.cos(1), np.sin(1)], [-np.sin(1), np.cos(1)]])
 
+        def weights(self, queries, patterns):
+            raise NotImplementedError
+
     found = hopmin.retrieve([[1.0, 0.0]], FIG1, Restless())
     assert found.reason.tolist() == ["stalled"]
     assert found.steps.tolist() == [hopmin.memory.retrieval.PATIENCE]
