@@ -1,0 +1,89 @@
+"""Model size and data size, as the paper chains them: N = O(D^2), with what it takes for granted written out.
+
+Niu et al. 2024, equation 2: a transformer of l layers, width w and T positions has about N = A l w^2 parameters, and a
+state of n = T w dimensions; T tokens make a pattern, so D tokens make D / T. Equation 14: if patterns fill disjoint
+balls of the paper's radius, Z <= (D / T) V_n, and V_n is about 1 / sqrt(pi n). So Z = 1, where its bound on the
+cross-entropy is least, needs
+
+    n <= (D / T)^2 / pi,    N = A l w n / T <= A l w D^2 / (pi T^3)    [`parameter_bound`]
+
+It is a necessary condition, not a law: an upper bound on Z is used, which exceeds it by exp(Theta(n)). It scales as D^2
+if w / T stays; with T and l fixed, w = n / T grows as well, and the same chain gives D^4 [`parameter_bound_at_fixed_length`].
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from hopmin import _check
+
+PER_LAYER = 10.0  # A: 3 for queries, keys, values, 1 for the output, 6 for a hidden layer three times as wide
+TABLE_3 = ((39.95e6, 214.18e6), (60.26e6, 261.78e6), (80.20e6, 309.37e6))  # parameters N, tokens D*
+
+
+class Shape(NamedTuple):
+    """Of a transformer: layers l, width w, positions T."""
+
+    layers: int
+    width: int
+    positions: int
+
+
+def parameters(shape: Shape, *, per_layer: float = PER_LAYER) -> float:
+    """N = A l w^2, embeddings left out (equation 2).
+
+    >>> parameters(Shape(24, 1024, 1024))                     # GPT-2 medium with hidden layers of 3072 (appendix E)
+    251658240.0
+    """
+    return per_layer * shape.layers * shape.width**2
+
+
+def state_dimension(shape: Shape) -> int:
+    """n = T w, of the paper's state: all activations of a layer at once.
+
+    >>> state_dimension(Shape(24, 1024, 256))
+    262144
+    """
+    return shape.positions * shape.width
+
+
+def parameter_bound(tokens: float, shape: Shape, *, per_layer: float = PER_LAYER) -> float:
+    """A l w D^2 / (pi T^3): at most so many parameters N can have Z = 1, given D tokens.
+
+    >>> f"{parameter_bound(214.18e6, Shape(8, 1280, 1024)):.3g}", f"{parameter_bound(1.0, Shape(8, 1280, 1024)):.2g}"
+    ('1.39e+12', '3e-05')
+    """
+    tokens = _check.positive("tokens", tokens)
+    return per_layer * shape.layers * shape.width * tokens**2 / (math.pi * shape.positions**3)
+
+
+def parameter_bound_at_fixed_length(tokens: float, shape: Shape, *, per_layer: float = PER_LAYER) -> float:
+    """A l D^4 / (pi^2 T^6): the same for models of any width, with l layers and T positions; `shape.width` is not used.
+
+    >>> round(parameter_bound_at_fixed_length(2e6, Shape(8, 1280, 1024)) / parameter_bound_at_fixed_length(1e6, Shape(8, 1280, 1024)))
+    16
+    """
+    tokens = _check.positive("tokens", tokens)
+    width = (tokens / shape.positions) ** 2 / (math.pi * shape.positions)
+    return parameters(shape._replace(width=width), per_layer=per_layer)  # type: ignore[arg-type]
+
+
+def measured_ratios() -> list[float]:
+    """N / D*^2 of the paper's table 3, in parameters per squared token.
+
+    >>> [f"{ratio:.2e}" for ratio in measured_ratios()]
+    ['8.71e-10', '8.79e-10', '8.38e-10']
+    """
+    return [n / d**2 for n, d in TABLE_3]
+
+
+def measured_exponent() -> float:
+    """The slope of log N against log D* in table 3, by least squares: of three points, which no error comes with.
+
+    >>> round(measured_exponent(), 2)
+    1.9
+    """
+    x, y = ([math.log(row[i]) for row in TABLE_3] for i in (1, 0))
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
