@@ -8,7 +8,8 @@ cross-entropy is least, needs
     n <= (D / T)^2 / pi,    N = A l w n / T <= A l w D^2 / (pi T^3)    [`parameter_bound`]
 
 It is a necessary condition, not a law: an upper bound on Z is used, which exceeds it by exp(Theta(n)). It scales as D^2
-if w / T stays; with T and l fixed, w = n / T grows as well, and the same chain gives D^4 [`parameter_bound_at_fixed_length`].
+if w / T stays; with T and l fixed, w = n / T grows as well, and the same chain gives D^4
+[`parameter_bound_at_fixed_length`].
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ def parameter_bound(tokens: float, shape: Shape, *, per_layer: float = PER_LAYER
 def parameter_bound_at_fixed_length(tokens: float, shape: Shape, *, per_layer: float = PER_LAYER) -> float:
     """A l D^4 / (pi^2 T^6): the same for models of any width, with l layers and T positions; `shape.width` is not used.
 
-    >>> round(parameter_bound_at_fixed_length(2e6, Shape(8, 1280, 1024)) / parameter_bound_at_fixed_length(1e6, Shape(8, 1280, 1024)))
-    16
+    >>> shape = Shape(8, 1280, 1024)
+    >>> parameter_bound_at_fixed_length(2e6, shape) / parameter_bound_at_fixed_length(1e6, shape)
+    16.0
     """
     tokens = _check.positive("tokens", tokens)
     width = (tokens / shape.positions) ** 2 / (math.pi * shape.positions)
