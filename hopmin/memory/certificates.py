@@ -52,7 +52,7 @@ def certify(patterns: ArrayLike, radius: float, *, beta: float = 1.0) -> Certifi
     >>> patterns = [[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]]
     >>> stored, drift, contraction = certify(patterns, 0.1, beta=2.8)
     >>> stored, drift.round(3), contraction.round(3)
-    (array([False, False,  True]), array([0.107, 0.106, 0.   ]), array([0.596, 0.596, 0.001]))
+    (array([False, False,  True]), array([0.107, 0.106, 0.   ]), array([0.597, 0.596, 0.001]))
     >>> certify(patterns, 0.1, beta=2.9).stored.tolist()
     [True, True, True]
     """
@@ -92,7 +92,7 @@ def storing_beta(patterns: ArrayLike, radius: float) -> float:
 
 
 def convex_beta(patterns: ArrayLike) -> float:
-    """2 / diameter^2, up to which DistanceEnergy is convex, so that there is one minimum; infinite for a single pattern.
+    """2 / diameter^2, up to which DistanceEnergy is convex, so that it has one minimum; infinite for a single pattern.
 
     Its Hessian is 2 I - 4 beta C, and a covariance C of points is at most a quarter of their squared diameter.
 
