@@ -9,11 +9,16 @@ In reading order:
     memory.retrieval     update until still
     memory.nearest       the hard limit: nearest neighbours
     memory.bank          Memory: patterns and values one can add to, remove from, save, map from disk
+    memory.layered       layers put together: layer energies, global energy, majorization-minimization
+    memory.certificates  what can be promised about given patterns
+    memory.density       partition functions, mixtures, cross-entropy
+    memory.scaling       model size and data size, as the paper chains them
     transformer.layers   each layer's backward under its forward
     transformer.model    a GPT made of them
     transformer.corpus   languages to learn, one of them with a known entropy
     transformer.training AdamW, schedule, clipping, the loop
     study                how far trained transformers behave as associative memories
+    claims               the paper's statements, each with a check one can run
     testing              laws that judge any implementation, ours or yours (needs hypothesis)
 
 Shape letters, used throughout: n patterns, m queries, d dimensions, v value dimensions, k neighbours, L layers; in the
@@ -36,9 +41,11 @@ if TYPE_CHECKING:
     from hopmin._threads import set_threads as set_threads
     from hopmin.memory.bank import Lookup as Lookup
     from hopmin.memory.bank import Memory as Memory
+    from hopmin.memory.certificates import certify as certify
     from hopmin.memory.energy import DistanceEnergy as DistanceEnergy
     from hopmin.memory.energy import DotEnergy as DotEnergy
     from hopmin.memory.energy import EuclideanEnergy as EuclideanEnergy
+    from hopmin.memory.layered import LayeredMemory as LayeredMemory
     from hopmin.memory.nearest import nearest as nearest
     from hopmin.memory.nearest import separation as separation
     from hopmin.memory.nearest import within as within
@@ -76,6 +83,8 @@ _HOME = {
     "within": "memory.nearest",
     "separation": "memory.nearest",
     "Packed": "memory.reduction",
+    "LayeredMemory": "memory.layered",
+    "certify": "memory.certificates",
     "Memory": "memory.bank",
     "Lookup": "memory.bank",
     "GPT": "transformer.model",

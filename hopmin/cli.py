@@ -1,4 +1,4 @@
-"""The `hopmin` command, also `python -m hopmin`: study, train, generate.
+"""The `hopmin` command, also `python -m hopmin`: study, train, generate, claims.
 
 What is wrong with what was asked is said in one sentence, with exit code 2; an interruption ends with 130 and leaves
 what was finished.
@@ -7,6 +7,7 @@ what was finished.
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import signal
 import sys
@@ -178,6 +179,37 @@ def generate(options: argparse.Namespace) -> int:
     return 0
 
 
+def claims(options: argparse.Namespace) -> int:
+    """Check the paper's statements on fresh random instances."""
+    from hopmin.claims import CLAIMS, examine
+
+    found = [(claim, examine(claim, cases=options.cases, seed=options.seed)) for claim in CLAIMS]
+    if options.json:
+        rows = [
+            {
+                **{name: getattr(claim, name) for name in ("id", "where", "statement", "verdict", "condition")},
+                **{name: part and part._asdict() for name, part in findings._asdict().items()},
+            }
+            for claim, findings in found
+        ]
+        print(json.dumps({"cases": options.cases, "seed": options.seed, "claims": rows}, indent=1))
+        return 0
+    for claim, findings in found:
+        print(f"\n{claim.id:<6}{claim.statement}\n      {claim.where}; {claim.verdict}")
+        print(f"      as printed: {_evidence(findings.printed)}")
+        if findings.mended:
+            print(f"      {claim.condition}: {_evidence(findings.mended)}")
+        elif claim.condition:
+            print(f"      {claim.condition}")
+    return 0
+
+
+def _evidence(evidence: Any) -> str:
+    if evidence.fails == 0:
+        return f"none of {evidence.cases} instances fail"
+    return f"{evidence.fails} of {evidence.cases} instances fail, worst {evidence.example}"
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         sys.exit(_complain(f"{message} (see {self.prog} --help)"))
@@ -247,6 +279,12 @@ def _parser() -> argparse.ArgumentParser:
         temperature=(0.0, "0 takes the likeliest token, 1 draws from the model"),
         seed=(0, "of the draws"),
     )  # fmt: skip
+    sub = command(
+        "claims", claims,
+        cases=(200, "random instances of each statement"),
+        seed=(0, "of the instances"),
+    )  # fmt: skip
+    sub.add_argument("--json", action="store_true", help="print a JSON record instead")
     return parser
 
 

@@ -246,4 +246,4 @@ def paper_cross_entropy(log_z: float) -> float:
     >>> paper_cross_entropy(0.0), round(paper_cross_entropy(-2.365), 2)
     (1.0, 8.28)
     """
-    return log_z + math.exp(-log_z)
+    return log_z + (math.exp(-log_z) if log_z > -700 else math.inf)
