@@ -150,7 +150,10 @@ def log_partition(
         if form == "nearest":
             raise ValueError("radii must be given for form 'nearest', which has no closed form without; got None")
         return math.log(n) + d / 2 * math.log(math.pi / beta)
-    r = np.broadcast_to(_check.real("radii", radii).astype(np.float64), (n,))
+    r = _check.real("radii", radii).astype(np.float64)
+    if r.shape not in ((), (n,)):
+        raise ValueError(f"radii must be one number or (n,) with n = {n}; got {r.shape}")
+    r = np.broadcast_to(r, (n,))
     if not (np.isfinite(r).all() and (r > 0).all()):
         raise ValueError("radii must be finite and > 0; got otherwise")
     _disjoint(p, r)

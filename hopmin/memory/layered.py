@@ -100,12 +100,12 @@ class LayeredMemory:
         """
         patterns = self.layers[_check.whole("layer", layer, 0, len(self) - 1)]
         x, _, shape = _check.pair(queries, patterns)
-        step = self.energy.update(x, patterns) - x
+        y = self.energy.update(x, patterns)
         if trust is not None:
             radius = np.sqrt(_check.nonnegative("trust", trust))
-            length = np.linalg.norm(step, axis=1, keepdims=True)
-            step = step * np.minimum(1, np.divide(radius, length, out=np.ones_like(length), where=length > 0))
-        return (x + step).astype(x.dtype).reshape(*shape, x.shape[1])
+            length = np.linalg.norm(y - x, axis=1, keepdims=True)
+            y = np.where(length <= radius, y, x + (y - x) * radius / np.where(length > 0, length, 1))
+        return y.astype(x.dtype).reshape(*shape, x.shape[1])
 
     def sequential_pass(self, queries: ArrayLike, *, trust: float | None = None) -> Pass:
         """A step in each layer, one after another, with the trace of all energies (equation 6).
