@@ -6,6 +6,7 @@ In reading order:
     memory.reduction     the one walk over the patterns that everything below is read off
     memory.energy        energies: value, gradient, weights and update as one object
     memory.sparse        energies whose weights can be exactly zero
+    memory.binary        the binary ancestors: Hopfield 1982, Krotov-Hopfield 2016, Demircigil 2017
     memory.retrieval     update until still
     memory.nearest       the hard limit: nearest neighbours
     memory.bank          Memory: patterns and values one can add to, remove from, save, map from disk
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from hopmin._threads import set_threads as set_threads
     from hopmin.memory.bank import Lookup as Lookup
     from hopmin.memory.bank import Memory as Memory
+    from hopmin.memory.binary import ExponentialEnergy as ExponentialEnergy
+    from hopmin.memory.binary import HopfieldEnergy as HopfieldEnergy
+    from hopmin.memory.binary import PolynomialEnergy as PolynomialEnergy
     from hopmin.memory.certificates import certify as certify
     from hopmin.memory.energy import DistanceEnergy as DistanceEnergy
     from hopmin.memory.energy import DotEnergy as DotEnergy
@@ -77,6 +81,9 @@ _HOME = {
     "EuclideanEnergy": "memory.energy",
     "SparseEnergy": "memory.sparse",
     "EpanechnikovEnergy": "memory.sparse",
+    "HopfieldEnergy": "memory.binary",
+    "PolynomialEnergy": "memory.binary",
+    "ExponentialEnergy": "memory.binary",
     "retrieve": "memory.retrieval",
     "Retrieval": "memory.retrieval",
     "nearest": "memory.nearest",

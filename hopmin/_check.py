@@ -3,9 +3,9 @@ here (of a wrong file: in `_files`).
 
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`rows`], [`storable`], [`indices`], [`flags`],
   [`tokens`]
-- their numbers: [`finite`], [`too_large`], [`rounded`]
-- single numbers: [`positive`], [`nonnegative`], [`order`], [`similarity`], [`fraction`], [`whole`]
-- objects: [`energy`], [`generator`]
+- their numbers: [`finite`], [`signs`], [`too_large`], [`rounded`]
+- single numbers: [`positive`], [`nonnegative`], [`order`], [`similarity`], [`fraction`], [`whole`], [`boolean`]
+- objects: [`energy`], [`generator`], [`visits`]
 - names: [`choice`], [`letters`]
 
 Each complaint is one sentence: the name, what was expected, what came.
@@ -89,6 +89,13 @@ def finite(name: str, a: Array, first: int = 0) -> None:
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
     place = (index[0] + first, *index[1:])
     raise ValueError(f"{name} must be finite; got {a[index]} at index {place[0] if len(place) == 1 else place}")
+
+
+def signs(name: str, a: Array) -> None:
+    """Raise if a number of `a` (m, d) is neither -1 nor 1."""
+    if (wrong := np.abs(a) != 1).any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(f"{name} must hold -1 and 1 only; got {a[index]} at index {index}")
 
 
 def too_large(queries: Array, patterns: Any, dtype: Any) -> ValueError:
@@ -275,6 +282,13 @@ def generator(name: str, rng: Any) -> np.random.Generator:
     return np.random.default_rng(int(rng))
 
 
+def boolean(name: str, x: Any) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if not isinstance(x, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {x!r}")
+    return bool(x)
+
+
 def choice(name: str, x: Any, options: Iterable[str]) -> str:
     """One of a few words."""
     options = tuple(options)
@@ -282,3 +296,14 @@ def choice(name: str, x: Any, options: Iterable[str]) -> str:
         if x == option:
             return option
     raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {x!r}")
+
+
+def visits(name: str, x: Any, words: Iterable[str]) -> Any:
+    """One of a few words or a numpy Generator, as it is; or a sequence of neurons to visit, as a tuple."""
+    if isinstance(x, np.random.Generator) or (isinstance(x, str) and x in words):
+        return x
+    expected = f"{', '.join(map(repr, words))}, a numpy Generator or a sequence of whole numbers >= 0"
+    a = np.asarray(None if isinstance(x, str) else x)
+    if a.ndim != 1 or a.size == 0 or a.dtype.kind not in "iu" or a.min() < 0:
+        raise ValueError(f"{name} must be {expected}; got {x!r}")
+    return tuple(a.tolist())
