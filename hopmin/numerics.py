@@ -10,9 +10,11 @@ Names, defaults and edge cases of the first three are those of `scipy.special`; 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike
 
 from hopmin import _check
@@ -109,13 +111,14 @@ def softmax_derivative(weights: ArrayLike, direction: ArrayLike, axis: Axis = No
 def entmax(x: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Any:
     """The distribution p that maximizes <p, x> + H(p), with H the Tsallis entropy of order alpha >= 1.
 
-    p_i = max(0, 1 + (alpha - 1) (x_i - tau))^(1 / (alpha - 1)), with tau such that they sum to one (Peters, Niculae and
+    p_i = max(0, (alpha - 1) (x_i - tau))^(1 / (alpha - 1)), with tau such that they sum to one (Peters, Niculae and
     Martins 2019, equation 10). alpha = 1 is softmax, 2 the projection onto the simplex (sparsemax); the larger alpha,
     the more entries are exactly 0. The largest entry has p = 1 exactly if and only if all others lie at least
     1 / (alpha - 1) below it.
 
-    Dtype is kept, integers become float64. Infinities as for softmax. Raises TypeError if x is not real, ValueError if
-    a slice is empty or alpha is not a finite number >= 1.
+    Dtype is kept, integers become float64. Infinities as for softmax. Beyond alpha = 2 entries rise from 0 ever more
+    steeply, and are known to about eps^(1 / (alpha - 1)). Raises TypeError if x is not real, ValueError if a slice is
+    empty or alpha is not a finite number >= 1.
 
     >>> [entmax([-2.0, 0.0, 0.5], alpha).round(4).tolist() for alpha in (1, 1.5, 2)]
     [[0.0486, 0.3592, 0.5922], [0.0, 0.326, 0.674], [0.0, 0.25, 0.75]]
@@ -123,24 +126,44 @@ def entmax(x: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Any:
     x, alpha = _check.slices("x", x, axis), _check.order("alpha", alpha)
     if alpha == 1:
         return softmax(x, axis)
-    power = 1 / (alpha - 1)
+    axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
+    first, last = x.ndim - len(axes), range(-len(axes), 0)
     with np.errstate(all="ignore"):
-        u = (alpha - 1) * (x - np.max(x, axis=axis, keepdims=True)).astype(np.float64)
-        # With u <= 0 = max u, the sum of (1 + u - tau)^power falls from >= 1 at tau = 0 to <= 1 where n of the largest
-        # make one. Newton's steps from the left do not overshoot (alpha <= 2), or give way to halving.
-        tau = low = np.zeros(np.sum(u, axis=axis, keepdims=True).shape)
-        high = np.full(low.shape, -np.expm1((1 - alpha) * np.log(u.size / low.size)))
-        for _ in range(200):
-            p = np.exp(power * np.log1p(np.maximum(u - tau, -1)))
-            excess = np.sum(p, axis=axis, keepdims=True) - 1
-            slope = power * np.sum(np.where(p > 0, p / (1 + u - tau), 0), axis=axis, keepdims=True)
-            low, high = np.where(excess >= 0, tau, low), np.where(excess <= 0, tau, high)
-            newton = tau + excess / slope
-            step = np.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
-            if np.all((np.abs(step - tau) <= np.finfo(float).eps * tau) | np.isnan(step)):
-                break
-            tau = step
-        return (p / np.sum(p, axis=axis, keepdims=True)).astype(x.dtype)[()]
+        moved = np.moveaxis(x.astype(np.float64) - np.max(x, axis=axes, keepdims=True), axes, last)
+        rows = moved.reshape(math.prod(moved.shape[:first]), math.prod(moved.shape[first:]))
+        p = _largest_first((alpha - 1) * rows, alpha - 1)
+        return np.moveaxis(p.reshape(moved.shape), last, axes).astype(x.dtype)[()]
+
+
+def _largest_first(below: _check.Array, power: float) -> _check.Array:
+    """entmax of rows (m, n), given below = power (x - max x), by its largest entry q: p^power = q^power + below.
+
+    The sum of p grows with q, from at most 1 at q = 1/n to at least 1 at q = 1, and no slower than q. It is convex in q
+    for power <= 1, and concave beyond: Newton's steps from the right end do not overshoot. Where the slope is steep
+    they are short, so beyond 1 they take turns with halving.
+    """
+    near = ~(below <= -1)  # as q <= 1, all others are 0; NaN stays
+    row, below = np.nonzero(near)[0], below[near]
+    count = np.count_nonzero(near, axis=1)
+    starts = np.cumsum(count) - count
+    low, high = 1 / count, np.ones(len(count))
+    q = high if power <= 1 else low
+    tolerance = 8 * np.finfo(np.float64).eps
+    for turn in range(200):
+        depth = np.maximum(-1, below * np.minimum(q**-power, np.finfo(np.float64).max)[row])
+        ratio = np.exp(np.log1p(depth) / power)  # p / q
+        total = np.add.reduceat(ratio, starts)
+        excess = q * total - 1
+        if not (open := np.abs(excess) > tolerance).any():
+            break
+        slope = np.add.reduceat(np.where(ratio > 0, ratio / (1 + depth), 0), starts)
+        low, high = np.where(excess < 0, q, low), np.where(excess > 0, q, high)
+        newton = q - excess / slope
+        taken = (low < newton) & (newton < high) & (power <= 1 or turn % 2 == 0)
+        q = np.where(open, np.where(taken, newton, (low + high) / 2), q)
+    p = np.zeros(near.shape)
+    p[near] = ratio
+    return p / total[:, None]
 
 
 def tsallis_entropy(p: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Any:

@@ -82,8 +82,9 @@ class Continuous:
     def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Array:
         """T(x) (m, d), or (m, v): the patterns, or the `values` (n, v) they stand for, averaged by weight."""
         x, p, shape = self._pair(queries, patterns)
-        x, v = (x, p) if values is None else _check.companions(values, x, p)
-        return self._mean(x, p, v).astype(x.dtype).reshape(*shape, v.shape[1])
+        x, v = (x, None) if values is None else _check.companions(values, x, p)
+        mean = self._mean(x, p, v)
+        return mean.astype(x.dtype).reshape(*shape, mean.shape[1])
 
     def guaranteed_decrease(self, queries: ArrayLike, updated: ArrayLike) -> Any:
         """A lower bound (m,) on E(x) - E(T(x)), given x and T(x): it holds for every beta and all patterns."""
@@ -105,11 +106,12 @@ class Continuous:
         """Of a single query x (d,), with weights w (n,)."""
         raise NotImplementedError
 
-    def _mean(self, x: Array, p: Any, v: Any) -> Array:
-        return in_rows(lambda x: self._weights(x, p) @ v, x, p)
+    def _mean(self, x: Array, p: Any, v: Array | None = None) -> Array:
+        """Of the patterns, or of what they stand for."""
+        return in_rows(lambda x: self._weights(x, p) @ (p if v is None else v), x, p)
 
     def _gradient(self, x: Array, p: Any) -> Array:
-        return self._curvature * (x - self._mean(x, p, p))
+        return self._curvature * (x - self._mean(x, p))
 
     def _decrease(self, square: Array) -> Array:
         """The guarantee for steps whose lengths have these squares."""
@@ -125,8 +127,8 @@ class _SoftMinimum(Continuous):
     def _reduce(self, x: Array, p: Any, values: Any = None) -> Reduction:
         return reduce(x, p, values, metric=self._metric, beta=self.beta)
 
-    def _mean(self, x: Array, p: Any, v: Any) -> Array:
-        return self._reduce(x, p, v).mean
+    def _mean(self, x: Array, p: Any, v: Array | None = None) -> Array:
+        return self._reduce(x, p, p if v is None else v).mean
 
     def _weights(self, x: Array, p: Array) -> Array:
         return shares(self.beta, all_scores(x, p, self._metric))
@@ -269,9 +271,9 @@ class EuclideanEnergy(Continuous):
 
     def _pull(self, x: Array, p: Array, distances: Array) -> tuple[Array, float, float, Array]:
         """Of a single query: the others' pull, the share of patterns it lies on, the pull's length, who they are."""
-        s, away = shares(self.beta, -distances[None])[0], distances > 0
-        pull = s[away] @ ((x.astype(np.float64) - p[away]) / distances[away, None])
-        return pull, float(s[~away].sum()), float(np.linalg.norm(pull)), ~away
+        s, here = shares(self.beta, -distances[None])[0], distances == 0
+        pull = np.divide(s, distances, out=np.zeros(len(p)), where=~here) @ (x.astype(np.float64) - p)
+        return pull, float(s[here].sum()), float(np.linalg.norm(pull)), here
 
     def _decrease(self, square: Array) -> Array:
         return np.zeros_like(square)
@@ -314,7 +316,9 @@ def in_rows(function: Callable[[Array], Array], x: Array, p: Array) -> Array:
 
 
 def _distances(x: Array, p: Array) -> Array:
-    return np.sqrt(-all_scores(x, p, "euclidean"))
+    """(m, n) |x - p|; 0 below 1.5e-154, where squares lose their digits."""
+    squares = -all_scores(x, p, "euclidean")
+    return np.sqrt(np.where(squares < np.finfo(np.float64).tiny, 0, squares))
 
 
 def _whole_pair(queries: ArrayLike, patterns: ArrayLike) -> tuple[Array, Array, tuple[int, ...]]:

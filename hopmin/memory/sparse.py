@@ -63,7 +63,8 @@ class SparseEnergy(Continuous):
             w = self._choice(s)
             return peak + (w * (s - peak[:, None])).sum(axis=1) + tsallis_entropy(w, self.alpha, axis=1) / self.beta
 
-        return half_square(x) - in_rows(best, x, p) + even / self.beta + half_square(p).max()
+        with np.errstate(over="ignore"):
+            return half_square(x) - in_rows(best, x, p) + even / self.beta + half_square(p).max()
 
     def _weights(self, x: Array, p: Array) -> Array:
         return self._choice(all_scores(x, p, self._metric))
@@ -73,8 +74,10 @@ class SparseEnergy(Continuous):
             return entmax(self.beta * (s - s.max(axis=1, keepdims=True)), self.alpha, axis=1)
 
     def _hessian(self, x: Array, p: Array, w: Array) -> Array:
-        g = np.where(w > 0, w, 1) ** (2 - self.alpha) * (w > 0)
-        return np.eye(len(x)) - self.beta * g.sum() * covariance(p, g / g.sum())
+        p, w = p[w > 0], w[w > 0]
+        with np.errstate(over="ignore", invalid="ignore"):  # then it is refused
+            g = w ** (2 - self.alpha)
+            return np.eye(len(x)) - self.beta * g.sum() * covariance(p, g / g.sum())
 
 
 @dataclass(frozen=True)
@@ -132,14 +135,14 @@ class EpanechnikovEnergy(Continuous):
                [ True,  True]]))
         """
         p = _check.floats("patterns", patterns, "n d")
-        n = _check.whole("n", len(p), 1, 20)
+        n, dtype, p = _check.whole("n", len(p), 1, 20), p.dtype, p.astype(np.float64)
         found: list[Array] = []
         for start in range(1, 1 << n, SCORES >> 5):
             numbers = np.arange(start, min(1 << n, start + (SCORES >> 5)))
             sets = (numbers[:, None] >> np.arange(n) & 1).astype(bool)
             found.extend(sets[((self._bowls(_centres(sets, p), p) > 0) == sets).all(axis=1)])
         supports = np.array(sorted(found, key=lambda s: (s.sum(), *np.flatnonzero(s))), bool).reshape(-1, n)
-        return _centres(supports, p).astype(p.dtype), supports
+        return _centres(supports, p).astype(dtype), supports
 
     def _bowls(self, x: Array, p: Array) -> Array:
         """(m, n) max(0, 1 - beta |x - p|^2 / 2)"""
@@ -150,10 +153,10 @@ class EpanechnikovEnergy(Continuous):
         support = self._bowls(x, p) > 0
         return support / np.maximum(1, support.sum(axis=1, keepdims=True))
 
-    def _mean(self, x: Array, p: Array, v: Array) -> Array:
+    def _mean(self, x: Array, p: Array, v: Array | None = None) -> Array:
         def rows(x: Array) -> Array:
             w = self._weights(x, p)
-            return w @ v if v is not p else np.where(w.any(axis=1, keepdims=True), w @ p, x)
+            return w @ v if v is not None else np.where(w.any(axis=1, keepdims=True), w @ p, x)
 
         return in_rows(rows, x, p)
 
@@ -161,7 +164,7 @@ class EpanechnikovEnergy(Continuous):
         def rows(x: Array) -> Array:
             bowls = self._bowls(x, p)
             count, total = (bowls > 0).sum(axis=1), bowls.sum(axis=1)
-            return (count / np.where(count, total, 1))[:, None] * (x - self._mean(x, p, p))
+            return (count / np.where(count, total, 1))[:, None] * (x - self._mean(x, p))
 
         return in_rows(rows, x, p)
 
