@@ -9,6 +9,7 @@ In reading order:
     memory.binary        the binary ancestors: Hopfield 1982, Krotov-Hopfield 2016, Demircigil 2017
     memory.retrieval     update until still
     memory.nearest       the hard limit: nearest neighbours
+    memory.bounds        capacity and its margins, in closed form
     memory.bank          Memory: patterns and values one can add to, remove from, save, map from disk
     memory.layered       layers put together: layer energies, global energy, majorization-minimization
     memory.certificates  what can be promised about given patterns

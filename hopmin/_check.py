@@ -3,8 +3,9 @@ here (of a wrong file: in `_files`).
 
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`rows`], [`storable`], [`indices`], [`flags`],
   [`tokens`]
-- their numbers: [`finite`], [`signs`], [`too_large`], [`rounded`]
-- single numbers: [`positive`], [`nonnegative`], [`order`], [`similarity`], [`fraction`], [`whole`], [`boolean`]
+- their numbers: [`finite`], [`signs`], [`below`], [`too_large`], [`rounded`]
+- single numbers: [`positive`], [`nonnegative`], [`order`], [`similarity`], [`fraction`], [`probability`], [`whole`],
+  [`boolean`]
 - objects: [`energy`], [`generator`], [`visits`]
 - names: [`choice`], [`letters`]
 
@@ -96,6 +97,14 @@ def signs(name: str, a: Array) -> None:
     if (wrong := np.abs(a) != 1).any():
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(f"{name} must hold -1 and 1 only; got {a[index]} at index {index}")
+
+
+def below(name: str, a: Any, limit: float) -> Array:
+    """Numbers from 0 to `limit`, which itself is left out, of any shape, as float64."""
+    a = real(name, a).astype(np.float64)
+    if (wrong := ~((a >= 0) & (a < limit))).any():
+        raise ValueError(f"{name} must be numbers in [0, {limit:g}); got {a[wrong][0]}")
+    return a
 
 
 def too_large(queries: Array, patterns: Any, dtype: Any) -> ValueError:
@@ -252,6 +261,14 @@ def fraction(name: str, x: Any) -> float:
     """A share that may be nothing but not everything."""
     expected = "a number in [0, 1)"
     if not 0 <= (number := _number(name, x, expected)) < 1:
+        raise ValueError(f"{name} must be {expected}; got {x!r}")
+    return number
+
+
+def probability(name: str, x: Any) -> float:
+    """A share that may be everything but not nothing."""
+    expected = "a number in (0, 1]"
+    if not 0 < (number := _number(name, x, expected)) <= 1:
         raise ValueError(f"{name} must be {expected}; got {x!r}")
     return number
 

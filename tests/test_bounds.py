@@ -1,0 +1,241 @@
+"""Closed forms against mpmath and SciPy, against what they bound, and the numbers that papers print."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+import hopmin
+from hopmin.memory import bounds
+from hopmin.testing import problems
+
+LOADS = np.array([0.01, 0.05, 0.105, 0.138, 0.185, 0.37, 0.61, 3.0])
+POWERS = {2: 1, 3: 3, 4: 15, 5: 105, 6: 945}  # power: (2 power - 3)!!
+
+
+# Random patterns, and the overlap to a power
+
+
+@pytest.mark.parametrize(("power", "moment"), POWERS.items())
+def test_one_step_errs_as_often_as_a_normal_number_exceeds_the_signal(power, moment):
+    expected = scipy.stats.norm.sf(1 / np.sqrt(moment * LOADS))
+    np.testing.assert_allclose(bounds.one_step_error(LOADS, power=power), expected, rtol=1e-12)
+
+
+def test_the_textbook_table():
+    np.testing.assert_array_equal(
+        bounds.one_step_error([0.105, 0.138, 0.185, 0.37, 0.61]).round(6),
+        [0.001014, 0.003552, 0.010037, 0.050089, 0.100208],
+    )
+    np.testing.assert_array_equal(
+        [bounds.one_step_load(0.005, power=power).round(6) for power in (2, 3, 4)], [0.150718, 0.050239, 0.010048]
+    )
+
+
+@given(error=st.floats(1e-300, 0.499), power=st.integers(2, 8))
+def test_load_and_error_undo_each_other(error, power):
+    load = bounds.one_step_load(error, power=power)
+    assert bounds.one_step_error(load, power=power) == pytest.approx(error, rel=1e-9, abs=0)
+
+
+def test_an_empty_memory_makes_no_errors():
+    assert bounds.one_step_error(0) == bounds.one_step_load(0) == 0
+    assert bounds.one_step_error(np.zeros((0, 2))).shape == bounds.one_step_load(np.zeros((0, 2))).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("d", "power", "most", "every"),
+    [(1000, 2, 72.38, 36.19), (100, 2, 10.86, 5.43), (100, 3, 361.91, 120.64), (100, 4, 7238.24, 1809.56)],
+)
+def test_the_exact_capacities(d, power, most, every):
+    assert round(bounds.exact_capacity(d, power=power), 2) == most
+    assert round(bounds.exact_capacity(d, power=power, every=True), 2) == every
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_around_the_exact_capacity_the_expected_number_of_wrong_bits_vanishes_or_explodes(power):
+    """In logarithms, where d is as large as asymptotics like it: log d + log of the error, with all patterns + log n."""
+    log_d = 1e6
+    for every in (False, True):
+        for factor, sign in ((0.99, -1), (1.01, 1)):
+            # load = n / d^(power - 1) = factor / (2 (2 power - 3)!! log d), over power if every
+            z = math.sqrt(2 * log_d * (power if every else 1) / factor)
+            wrong = log_d * (power if every else 1) + scipy.stats.norm.logsf(z)
+            assert math.copysign(1, wrong) == sign
+    for d in (10, 1000):
+        load = bounds.exact_capacity(d, power=power) / d ** (power - 1)
+        assert 1 / (POWERS[power] * load) == pytest.approx(2 * math.log(d), rel=1e-13)
+
+
+# The Hebb rule, in the limit
+
+
+def test_the_capacity_of_the_hebb_rule():
+    """The largest of a curve, by mpmath's search on it rather than the derivative's zero."""
+    with mpmath.workdps(40):
+        root_load = lambda y: mpmath.erf(y) / y - 2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-(y**2))  # noqa: E731
+        y = mpmath.findroot(lambda y: mpmath.diff(root_load, y), 1.5)
+        expected = float(root_load(y) ** 2 / 2), float(mpmath.erf(y))
+    capacity = bounds.hebb_capacity()
+    assert capacity == pytest.approx(expected, rel=1e-13)
+    assert (round(capacity.load, 6), round(capacity.overlap, 5)) == (0.137906, 0.96742)
+
+
+@given(load=st.floats(1e-3, 0.1379))
+def test_the_overlap_solves_the_mean_field_equation(load):
+    """m = erf(m / sqrt(2 load r)), r = (1 - C)^-2, C = sqrt(2 / (pi load r)) exp(-m^2 / (2 load r)), as one iterates it.
+
+    The equations of Amit, Gutfreund and Sompolinsky before they are solved for the load.
+    """
+    overlap = bounds.hebb_overlap(load)
+    m, r = 1.0, 1.0
+    for _ in range(5000):
+        c = math.sqrt(2 / (math.pi * load * r)) * math.exp(-(m**2) / (2 * load * r))
+        m, r = math.erf(m / math.sqrt(2 * load * r)), (1 - c) ** -2
+    assert overlap == pytest.approx(m, abs=1e-3 if load > 0.137 else 1e-9)  # the iteration slows down at the end
+
+
+def test_overlaps_fall_to_that_at_capacity_and_then_to_zero():
+    load, overlap = bounds.hebb_capacity()
+    overlaps = bounds.hebb_overlap([0, 1e-9, 0.05, 0.1, load * (1 - 1e-14), load * (1 + 1e-9), 5.0])
+    assert (np.diff(overlaps) <= 0).all()
+    assert overlaps[:2].tolist() == [1, 1]
+    assert overlaps[4] == pytest.approx(overlap, abs=1e-6)
+    assert overlaps[5:].tolist() == [0, 0]
+
+
+# Exponentially many
+
+
+def test_the_exponential_rate_is_half_of_cramers_function():
+    """I(a) = ((1 + a) log(1 + a) + (1 - a) log(1 - a)) / 2 at a = 1 - 2 flipped, as it is printed."""
+    flipped = np.linspace(0.01, 0.49, 49)
+    a = 1 - 2 * flipped
+    np.testing.assert_allclose(
+        bounds.exponential_rate(flipped), ((1 + a) * np.log(1 + a) + (1 - a) * np.log(1 - a)) / 4, rtol=1e-9
+    )
+    np.testing.assert_array_equal(
+        bounds.exponential_rate([0, 0.05, 0.1, 0.2, 0.3]).round(5), [0.34657, 0.24732, 0.18403, 0.09637, 0.04114]
+    )
+    assert bounds.exponential_rate() == math.log(2) / 2
+
+
+@pytest.mark.parametrize(
+    ("d", "radius", "growth", "a_plus_log_b"), [(20, 3.0, 3.15461, 1.2733), (75, 1.0, 1.37188, -0.9409)]
+)
+def test_the_constants_of_the_modern_hopfield_network(d, radius, growth, a_plus_log_b):
+    found = bounds.sphere_capacity(d, beta=1.0, radius=radius, failure=1e-3)
+    assert round(found.growth, 5) == growth
+    a = 2 / (d - 1) * (1 + math.log(2 * radius**2 * 1e-3 * (d - 1)))
+    b = 2 * radius**2 / 5
+    assert round(a + math.log(b), 4) == a_plus_log_b
+    assert found.growth == pytest.approx(b / scipy.special.lambertw(math.exp(a + math.log(b))).real, rel=1e-13)
+    assert found.patterns == pytest.approx(math.sqrt(1e-3) * found.growth ** ((d - 1) / 4), rel=1e-12)
+    assert found.holds
+
+
+def test_where_the_constants_condition_fails_it_says_so():
+    """c >= (2 / sqrt(p))^(4 / (d - 1)): few dimensions, or a blunt energy, promise nothing."""
+    found = {(d, radius): bounds.sphere_capacity(d, radius=radius) for d in (5, 15, 20, 75) for radius in (1.0, 2.5, 3.0)}
+    for (d, _), capacity in found.items():
+        assert capacity.holds == (capacity.growth >= (2 / math.sqrt(1e-3)) ** (4 / (d - 1)))
+    assert [key for key, capacity in found.items() if capacity.holds] == [(20, 2.5), (20, 3.0), (75, 1.0), (75, 2.5), (75, 3.0)]
+
+
+@given(y=st.floats(-700, 1e300))
+def test_the_lambert_function_is_that_of_scipy(y):
+    """Where y is far below zero, log w rounds it."""
+    expected = float(scipy.special.wrightomega(y))
+    assert bounds._lambert_w_exp(y) == pytest.approx(expected, rel=3e-16 * (10 - min(y, 0)), abs=0)
+
+
+def test_the_lambert_function_is_that_of_mpmath():
+    for y in np.linspace(-40, 40, 81):
+        with mpmath.workdps(40):
+            expected = float(mpmath.lambertw(mpmath.exp(mpmath.mpf(y))))
+        assert bounds._lambert_w_exp(y) == pytest.approx(expected, rel=5e-16 * (1 + abs(y)))
+
+
+# Given patterns
+
+
+@given(p=npst.arrays(np.int64, st.tuples(st.integers(2, 8), st.integers(1, 4)), elements=st.integers(-5, 5)))
+def test_the_separation_is_the_dull_loops(p):
+    rows = p.tolist()
+    product = [[sum(a * b for a, b in zip(x, y, strict=True)) for y in rows] for x in rows]
+    expected = [products[i] - max(products[:i] + products[i + 1 :]) for i, products in enumerate(product)]
+    np.testing.assert_array_equal(bounds.dot_separation(p), expected)
+
+
+def test_a_pattern_alone_is_separated_from_all_others():
+    assert bounds.dot_separation([[1.0, 2.0]]).tolist() == [math.inf]
+    assert bounds.retrieval_error([[1.0, 2.0]], 5.0).tolist() == [0.0]
+
+
+@settings(max_examples=200)
+@given(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)), share=st.floats(0, 1))
+def test_no_update_ends_farther_from_a_pattern_than_the_bound(problem, share):
+    """For queries at every distance from every pattern, near ones above all: those are promised something."""
+    _, p, beta = problem
+    assume(np.abs(p).max() > 0)
+    norm = np.linalg.norm(p, axis=1).max()
+    rng = np.random.default_rng(0)
+    r = share * np.abs(bounds.dot_separation(p)[np.isfinite(bounds.dot_separation(p))]).max(initial=0) / (2 * norm)
+    direction = rng.normal(size=p.shape)
+    queries = p + r * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    ends = hopmin.DotEnergy(beta).update(queries, p)
+    bound = bounds.retrieval_error(p, r, beta=beta)
+    rounding = 1e-14 * norm * (len(p) + p.shape[1] + beta * norm * (norm + r))
+    assert (np.linalg.norm(ends - p, axis=1) <= bound * (1 + 1e-9) + rounding).all()
+
+
+def test_the_bound_is_the_printed_one_where_that_promises_anything():
+    p = 4 * np.eye(3)
+    expected = 2 * 2 * math.exp(-1.5 * (16 - 2 * 0.5 * 4)) * 4
+    np.testing.assert_allclose(bounds.retrieval_error(p, 0.5, beta=1.5), [expected] * 3, rtol=1e-13)
+    np.testing.assert_array_equal(bounds.retrieval_error(p, 1e9, beta=1e9), [8.0] * 3)  # no farther than the diameter
+    assert bounds.retrieval_error(p.astype(np.float32), 0.5).dtype == np.float32
+
+
+def test_margins_of_entmax():
+    assert [bounds.sparse_margin(alpha) for alpha in (1, 1.25, 1.5, 2, 3)] == [math.inf, 4, 2, 1, 0.5]
+
+
+# The door
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bounds.one_step_error(-0.1), r"load must be numbers in \[0, inf\); got -0.1"),
+        (lambda: bounds.one_step_error([0.1, np.nan]), r"load must be numbers in \[0, inf\); got nan"),
+        (lambda: bounds.one_step_error(np.inf), r"load must be numbers in \[0, inf\); got inf"),
+        (lambda: bounds.one_step_error(0.1, power=1), r"power must be a whole number >= 2; got 1"),
+        (lambda: bounds.one_step_load([[0.1, 0.5]]), r"error must be numbers in \[0, 0.5\); got 0.5"),
+        (lambda: bounds.exact_capacity(1), r"d must be a whole number >= 2; got 1"),
+        (lambda: bounds.hebb_overlap(-1), r"load must be numbers in \[0, inf\); got -1.0"),
+        (lambda: bounds.exponential_rate(0.5), r"flipped must be numbers in \[0, 0.5\); got 0.5"),
+        (lambda: bounds.sphere_capacity(1), r"d must be a whole number >= 2; got 1"),
+        (lambda: bounds.sphere_capacity(9, failure=0), r"failure must be a number in \(0, 1\]; got 0"),
+        (lambda: bounds.sphere_capacity(9, failure=1.5), r"failure must be a number in \(0, 1\]; got 1.5"),
+        (lambda: bounds.sphere_capacity(9, beta=0), r"beta must be a finite number > 0; got 0"),
+        (lambda: bounds.sphere_capacity(9, radius=-1), r"radius must be a finite number > 0; got -1"),
+        (lambda: bounds.retrieval_error([[1.0]], -1), r"distance must be a finite number >= 0; got -1"),
+        (lambda: bounds.dot_separation([1.0]), r"patterns must have shape \(n, d\); got \(1,\)"),
+        (lambda: bounds.sparse_margin(0.5), r"alpha must be a finite number >= 1; got 0.5"),
+    ],
+)
+def test_what_is_refused(call, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        call()
+
+
+@pytest.mark.parametrize("failure", [0.001, 1.0])
+def test_every_probability_is_allowed(failure):
+    assert bounds.sphere_capacity(9, failure=failure).patterns > 0
