@@ -62,7 +62,7 @@ class _Binary:
         return in_rows(lambda x: self._value(x, p), x, p).astype(dtype).reshape(shape)[()]
 
     def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
-        """(m, n), or (n,): each pattern's share in the pull on the neurons, |F'(o_i)| of their sum; all alike if it is 0."""
+        """(m, n), or (n,): each pattern's share in the pull, |F'(o_i)| of their sum; all alike if that is 0."""
         x, p, shape, dtype = self._pair(queries, patterns)
         return self._weights(x, p).astype(dtype).reshape(*shape, len(p))
 
