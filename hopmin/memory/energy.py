@@ -243,7 +243,7 @@ class EuclideanEnergy(Continuous):
         gradient = np.empty(x.shape)
         for i in range(len(x)):
             pull, own, length, _ = self._pull(x[i], p, _distances(x[i : i + 1], p)[0])
-            gradient[i] = pull * (0.0 if own >= length else 1 - own / length)
+            gradient[i] = 0 if own >= length else pull * (1 - own / length)
         return gradient
 
     def _weights(self, x: Array, p: Array) -> Array:

@@ -12,9 +12,12 @@ AssertionError with the numbers of the smallest failing one:
 `math` and what it is given, and nothing else of hopmin.
 
 - what is drawn: `strategies.py`
-- numerics: [`law_softmax`], [`law_logsumexp`], [`law_digits`], [`law_softmax_derivative`]
-- energies: [`law_bounds`], [`law_descent`], [`law_gradient`], [`law_residual`], [`law_weights`], [`law_equal_norms`],
-  [`law_permutation`], [`law_duplication`], [`law_translation`], [`law_cold_limit`], [`law_hot_limit`]
+- numerics: [`law_softmax`], [`law_logsumexp`], [`law_digits`], [`law_softmax_derivative`],
+  [`law_entmax`]
+- any energy: [`law_descent`], [`law_gradient`], [`law_hessian`], [`law_downhill`], [`law_weights`],
+  [`law_permutation`], [`law_rotation`]
+- some energies: [`law_bounds`], [`law_residual`], [`law_equal_norms`], [`law_duplication`], [`law_translation`],
+  [`law_cold_limit`], [`law_cold_match`], [`law_hot_limit`]
 - search: [`law_nearest`], [`law_nearest_reals`]
 - anything of queries and patterns: [`law_layout`], [`law_rows`]
 - transformers: [`law_backward`], [`law_model_gradient`], [`law_causal`], [`law_attention_is_update`]
@@ -26,11 +29,15 @@ from hopmin.testing.laws import (
     law_bounds,
     law_causal,
     law_cold_limit,
+    law_cold_match,
     law_descent,
     law_digits,
+    law_downhill,
     law_duplication,
+    law_entmax,
     law_equal_norms,
     law_gradient,
+    law_hessian,
     law_hot_limit,
     law_layout,
     law_logsumexp,
@@ -39,6 +46,7 @@ from hopmin.testing.laws import (
     law_nearest_reals,
     law_permutation,
     law_residual,
+    law_rotation,
     law_rows,
     law_softmax,
     law_softmax_derivative,
@@ -56,11 +64,15 @@ __all__ = [
     "law_bounds",
     "law_causal",
     "law_cold_limit",
+    "law_cold_match",
     "law_descent",
     "law_digits",
+    "law_downhill",
     "law_duplication",
+    "law_entmax",
     "law_equal_norms",
     "law_gradient",
+    "law_hessian",
     "law_hot_limit",
     "law_layout",
     "law_logsumexp",
@@ -69,6 +81,7 @@ __all__ = [
     "law_nearest_reals",
     "law_permutation",
     "law_residual",
+    "law_rotation",
     "law_rows",
     "law_softmax",
     "law_softmax_derivative",

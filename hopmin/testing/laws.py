@@ -46,9 +46,11 @@ def law(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]
 
 
 def at_most(left: Any, right: Any, slack: Any, what: str) -> None:
-    """left <= right + slack, everywhere; NaN on either side fails."""
+    """left <= right + slack, everywhere; NaN on either side fails, equal infinities hold."""
     left, right, slack = np.broadcast_arrays(np.asarray(left, float), right, slack)
-    excess = np.where(np.isnan(left) | np.isnan(right), np.inf, left - right - slack)
+    with np.errstate(invalid="ignore"):
+        excess = np.where(left <= right + slack, -np.inf, left - right - slack)
+    excess = np.where(np.isnan(excess), np.inf, excess)
     if excess.size and (worst := np.unravel_index(excess.argmax(), excess.shape)) is not None and excess[worst] > 0:
         place = f" at {tuple(map(int, worst))}" if worst else ""
         raise AssertionError(
@@ -130,7 +132,26 @@ def law_softmax_derivative(softmax: Any, derivative: Any, /, a: Array, seed: int
     at_most(u @ derivative(p, u), u @ u / 2, 1e-14, "softmax is 1/2-Lipschitz")
 
 
-# Energies: `energy(beta)` has value, gradient, weights, update and guaranteed_decrease
+@law(a=scores(10.0), alpha=st.sampled_from([1.0, 1.5, 2.0, 3.0]) | st.floats(1, 4), shift=st.floats(-1e3, 1e3))
+def law_entmax(entmax: Any, /, a: Array, alpha: float, shift: float) -> None:
+    """entmax(a, alpha) maximizes <p, a> + H(p) over distributions p, with H the Tsallis entropy of order alpha: a less
+    dH's slope, the logarithm of order alpha, is the same wherever p > 0, and no larger elsewhere. So neither a common
+    shift nor the order of a matters.
+    """
+    for b in (a, a + shift, a[::-1]):
+        p = np.asarray(entmax(b, alpha))
+        at_most(0, p, 0, "entmax >= 0")
+        close(math.fsum(p), 1, 2 * np.finfo(float).eps * (2 + len(b)), "sum of entmax")
+        at_most(p[np.argsort(b)][:-1], p[np.argsort(b)][1:], 4 * np.finfo(float).eps, "entmax of a smaller entry")
+        with np.errstate(divide="ignore"):
+            log = np.log(p)
+            marginal = b - (np.expm1((alpha - 1) * log) / (alpha - 1) if alpha > 1 else log)
+        slack = 32 * np.finfo(float).eps * (1 + np.abs(b).max() + np.ptp(b))
+        at_most(marginal[p > 0].max(), marginal[p > 0].min(), slack, "marginal values where entmax > 0")
+        at_most(marginal[p == 0], marginal[p > 0].max(), slack, "marginal values where entmax = 0")
+
+
+# Energies: `energy(beta)` has value, gradient, hessian, weights, update and guaranteed_decrease
 
 
 def _slack(problem: Problem, ulps: float = 16.0) -> Array:
@@ -147,6 +168,48 @@ def _dot_slack(problem: Problem) -> Array:
     resolution = np.finfo(np.result_type(problem.queries, problem.patterns)).eps
     size = max(np.abs(problem.queries).max(), np.abs(problem.patterns).max()) ** 2 * problem.patterns.shape[1]
     return _slack(problem) + 32 * resolution * float(size)
+
+
+def _unrest(energy: Any, problem: Problem, states: Array) -> Array:
+    """(m,) By how much the energy moves if states and scores move as rounding may move them: far, where it is steep."""
+    _, p, beta = problem
+    resolution = 8 * float(np.finfo(np.result_type(problem.queries, p)).eps)
+    x, p = states.astype(float), p.astype(float)
+    shift = resolution * max(np.abs(x).max(), np.abs(p).max()) * np.cos(np.arange(x.shape[1]))  # no line of symmetry
+    e, value = energy(beta), np.asarray(energy(beta).value(x, p), float)
+    moved = [e.value(x + shift, p), e.value(x - shift, p), energy(beta * (1 + resolution)).value(x, p)]
+    with np.errstate(invalid="ignore"):
+        change = np.abs(np.array(moved, float) - value).max(axis=0)
+    return np.where(np.isnan(change), 0, change)  # infinite as before
+
+
+def _differences(function: Callable[[Array], Array], x: Array, u: Array, h: float) -> tuple[Array, Array]:
+    """The derivative of function(x) (m, ...) along u by differences, and how far it may be off: what half the step
+    changes. At a kink that is as much as the slopes differ; where a value is infinite it is NaN.
+    """
+    with np.errstate(invalid="ignore"):
+        at = {step: np.asarray(function(x + step * h * u), float) for step in (-2, -1, -0.5, 0, 0.5, 1, 2)}
+
+        def slope(s: float) -> Array:  # of fourth order
+            return (8 * (at[s] - at[-s]) - (at[2 * s] - at[-2 * s])) / (12 * s * h)
+
+        def bend(s: float) -> Array:  # second difference over the step: halves with it, if there is no kink
+            return (at[s] - 2 * at[0] + at[-s]) / (s * h)
+
+        return slope(0.5), 4 * (np.abs(slope(1) - slope(0.5)) + np.abs(bend(1) - 2 * bend(0.5)))
+
+
+def _share(problem: Problem) -> float:
+    """By how much weights may be off: by beta times what rounding does to a score, but never by more than 1/32."""
+    x, p, beta = problem
+    size = float(np.abs(x).sum(axis=1).max()) * float(np.abs(p).max()) + float(np.abs(p).max()) ** 2
+    return min(2 * beta * (8 + x.shape[1]) * float(np.finfo(np.result_type(x, p)).eps) * size, 1 / 32)
+
+
+def _steepness(x: Array, updated: Array, gradient: Array) -> Array:
+    """(m, 1) |gradient| / |x - T(x)|, by which the gradient magnifies what rounding does to T(x); at least 2."""
+    length, steep = (np.linalg.norm(a, axis=1, keepdims=True) for a in (x - updated, gradient))
+    return np.maximum(2, np.divide(steep, length, out=np.zeros_like(length), where=length > 0))
 
 
 def _squared_distances(problem: Problem) -> Array:
@@ -172,34 +235,51 @@ def law_bounds(energy: Any, /, problem: Problem) -> None:
 
 @law(problem=problems())
 def law_descent(energy: Any, /, problem: Problem) -> None:
-    """E(x) - E(T(x)) >= guaranteed_decrease(x, T(x)), for every beta and all patterns."""
+    """E(x) - E(T(x)) >= guaranteed_decrease(x, T(x)), for every beta and all patterns; from +inf any step will do."""
     x, p, beta = problem
     e = energy(beta)
     updated = e.update(x, p)
-    fall = np.asarray(e.value(x, p), float) - e.value(updated, p)
-    at_most(e.guaranteed_decrease(x, updated), fall, 2 * _dot_slack(problem), "guaranteed decrease of the energy")
+    least = np.asarray(e.value(updated, p), float) + e.guaranteed_decrease(x, updated)
+    slack = 2 * _dot_slack(problem) + _unrest(energy, problem, x) + _unrest(energy, problem, updated)
+    at_most(least, e.value(x, p), slack, "guaranteed decrease of the energy")
 
 
 @law(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)), seed=st.integers(0, 2**32))
 def law_gradient(energy: Any, /, problem: Problem, seed: int) -> None:
-    """The gradient is the value's derivative, along a drawn direction."""
+    """The gradient is the value's derivative, along a drawn direction, wherever the value is finite and smooth."""
+    (x, p, beta), u, h = _softened(problem, seed)
+    e = energy(beta)
+    slope, doubt = _differences(lambda x: e.value(x, p), x, u, h)
+    known = np.isfinite(doubt)
+    slack = 1e-3 * h + 1e-11 / (beta * h) + doubt[known]
+    close((e.gradient(x, p) * u).sum(axis=1)[known], slope[known], slack, "gradient along a direction")
+
+
+@law(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)), seed=st.integers(0, 2**32))
+def law_hessian(energy: Any, /, problem: Problem, seed: int) -> None:
+    """The Hessian is symmetric, and the gradient's derivative, along a drawn direction, where that is smooth."""
+    (x, p, beta), u, h = _softened(problem, seed)
+    e, x = energy(beta), x + 20 * h * np.roll(u, 1, axis=1)  # away from patterns, where there may be a kink
+    hessian, gradient = e.hessian(x, p), np.abs(e.gradient(x, p)).max()
+    slope, doubt = _differences(lambda x: e.gradient(x, p), x, u, h)
+    known = np.isfinite(e.value(x, p))
+    slack = 1e-6 * np.abs(hessian).max() + 1e-11 * (1 + gradient) / h + doubt[known]
+    close((hessian @ u[:, :, None])[known, :, 0], slope[known], slack, "Hessian along a direction")
+    close(hessian, hessian.transpose(0, 2, 1), 1e-12 * np.abs(hessian).max(), "symmetry of the Hessian")
+
+
+def _softened(problem: Problem, seed: int) -> tuple[Problem, Array, float]:
+    """The problem at a beta so soft that energies bend on its scale, directions (m, d), and a step that is small."""
     x, p, beta = problem
     scale = float(max(np.abs(x).max(), np.abs(p).max(), 1e-3))
-    beta = min(beta, 10 / scale**2)  # where the energy bends on the scale of the differences taken
-    e, u = energy(beta), np.random.default_rng(seed).normal(size=x.shape)
-    u /= np.linalg.norm(u, axis=1, keepdims=True)
-    h = 1e-3 * scale
-    # fourth-order central differences
-    slope = (
-        8 * (e.value(x + h * u, p) - e.value(x - h * u, p)) - (e.value(x + 2 * h * u, p) - e.value(x - 2 * h * u, p))
-    ) / (12 * h)
-    close((e.gradient(x, p) * u).sum(axis=1), slope, 1e-6 * scale + 1e-11 / (beta * h), "gradient along a direction")
+    u = np.random.default_rng(seed).normal(size=x.shape)
+    return Problem(x, p, min(beta, 10 / scale**2)), u / np.linalg.norm(u, axis=1, keepdims=True), 1e-3 * scale
 
 
 @law(problem=problems())
 def law_residual(energy: Any, /, problem: Problem) -> None:
     """The gradient is c (x - T(x)), with c = 2 guaranteed_decrease / |x - T(x)|^2: the update is a step down the
-    gradient.
+    gradient, of one length for all x.
     """
     x, p, beta = problem
     e = energy(beta)
@@ -208,26 +288,44 @@ def law_residual(energy: Any, /, problem: Problem) -> None:
     c = np.divide(2 * bound, square, out=np.zeros_like(bound), where=square > 1e-30)[:, None]
     resolution, size = np.finfo(np.result_type(x, p)).eps, max(np.abs(x).max(), np.abs(p).max())
     slack = 16 * resolution * (float(size) + np.abs(step)) * (1 + c)
-    close(np.where(c > 0, e.gradient(x, p), 0), c * step, slack, "gradient and c (x - T(x))")
+    close(np.where(square[:, None] > 1e-30, e.gradient(x, p), 0), c * step, slack, "gradient and c (x - T(x))")
+
+
+@law(problem=problems())
+def law_downhill(energy: Any, /, problem: Problem) -> None:
+    """The gradient points from T(x) to x, and gradient.(x - T(x)) >= 2 guaranteed_decrease."""
+    x, p, beta = problem
+    e = energy(beta)
+    updated, gradient = e.update(x, p), np.asarray(e.gradient(x, p), float)
+    step = x.astype(float) - updated
+    resolution, size = np.finfo(np.result_type(x, p)).eps, float(max(np.abs(x).max(), np.abs(p).max()))
+    along, square = (gradient * step).sum(axis=1), np.square(step).sum(axis=1)
+    length, steep = np.sqrt(square), np.linalg.norm(gradient, axis=1)
+    rounding = 16 * resolution * (size + length)
+    at_most(2 * np.asarray(e.guaranteed_decrease(x, updated), float), along, rounding * (steep + length), "2 decrease")
+    moved = length > 0
+    rate, doubt = (along[moved] / square[moved])[:, None], (rounding * steep)[moved] / length[moved]
+    close(gradient[moved], rate * step[moved], doubt[:, None], "gradient and its part along x - T(x)")
 
 
 @law(problem=problems(), seed=st.integers(0, 2**32))
 def law_weights(energy: Any, /, problem: Problem, seed: int) -> None:
-    """Weights are nowhere negative and sum to one; the update is the values' mean by weight, and stays among the
-    patterns.
+    """Weights are nowhere negative and sum to one; the update is the mean of patterns or values by weight, and so among
+    the patterns. Where E is +inf, and only there, weights may all be 0, and the update rests.
     """
     x, p, beta = problem
     e, resolution = energy(beta), np.finfo(np.result_type(x, p)).eps
     weights, updated = np.asarray(e.weights(x, p), float), e.update(x, p)
     at_most(0, weights, 0, "weights >= 0")
-    close(weights.sum(axis=1), np.ones(len(x)), 4 * resolution * (2 + math.sqrt(len(p))), "sum of weights")
+    none = ~weights.any(axis=1)
+    same(none, none & np.isposinf(e.value(x, p)), "where no pattern has weight")
+    close(weights.sum(axis=1), 1.0 - none, 4 * resolution * (2 + math.sqrt(len(p))), "sum of weights")
+    same(updated[none], x.astype(updated.dtype)[none], "update where no pattern has weight")
     values = np.random.default_rng(seed).normal(size=(len(p), 3)).astype(p.dtype)
-    # weights change by the share beta times what rounding does to a score; more than 1/32 is to be avoided by any means
-    size = float(np.abs(x).sum(axis=1).max()) * float(np.abs(p).max()) + float(np.abs(p).max()) ** 2
-    share = min(2 * beta * (8 + x.shape[1]) * resolution * size, 1 / 32)
-    close(
-        e.update(x, p, values), weights @ values, (64 * resolution + share) * np.abs(values).max(), "update with values"
-    )
+    slack = 64 * resolution + _share(problem)
+    close(e.update(x, p, values), weights @ values, slack * np.abs(values).max(), "mean of the values by weight")
+    close(updated[~none], (weights @ p)[~none], slack * np.abs(p).max(), "mean of the patterns by weight")
+    x, updated = x[~none], updated[~none]
     at_most(p.min(axis=0), updated, 4 * resolution * np.abs(p).max(), "update >= the least coordinate")
     at_most(updated, p.max(axis=0), 4 * resolution * np.abs(p).max(), "update <= the largest coordinate")
 
@@ -256,8 +354,9 @@ def law_permutation(energy: Any, /, problem: Problem, seed: int) -> None:
     e, order = energy(beta), np.random.default_rng(seed).permutation(len(p))
     resolution = np.finfo(np.result_type(x, p)).eps
     close(e.value(x, p[order]), e.value(x, p), _dot_slack(problem), "energy of reordered patterns")
-    close(e.update(x, p[order]), e.update(x, p), 8 * resolution * np.abs(p).max(), "update of reordered patterns")
-    close(e.weights(x, p[order]), e.weights(x, p)[:, order], 16 * resolution, "weights of reordered patterns")
+    slack, share = 8 * resolution * np.abs(p).max(axis=0), _share(problem)
+    close(e.update(x, p[order]), e.update(x, p), slack + share * np.ptp(p, axis=0), "update of reordered patterns")
+    close(e.weights(x, p[order]), e.weights(x, p)[:, order], 16 * resolution + share, "weights of reordered patterns")
 
 
 @law(problem=problems())
@@ -266,37 +365,67 @@ def law_duplication(energy: Any, /, problem: Problem) -> None:
     x, p, beta = problem
     e, twice = energy(beta), np.concatenate([p, p])
     resolution = np.finfo(np.result_type(x, p)).eps
-    close(e.update(x, twice), e.update(x, p), 8 * resolution * np.abs(p).max(), "update of doubled patterns")
-    close(2 * e.weights(x, twice)[:, : len(p)], e.weights(x, p), 16 * resolution, "weights of doubled patterns")
+    slack, share = 8 * resolution * np.abs(p).max(axis=0), _share(problem)
+    close(e.update(x, twice), e.update(x, p), slack + share * np.ptp(p, axis=0), "update of doubled patterns")
+    close(2 * e.weights(x, twice)[:, : len(p)], e.weights(x, p), 16 * resolution + share, "weights of doubled patterns")
 
 
 @law(problem=lattice_problems(), beta=betas(), shift=st.sampled_from([-(2**30), -7, 64, 2**40]))
 def law_translation(energy: Any, /, problem: Problem, beta: float, shift: int) -> None:
-    """Moving queries and patterns together leaves the energy as it is, to the last bit, and moves the gradient
-    nowhere.
+    """Moving queries and patterns together leaves the energy as it is, to the last bit, moves the update along, and the
+    gradient nowhere.
     """
     x, p = (a.astype(float) for a in problem[:2])
     e = energy(beta)
     same(e.value(x + shift, p + shift), e.value(x, p), "energy after a translation")
     size = abs(shift) + max(np.abs(x).max(), np.abs(p).max())
     slack = (8 + len(p)) * np.finfo(float).eps * size  # a mean of n terms of that size
-    close(e.gradient(x + shift, p + shift), e.gradient(x, p), slack, "gradient after a translation")
+    updated, gradient = e.update(x, p), e.gradient(x, p)
+    close(e.update(x + shift, p + shift), updated + shift, slack, "update after a translation")
+    slack = slack * _steepness(x, updated, gradient)
+    close(e.gradient(x + shift, p + shift), gradient, slack, "gradient after a translation")
+
+
+@law(problem=lattice_problems(far=False), beta=betas(), seed=st.integers(0, 2**32))
+def law_rotation(energy: Any, /, problem: Problem, beta: float, seed: int) -> None:
+    """Turning queries and patterns together leaves energy and weights as they are, and turns update and gradient.
+
+    The rotations have entries that are multiples of 1/5, so that on a lattice of fives nothing is rounded.
+    """
+    x, p = (a.astype(float) for a in problem[:2])
+    rng, d = np.random.default_rng(seed), x.shape[1]
+    turn = 5 * np.eye(d)[rng.permutation(d)] * rng.choice([-1, 1], d)
+    if d > 1:
+        turn[:2] = np.array([[3, -4], [4, 3]]) / 5 @ turn[:2]
+    e, eps, size = energy(beta), np.finfo(float).eps, 10 * d * max(np.abs(x).max(), np.abs(p).max(), 1)
+    before, after = (5 * x, 5 * p), (x @ turn.T, p @ turn.T)
+    updated, gradient = e.update(*before), e.gradient(*before)
+    close(e.value(*after), e.value(*before), 32 * eps * (size**2 + math.log(len(p)) / beta), "energy after a rotation")
+    close(e.weights(*after), e.weights(*before), 32 * eps, "weights after a rotation")
+    slack = (32 + len(p)) * eps * size
+    close(e.update(*after), updated @ turn.T / 5, slack, "update after a rotation")
+    slack = slack * _steepness(before[0], updated, gradient)
+    close(e.gradient(*after), gradient @ turn.T / 5, slack, "gradient after a rotation")
 
 
 @law(problem=lattice_problems())
 def law_cold_limit(energy: Any, /, problem: Problem) -> None:
     """As beta grows the update goes to the nearest pattern, or to the mean of those that are equally near."""
+    _cold(energy, problem, -_squared_distances(problem), "nearest pattern")
+
+
+@law(problem=lattice_problems(far=False))
+def law_cold_match(energy: Any, /, problem: Problem) -> None:
+    """As beta grows the update goes to the pattern of the largest product, or to the mean of those that share it."""
+    _cold(energy, problem, problem.queries.astype(float) @ problem.patterns.T.astype(float), "best match")
+
+
+def _cold(energy: Any, problem: Problem, scores: Array, what: str) -> None:
     x, p, _ = problem
-    squares = _squared_distances(problem)
-    for row, updated, query in zip(squares, energy(1e4).update(x, p), x, strict=True):
-        nearest = p[row == row.min()].astype(float).mean(axis=0)
-        resolution = np.finfo(p.dtype).eps
-        close(
-            updated,
-            nearest,
-            4 * resolution * np.abs(p).max(),
-            f"update of {query} at beta = 1e4 and its nearest pattern",
-        )
+    slack = 4 * np.finfo(p.dtype).eps * np.abs(p).max()
+    for row, updated, query in zip(scores, energy(1e4).update(x, p), x, strict=True):
+        best = p[row == row.max()].astype(float).mean(axis=0)
+        close(updated, best, slack, f"update of {query} at beta = 1e4 and its {what}")
 
 
 @law(problem=problems(dtypes=("float64",), offsets=(0.0,)))
@@ -304,7 +433,7 @@ def law_hot_limit(energy: Any, /, problem: Problem) -> None:
     """As beta goes to 0 every weight goes to 1/n, and the update to the mean."""
     x, p, _ = problem
     size = float(max(np.abs(x).max(), np.abs(p).max(), 1e-3))
-    e = energy(1e-9 / (size * size * x.shape[1]))
+    e = energy(1e-14 / (size * size * x.shape[1]))
     close(e.weights(x, p), np.full((len(x), len(p)), 1 / len(p)), 1e-8 / len(p), "weights as beta -> 0")
     close(e.update(x, p), np.broadcast_to(p.mean(axis=0), x.shape), 1e-8 * size, "update as beta -> 0")
 

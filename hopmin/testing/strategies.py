@@ -57,12 +57,13 @@ def problems(
 
 
 @st.composite
-def lattice_problems(draw: st.DrawFn) -> Problem:
-    """Whole coordinates from -8 to 8, perhaps far from the origin: many ties, and nothing is ever rounded."""
+def lattice_problems(draw: st.DrawFn, *, far: bool = True) -> Problem:
+    """Whole coordinates from -8 to 8, perhaps far from the origin: many ties, and no difference is ever rounded."""
     m, n, d = draw(st.integers(1, 4)), draw(st.integers(1, 140)), draw(st.integers(1, 4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    dtype, far = draw(st.sampled_from([("float64", 2**40), ("float32", 2**20)]))  # where squares do not fit any more
-    points = rng.integers(-draw(st.integers(0, 8)), 9, (m + n, d)) + draw(st.sampled_from([0, 100, far, -far]))
+    dtype, away = draw(st.sampled_from([("float64", 2**40), ("float32", 2**20)]))  # where squares do not fit any more
+    offsets = [0, 100, away, -away] if far else [0, 100]
+    points = rng.integers(-draw(st.integers(0, 8)), 9, (m + n, d)) + draw(st.sampled_from(offsets))
     points = points.astype(dtype)
     return Problem(points[:m], points[m:], 1.0)
 
