@@ -1,15 +1,38 @@
 """Every law of hopmin.testing, on hopmin itself; what runs in a core, on both."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hopmin
-from hopmin import DistanceEnergy, DotEnergy, testing
+from hopmin import DistanceEnergy, DotEnergy, EpanechnikovEnergy, EuclideanEnergy, SparseEnergy, testing
 from hopmin.transformer import layers
 
-ENERGIES = pytest.mark.parametrize("energy", [DistanceEnergy, DotEnergy])
+SPARSE = {f"sparse, alpha = {alpha}": partial(SparseEnergy, alpha) for alpha in (1.2, 1.5, 2, 3)}
+ENERGIES = {
+    "distance": DistanceEnergy, "dot": DotEnergy, "euclidean": EuclideanEnergy, "Epanechnikov": EpanechnikovEnergy,
+    "sparse, alpha = 1": partial(SparseEnergy, 1), **SPARSE,
+}  # fmt: skip
+MEANS = ("distance", "dot", "sparse, alpha = 1")  # whose weights are a softmax of the scores
+LAWS = {
+    testing.law_descent: ENERGIES,
+    testing.law_gradient: ENERGIES,
+    testing.law_hessian: ENERGIES,
+    testing.law_downhill: ENERGIES,
+    testing.law_weights: ENERGIES,
+    testing.law_permutation: ENERGIES,
+    testing.law_rotation: ENERGIES,
+    testing.law_bounds: ("distance",),
+    testing.law_residual: (*MEANS, *SPARSE),
+    testing.law_duplication: (*MEANS, "euclidean", "Epanechnikov"),
+    testing.law_translation: ("distance", "euclidean", "Epanechnikov"),
+    testing.law_cold_limit: ("distance", "euclidean"),
+    testing.law_cold_match: ("dot", "sparse, alpha = 1", *SPARSE),
+    testing.law_hot_limit: (*MEANS, *SPARSE, "Epanechnikov"),
+}
 FUNCTIONS = pytest.mark.parametrize(
     "function",
     [
@@ -21,6 +44,12 @@ FUNCTIONS = pytest.mark.parametrize(
         DistanceEnergy(0.7).weights,
         DotEnergy(0.7).value,
         DotEnergy(0.7).update,
+        EuclideanEnergy(0.7).gradient,
+        EuclideanEnergy(0.7).update,
+        SparseEnergy(1.5, 0.7).value,
+        SparseEnergy(1.5, 0.7).update,
+        EpanechnikovEnergy(0.7).gradient,
+        EpanechnikovEnergy(0.7).update,
     ],
 )
 
@@ -37,34 +66,35 @@ def test_numerics_to_the_last_digits():
     testing.law_digits(hopmin.logsumexp, hopmin.softmax)
 
 
+def test_entmax_is_the_best_distribution():
+    testing.law_entmax(hopmin.entmax, examples=400)
+
+
 def test_softmax_derivative():
     testing.law_softmax_derivative(hopmin.softmax, hopmin.softmax_derivative)
 
 
-@ENERGIES
-@pytest.mark.parametrize(
-    "law",
-    [
-        testing.law_descent,
-        testing.law_gradient,
-        testing.law_residual,
-        testing.law_weights,
-        testing.law_permutation,
-        testing.law_duplication,
-        testing.law_hot_limit,
-    ],
-)
-def test_energies(law, energy, backend):
-    law(energy)
+@pytest.mark.parametrize(("law", "name"), [(law, name) for law in LAWS for name in LAWS[law]])
+def test_energies(law, name, backend):
+    law(ENERGIES[name], examples=100 if name in ("distance", "dot") else 20)
 
 
-@pytest.mark.parametrize("law", [testing.law_bounds, testing.law_translation, testing.law_cold_limit])
-def test_distance_energy(law, backend):
-    law(DistanceEnergy)
+@pytest.mark.slow
+@pytest.mark.parametrize(("law", "name"), [(law, name) for law in LAWS for name in LAWS[law]])
+def test_energies_for_long(law, name, backend):
+    law(ENERGIES[name], examples=2000)
+
+
+@pytest.mark.parametrize(("law", "name"), [(law, name) for law in LAWS for name in ENERGIES if name not in LAWS[law]])
+def test_what_an_energy_lacks_has_a_counterexample(law, name):
+    """The list above leaves nothing out that holds. (Single instances of each are in test_energy and test_sparse.)"""
+    with pytest.raises(AssertionError):
+        law(ENERGIES[name], examples=300)
 
 
 def test_the_two_energies_agree_among_equal_norms(backend):
     testing.law_equal_norms(DistanceEnergy, DotEnergy)
+    testing.law_equal_norms(DistanceEnergy, partial(SparseEnergy, 1))
 
 
 @pytest.mark.parametrize("law", [testing.law_nearest, testing.law_nearest_reals])

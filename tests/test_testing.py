@@ -1,5 +1,7 @@
 """Judge the judges: every law lets a right implementation pass and rejects wrong ones, most of them seen in the wild."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.special
@@ -39,6 +41,11 @@ class Plain:
     def gradient(self, x, p):
         return (2 * (x.astype(float) - self.update(x.astype(float), p.astype(float)))).astype(p.dtype)
 
+    def hessian(self, x, p):
+        w = self.weights(x, p)
+        centred = p - (w @ p)[:, None]
+        return 2 * np.eye(p.shape[1]) - 4 * self.beta * np.einsum("mn,mnc,mne->mce", w, centred, centred)
+
     def guaranteed_decrease(self, x, y):
         return np.square(x.astype(float) - y).sum(axis=1)
 
@@ -57,12 +64,49 @@ class PlainDot(Plain):
     def gradient(self, x, p):
         return super().gradient(x, p) / 2
 
+    def hessian(self, x, p):
+        return np.eye(p.shape[1]) / 2 + super().hessian(x, p) / 4
+
     def guaranteed_decrease(self, x, y):
         return super().guaranteed_decrease(x, y) / 2
 
 
 def mutant(base=Plain, **methods):
     return type("Mutant", (base,), methods)
+
+
+def wrong(base, **methods):
+    """An energy of hopmin, but for methods of (that energy, *arguments)."""
+
+    class Mutant:
+        def __init__(self, beta):
+            self.right = base(beta)
+
+        def __getattr__(self, name):
+            return partial(methods[name], self.right) if name in methods else getattr(self.right, name)
+
+    return Mutant
+
+
+def pulls(e, x, p):
+    """What the weights of EuclideanEnergy would be in attention: softmax, not divided by the distance."""
+    return scipy.special.softmax(-e.beta * np.linalg.norm(x[:, None].astype(float) - p, axis=2), axis=1)
+
+
+def farther(e, x, p):
+    """EpanechnikovEnergy of a reach of sqrt(2) / beta."""
+    return hopmin.EpanechnikovEnergy(e.beta**2)
+
+
+def entmax_unscaled(a, alpha):
+    """Clipped and divided by the sum: a distribution with zeros, and not entmax."""
+    if alpha == 1:
+        return scipy.special.softmax(a)
+    p = np.maximum(0, 1 + (alpha - 1) * (a - a.max())) ** (1 / (alpha - 1))
+    return p / p.sum()
+
+
+Sparse = partial(hopmin.SparseEnergy, 1.5)
 
 
 def swapped(method, other):
@@ -142,6 +186,7 @@ RIGHT = {
     "law_logsumexp": (scipy.special.logsumexp,),
     "law_digits": (hopmin.logsumexp, hopmin.softmax),
     "law_softmax_derivative": (scipy.special.softmax, lambda p, u: p * u - p * (p @ u)),
+    "law_entmax": (hopmin.entmax,),
     "law_equal_norms": (Plain, PlainDot),
     "law_nearest": (brute,),
     "law_nearest_reals": (brute,),
@@ -152,6 +197,7 @@ RIGHT = {
     "law_causal": (Tokens(),),
     "law_attention_is_update": (attention(causal), hopmin.DotEnergy),
     "law_translation": (hopmin.DistanceEnergy,),
+    "law_cold_match": (PlainDot,),
 }
 FOR_ANY_ENERGY = set(ALL) - set(RIGHT)
 
@@ -204,6 +250,10 @@ WRONG = {
         "the update of another energy": (mutant(PlainDot, update=lambda s, *a: Plain(s.beta).update(*a)),),
         "beta doubled in the update": (mutant(update=lambda s, *a: Plain(s.beta * 2).update(*a)),),
         "a guarantee twice as large": (mutant(guaranteed_decrease=lambda s, x, y: 2 * Plain.guaranteed_decrease(s, x, y)),),
+        "attention's step down the distance": (
+            wrong(hopmin.EuclideanEnergy, update=lambda e, x, p: (pulls(e, x, p) @ p).astype(x.dtype)),
+        ),
+        "another reach": (wrong(hopmin.EpanechnikovEnergy, update=lambda e, x, p: farther(e, x, p).update(x, p)),),
         "half of |x|^2 forgotten": (
             mutant(PlainDot, value=lambda s, x, p: PlainDot.value(s, x, p) + np.square(x.astype(float)).sum(axis=1) / 2),
         ),
@@ -211,8 +261,63 @@ WRONG = {
     "law_gradient": {
         "without the 2": (mutant(gradient=lambda s, x, p: Plain.gradient(s, x, p) / 2),),
         "upside down": (mutant(gradient=lambda s, x, p: -Plain.gradient(s, x, p)),),
+        "softmax in the place of entmax": (wrong(Sparse, gradient=lambda e, x, p: PlainDot(e.beta).gradient(x, p)),),
+        "of the distance, weighed for the update": (
+            wrong(hopmin.EuclideanEnergy, gradient=lambda e, x, p: x - e.update(x, p)),
+        ),
+        "of a bowl, its steepness forgotten": (wrong(hopmin.EpanechnikovEnergy, gradient=lambda e, x, p: x - e.update(x, p)),),
+        "of a bowl, beta doubled": (
+            wrong(hopmin.EpanechnikovEnergy, gradient=lambda e, x, p: hopmin.EpanechnikovEnergy(2 * e.beta).gradient(x, p)),
+        ),
         "beta in front": (mutant(gradient=lambda s, x, p: s.beta * Plain.gradient(s, x, p)),),
         "beta doubled": (mutant(gradient=lambda s, x, p: Plain(2 * s.beta).gradient(x, p)),),
+    },
+    "law_hessian": {
+        "without the 2": (mutant(hessian=lambda s, x, p: Plain.hessian(s, x, p) / 2),),
+        "beta forgotten": (mutant(hessian=lambda s, x, p: np.eye(p.shape[1]) * 2 + (Plain.hessian(s, x, p) - np.eye(p.shape[1]) * 2) / s.beta),),
+        "beta doubled": (mutant(hessian=lambda s, x, p: Plain(2 * s.beta).hessian(x, p)),),
+        "plus the covariance": (mutant(hessian=lambda s, x, p: 4 * np.eye(p.shape[1]) - Plain.hessian(s, x, p)),),
+        "not symmetric": (mutant(hessian=lambda s, x, p: Plain.hessian(s, x, p) + 1e-3 * np.abs(p).max() * np.triu(np.ones((p.shape[1],) * 2), 1)),),
+        "of the distance, its bend forgotten": (
+            wrong(hopmin.EuclideanEnergy, hessian=lambda e, x, p: np.broadcast_to(np.eye(x.shape[1]), (len(x), *[x.shape[1]] * 2))),
+        ),
+        "of a bowl, its steepness forgotten": (
+            wrong(hopmin.EpanechnikovEnergy, hessian=lambda e, x, p: np.broadcast_to(np.eye(x.shape[1]), (len(x), *[x.shape[1]] * 2))),
+        ),
+        "the covariance of the weights": (
+            wrong(Sparse, hessian=lambda e, x, p: PlainDot(e.beta).hessian(x, p)),
+        ),
+    },
+    "law_downhill": {
+        "half the gradient": (mutant(gradient=lambda s, x, p: Plain.gradient(s, x, p) / 2),),
+        "upside down": (mutant(gradient=lambda s, x, p: -Plain.gradient(s, x, p)),),
+        "beta doubled": (mutant(gradient=lambda s, x, p: Plain(2 * s.beta).gradient(x, p)),),
+        "attention's step down the distance": (
+            wrong(hopmin.EuclideanEnergy, update=lambda e, x, p: (pulls(e, x, p) @ p).astype(x.dtype)),
+        ),
+        "another reach": (wrong(hopmin.EpanechnikovEnergy, update=lambda e, x, p: farther(e, x, p).update(x, p)),),
+        "softmax down the sparse energy": (wrong(Sparse, update=lambda e, x, p: PlainDot(e.beta).update(x, p)),),
+    },
+    "law_rotation": {
+        "the sum of absolute differences": (
+            mutant(scores=lambda s, x, p: -s.beta * np.abs(x[:, None].astype(float) - p).sum(axis=2)),
+        ),
+        "the first axis counts more": (mutant(scores=lambda s, x, p: Plain.scores(s, x, p) - s.beta * (x[:, :1] - p[:, 0]) ** 2),),
+        "the gradient turns the other way": (mutant(gradient=lambda s, x, p: Plain.gradient(s, x, p)[:, ::-1]),),
+    },
+    "law_cold_match": {
+        "distances": (Plain,),
+        "beta has no effect": (mutant(PlainDot, scores=lambda s, x, p: PlainDot(1.0).scores(x, p)),),
+        "the first of equals": (mutant(PlainDot, update=lambda s, x, p: p[(x.astype(float) @ p.T).argmax(axis=1)]),),
+    },
+    "law_entmax": {
+        "softmax": (lambda a, alpha: scipy.special.softmax(a),),
+        "sparsemax": (lambda a, alpha: hopmin.entmax(a, 2.0),),
+        "alpha twice as far from 1": (lambda a, alpha: hopmin.entmax(a, 2 * alpha - 1),),
+        "clipped and divided by the sum": (entmax_unscaled,),
+        "not quite one": (lambda a, alpha: hopmin.entmax(a, alpha) * (1 - 1e-14),),
+        "the largest alone": (lambda a, alpha: (a == a.max()) / (a == a.max()).sum(),),
+        "right to single precision": (lambda a, alpha: hopmin.entmax(np.float32(a), alpha).astype(float),),
     },
     "law_residual": {
         "twice the gradient": (mutant(gradient=lambda s, x, p: 2 * Plain.gradient(s, x, p)),),
@@ -221,6 +326,10 @@ WRONG = {
     "law_weights": {
         "over the queries": (mutant(weights=lambda s, x, p: scipy.special.softmax(s.scores(x, p), axis=0)),),
         "beta doubled": (mutant(weights=lambda s, x, p: Plain(2 * s.beta).weights(x, p)),),
+        "the pull in the place of the weights": (wrong(hopmin.EuclideanEnergy, weights=pulls),),
+        "not normalised": (wrong(hopmin.EpanechnikovEnergy, weights=lambda e, x, p: (e.weights(x, p) > 0).astype(p.dtype)),),
+        "nothing, though in reach": (wrong(hopmin.EpanechnikovEnergy, weights=lambda e, x, p: 0 * e.weights(x, p)),),
+        "another reach": (wrong(hopmin.EpanechnikovEnergy, weights=lambda e, x, p: farther(e, x, p).weights(x, p)),),
         "values ignored": (mutant(update=lambda s, x, p, values=None: Plain.update(s, x, p)),),
         "a sum, not a mean": (mutant(update=lambda s, x, p, values=None: Plain.update(s, x, p, values) * 1.001),),
     },
@@ -307,7 +416,9 @@ def test_a_rejection_gives_the_numbers():
 def test_comparisons_reject_what_they_should():
     at_most([], 0, 0, "nothing")
     close([1.0, 2.0], [1.0, 2.0], 0, "equal")
-    for left, right in ((np.nan, 1.0), (1.0, np.nan), (1.0, 1.0 - 1e-9), (np.inf, 1.0)):
+    close([np.inf, -np.inf], [np.inf, -np.inf], 0, "equal infinities")
+    at_most(1.0, np.inf, 0, "anything below infinity")
+    for left, right in ((np.nan, 1.0), (1.0, np.nan), (1.0, 1.0 - 1e-9), (np.inf, 1.0), (1.0, -np.inf), (np.nan, np.inf)):
         with pytest.raises(AssertionError):
             at_most(left, right, 0, "")
     for actual, expected in (([1.0], 1.0), ([1.0, 2.0], [1.0, 2.1]), ([np.nan], [np.nan])):
