@@ -154,13 +154,14 @@ def _largest_first(below: _check.Array, power: float) -> _check.Array:
         ratio = np.exp(np.log1p(depth) / power)  # p / q
         total = np.add.reduceat(ratio, starts)
         excess = q * total - 1
-        if not (open := np.abs(excess) > tolerance).any():
-            break
         slope = np.add.reduceat(np.where(ratio > 0, ratio / (1 + depth), 0), starts)
         low, high = np.where(excess < 0, q, low), np.where(excess > 0, q, high)
         newton = q - excess / slope
         taken = (low < newton) & (newton < high) & (power <= 1 or turn % 2 == 0)
-        q = np.where(open, np.where(taken, newton, (low + high) / 2), q)
+        step = np.where(np.abs(excess) > tolerance, np.where(taken, newton, (low + high) / 2), q)
+        if (step == q).all():
+            break
+        q = step
     p = np.zeros(near.shape)
     p[near] = ratio
     return p / total[:, None]

@@ -1,5 +1,6 @@
 """Dull loops with `math`, too slow and too simple to be wrong. They share no idea with what they judge."""
 
+import cmath
 import math
 from fractions import Fraction
 
@@ -76,3 +77,69 @@ def cosine_distance(x, p):
     with mpmath.workdps(50):
         x, p = ([mpmath.mpf(float(a)) for a in row] for row in (x, p))
         return float(1 - mpmath.fdot(x, p) / mpmath.sqrt(mpmath.fdot(x, x) * mpmath.fdot(p, p)))
+
+
+def entmax(scores, alpha):
+    """By halving the interval in which the largest entry lies, to forty digits."""
+    with mpmath.workdps(40):
+        scores, power = [mpmath.mpf(float(s)) for s in scores], mpmath.mpf(alpha) - 1
+        peak = max(scores)
+        if power == 0:
+            terms = [mpmath.exp(s - peak) for s in scores]
+            return [float(term / mpmath.fsum(terms)) for term in terms]
+
+        def entries(largest):
+            roots = [largest**power - power * (peak - s) for s in scores]
+            return [r ** (1 / power) if r > 0 else mpmath.mpf(0) for r in roots]
+
+        low, high = mpmath.mpf(0), mpmath.mpf(1)
+        for _ in range(130):
+            middle = (low + high) / 2
+            low, high = (middle, high) if mpmath.fsum(entries(middle)) < 1 else (low, middle)
+        return [float(p) for p in entries(high)]
+
+
+def sparsemax(scores):
+    """The projection onto the simplex: sort, and find how many stay above the threshold; in fractions."""
+    scores = [Fraction(float(s)) for s in scores]
+    ordered = sorted(scores, reverse=True)
+    k = max(k for k in range(1, len(ordered) + 1) if 1 + k * ordered[k - 1] > sum(ordered[:k]))
+    threshold = (sum(ordered[:k]) - 1) / k
+    return [float(max(Fraction(0), s - threshold)) for s in scores]
+
+
+def tsallis(p, alpha):
+    if alpha == 1:
+        return -math.fsum(x * math.log(x) for x in p if x > 0)
+    return (1 - math.fsum(x**alpha for x in p)) / (alpha * (alpha - 1))
+
+
+def sparse_energy(x, patterns, alpha, beta):
+    scores = [beta * product(x, p) for p in patterns]
+    w = entmax(scores, alpha)
+    best = math.fsum([a * s for a, s in zip(w, scores, strict=True)]) + tsallis(w, alpha)
+    even = tsallis([1 / len(patterns)] * len(patterns), alpha)
+    return (even - best) / beta + product(x, x) / 2 + max(product(p, p) for p in patterns) / 2
+
+
+# Of complex numbers too, so that a derivative can be read off the imaginary part
+
+
+def euclidean_energy(x, patterns, beta):
+    distances = [cmath.sqrt(sum((a - b) ** 2 for a, b in zip(x, p, strict=True))) for p in patterns]
+    least = min(distances, key=lambda r: r.real)
+    return least - cmath.log(sum(cmath.exp(-beta * (r - least)) for r in distances)) / beta
+
+
+def epanechnikov_energy(x, patterns, beta):
+    """Without the clipping where x is complex: give it the patterns within reach."""
+    bowls = [1 - beta * sum((a - b) ** 2 for a, b in zip(x, p, strict=True)) / 2 for p in patterns]
+    total = sum(b if isinstance(b, complex) else max(0.0, b) for b in bowls)
+    return -cmath.log(total) / beta if isinstance(total, complex) else -math.log(total) / beta
+
+
+def gradient(energy, x, patterns, beta):
+    """By a step along the imaginary axis, which subtracts nothing."""
+    x = [complex(float(a)) for a in x]
+    steps = [[a + 1e-30j * (i == c) for i, a in enumerate(x)] for c in range(len(x))]
+    return [energy(step, patterns, beta).imag / 1e-30 for step in steps]
