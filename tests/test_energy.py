@@ -7,7 +7,7 @@ import oracles
 import pytest
 
 import hopmin
-from hopmin import DistanceEnergy, DotEnergy
+from hopmin import DistanceEnergy, DotEnergy, EuclideanEnergy, retrieve
 
 FIG1 = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])
 
@@ -105,22 +105,23 @@ def test_a_pattern_is_at_distance_zero_from_itself_far_from_the_origin(backend):
 
 
 def test_a_single_query_loses_the_m():
-    for energy in (DistanceEnergy(), DotEnergy()):
+    for energy in (DistanceEnergy(), DotEnergy(), EuclideanEnergy()):
         x = FIG1[0] + 0.1
-        for name in ("value", "gradient", "weights", "update"):
+        for name in ("value", "gradient", "hessian", "weights", "update"):
             single, batch = getattr(energy, name)(x, FIG1), getattr(energy, name)(x[None], FIG1)
             assert np.shape(single) == batch.shape[1:]
-            np.testing.assert_array_equal(single, batch[0])
+            np.testing.assert_allclose(single, batch[0], rtol=1e-15, atol=1e-16)
         assert isinstance(energy.value(x, FIG1), np.float64)
         assert energy.update(x, FIG1, values=np.zeros((3, 5))).shape == (5,)
 
 
 def test_no_queries_give_no_results():
-    for energy in (DistanceEnergy(), DotEnergy()):
+    for energy in (DistanceEnergy(), DotEnergy(), EuclideanEnergy()):
         none = np.zeros((0, 2))
         assert energy.value(none, FIG1).shape == (0,)
         assert energy.gradient(none, FIG1).shape == energy.update(none, FIG1).shape == (0, 2)
         assert energy.weights(none, FIG1).shape == (0, 3)
+        assert energy.hessian(none, FIG1).shape == (0, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +134,9 @@ def test_no_queries_give_no_results():
     ],
 )
 def test_dtypes(x, p, dtype):
-    x, p = np.ones((2, 3), x), np.ones((4, 3), p)
-    for energy in (DistanceEnergy(), DotEnergy()):
-        for name in ("value", "gradient", "weights", "update"):
+    x, p = np.ones((2, 3), x), np.zeros((4, 3), p)
+    for energy in (DistanceEnergy(), DotEnergy(), EuclideanEnergy()):
+        for name in ("value", "gradient", "hessian", "weights", "update"):
             assert getattr(energy, name)(x, p).dtype == dtype
 
 
@@ -153,7 +154,7 @@ def test_a_beta_beyond_all_use_is_refused(beta):
 
 
 def test_the_ends_of_beta_are_silent_and_finite(backend):
-    for energy in (DistanceEnergy, DotEnergy):
+    for energy in (DistanceEnergy, DotEnergy, EuclideanEnergy):
         for beta in (1e-30, 1e30):
             for scale in (1e-18, 1.0, 1e17):
                 x, p = np.float32(FIG1[:1] * scale), np.float32(FIG1 * scale)
@@ -175,3 +176,119 @@ def test_a_beta_that_makes_no_sense_is_refused(beta):
     with pytest.raises((TypeError, ValueError)) as caught:
         DistanceEnergy(beta)
     assert str(caught.value) == f"beta must be a finite number > 0; got {beta!r}"
+
+
+# The distance, not squared
+
+
+def test_the_euclidean_energy_is_the_dull_loops(backend):
+    for beta, x, p in instances():
+        energy, values = EuclideanEnergy(beta), np.arange(2.0 * len(p)).reshape(-1, 2)
+        far = max(math.sqrt(oracles.squared_distance(row, one)) for row in x for one in p)
+        for row, value, gradient, weights, updated in zip(
+            x, energy.value(x, p), energy.gradient(x, p), energy.weights(x, p), energy.update(x, p, values), strict=True
+        ):
+            distances = [math.sqrt(oracles.squared_distance(row, one)) for one in p]
+            exact = oracles.euclidean_energy(row.tolist(), p.tolist(), beta).real
+            assert value == pytest.approx(exact, rel=0, abs=1e-14 * (far + math.log(len(p)) / beta))
+            pulls = oracles.shares([-beta * r for r in distances])
+            total = math.fsum(s / r for s, r in zip(pulls, distances, strict=True))
+            w = [s / r / total for s, r in zip(pulls, distances, strict=True)]
+            np.testing.assert_allclose(weights, w, rtol=0, atol=1e-14 * (1 + beta * far))
+            np.testing.assert_allclose(updated, oracles.average(w, values), rtol=0, atol=1e-14 * (1 + beta * far) * values.size)
+            slope = oracles.gradient(oracles.euclidean_energy, (row - p[0]).tolist(), (p - p[0]).tolist(), beta)
+            np.testing.assert_allclose(gradient, slope, rtol=0, atol=1e-13 * (1 + beta * far))
+
+
+def test_attentions_step_may_climb_where_the_distance_is_not_squared():
+    """Patterns -1/2 and 1/2, x = 0.3: attention's average climbs from -0.2375 to -0.2037, Weiszfeld's step descends."""
+    energy, x, p = EuclideanEnergy(), np.array([0.3]), np.array([[-0.5], [0.5]])
+    attention = hopmin.softmax(-np.abs(x - p[:, 0])) @ p
+    assert energy.value(x, p) == pytest.approx(-0.2375, abs=5e-5)
+    assert energy.value(attention, p) == pytest.approx(-0.2037, abs=5e-5)
+    assert energy.value(energy.update(x, p), p) < energy.value(x, p) - 0.01
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_pattern_stays_if_and_only_if_the_others_pull_no_harder_than_its_share(seed):
+    rng, stayed = np.random.default_rng(seed), []
+    for _ in range(200):
+        n, d = int(rng.integers(2, 7)), int(rng.integers(1, 4))
+        p, beta = rng.normal(size=(n, d)), 10.0 ** rng.uniform(-2, 0.5)
+        energy = EuclideanEnergy(beta)
+        distances = [math.dist(p[0], one) for one in p]
+        s = oracles.shares([-beta * r for r in distances])
+        pull = [math.fsum(s[i] * (p[0, c] - p[i, c]) / distances[i] for i in range(1, n)) for c in range(d)]
+        length = math.hypot(*pull)
+        stays = length <= s[0]
+        stayed.append(stays)
+        np.testing.assert_allclose(energy.gradient(p[0], p), np.multiply(pull, max(0, 1 - s[0] / length)), atol=1e-13)
+        assert (energy.update(p[0], p) == p[0]).all() == stays
+        assert energy.weights(p[0], p)[0] == pytest.approx(min(1, s[0] / length), rel=1e-12)
+        if not stays:
+            assert energy.value(energy.update(p[0], p), p) < energy.value(p[0], p)
+        nearby = p[0] + 1e-7 * rng.normal(size=(50, d))
+        assert (energy.value(nearby, p) >= energy.value(p[0], p)).all() or not stays
+    assert 20 < sum(stayed) < 180
+
+
+def test_several_duplicates_share_what_the_pattern_has():
+    p = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(EuclideanEnergy().weights(p[0], p), [0.5, 0, 0.5])
+    p = np.array([[0.0], [1.0], [0.0], [1.0], [1.0]])  # at beta -> 0 the median: the three
+    np.testing.assert_allclose(EuclideanEnergy(1e-9).weights(p[0], p), [1 / 3, 1 / 9, 1 / 3, 1 / 9, 1 / 9], rtol=1e-6)
+    np.testing.assert_allclose(EuclideanEnergy().update([7.0, 7.0], [[7.0, 7.0]] * 3), [7.0, 7.0], rtol=1e-15)
+
+
+def test_next_to_a_pattern_the_gradient_has_its_full_length():
+    for distance in (1e-3, 1e-9, 1e-100, 1e-150):
+        gradient = EuclideanEnergy(5.0).gradient([distance, 0.0], [[0.0, 0.0], [9.0, 0.0]])
+        np.testing.assert_allclose(gradient, [1.0, 0.0], rtol=1e-12, atol=1e-15)
+    assert not EuclideanEnergy(5.0).gradient([1e-160, 0.0], [[0.0, 0.0], [9.0, 0.0]]).any()  # counts as there
+
+
+def test_at_beta_0_it_rests_at_the_geometric_median():
+    """Not at the mean: in one dimension at the median, in a triangle where its sides are seen under 120 degrees."""
+    line = np.array([[0.0], [1.0], [2.0], [50.0], [51.0]])
+    assert retrieve([[7.0], [30.0]], line, EuclideanEnergy(1e-9), max_steps=2000).states == pytest.approx(2.0, abs=1e-5)
+    triangle = np.array([[0.0, 0.0], [4.0, 0.0], [1.0, 3.0]])
+    x = retrieve([2.0, 2.0], triangle, EuclideanEnergy(1e-9), tolerance=1e-12, max_steps=2000).states
+    to = (triangle - x) / np.linalg.norm(triangle - x, axis=1)[:, None]
+    np.testing.assert_allclose(to @ to.T, np.where(np.eye(3), 1, -0.5), atol=1e-6)
+    x = np.array([1.0])  # as beta goes to 0 the weights go as 1 / distance
+    np.testing.assert_allclose(EuclideanEnergy(1e-9).weights(x, [[0.0], [3.0]]), [2 / 3, 1 / 3], rtol=1e-6)
+
+
+def test_its_step_has_no_guarantee_but_not_to_climb():
+    """So the gradient is no multiple of the step that the guarantee would give."""
+    energy, x, p = EuclideanEnergy(), np.array([[3.0]]), np.array([[0.0]])
+    assert energy.guaranteed_decrease(x, p) == [0]
+    assert energy.gradient(x, p) == [[1.0]]
+
+
+# Hessians
+
+
+def test_a_hessian_is_negative_at_the_saddle_between_two_patterns_and_positive_at_them():
+    p = np.array([[-1.0, 0.0], [1.0, 0.0]])
+    for energy, along, across in ((DistanceEnergy(2.0), -6, 2), (DotEnergy(4.0), -3, 1), (EuclideanEnergy(3.0), -3, 1)):
+        np.testing.assert_allclose(energy.hessian([0.0, 0.0], p), [[along, 0], [0, across]], atol=1e-14)
+    for energy in (DistanceEnergy(2.0), DotEnergy(4.0)):
+        assert np.linalg.eigvalsh(energy.hessian(p, p)).min() > 0
+
+
+def test_a_kink_has_no_hessian():
+    with pytest.raises(ValueError, match=r"^queries must not be patterns, where the energy has a kink; got pattern 1$"):
+        EuclideanEnergy().hessian(FIG1[1], FIG1)
+
+
+def test_the_distance_energy_is_convex_where_patterns_are_close(backend):
+    """diam^2 <= 2 / beta: no eigenvalue is negative, and that is sharp."""
+    rng = np.random.default_rng(0)
+    for beta in (0.1, 1.0, 30.0):
+        p = rng.uniform(-1, 1, (6, 2))
+        p *= math.sqrt(2 / beta) / max(math.dist(a, b) for a in p for b in p)
+        for hessian in DistanceEnergy(beta).hessian(rng.normal(size=(200, 2)) / math.sqrt(beta), p):
+            assert np.linalg.eigvalsh(hessian).min() >= 0
+        pair = np.array([[0.0], [1.01 * math.sqrt(2 / beta)]])
+        assert DistanceEnergy(beta).hessian(pair.mean(axis=0), pair) < 0
