@@ -5,9 +5,10 @@ import math
 import numpy as np
 import oracles
 import pytest
+from hypothesis import given
 
 import hopmin
-from hopmin import DistanceEnergy, DotEnergy, EuclideanEnergy, retrieve
+from hopmin import DistanceEnergy, DotEnergy, EuclideanEnergy, retrieve, testing
 
 FIG1 = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])
 
@@ -257,6 +258,17 @@ def test_at_beta_0_it_rests_at_the_geometric_median():
     np.testing.assert_allclose(to @ to.T, np.where(np.eye(3), 1, -0.5), atol=1e-6)
     x = np.array([1.0])  # as beta goes to 0 the weights go as 1 / distance
     np.testing.assert_allclose(EuclideanEnergy(1e-9).weights(x, [[0.0], [3.0]]), [2 / 3, 1 / 3], rtol=1e-6)
+
+
+@given(testing.problems(dtypes=("float64",), offsets=(0.0,)))
+def test_weiszfelds_step_falls_by_half_of_what_the_gradient_promises(problem):
+    """E(x) - E(T(x)) >= gradient.(x - T(x)) / 2: its majorizer is a parabola."""
+    x, p, beta = problem
+    energy = EuclideanEnergy(beta)
+    updated = energy.update(x, p)
+    promised = (energy.gradient(x, p) * (x - updated)).sum(axis=1) / 2
+    fall = energy.value(x, p) - energy.value(updated, p)
+    assert (fall >= promised - 1e-14 * (np.abs(p).max() + np.abs(x).max() + math.log(len(p)) / beta)).all()
 
 
 def test_its_step_has_no_guarantee_but_not_to_climb():
