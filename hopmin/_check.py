@@ -122,16 +122,22 @@ def rounded(result: Array, queries: Array, patterns: Any, dtype: Any) -> Array:
     return rounded
 
 
-def rows(name: str, a: Any, d: int) -> tuple[Array, bool]:
-    """Rows (k, d), or a single one (d,), and whether it was that."""
+def rows(name: str, a: Any, d: int, dtype: Any) -> tuple[Array, bool]:
+    """Rows (k, d) in `dtype`, and whether it was a single one, (d,)."""
     a = _single_or_double(name, a)
     single = a.ndim == 1 and len(a) == d
-    return floats(name, a[None] if single else a, "k d", d=d), single
+    a = floats(name, a[None] if single else a, "k d", d=d)
+    with np.errstate(over="ignore"):
+        rounded = a.astype(dtype, copy=False)
+    if not np.isfinite(rounded).all():
+        raise ValueError(f"{name} must fit into {dtype}; got values up to {np.abs(a).max():.3g}")
+    return rounded, single
 
 
-def storable(name: str, a: Any, n: int) -> Array:
-    """An array (n, ...) of anything but Python objects, a copy."""
+def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
+    """An array (n, ...) of anything but Python objects, a copy; a `single` one is the first and last."""
     a = _array(name, a)
+    a = a[None] if single else a
     if a.dtype.hasobject:
         raise TypeError(f"{name} must be numbers, strings or the like, no Python objects; got dtype {a.dtype}")
     if a.ndim == 0 or len(a) != n:

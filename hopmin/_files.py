@@ -94,7 +94,7 @@ def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: A
         raise TypeError(f"arrays must hold no Python objects to be saved; got {objects[0]}")
     if reserved := {"hopmin", "file"} & arrays.keys():
         raise ValueError(f"arrays must not go by the names hopmin and file; got {min(reserved)}")
-    about = json.dumps({"format": FORMAT, "kind": kind, "arrays": sorted(arrays), "records": records})
+    about = json.dumps({"format": FORMAT, "kind": kind, "arrays": _headers(arrays), "records": records})
     with replaced(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, a in {"hopmin": np.array(about), **arrays}.items():
             member = zipfile.ZipInfo(f"{name}.npy")
@@ -107,41 +107,29 @@ def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: A
 
 def load_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
     """What `save_arrays` wrote, whole; ValueError if the file is missing, damaged or holds something else."""
-
-    def read(file: Any) -> dict[str, Array]:
-        with np.load(file, allow_pickle=False) as members:
-            return {name: members[name] for name in members.files}  # reading a member checks its checksum
-
-    return _opened(path, kind, read)
+    return _opened(path, kind, _read)
 
 
 def map_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
     """The same, as read-only maps of the file: nothing is read but headers and records, nor are checksums looked at."""
-
-    def read(file: Any) -> dict[str, Array]:
-        with zipfile.ZipFile(file) as archive:
-            return {
-                info.filename.removesuffix(".npy"): np.load(archive.open(info), allow_pickle=False)
-                if info.filename == "hopmin.npy"
-                else _mapped(path, file, info)
-                for info in archive.infolist()
-            }
-
-    return _opened(path, kind, read)
+    return _opened(path, kind, _mapped)
 
 
-def _opened(path: Name, kind: str, read: Callable[[Any], dict[str, Array]]) -> tuple[dict[str, Array], dict[str, Any]]:
+def _opened(
+    path: Name, kind: str, read: Callable[[zipfile.ZipFile, zipfile.ZipInfo], Array]
+) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         file = open(path, "rb")  # noqa: SIM115 - entered below: what goes wrong from there on is damage
     except OSError as error:
         raise ValueError(f"{kind} must be a readable file; {path}: {error.strerror}") from None
     try:
-        with file:
-            arrays = read(file)
-        about = json.loads(str(arrays.pop("hopmin")))
-        found, records = (about["kind"], about["format"]), about["records"]
-        if about["arrays"] != sorted(arrays):
-            raise ValueError("an array is missing")
+        with file, zipfile.ZipFile(file) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            about = json.loads(str(_read(archive, members.pop("hopmin"))))
+            found, records = (about["kind"], about["format"]), about["records"]
+            arrays = {name: read(archive, member) for name, member in members.items()}
+        if about["arrays"] not in (_headers(arrays), sorted(arrays)):
+            raise ValueError("an array is missing, or not what it was")
     except Exception:  # damage can look like anything: a bad zip, a wrong header, a shape larger than all memory
         raise ValueError(f"{kind} must be a file that hopmin saved; {path} is damaged or something else") from None
     if found != (kind, FORMAT):
@@ -149,8 +137,22 @@ def _opened(path: Name, kind: str, read: Callable[[Any], dict[str, Array]]) -> t
     return arrays, records
 
 
-def _mapped(path: Name, file: Any, member: zipfile.ZipInfo) -> Array:
+def _headers(arrays: Mapping[str, Array]) -> dict[str, str]:
+    """What stands before the numbers of each: dtype, order and shape. (Files once told the names alone.)"""
+    return {name: str(np.lib.format.header_data_from_array_1_0(a)) for name, a in arrays.items()}
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """A member of a zip file, read to its checksum; an error of any kind if it is compressed or damaged."""
+    if member.compress_type != zipfile.ZIP_STORED:  # a small file could fill all memory
+        raise ValueError("not what save_arrays writes")
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _mapped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     """A member of a zip file as a map; an error of any kind if it is compressed or not what its headers say."""
+    file: Any = archive.fp
     file.seek(member.header_offset)
     signature, name, extra = struct.unpack("<4s22xHH", file.read(30))
     start = member.header_offset + 30 + name + extra
@@ -162,4 +164,4 @@ def _mapped(path: Name, file: Any, member: zipfile.ZipInfo) -> Array:
     if signature != b"PK\3\4" or not whole or dtype.hasobject or min(shape, default=0) < 0:
         raise ValueError("not an array that can be mapped")
     order: Any = "F" if columns_first else "C"
-    return np.memmap(path, dtype, "r", file.tell(), shape, order) if size else np.empty(shape, dtype, order)
+    return np.memmap(file, dtype, "r", file.tell(), shape, order) if size else np.empty(shape, dtype, order)

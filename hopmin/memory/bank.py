@@ -56,11 +56,12 @@ class Memory:
         patterns answer for themselves
     energy : anything with `value`, `update` and `weights`; DistanceEnergy() by default
 
-    Patterns are kept packed, in a buffer that doubles when it is full: to add one costs O(d), averaged over many.
-    Indices are positions: they count from 0 in the order of adding, and those after a removed pattern fall.
+    Patterns are kept packed, in a buffer that doubles when it is full and never shrinks: to add one costs O(d),
+    averaged over many. Indices are positions: they count from 0 in the order of adding, and those after a removed
+    pattern fall.
 
     Any number of threads may ask at the same time while none changes the memory. What cannot be stored is refused with
-    ValueError or TypeError, and leaves the memory as it was.
+    ValueError or TypeError, and leaves the memory as it was. What was handed out does not change with the memory.
 
     >>> import hopmin
     >>> memory = hopmin.Memory([[0.0, 0.0], [1.0, 0.0]], values=["origin", "east"], energy=hopmin.DistanceEnergy(8.0))
@@ -80,7 +81,7 @@ class Memory:
         self.energy_function = _check.energy(energy)
         self._values: Array | None = None if values is None else _check.storable("values", values, len(rows))
         self._mapped: Array | None = None
-        self._panels, self._length = np.empty((0, rows.shape[1], _backend.core.PANEL), rows.dtype), 0
+        self._panels = np.empty((0, rows.shape[1], _backend.core.PANEL), rows.dtype)
         self._write(0, rows)
 
     # What is stored
@@ -105,17 +106,18 @@ class Memory:
 
     @property
     def values(self) -> Array | None:
-        """(n, ...) What the patterns stand for, to be read and not changed; None if they answer for themselves."""
+        """(n, ...) A copy of what the patterns stand for, or the file; None if they answer for themselves."""
         if self._values is None:
             return None
-        values = self._values[: self._length]
-        values.flags.writeable = False
-        return values
+        return np.asarray(self._values) if self._mapped is not None else self._values[: self._length].copy()
 
     def __iter__(self) -> Iterator[Array]:
         """The patterns (d,), one after another."""
         for start in range(0, self._length, 1024):
             yield from self._stored[start : start + 1024]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.patterns, self.values, self.energy_function)
 
     def __repr__(self) -> str:
         values = "" if self._values is None else f", values {self._values.dtype}"
@@ -148,10 +150,10 @@ class Memory:
             return
         first = int(gone[0])
         kept = np.delete(self._stored[first:], gone - first, axis=0)
-        values = None if self._values is None else np.delete(self._values[: self._length], gone, axis=0)
-        self._length = first
+        if self._values is not None:
+            values = np.delete(self._values[first : self._length], gone - first, axis=0)
+            self._values[first : first + len(kept)] = values
         self._write(first, kept)
-        self._values = values
 
     def replace(self, indices: Any, patterns: ArrayLike, values: Any = None) -> None:
         """Put patterns (k, d), with values (k, ...) if the memory has any, in the place of those at `indices` (k,)."""
@@ -181,7 +183,7 @@ class Memory:
     def update(self, queries: ArrayLike) -> Array:
         """(m, ...) The values, or else the patterns (m, d), averaged by weight.
 
-        TypeError if values are not numbers; truth values and whole numbers are averaged as float64.
+        TypeError if values are not real numbers; truth values and whole numbers are averaged as float64.
         """
         if self._values is None:
             return self.energy_function.update(queries, self._asked)
@@ -190,9 +192,9 @@ class Memory:
         return mean.reshape(*mean.shape[:-1], *self._values.shape[1:])[()]
 
     def retrieve(self, queries: ArrayLike, **options: Any) -> Retrieval:
-        """Update until still, with the options of `hopmin.retrieve`; `values`, where they are numbers, as (n, v)."""
-        if self._values is not None and self._values.dtype.kind in "biuf":
-            options = {"values": self._numbers(), **options}
+        """Update until still, with the options of `hopmin.retrieve`; `values`, if they are real numbers, as (n, v)."""
+        if self._values is not None and self._values.size and self._values.dtype.kind in "biuf":
+            options = {"values": self._numbers().copy(), **options}
         return retrieve(queries, self._stored[:], self.energy_function, **options)
 
     def nearest(self, queries: ArrayLike, k: int = 1, *, metric: str = "euclidean") -> tuple[Array, Array]:
@@ -200,7 +202,7 @@ class Memory:
         return nearest(queries, self._stored, k, metric=metric)
 
     def within(self, queries: ArrayLike, radius: float) -> Any:
-        """All patterns within a Euclidean radius of each query, as `hopmin.within`."""
+        """All patterns within a Euclidean radius of each query, as `hopmin.within`; a mapped file is read whole."""
         return within(queries, self._stored, radius)
 
     def lookup(self, queries: ArrayLike, *, min_similarity: float | None = None) -> Lookup:
@@ -219,12 +221,9 @@ class Memory:
         """
         least = -2.0 if min_similarity is None else _check.similarity("min_similarity", min_similarity)
         distances, indices = nearest(queries, self._stored, metric="cosine")
-        similarities, indices = 1 - distances[..., 0], indices[..., 0]
-        stored = similarities >= least
-        rows = np.atleast_1d(indices)
-        values = (
-            self._values[rows] if self._values is not None else np.concatenate([self._stored[i : i + 1] for i in rows])
-        )
+        similarities, indices = np.maximum(1 - distances[..., 0], -1), indices[..., 0]  # rounding may take it below
+        stored, rows = similarities >= least, np.atleast_1d(indices)
+        values = self._patterns_at(rows) if self._values is None else self._values[rows]
         values[~np.atleast_1d(stored)] = np.zeros((), values.dtype)
         return Lookup(
             values.reshape(*indices.shape, *values.shape[1:])[()], np.where(stored, indices, -1)[()], similarities
@@ -237,12 +236,9 @@ class Memory:
 
         numpy.load reads it too. The energy is saved if it is one of hopmin's; of one's own the name only.
         """
-        arrays = {"patterns": self.patterns} | ({} if self._values is None else {"values": np.asarray(self.values)})
-        name = type(self.energy_function).__name__
-        ours = type(self.energy_function).__module__.startswith("hopmin.memory.")
-        _files.save_arrays(
-            path, KIND, arrays, energy={"name": name, "options": _options(self.energy_function) if ours else None}
-        )
+        values = {} if self._values is None else {"values": self._values[: self._length]}
+        energy = {"name": type(self.energy_function).__name__, "options": _options(self.energy_function)}
+        _files.save_arrays(path, KIND, {"patterns": self.patterns, **values}, energy=energy)
 
     @classmethod
     def load(cls, path: _files.Name, *, mmap: bool = False, energy: Any = None) -> Memory:
@@ -255,14 +251,16 @@ class Memory:
         Raises ValueError if the file is missing, damaged or holds something else, or if the energy is not known.
         """
         arrays, records = (_files.map_arrays if mmap else _files.load_arrays)(path, KIND)
-        if energy is None:
-            energy = _energy(path, records)
-        if "patterns" not in arrays:
-            raise ValueError(f"{path} must hold patterns; got {', '.join(arrays) or 'nothing'}")
+        rows, values = arrays.get("patterns", np.empty(0)), arrays.get("values")
+        whole = rows.ndim == 2 and rows.size and (values is None or values.shape[:1] == rows.shape[:1])
+        if not whole or rows.dtype not in (np.float32, np.float64):
+            raise ValueError(f"{path} must hold patterns (n, d), each with a value; got {rows.dtype}, {rows.shape}")
+        energy = _energy(path, records) if energy is None else energy
         if not mmap:
-            return cls(arrays["patterns"], arrays.get("values"), energy)
-        memory = cls(np.zeros((1, 1)), None, energy)
-        return memory._map(arrays["patterns"], arrays.get("values"))
+            return cls(rows, values, energy)
+        memory = cls(rows[:1], None, energy)
+        memory._mapped, memory._values, memory._length = rows, values, len(rows)
+        return memory
 
     # How it is held
 
@@ -281,28 +279,26 @@ class Memory:
         """The same, as rows for energies that know nothing of panels."""
         return self._stored if isinstance(self.energy_function, DistanceEnergy | DotEnergy) else self.patterns
 
+    def _patterns_at(self, indices: Array) -> Array:
+        """(k, d) A copy."""
+        if self._mapped is not None:
+            return np.asarray(self._mapped[indices])
+        panel, lane = np.divmod(indices, self._panels.shape[2])
+        return self._panels[panel, :, lane]
+
     def _write(self, first: int, rows: Array) -> None:
-        """Rows from `first` on, which is where the memory ends. Only panels that they touch are packed."""
-        panel, core = self._panels.shape[2], _backend.core
-        start, need = first // panel, -(-(first + len(rows)) // panel)
-        rows = np.concatenate([self._stored[start * panel : first], rows])
+        """Rows (k, d) from `first` on, where the memory ends: some fill its last panel, the rest is packed."""
+        panel, end = self._panels.shape[2], first + len(rows)
+        last, lane, need = first // panel, first % panel, -(-end // panel)
         if need > len(self._panels):
             grown = np.empty((max(need, 2 * len(self._panels)), *self._panels.shape[1:]), self.dtype)
-            grown[:start] = self._panels[:start]
+            grown[: len(self._panels)] = self._panels
             self._panels = grown
-        core.pack(np.ascontiguousarray(rows, self.dtype), self._panels[start:need])
-        self._length = start * panel + len(rows)
-
-    def _map(self, rows: Array, values: Array | None) -> Memory:
-        """Take what lies in a file for what is stored."""
-        fits = rows.ndim == 2 and rows.size and (values is None or values.shape[:1] == rows.shape[:1])
-        if not fits or rows.dtype not in (np.float32, np.float64):
-            raise ValueError(
-                f"patterns must be floats of shape (n, d), each with a value; got {rows.dtype}, {rows.shape}"
-            )
-        self._panels, self._length = np.empty((0, rows.shape[1], _backend.core.PANEL), rows.dtype), len(rows)
-        self._mapped, self._values = rows, values
-        return self
+        fill = min(-first % panel, len(rows))
+        self._panels[last : last + 1, :, lane : lane + fill] = rows[:fill].T
+        _backend.core.pack(rows[fill:], self._panels[-(-first // panel) : need])
+        self._length = end
+        self._pad()
 
     def _pad(self) -> None:
         """The last pattern fills its panel, as `pack` leaves it."""
@@ -310,29 +306,29 @@ class Memory:
         self._panels[last, :, lane:] = self._panels[last, :, lane, None]
 
     def _rows(self, patterns: ArrayLike) -> tuple[Array, bool]:
-        rows, single = _check.rows("patterns", patterns, self._panels.shape[1])
-        return _check.rounded(rows, rows, rows, self.dtype), single
+        return _check.rows("patterns", patterns, self._panels.shape[1], self.dtype)
 
     def _widened(self, values: Any, k: int, single: bool) -> Array | None:
-        """The buffer of values with k more at the end, its dtype wide enough for all."""
+        """The buffer of values, its dtype wide enough for all, with k more beyond those that are stored."""
         if (values is None) != (self._values is None):
             raise ValueError(f"values must be given if and only if the memory has any; got {values!r:.40}")
         if self._values is None:
             return None
-        old, new = self._values, _check.storable("values", [values] if single else values, k)
+        old, new = self._values, _check.storable("values", values, k, single)
         dtype = _common(old.dtype, new.dtype)
         if dtype is None or new.shape[1:] != old.shape[1:]:
             raise TypeError(f"values must be like those stored, {_like(old)}; got {_like(new)}")
-        if dtype != old.dtype or self._length + k > len(old):
-            old = np.empty((max(self._length + k, 2 * len(old)), *old.shape[1:]), dtype)
-            old[: self._length] = self._values[: self._length]
-        old[self._length : self._length + k] = new  # beyond what is stored so far: should adding fail, nothing was done
+        n, end = self._length, self._length + k
+        if dtype != old.dtype or end > len(old):
+            old = np.empty((len(old) if end <= len(old) else max(end, 2 * len(old)), *old.shape[1:]), dtype)
+            old[:n] = self._values[:n]
+        old[n:end] = new
         return old
 
     def _numbers(self) -> Array:
         assert self._values is not None
         if self._values.dtype.kind not in "biuf":
-            raise TypeError(f"values must be numbers to be averaged; got dtype {self._values.dtype}")
+            raise TypeError(f"values must be real numbers to be averaged; got dtype {self._values.dtype}")
         return np.asarray(self._values[: self._length]).reshape(self._length, -1)
 
     def _changeable(self) -> None:
@@ -341,9 +337,9 @@ class Memory:
 
 
 def _common(a: Any, b: Any) -> Any:
-    """A dtype that holds both without turning numbers into strings; None if there is none."""
+    """A dtype that holds both, if both are numbers or both are of one other kind; None if there is none."""
     try:
-        return np.result_type(a, b) if (a.kind in "US") == (b.kind in "US") else None
+        return np.result_type(a, b) if a.kind == b.kind or {a.kind, b.kind} <= set("biufc") else None
     except TypeError:
         return None
 
@@ -353,16 +349,21 @@ def _like(values: Array) -> str:
 
 
 def _options(energy: Any) -> dict[str, Any] | None:
-    """The fields of an energy, if they can be written as JSON; a generator, which draws its order, cannot."""
+    """The fields of an energy of ours, if they can be written as JSON; a generator, which draws its order, cannot."""
+    home = ENERGIES.get(type(energy).__name__)
+    if home is None or type(energy).__module__ != f"hopmin.memory.{home}":
+        return None
     try:
-        options = asdict(energy)
-        return options if json.dumps(options) else None
+        return json.loads(json.dumps(asdict(energy)))
     except TypeError:
         return None
 
 
 def _energy(path: _files.Name, records: dict[str, Any]) -> Any:
-    name, options = records["energy"]["name"], records["energy"]["options"]
-    if options is None or name not in ENERGIES:
-        raise ValueError(f"energy must be given to load {path}, whose {name} is not hopmin's; got None")
-    return getattr(import_module(f"hopmin.memory.{ENERGIES[name]}"), name)(**options)
+    try:
+        name, options = records["energy"]["name"], records["energy"]["options"]
+        if options is not None:
+            return getattr(import_module(f"hopmin.memory.{ENERGIES[name]}"), name)(**options)
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} must name an energy of hopmin's with its options; got {records!s:.60}") from None
+    raise ValueError(f"energy must be given to load {path}, which names its {name} but does not hold it; got None")
