@@ -26,6 +26,7 @@ from hopmin._check import Array
 Name = str | os.PathLike[str]
 FORMAT = 1  # of what save_arrays writes
 ALIGN = 64  # bytes
+PIECE = 1 << 20  # bytes that are written at a time: NumPy would make a copy of all
 FILLER = 0x4D48  # the kind of extra field, in a zip file, that means nothing
 
 
@@ -102,7 +103,10 @@ def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: A
             start = file.tell() + 30 + len(member.filename.encode()) + 20 + 4
             member.extra = struct.pack("<HH", FILLER, -start % ALIGN) + bytes(-start % ALIGN)
             with archive.open(member, "w", force_zip64=True) as out:
-                np.lib.format.write_array(out, a, allow_pickle=False)
+                np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(a))
+                flat, step = a.reshape(-1, order="A"), PIECE // max(1, a.itemsize) + 1
+                for first in range(0, a.size, step):
+                    out.write(flat[first : first + step].tobytes())
 
 
 def load_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -130,6 +134,8 @@ def _opened(
             arrays = {name: read(archive, member) for name, member in members.items()}
         if about["arrays"] not in (_headers(arrays), sorted(arrays)):
             raise ValueError("an array is missing, or not what it was")
+    except MemoryError:  # whole, but larger than what is free
+        raise
     except Exception:  # damage can look like anything: a bad zip, a wrong header, a shape larger than all memory
         raise ValueError(f"{kind} must be a file that hopmin saved; {path} is damaged or something else") from None
     if found != (kind, FORMAT):
@@ -144,8 +150,7 @@ def _headers(arrays: Mapping[str, Array]) -> dict[str, str]:
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     """A member of a zip file, read to its checksum; an error of any kind if it is compressed or damaged."""
-    if member.compress_type != zipfile.ZIP_STORED:  # a small file could fill all memory
-        raise ValueError("not what save_arrays writes")
+    _mapped(archive, member)  # first, lest its headers ask for more memory than it has bytes
     with archive.open(member) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 
@@ -157,11 +162,11 @@ def _mapped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     signature, name, extra = struct.unpack("<4s22xHH", file.read(30))
     start = member.header_offset + 30 + name + extra
     file.seek(start)
-    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, columns_first, dtype = header[np.lib.format.read_magic(file)](file)
+    version = np.lib.format.read_magic(file)
+    shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
     size = math.prod(shape) * dtype.itemsize
     whole = member.compress_type == zipfile.ZIP_STORED and file.tell() + size == start + member.file_size
-    if signature != b"PK\3\4" or not whole or dtype.hasobject or min(shape, default=0) < 0:
+    if (signature, version) != (b"PK\3\4", (1, 0)) or not whole or dtype.hasobject or min(shape, default=0) < 0:
         raise ValueError("not an array that can be mapped")
     order: Any = "F" if columns_first else "C"
     return np.memmap(file, dtype, "r", file.tell(), shape, order) if size else np.empty(shape, dtype, order)

@@ -189,7 +189,7 @@ class Memory:
             return self.energy_function.update(queries, self._asked)
         flat = self._numbers()
         mean = self.energy_function.update(queries, self._asked, flat)
-        return mean.reshape(*mean.shape[:-1], *self._values.shape[1:])[()]
+        return mean.reshape((*mean.shape[:-1], *self._values.shape[1:]))[()]
 
     def retrieve(self, queries: ArrayLike, **options: Any) -> Retrieval:
         """Update until still, with the options of `hopmin.retrieve`; `values`, if they are real numbers, as (n, v)."""
@@ -226,7 +226,7 @@ class Memory:
         values = self._patterns_at(rows) if self._values is None else self._values[rows]
         values[~np.atleast_1d(stored)] = np.zeros((), values.dtype)
         return Lookup(
-            values.reshape(*indices.shape, *values.shape[1:])[()], np.where(stored, indices, -1)[()], similarities
+            values.reshape((*indices.shape, *values.shape[1:]))[()], np.where(stored, indices, -1)[()], similarities
         )
 
     # Files
