@@ -21,6 +21,7 @@ In reading order:
     transformer.training AdamW, schedule, clipping, the loop
     study                how far trained transformers behave as associative memories
     claims               the paper's statements, each with a check one can run
+    sklearn              the memory as scikit-learn's estimators (needs scikit-learn)
     testing              laws that judge any implementation, ours or yours (needs hypothesis)
 
 Shape letters, used throughout: n patterns, m queries, d dimensions, v value dimensions, k neighbours, L layers; in the

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "plot.py": {"matplotlib"},
     "study/report.py": {"matplotlib", "jinja2"},
     "cli.py": {"tqdm"},
+    "sklearn.py": {"scipy", "sklearn"},
     "testing/laws.py": {"hypothesis", "mpmath"},
     "testing/strategies.py": {"hypothesis"},
 }
