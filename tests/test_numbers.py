@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 import hopmin
-from hopmin import DistanceEnergy, DotEnergy, SparseEnergy, nearest, retrieve
+from hopmin import (
+    DistanceEnergy,
+    DotEnergy,
+    ExponentialEnergy,
+    HopfieldEnergy,
+    PolynomialEnergy,
+    SparseEnergy,
+    nearest,
+    retrieve,
+)
 from hopmin.memory import bounds
 
 
@@ -147,3 +156,52 @@ def test_one_step_is_exact_if_and_only_if_the_margin_is_there(alpha):
         above, below = above + np.count_nonzero(room > 0), below + np.count_nonzero(room < 0)
     assert min(above, below) > 3000
     assert above + below > 10_000
+
+
+# States of -1 and 1
+
+
+def signs(rng, n, d):
+    return rng.choice([-1.0, 1.0], (n, d))
+
+
+@pytest.mark.parametrize("load", [0.138, 0.2, 0.37])
+def test_the_hebb_rule_errs_as_often_as_theory_says(load):
+    """Within a tenth, in two networks of a thousand neurons."""
+    d, n, wrong = 1000, round(load * 1000), []
+    for seed in range(2):
+        p = signs(np.random.default_rng(seed), n, d)
+        wrong.append(np.mean(HopfieldEnergy(order="synchronous").update(p, p) != p))
+    assert np.mean(wrong) == pytest.approx(bounds.one_step_error((n - 1) / d), rel=0.1)
+
+
+def test_retrieval_under_the_hebb_rule_ends_where_theory_says_or_breaks_down():
+    overlap = {}
+    for load in (0.1, 0.3):
+        p = signs(np.random.default_rng(0), round(load * 500), 500)
+        overlap[load] = np.mean(retrieve(p[:5], p, HopfieldEnergy()).states * p[:5])
+    assert overlap[0.1] == pytest.approx(bounds.hebb_overlap(0.1), abs=0.003)
+    assert overlap[0.3] < 0.5
+
+
+@pytest.mark.parametrize(("power", "d", "n"), [(2, 400, 60), (3, 100, 502), (4, 50, 1256)])
+def test_powers_err_at_half_a_percent_where_theory_says(power, d, n):
+    """Of 40 patterns of each of ten networks: 0.005 +- 0.0015."""
+    assert n == round(bounds.one_step_load(0.005, power=power) * d ** (power - 1))
+    wrong = []
+    for seed in range(10):
+        p = signs(np.random.default_rng(seed), n, d)
+        wrong.append(np.mean(PolynomialEnergy(power, order="synchronous").update(p[:40], p) != p[:40]))
+    assert np.mean(wrong) == pytest.approx(0.005, abs=0.0015)
+
+
+@pytest.mark.parametrize(("rate", "share", "mended"), [(0.18, 0.1, 1.0), (0.1, 0.2, 1.0), (0.2, 0.26, 0.0)])
+def test_the_exponential_memory_mends_on_its_side_of_the_bound(rate, share, mended):
+    """At 50 neurons 0.1 is already beyond the bound of 0.096, and all are mended still; 0.2 is far beyond that of 0.06."""
+    rng, d = np.random.default_rng(0), 50
+    p = signs(rng, round(math.exp(rate * d)), d)
+    x = p[:40].copy()
+    for row in x:
+        row[rng.choice(d, round(share * d), replace=False)] *= -1
+    found = ExponentialEnergy(order="synchronous").update(x, p)
+    assert np.mean((found == p[:40]).all(axis=1)) == pytest.approx(mended, abs=0.1)
