@@ -143,3 +143,79 @@ def gradient(energy, x, patterns, beta):
     x = [complex(float(a)) for a in x]
     steps = [[a + 1e-30j * (i == c) for i, a in enumerate(x)] for c in range(len(x))]
     return [energy(step, patterns, beta).imag / 1e-30 for step in steps]
+
+
+# States of -1 and 1
+
+
+def power_of_e(exponent):
+    """To sixty digits, so that sums of a few of them are equal only if they are the same sums."""
+    with mpmath.workdps(60):
+        return mpmath.exp(int(exponent))
+
+
+def binary_energy(x, patterns, f):
+    """-sum_i F(p_i.x), exactly; the overlaps in order, so that equal sums are added alike."""
+    overlaps = sorted(sum(int(a) * int(b) for a, b in zip(x, p, strict=True)) for p in patterns)
+    with mpmath.workdps(60):
+        return -sum(f(o) for o in overlaps)
+
+
+def binary_update(x, patterns, f, derivative, order, clamp):
+    """One sweep; without a `derivative` by the difference rule, with it by the tangent rule. Ties keep the state."""
+    x = [int(a) for a in x]
+
+    def flips(x, k):
+        if clamp[k]:
+            return False
+        if derivative is None:
+            return binary_energy([*x[:k], -x[k], *x[k + 1 :]], patterns, f) < binary_energy(x, patterns, f)
+        overlaps = [sum(a * int(b) for a, b in zip(x, p, strict=True)) for p in patterns]
+        with mpmath.workdps(60):
+            up = sum(derivative(o) for o in sorted(o for o, p in zip(overlaps, patterns, strict=True) if p[k] > 0))
+            down = sum(derivative(o) for o in sorted(o for o, p in zip(overlaps, patterns, strict=True) if p[k] < 0))
+            return x[k] * (up - down) < 0
+
+    return _swept(x, order, flips)
+
+
+def coupling(patterns, rule, self_coupling):
+    """W, in fractions: sums of products, or the projection by Gram and Schmidt."""
+    rows = [[Fraction(int(a)) for a in p] for p in patterns]
+    if rule == "pseudo-inverse":
+        basis = []
+        for row in rows:
+            for b in basis:
+                c = sum(u * v for u, v in zip(row, b, strict=True)) / sum(v * v for v in b)
+                row = [u - c * v for u, v in zip(row, b, strict=True)]
+            if any(row):
+                basis.append(row)
+        scales = [1 / sum(v * v for v in b) for b in basis]
+    else:
+        basis, scales = rows, [1] * len(rows)
+    d = len(rows[0])
+    return [
+        [sum(s * b[k] * b[c] for s, b in zip(scales, basis, strict=True)) if self_coupling or k != c else 0 for c in range(d)]
+        for k in range(d)
+    ]
+
+
+def hopfield_energy(x, matrix, bias):
+    pairs = sum(int(a) * int(b) * w for a, row in zip(x, matrix, strict=True) for b, w in zip(x, row, strict=True))
+    return -Fraction(pairs) / 2 - sum(int(a) * Fraction(b) for a, b in zip(x, bias, strict=True))
+
+
+def hopfield_update(x, matrix, bias, order):
+    def flips(x, k):
+        return x[k] * (sum(w * a for w, a in zip(matrix[k], x, strict=True)) + Fraction(bias[k])) < 0
+
+    return _swept([int(a) for a in x], order, flips)
+
+
+def _swept(x, order, flips):
+    if order == "synchronous":
+        return [-a if flips(x, k) else a for k, a in enumerate(x)]
+    for k in range(len(x)) if order == "asynchronous" else order:
+        if flips(x, k):
+            x[k] = -x[k]
+    return x

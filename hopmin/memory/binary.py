@@ -62,7 +62,7 @@ class _Binary:
         return in_rows(lambda x: self._value(x, p), x, p).astype(dtype).reshape(shape)[()]
 
     def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
-        """(m, n), or (n,): each pattern's share in the pull, |F'(o_i)| of their sum; all alike if that is 0."""
+        """(m, n), or (n,): each pattern's share in the pull on the neurons, |F'(o_i)| of their sum (if 0: even)."""
         x, p, shape, dtype = self._pair(queries, patterns)
         return self._weights(x, p).astype(dtype).reshape(*shape, len(p))
 
@@ -115,20 +115,23 @@ class _Binary:
         """Neurons that move together, in their order."""
         if self.order == "synchronous":
             return [slice(0, d)]
-        visits = self.order.permutation(d) if isinstance(self.order, np.random.Generator) else self.order
-        return [slice(k, k + 1) for k in (range(d) if visits == "asynchronous" else visits)]
+        visits = range(d) if self.order == "asynchronous" else self.order
+        if isinstance(visits, np.random.Generator):
+            visits = visits.permutation(d).tolist()
+        return [slice(k, k + 1) for k in visits]
 
     def _sweep(self, x: Array, rows: Array, free: Array, blocks: list[slice]) -> Array:
         """The states (m, d) after each block has moved. Overlaps follow the flips; no matrix is d x d."""
         (m, d), r = x.shape, len(rows)
         x, columns, diagonal = x.copy(), np.ascontiguousarray(rows.T), np.square(rows).sum(axis=0)
         bias, rounding = np.broadcast_to(self._bias, d), 4 * (r + d) * np.finfo(np.float64).eps
+        other = np.abs(bias).max() + np.abs(rows[rows != np.rint(rows)]).sum()  # of whole numbers overlaps are exact
         overlaps, slope, bend, tie = x @ columns, np.empty((m, r)), np.empty((m, 1)), np.empty((m, 1))
         moved = np.ones(m, bool)
         for block in blocks:
             slope[moved], bend[moved] = self._slopes(overlaps[moved])
             terms = np.abs(slope[moved]).sum(axis=1, keepdims=True) + np.abs(bend[moved]) * diagonal.max()
-            tie[moved] = rounding * (terms + np.abs(bias).max())
+            tie[moved] = rounding * (terms + other)
             support = x[:, block] * (slope @ columns[block].T + bias[block]) - bend * diagonal[block]
             flip = free[:, block] & (support < -tie)
             moved = flip.any(axis=1)
