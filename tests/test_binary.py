@@ -356,6 +356,16 @@ def test_many_queries_are_taken_a_few_at_a_time(monkeypatch):
         np.testing.assert_allclose(energy.update(x, p, values=p), mean, rtol=1e-12, atol=1e-14)
 
 
+def test_hopfields_own_network_of_zeros_and_ones():
+    """Hopfield 1982: V_i = 1 if sum_j T_ij V_j > U_i, and E = -V.T V / 2 + U.V, is ours with b = sum_j T_ij - 2 U_i."""
+    p, u = drawn(22, 3, 6), np.random.default_rng(23).integers(-3, 4, 6) + 0.5
+    t = p.T @ p - 3 * np.eye(6)
+    energy, ones = HopfieldEnergy(bias=t.sum(axis=1) - 2 * u, order="synchronous"), (corners(6) + 1) / 2
+    np.testing.assert_array_equal((energy.update(corners(6), p) + 1) / 2, ones @ t > u)
+    gap = energy.value(corners(6), p) / 4 - (ones @ u - np.einsum("mi,ij,mj->m", ones, t, ones) / 2)
+    np.testing.assert_allclose(gap, gap[0], rtol=1e-13)
+
+
 # The exponential and attention
 
 
@@ -510,10 +520,10 @@ def test_the_overlap_falls_more_steeply_in_larger_networks():
     assert final_overlap(2000, 0.18, 2) < 0.5
 
 
-@pytest.mark.parametrize(("power", "d", "n", "coupled"), [(2, 400, 60, False), (3, 100, 502, True)])
-def test_a_polynomial_at_its_capacity_errs_in_half_a_percent(power, d, n, coupled):
+@pytest.mark.parametrize(("power", "d", "n"), [(2, 400, 60), (3, 100, 502)])
+def test_a_polynomial_at_its_capacity_errs_in_half_a_percent(power, d, n):
     """n = d^(power - 1) / (2.5758^2 (2 power - 3)!!), Krotov and Hopfield 2016."""
-    energy = PolynomialEnergy(power, order="synchronous", self_coupling=coupled)
+    energy = PolynomialEnergy(power, order="synchronous")
     share = np.mean([np.mean(energy.update(p, p) != p) for p in (drawn((seed, 19), n, d) for seed in range(4))])
     assert 0.003 < share < 0.007
 
