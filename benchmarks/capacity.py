@@ -271,7 +271,8 @@ def draw(report: Record, path: Path) -> None:
              ylim=(-0.04, 1.1))  # fmt: skip
     bits.legend(fontsize=9)
 
-    for i, (d, n) in enumerate(dict.fromkeys((row["d"], row["n"]) for row in report["noise"])):
+    cells = dict.fromkeys((row["d"], row["n"]) for row in report["noise"])
+    for i, (d, n) in enumerate(list(cells)[: len(MARKERS)]):  # in the last nothing goes wrong
         rows = [row for row in report["noise"] if (row["d"], row["n"]) == (d, n)]
         line(strength, rows, "noise", "retrieved", i, f"d = {d}, n = {n:,}")
         line(strength, rows, "noise", "nearest", i, "", ":")
