@@ -6,7 +6,7 @@ import math
 import numpy as np
 import oracles
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hopmin
@@ -57,6 +57,7 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 
 @kinds
 @pytest.mark.parametrize("self_coupling", [False, True])
+@settings(max_examples=50)
 @given(memory=memories(), data=st.data())
 def test_one_update_is_the_exact_loop(kind, self_coupling, memory, data):
     (x, p), (energy, f, slope, _) = memory, KINDS[kind]
@@ -117,6 +118,7 @@ def test_weights_of_a_projection_are_its_coefficients():
 
 
 @kinds
+@settings(max_examples=50)
 @given(memory=memories(), data=st.data())
 def test_each_asynchronous_flip_lowers_the_energy(kind, memory, data):
     """Exactly, of whichever F, neuron after neuron in any order."""
@@ -131,6 +133,7 @@ def test_each_asynchronous_flip_lowers_the_energy(kind, memory, data):
 
 
 @kinds
+@settings(max_examples=50)
 @given(memory=memories(), data=st.data())
 def test_self_coupling_and_a_convex_f_never_rise_even_all_at_once(kind, memory, data):
     (x, p), (energy, f, _, convex) = memory, KINDS[kind]

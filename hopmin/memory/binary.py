@@ -122,9 +122,9 @@ class _Binary:
         return [slice(k, k + 1) for k in visits]
 
     def _sweep(self, x: Array, rows: Array, free: Array, blocks: list[slice]) -> Array:
-        """The states (m, d) after each block has moved. Overlaps follow the flips; no matrix is d x d."""
+        """The states x (m, d), in place, after each block has moved. Overlaps follow the flips; no matrix is d x d."""
         (m, d), r = x.shape, len(rows)
-        x, columns, diagonal = x.copy(), np.ascontiguousarray(rows.T), np.square(rows).sum(axis=0)
+        columns, diagonal = np.ascontiguousarray(rows.T), np.square(rows).sum(axis=0)
         bias, rounding = np.broadcast_to(self._bias, d), 4 * (r + d) * np.finfo(np.float64).eps
         other = np.abs(bias).max() + np.abs(rows[rows != np.rint(rows)]).sum()  # of whole numbers overlaps are exact
         overlaps, slope, bend, tie = x @ columns, np.empty((m, r)), np.empty((m, 1)), np.empty((m, 1))
