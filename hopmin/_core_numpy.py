@@ -57,7 +57,7 @@ def exponentials(x, out):
 def pack(patterns, panels):
     """panels (ceil(n / PANEL), d, PANEL): patterns (n, d), coordinate by coordinate, the last repeated to the end."""
     rows = np.minimum(np.arange(len(panels) * PANEL), len(patterns) - 1)
-    panels[:] = patterns[rows].reshape(len(panels), PANEL, -1).transpose(0, 2, 1)
+    panels[:] = patterns[rows].reshape(len(panels), PANEL, patterns.shape[1]).transpose(0, 2, 1)
 
 
 def unpack(panels, patterns):
