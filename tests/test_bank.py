@@ -387,6 +387,29 @@ def test_removing_nothing_changes_nothing():
     assert state(memory) == before
 
 
+@pytest.mark.parametrize("mend", [lambda m: m.replace(1, [1.0]), lambda m: m.remove(1)])
+def test_of_a_pattern_too_large_to_ask_nothing_is_left_once_it_is_gone(backend, mend):
+    """It filled its panel, too."""
+    memory = Memory([[0.0]])
+    memory.add([1e200])
+    with pytest.raises(ValueError, match=r"^queries and patterns must be small enough to square in float64"):
+        memory.energy([0.5])
+    mend(memory)
+    assert memory.energy([0.5]) <= 0.25
+
+
+@pytest.mark.parametrize("n", [63, 64, 65, 128])
+def test_changes_at_the_edges_of_panels(backend, n):
+    rows = np.arange(2.0 * 200).reshape(200, 2)
+    memory = Memory(rows[:n])
+    memory.add(rows[n:])
+    memory.remove(range(n, 200))
+    assert_same(memory._stored._panels, hopmin.Packed(rows[:n])._panels)
+    memory.replace(n - 1, [-1.0, -2.0])
+    memory.add(rows[:1])
+    assert_same(memory._stored._panels, hopmin.Packed([*rows[: n - 1], [-1.0, -2.0], rows[0]])._panels)
+
+
 def test_adding_costs_the_same_however_many_there_are(monkeypatch):
     """Rows packed and buffers made, over all of many additions: a constant for each row added."""
     core, packed, made = _backend.core, [], []
