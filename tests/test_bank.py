@@ -44,10 +44,10 @@ class Bowl:
 
 
 def state(memory):
-    """All that one can ask a memory about itself, and what energies are shown."""
+    """All that one can ask a memory about itself, and what is searched."""
     values = memory.values
     return (
-        memory.shape, memory.dtype, memory.patterns.tobytes(), np.asarray(memory._stored).tobytes(), repr(memory),
+        memory.shape, memory.dtype, memory.patterns.tobytes(), memory._stored._panels.tobytes(), repr(memory),
         None if values is None else (values.dtype, values.shape, values.tobytes()),
     )  # fmt: skip
 
