@@ -88,10 +88,11 @@ class Continuous:
 
     def guaranteed_decrease(self, queries: ArrayLike, updated: ArrayLike) -> Any:
         """A lower bound (m,) on E(x) - E(T(x)), given x and T(x): it holds for every beta and all patterns."""
-        x, y, shape = _check.pair(queries, _check.floats("updated", np.atleast_2d(updated), "m d"))
+        y = _check.floats("updated", np.atleast_2d(updated), "m d")
+        x = _check.floats("queries", np.atleast_2d(queries), "m d", m=len(y), d=y.shape[1])
         with np.errstate(over="ignore"):
             decrease = self._decrease(np.square(x - y.astype(np.float64)).sum(axis=1))
-        return _check.rounded(decrease, x, y, x.dtype).reshape(shape)[()]
+        return _check.rounded(decrease, x, y, np.result_type(x, y)).reshape(np.shape(queries)[:-1])[()]
 
     def _pair(self, queries: ArrayLike, patterns: ArrayLike) -> tuple[Array, Any, tuple[int, ...]]:
         return _whole_pair(queries, patterns)
