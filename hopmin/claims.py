@@ -545,7 +545,7 @@ CLAIMS = (
     Claim("P4b", "section 5.1, proposition 4", "log Z + 1/Z >= 1, with equality at Z = 1", HOLDS, "",
           proposition_4_inequality),
     Claim("P5", "section 5.2, proposition 5", "Z = 1 at N = O(D^2)", CONDITION,
-          "necessary, not sufficient: Z <= 1 for any N within the bound, and exp(-Theta(n)) there",
+          "necessary, not sufficient: at the bound itself Z is exp(-Theta(n)), far below 1",
           proposition_5, proposition_5_necessary),
     Claim("E3", "equation 3", "g >= 0, and 0 exactly at the patterns", HOLDS, "", zero_at_patterns_only),
     Claim("E4", "equation 4", "an attention step lowers E, by |x - T(x)|^2 at least", HOLDS, "", attention_descends),

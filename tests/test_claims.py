@@ -1,6 +1,7 @@
 """Every row of the table is examined, and its verdict is what the evidence says."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,3 +91,11 @@ def test_the_command_prints_json(capsys):
 def test_the_command_refuses_nonsense_in_one_sentence(capsys):
     assert cli.main(["claims", "--cases", "0"]) == 2
     assert capsys.readouterr().err == "hopmin: cases must be a whole number >= 1; got 0\n"
+
+
+def test_the_chapter_has_the_table_as_it_is():
+    chapter = (Path(__file__).resolve().parent.parent / "docs" / "claims.md").read_text(encoding="utf-8")
+    for row in CLAIMS:
+        cells = (row.id, row.where, row.statement, row.verdict, row.condition)
+        line = " | ".join(cell.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;") for cell in cells)
+        assert f"| {line} |" in chapter, row.id

@@ -10,11 +10,10 @@ All take a GPT and rows (n, T + 1) of a corpus, padded with -1.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from hopmin._check import Array
+from hopmin.memory.density import paper_radius
 from hopmin.memory.nearest import separation
 from hopmin.memory.reduction import scores
 from hopmin.transformer.corpus import batch
@@ -75,7 +74,7 @@ def predicted_radius(width: int) -> float:
     >>> round(predicted_radius(1024), 2)
     7.74
     """
-    return math.sqrt(width / (2 * math.pi * math.e))
+    return paper_radius(width)
 
 
 def head_agreement(model: GPT, rows: Array) -> tuple[Array, float]:

@@ -1,0 +1,57 @@
+"""The integral of exp(-|x|^2) over a ball: exactly, by sampling, as printed, and its bounds: `partition.svg`."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from hopmin._files import write_text
+from hopmin.memory.density import log_gamma_p, log_volume
+from hopmin.plot import SHADES
+from hopmin.study.report import svg
+
+target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
+
+
+def exact(d: int, r: float) -> float:
+    return d / 2 * math.log(math.pi) + float(log_gamma_p(d / 2, r * r))
+
+
+def printed(d: int, r: float) -> float:
+    return (
+        math.log(2) + d / 2 * math.log(math.pi) + float(log_gamma_p(d, r)) + math.lgamma(d) - math.lgamma(d / 2)
+    )
+
+
+def sampled(d: int, r: float, rng: np.random.Generator) -> float:
+    """The mean over points of the ball, by their squared distances from its centre; of a large ball, which share of
+    the whole bell falls into it.
+    """
+    if r * r < d / 2:
+        return log_volume(d, r) + math.log(np.exp(-r * r * rng.random(20_000) ** (2 / d)).mean())
+    return d / 2 * math.log(math.pi) + math.log((rng.gamma(d / 2, size=20_000) < r * r).mean())
+
+
+def draw() -> Figure:
+    figure = Figure(figsize=(10.5, 3.6), layout="constrained")
+    rng = np.random.default_rng(0)
+    for ax, d in zip(figure.subplots(1, 3), (2, 16, 128), strict=True):
+        radii = np.linspace(0.25, 3.0, 56) * max(1.0, math.sqrt(d / 8))
+        volume = np.array([log_volume(d, r) for r in radii])
+        ax.fill_between(radii, volume - radii**2, volume, color="0.88", label="between the bounds")
+        ax.plot(radii, volume - radii, ":", color="0.4", linewidth=1.4, label="lower bound as printed")
+        ax.plot(radii, [printed(d, r) for r in radii], "--", color="#e8590c", linewidth=1.5, label="as printed")
+        ax.plot(radii, [exact(d, r) for r in radii], color=SHADES[1], linewidth=1.8, label="exact")
+        some = radii[4::8]
+        ax.plot(some, [sampled(d, r, rng) for r in some], "o", color=SHADES[0], markersize=4, label="by sampling")
+        low = exact(d, radii[5])
+        ax.set(title=f"{d} dimensions", xlabel="radius $r$", ylim=(low, 1.05 * volume[-1] - 0.05 * low))
+    figure.axes[0].set_ylabel("log of the integral")
+    figure.axes[2].legend(loc="lower right", fontsize=8)
+    return figure
+
+
+if __name__ == "__main__":
+    write_text(target, svg(draw()))
