@@ -165,8 +165,8 @@ def _mapped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     version = np.lib.format.read_magic(file)
     shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
     size = math.prod(shape) * dtype.itemsize
-    whole = member.compress_type == zipfile.ZIP_STORED and file.tell() + size == start + member.file_size
-    if (signature, version) != (b"PK\3\4", (1, 0)) or not whole or dtype.hasobject or min(shape, default=0) < 0:
+    whole = file.tell() + size == start + member.file_size
+    if (signature, version) != (b"PK\3\4", (1, 0)) or not whole or dtype.hasobject:
         raise ValueError("not an array that can be mapped")
     order: Any = "F" if columns_first else "C"
     return np.memmap(file, dtype, "r", file.tell(), shape, order) if size else np.empty(shape, dtype, order)
