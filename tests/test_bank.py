@@ -18,7 +18,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import hopmin
-from hopmin import DistanceEnergy, DotEnergy, EpanechnikovEnergy, EuclideanEnergy, Memory, SparseEnergy, _backend
+from hopmin import (
+    DistanceEnergy,
+    DotEnergy,
+    EpanechnikovEnergy,
+    EuclideanEnergy,
+    ExponentialEnergy,
+    HopfieldEnergy,
+    Memory,
+    PolynomialEnergy,
+    SparseEnergy,
+    _backend,
+)
 
 ENERGIES = [
     DistanceEnergy(0.3), DotEnergy(0.1), EuclideanEnergy(2.0), SparseEnergy(alpha=1.25, beta=0.5), EpanechnikovEnergy(0.01),
@@ -684,6 +695,30 @@ def test_every_energy_is_saved(tmp_path, energy, mmap):
     assert back.energy_function == energy
     assert_same(back.update([0.3, 0.1]), energy.update([0.3, 0.1], np.eye(2)))
     assert Memory.load(tmp_path / "memory.npz", mmap=mmap, energy=DotEnergy(9.0)).energy_function == DotEnergy(9.0)
+
+
+BINARY = [
+    HopfieldEnergy(), HopfieldEnergy(rule="pseudo-inverse", order="synchronous", self_coupling=True),
+    HopfieldEnergy(bias=0.5, order=[2, 0]), HopfieldEnergy(bias=[0.1, -0.2, 0.3]), PolynomialEnergy(4, rectified=True),
+    ExponentialEnergy(order=(1,)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize("energy", BINARY, ids=repr)
+def test_every_binary_energy_is_saved(tmp_path, energy, mmap):
+    p = np.array([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]])
+    back = saved(tmp_path / "memory.npz", Memory(p, ["a", "b"], energy), mmap=mmap)
+    assert back.energy_function == energy
+    assert_same(back.retrieve(-p).states, hopmin.retrieve(-p, p, energy).states)
+    assert_same(back.energy(p[0]), energy.value(p[0], p))
+
+
+def test_an_order_that_is_drawn_is_given_again(tmp_path):
+    path = tmp_path / "memory.npz"
+    Memory([[1.0, -1.0]], energy=HopfieldEnergy(order=np.random.default_rng(0))).save(path)
+    with pytest.raises(ValueError, match=r"^energy must be given to load [^\n]*, which names its HopfieldEnergy but does"):
+        Memory.load(path)
 
 
 @pytest.mark.parametrize("mmap", [False, True])
