@@ -1,0 +1,525 @@
+"""Models that were trained elsewhere, to be measured (needs the extra `pretrained`: gguf, safetensors, tokenizers).
+
+- GPT-2 from a folder as Hugging Face writes it, as a `GPT` [`load_gpt2`]
+- a decoder of the Llama family [`Llama`], [`LlamaConfig`], from a GGUF file [`load_llama`]
+- text to tokens and back, by byte pairs [`BytePairs`]
+
+Nothing is downloaded. Files are read, never run, and what does not fit is refused with a sentence. Weights become
+float32, whatever the file packs them in: 4 bytes a parameter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hopmin import _check
+from hopmin._check import Array
+from hopmin._files import Name
+from hopmin.numerics import softmax
+from hopmin.transformer.layers import attention, cross_entropy
+from hopmin.transformer.model import GPT, Activations, GPTConfig, record
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# What files call the parts of a parameter's name, where they have another word for it
+GPT2_WORDS = {
+    "tokens": "wte.weight", "positions": "wpe.weight", "layers": "h", "norm": "ln_f", "gain": "weight",
+    "norm1": "ln_1", "attention": "attn.c_attn", "output": "attn.c_proj",
+    "norm2": "ln_2", "expand": "mlp.c_fc", "contract": "mlp.c_proj",
+}  # fmt: skip
+GGUF_WORDS = {
+    "tokens": "token_embd.weight", "layers": "blk", "norm": "output_norm", "head": "output", "gain": "weight",
+    "norm1": "attn_norm", "queries": "attn_q", "keys": "attn_k", "values": "attn_v", "output": "attn_output",
+    "norm2": "ffn_norm", "gate": "ffn_gate", "expand": "ffn_up", "contract": "ffn_down",
+}  # fmt: skip
+# What a configuration must say, if it says anything, for the model to be hopmin's GPT
+GPT2_OPTIONS = {
+    "model_type": "gpt2", "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "n_inner": None,
+    "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+END = "<|endoftext|>"
+CONTROL = 3  # the type, in a GGUF file, of a token that stands for no text
+
+
+# The model
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """The sizes of a Llama: V vocabulary, T positions, L layers, H heads, G key_heads, D width, M hidden.
+
+    key_heads : how many heads have keys and values of their own; H / G heads of queries share each
+    base : of the angles by which positions turn queries and keys
+    epsilon : what the norms add to the mean square
+    tied : whether the output weights are the embedding's
+
+    Raises ValueError or TypeError if a size is not a whole number >= 1, key_heads do not divide heads, or heads do not
+    divide width into even parts.
+
+    >>> LlamaConfig(49152, 8192, layers=30, heads=9, key_heads=3, width=576, hidden=1536).parameter_count
+    134515008
+    """
+
+    vocabulary: int
+    positions: int
+    layers: int
+    heads: int
+    key_heads: int
+    width: int
+    hidden: int
+    base: float = 10000.0
+    epsilon: float = 1e-5
+    tied: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "positions", "layers", "heads", "key_heads", "width", "hidden"):
+            object.__setattr__(self, name, _check.whole(name, getattr(self, name)))
+        for name in ("base", "epsilon"):
+            object.__setattr__(self, name, _check.positive(name, getattr(self, name)))
+        if self.heads % self.key_heads:
+            raise ValueError(f"heads must be a multiple of key_heads; got {self.heads} and {self.key_heads}")
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width must be a multiple of twice the heads; got {self.width} and {self.heads}")
+        object.__setattr__(self, "tied", _check.boolean("tied", self.tied))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, by name, in the order of the forward pass."""
+        V, D, M, G = self.vocabulary, self.width, self.hidden, self.key_heads * self.width // self.heads
+        block = {
+            "norm1.gain": (D,), "queries.weight": (D, D), "keys.weight": (D, G), "values.weight": (D, G),
+            "output.weight": (D, D),
+            "norm2.gain": (D,), "gate.weight": (D, M), "expand.weight": (D, M), "contract.weight": (M, D),
+        }  # fmt: skip
+        layers = {f"layers.{layer}.{name}": shape for layer in range(self.layers) for name, shape in block.items()}
+        return {"tokens": (V, D), **layers, "norm.gain": (D,)} | ({} if self.tied else {"head.weight": (D, V)})
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers the parameters hold; a tied output counts once."""
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+
+class Llama:
+    """A causal language model (Touvron et al. 2023) to be looked at: forward only.
+
+    A GPT but for four things: norms divide by the root of the mean square and subtract nothing; positions turn queries
+    and keys (`rotated`); several heads of queries may share one of keys and values; the wide layer is gated (`silu`).
+    There are no biases. `parameters` maps the names of `config.shapes` to arrays, all float32 or all float64, in which
+    everything is computed. `tokenizer`, if there is one, encodes text and decodes tokens.
+
+    Raises ValueError if a parameter is missing, of another shape, or not finite.
+
+    >>> config = LlamaConfig(vocabulary=5, positions=8, layers=2, heads=4, key_heads=2, width=16, hidden=24)
+    >>> rng = np.random.default_rng(0)
+    >>> model = Llama(config, {name: rng.normal(size=shape) / 4 for name, shape in config.shapes.items()})
+    >>> model.logits([[1, 2, 3]]).shape, model.generate([1, 2, 3], 4).shape
+    ((1, 3, 5), (7,))
+    """
+
+    def __init__(
+        self, config: LlamaConfig, parameters: Mapping[str, ArrayLike], tokenizer: BytePairs | None = None
+    ) -> None:
+        arrays = {name: _check.real(name, a) for name, a in parameters.items()}
+        fit(config.shapes, {name: a.shape for name, a in arrays.items()}, "parameters")
+        dtype = np.result_type(np.float32, *arrays.values())
+        for name, a in arrays.items():
+            _check.finite(name, a)
+        self.config, self.tokenizer = config, tokenizer
+        self.parameters = {name: arrays[name].astype(dtype, copy=False) for name in config.shapes}
+
+    def logits(self, tokens: ArrayLike) -> Array:
+        """(B, T, V) The unnormalised log-probabilities of each next token; tokens (B, T) with T <= positions.
+
+        Row t depends on tokens up to t alone. Raises ValueError for tokens outside the vocabulary or of another shape.
+        """
+        return self._outputs(self._tokens(tokens)) @ self._head
+
+    def cross_entropy(self, tokens: ArrayLike, targets: ArrayLike) -> float:
+        """The mean negative log-likelihood of the targets in nats; a target of -1 is not counted."""
+        tokens = self._tokens(tokens)
+        targets = _check.tokens("targets", targets, self.config.vocabulary, lowest=-1)
+        if targets.shape != tokens.shape or targets.max() < 0:
+            raise ValueError(f"targets must have shape {tokens.shape}, not all -1; got {targets.shape}")
+        return cross_entropy(self._outputs(tokens) @ self._head, targets)[0]
+
+    def activations(self, tokens: ArrayLike) -> Activations:
+        """All that is computed on the way, for tokens (B, T): queries and keys as they are compared, after turning.
+
+        Keys and values that heads share are there once for each of them.
+        """
+        seen: dict[str, list[Array]] = {}
+        outputs = self._outputs(self._tokens(tokens), seen=seen)
+        return Activations(outputs=outputs, **{name: np.array(arrays) for name, arrays in seen.items()})
+
+    def generate(
+        self,
+        prompt: ArrayLike,
+        count: int,
+        *,
+        temperature: float = 0.0,
+        stop: int | None = None,
+        rng: np.random.Generator | int | None = None,
+    ) -> Array:
+        """The prompt (T,) and up to `count` more tokens, each drawn from softmax(logits / temperature).
+
+        At temperature 0 the likeliest token is taken, of equals the lowest. Ends early after a `stop` token. Keys and
+        values are kept from step to step. Raises ValueError if the prompt is empty, if T + count > positions, or if
+        temperature > 0 and rng is None.
+        """
+        tokens = _check.tokens("prompt", prompt, self.config.vocabulary, shape="T", T=self.config.positions)
+        _check.whole("count", count, 0, self.config.positions - len(tokens))
+        if _check.nonnegative("temperature", temperature) and rng is None:
+            raise ValueError("rng must be given where temperature is above 0; got None")
+        rng = None if rng is None else _check.generator("rng", rng)
+        cache: list[Array] = []
+        for _ in range(count):
+            new = tokens[-1:] if cache else tokens
+            logits = (self._outputs(new[None], cache)[0, -1] @ self._head).astype(np.float64)
+            token = int(logits.argmax())
+            if rng is not None and temperature:
+                with np.errstate(over="ignore"):  # next to temperature 0 all but the likeliest are infinitely far off
+                    token = int(rng.choice(len(logits), p=softmax((logits - logits[token]) / temperature)))
+            tokens = np.append(tokens, token)
+            if token == stop:
+                break
+        return tokens
+
+    @property
+    def _head(self) -> Array:
+        """(D, V) The output weights."""
+        return self.parameters["tokens"].T if self.config.tied else self.parameters["head.weight"]
+
+    def _tokens(self, tokens: ArrayLike) -> Array:
+        return _check.tokens("tokens", tokens, self.config.vocabulary, T=self.config.positions)
+
+    def _outputs(
+        self, tokens: Array, cache: list[Array] | None = None, seen: dict[str, list[Array]] | None = None
+    ) -> Array:
+        """(B, T, D) The last state after the last norm.
+
+        `cache` has for each layer the keys and values (2, B, G, S, E) of the S tokens before; those of `tokens` join
+        them. S is 0, and the cache empty, or T is 1.
+        """
+        c, p = self.config, self.parameters
+        (B, T), E = tokens.shape, c.width // c.heads
+        first = cache[0].shape[-2] if cache else 0
+        x = p["tokens"][tokens]
+        record(seen, states=x)
+        for layer in range(c.layers):
+            w = {name: p[f"layers.{layer}.{name}.weight"] for name in _WEIGHTS}
+
+            # attend
+            z = rms_norm(x, p[f"layers.{layer}.norm1.gain"], c.epsilon)
+            q, k, v = (
+                (z @ w[name]).reshape(B, T, -1, E).transpose(0, 2, 1, 3) for name in ("queries", "keys", "values")
+            )  # (B, H, T, E), and G for H
+            q, k = rotated(q, first, c.base), rotated(k, first, c.base)
+            if cache is not None:
+                if first:
+                    k, v = cache[layer] = np.concatenate((cache[layer], (k, v)), axis=-2)
+                else:
+                    cache.append(np.stack((k, v)))
+            k, v = (np.repeat(a, c.heads // c.key_heads, axis=1) for a in (k, v))
+            mixed, weights, _ = attention(q, k, v)
+            x = x + mixed.transpose(0, 2, 1, 3).reshape(B, T, c.width) @ w["output"]
+
+            # feed forward
+            z = rms_norm(x, p[f"layers.{layer}.norm2.gain"], c.epsilon)
+            x = x + (silu(z @ w["gate"]) * (z @ w["expand"])) @ w["contract"]
+            record(seen, queries=q, keys=k, values=v, weights=weights, states=x)
+        return rms_norm(x, p["norm.gain"], c.epsilon)
+
+
+_WEIGHTS = ("queries", "keys", "values", "output", "gate", "expand", "contract")
+
+
+def rms_norm(x: Array, gain: Array, epsilon: float = 1e-5) -> Array:
+    """gain x / sqrt(mean(x^2) + epsilon) over the last axis (Zhang & Sennrich 2019)."""
+    return gain * x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + x.dtype.type(epsilon))
+
+
+def silu(x: Array) -> Array:
+    """x / (1 + exp(-x)): with a second product, the gate of SwiGLU (Shazeer 2020)."""
+    return x * (1 + np.tanh(x / 2)) / 2  # the same, and no exp to overflow
+
+
+def rotated(x: Array, first: int = 0, base: float = 10000.0) -> Array:
+    """x (..., T, E) with its pairs (2j, 2j + 1) turned by the angle t base^(-2j/E), at positions t from `first` on.
+
+    A turned query and a turned key have a product that depends on how far apart they are, not on where (Su et al.
+    2021, equation 34). Lengths stay.
+
+    >>> rotated(np.array([[1.0, 0.0], [1.0, 0.0]])).round(3)     # position 0 does not turn, position 1 by one radian
+    array([[1.   , 0.   ],
+           [0.54 , 0.841]])
+    """
+    T, E = x.shape[-2:]
+    angles = np.arange(first, first + T)[:, None] * base ** (-np.arange(0, E, 2) / E)
+    pairs = np.ascontiguousarray(x).view(np.result_type(x, np.complex64))
+    return (pairs * np.exp(1j * angles).astype(pairs.dtype)).view(x.dtype)
+
+
+# Text
+
+
+class BytePairs:
+    """Byte pair encoding over bytes (Radford et al. 2019): text to tokens and back, without loss for any text.
+
+    vocabulary : of pieces, each with its number
+    merges : pairs of pieces, most urgent first
+    special : pieces that are one token wherever they occur in a text, such as <|endoftext|>
+    digits : whether each digit is a piece of its own
+
+    Raises ValueError if these do not fit together, ImportError where `tokenizers` is missing.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int],
+        merges: Iterable[Sequence[str]],
+        special: Iterable[str] = (),
+        *,
+        digits: bool = False,
+    ) -> None:
+        with _installed():
+            from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+        try:
+            if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+                raise ValueError("numbers are not 0 to V - 1")
+            self._tokenizer = Tokenizer(models.BPE(dict(vocabulary), [tuple(merge) for merge in merges]))
+        except Exception as error:  # the library raises just that
+            raise ValueError(f"vocabulary and merges must fit together; got {error}") from None
+        pieces = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        apart = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pieces])
+        self._tokenizer.pre_tokenizer = apart if digits else pieces
+        self._tokenizer.decoder = decoders.ByteLevel()
+        self._tokenizer.add_special_tokens([AddedToken(piece, normalized=False) for piece in special])
+        self.size = self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> Array:
+        """The tokens of the text, int64."""
+        return np.array(self._tokenizer.encode(text).ids, np.int64)
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of the tokens; what is negative is padding and left out. ValueError if a number has no piece."""
+        numbers = [int(i) for i in numbers if i >= 0]
+        if numbers and max(numbers) >= self.size:
+            raise ValueError(f"numbers must be below {self.size}; got {max(numbers)}")
+        return self._tokenizer.decode(numbers, skip_special_tokens=False)
+
+
+# Files
+
+
+def load_gpt2(folder: Name) -> tuple[GPT, BytePairs]:
+    """GPT-2 and its tokenizer, from a folder as Hugging Face writes it.
+
+    Read are config.json; model.safetensors, or the files that model.safetensors.index.json names; tokenizer.json, or
+    vocab.json and merges.txt. Weights may be float64, float32, float16 or bfloat16. Raises ValueError if a file is
+    missing or damaged, a tensor is missing, unknown, of another shape or not finite, or it is another kind of model.
+    """
+    folder = Path(folder)
+    options = _json(folder / "config.json")
+    for name, wanted in GPT2_OPTIONS.items():
+        if (found := options.get(name, wanted)) != wanted:
+            raise ValueError(f"model must be a GPT-2 with {name} {wanted!r}; {folder} has {found!r}")
+    with _refused(folder / "config.json"):
+        sizes = {"vocabulary": "vocab_size", "positions": "n_positions", "layers": "n_layer", "heads": "n_head"}
+        config = GPTConfig(**{ours: options[theirs] for ours, theirs in sizes.items()}, width=options["n_embd"])
+    tokenizer = _gpt2_tokenizer(folder)
+    if tokenizer.size > config.vocabulary:
+        raise ValueError(f"tokenizer must have at most {config.vocabulary} pieces; in {folder} it has {tokenizer.size}")
+    found: dict[str, Array] = {}
+    for path in _shards(folder):
+        found |= {name.removeprefix("transformer."): a for name, a in _safetensors(path).items()}
+    head = found.pop("lm_head.weight", None)
+    shapes = {name: a.shape for name, a in found.items()}
+    model = GPT.__new__(GPT)
+    model.config, model.parameters = config, _taken(config, GPT2_WORDS, shapes, folder, found.pop)
+    if head is not None and not np.array_equal(head, model.parameters["tokens"]):
+        raise ValueError(f"model must have its output weights tied to its embedding; {folder} has others")
+    return model, tokenizer
+
+
+def load_llama(path: Name) -> Llama:
+    """A Llama and its tokenizer, from a GGUF file.
+
+    Quantised weights are unpacked, once, to float32. Raises ValueError if the file cannot be read or is damaged, a
+    tensor is missing, unknown, of another shape or not finite, or it holds another kind of model: one of another
+    architecture, with angles that are scaled, or with a tokenizer other than GPT-2's or SmolLM's.
+    """
+    with _installed():
+        from gguf.quants import dequantize
+    with _refused(path):
+        reader = _gguf(path)
+        header = {name: field.contents() for name, field in reader.fields.items()}
+        tensors = {tensor.name: tensor for tensor in reader.tensors}
+    for name, wanted in (
+        ("general.architecture", ("llama",)),
+        ("llama.rope.scaling.type", (None, "none")),
+        ("tokenizer.ggml.model", ("gpt2",)),
+        ("tokenizer.ggml.pre", ("gpt-2", "smollm")),
+    ):
+        if (value := header.get(name)) not in wanted:
+            raise ValueError(f"model must have {name} {wanted[-1]}; {path} has {value!r:.60}")
+    with _refused(path):
+        pieces, heads = header["tokenizer.ggml.tokens"], header["llama.attention.head_count"]
+        config = LlamaConfig(
+            vocabulary=len(pieces),
+            positions=header["llama.context_length"],
+            layers=header["llama.block_count"],
+            heads=heads,
+            key_heads=header.get("llama.attention.head_count_kv", heads),
+            width=header["llama.embedding_length"],
+            hidden=header["llama.feed_forward_length"],
+            base=header.get("llama.rope.freq_base", 10000.0),
+            epsilon=header["llama.attention.layer_norm_rms_epsilon"],
+            tied="output.weight" not in tensors,
+        )
+        for name in ("rope.dimension_count", "attention.key_length", "attention.value_length"):
+            if header.get(f"llama.{name}", config.width // heads) != config.width // heads:
+                raise ValueError(f"{name} is not width / heads")
+        tokenizer = BytePairs(
+            {piece: i for i, piece in enumerate(pieces)},
+            (merge.split(" ") for merge in header["tokenizer.ggml.merges"]),
+            [piece for piece, kind in zip(pieces, header["tokenizer.ggml.token_type"], strict=True) if kind == CONTROL],
+            digits=header["tokenizer.ggml.pre"] == "smollm",
+        )
+
+    def unpacked(name: str) -> Array:
+        tensor = tensors[name]
+        try:
+            with np.errstate(all="ignore"):
+                a = np.array(dequantize(tensor.data, tensor.tensor_type), np.float32)
+        except (NotImplementedError, ValueError):
+            raise ValueError(f"{name} must be of floats; in {path} it is {tensor.tensor_type.name}") from None
+        return a if name == GGUF_WORDS["tokens"] else a.T  # rows are outputs there, inputs here
+
+    # GGUF counts axes from the last
+    shapes = {name: tuple(map(int, tensor.shape)) for name, tensor in tensors.items()}
+    if (embedding := GGUF_WORDS["tokens"]) in shapes:
+        shapes[embedding] = shapes[embedding][::-1]
+    return Llama(config, _taken(config, GGUF_WORDS, shapes, path, unpacked), tokenizer)
+
+
+def fit(wanted: Shapes, found: Shapes, where: Any) -> None:
+    """Raise ValueError unless the same names have the same shapes."""
+    for name in [*wanted, *found]:
+        expected, got = (f"of shape {shapes[name]}" if name in shapes else "absent" for shapes in (wanted, found))
+        if expected != got:
+            raise ValueError(f"{name} must be {expected}; in {where} it is {got}")
+
+
+def _taken(
+    config: GPTConfig | LlamaConfig, words: Mapping[str, str], shapes: Shapes, path: Name, read: Callable[[str], Array]
+) -> dict[str, Array]:
+    """The parameters that the configuration names, read once all shapes are seen to be right."""
+    if config.layers > len(shapes):  # before as many names are made
+        raise ValueError(f"model must have {config.layers} layers; {path} has {len(shapes)} tensors")
+    theirs = {name: ".".join(words.get(part, part) for part in name.split(".")) for name in config.shapes}
+    fit({theirs[name]: shape for name, shape in config.shapes.items()}, shapes, path)
+    parameters = {name: read(theirs[name]) for name in theirs}
+    for name, a in parameters.items():
+        _check.finite(f"{theirs[name]} in {path}", a)
+    return parameters
+
+
+def _gguf(path: Name) -> Any:
+    """A reader that does not go on past the end of the file, where the library's own would find empty arrays."""
+    with _installed():
+        from gguf import GGUFReader
+
+    class Reader(GGUFReader):
+        def _get(self, offset: int, dtype: Any, count: int = 1, *order: Any, **options: Any) -> Any:
+            if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
+                raise ValueError("the file ends before its contents")
+            return super()._get(offset, dtype, count, *order, **options)
+
+    return Reader(path)
+
+
+def _safetensors(path: Path) -> dict[str, Array]:
+    """The tensors of a file, but for the causal masks that old ones hold, as float32."""
+    with _installed():
+        from safetensors import deserialize
+    with _refused(path):
+        tensors = dict(deserialize(path.read_bytes()))  # sees that sizes are those of the file
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith((".attn.bias", ".masked_bias"))}
+    for name, tensor in tensors.items():
+        if tensor["dtype"] not in (*FLOATS, "BF16"):
+            raise ValueError(f"{name} must be of floats; in {path} it is {tensor['dtype']}")
+    return {name: _single(tensor["dtype"], tensor["data"]).reshape(tensor["shape"]) for name, tensor in tensors.items()}
+
+
+def _single(dtype: str, data: bytearray) -> Array:
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(over="ignore"):
+        return np.frombuffer(data, FLOATS[dtype]).astype(np.float32, copy=False)
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The files that hold the tensors: one, or those of the index, all of them in the folder itself."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return [folder / "model.safetensors"]
+    with _refused(index):
+        names = sorted(set(_json(index)["weight_map"].values()))
+        if any(Path(name).name != name for name in names):
+            raise ValueError("a file elsewhere")
+    return [folder / name for name in names]
+
+
+def _gpt2_tokenizer(folder: Path) -> BytePairs:
+    path = folder / "tokenizer.json"
+    if path.exists():
+        with _refused(path):
+            model = _json(path)["model"]
+            vocabulary = model["vocab"]
+            merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    else:
+        vocabulary, path = _json(folder / "vocab.json"), folder / "merges.txt"
+        with _refused(path):
+            lines = path.read_text(encoding="utf-8").splitlines()
+        merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    return BytePairs(vocabulary, merges, [END] if END in vocabulary else [])
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with _refused(path):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+@contextlib.contextmanager
+def _refused(path: Name) -> Iterator[None]:
+    """Whatever goes wrong with a file, in a sentence; damage can look like anything."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except OSError as error:
+        raise ValueError(f"model must be made of readable files; {path}: {error.strerror}") from None
+    except Exception:
+        raise ValueError(f"model must be made of whole files; {path} is damaged or something else") from None
+
+
+@contextlib.contextmanager
+def _installed() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(
+            f"{error.name} must be installed to read pretrained models: python -m pip install 'hopmin[pretrained]'",
+            name=error.name,
+        ) from None
