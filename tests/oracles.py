@@ -219,3 +219,52 @@ def _swept(x, order, flips):
         if flips(x, k):
             x[k] = -x[k]
     return x
+
+
+def llama_logits(p, tokens, heads, key_heads, base, epsilon):
+    """Logits of one row of tokens, number by number: norms, turned pairs, shared keys, and the gate."""
+
+    def times(x, weight):
+        return [product(x, column) for column in zip(*p[weight].tolist(), strict=True)]
+
+    def norm(x, gain):
+        root = math.sqrt(product(x, x) / len(x) + epsilon)
+        return [g * a / root for g, a in zip(p[gain].tolist(), x, strict=True)]
+
+    def turned(x, t):
+        y = []
+        for j in range(0, len(x), 2):
+            angle = t / base ** (j / len(x))
+            c, s = math.cos(angle), math.sin(angle)
+            y += [c * x[j] - s * x[j + 1], s * x[j] + c * x[j + 1]]
+        return y
+
+    def heads_of(x, count):
+        size = len(x) // count
+        return [x[i : i + size] for i in range(0, len(x), size)]
+
+    xs = [p["tokens"][token].tolist() for token in tokens]
+    layers = len({name.split(".")[1] for name in p if name.startswith("layers.")})
+    for layer in (f"layers.{i}" for i in range(layers)):
+        queries, keys, values = [], [], []
+        for t, x in enumerate(xs):
+            z = norm(x, f"{layer}.norm1.gain")
+            queries.append([turned(q, t) for q in heads_of(times(z, f"{layer}.queries.weight"), heads)])
+            keys.append([turned(k, t) for k in heads_of(times(z, f"{layer}.keys.weight"), key_heads)])
+            values.append(heads_of(times(z, f"{layer}.values.weight"), key_heads))
+        for t, x in enumerate(xs):
+            joined = []
+            for h in range(heads):
+                g = h * key_heads // heads
+                q = queries[t][h]
+                w = weights([product(q, keys[s][g]) / math.sqrt(len(q)) for s in range(t + 1)])
+                joined += average(w, [values[s][g] for s in range(t + 1)])
+            x = [a + b for a, b in zip(x, times(joined, f"{layer}.output.weight"), strict=True)]
+            z = norm(x, f"{layer}.norm2.gain")
+            gate, wide = times(z, f"{layer}.gate.weight"), times(z, f"{layer}.expand.weight")
+            gated = [a / (1 + math.exp(-a)) * b for a, b in zip(gate, wide, strict=True)]
+            xs[t] = [a + b for a, b in zip(x, times(gated, f"{layer}.contract.weight"), strict=True)]
+    outputs = [norm(x, "norm.gain") for x in xs]
+    if "head.weight" in p:
+        return [times(y, "head.weight") for y in outputs]
+    return [[product(y, token) for token in p["tokens"].tolist()] for y in outputs]

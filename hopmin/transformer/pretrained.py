@@ -297,7 +297,7 @@ class BytePairs:
         try:
             if sorted(vocabulary.values()) != list(range(len(vocabulary))):
                 raise ValueError("numbers are not 0 to V - 1")
-            self._tokenizer = Tokenizer(models.BPE(dict(vocabulary), [tuple(merge) for merge in merges]))
+            self._tokenizer = Tokenizer(models.BPE(dict(vocabulary), [(left, right) for left, right in merges]))
         except Exception as error:  # the library raises just that
             raise ValueError(f"vocabulary and merges must fit together; got {error}") from None
         pieces = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -332,8 +332,8 @@ def load_gpt2(folder: Name) -> tuple[GPT, BytePairs]:
     folder = Path(folder)
     options = _json(folder / "config.json")
     for name, wanted in GPT2_OPTIONS.items():
-        if (found := options.get(name, wanted)) != wanted:
-            raise ValueError(f"model must be a GPT-2 with {name} {wanted!r}; {folder} has {found!r}")
+        if (value := options.get(name, wanted)) != wanted:
+            raise ValueError(f"model must be a GPT-2 with {name} {wanted!r}; {folder} has {value!r}")
     with _refused(folder / "config.json"):
         sizes = {"vocabulary": "vocab_size", "positions": "n_positions", "layers": "n_layer", "heads": "n_head"}
         config = GPTConfig(**{ours: options[theirs] for ours, theirs in sizes.items()}, width=options["n_embd"])
@@ -441,9 +441,12 @@ def _gguf(path: Name) -> Any:
         from gguf import GGUFReader
 
     class Reader(GGUFReader):
+        data: Any
+
         def _get(self, offset: int, dtype: Any, count: int = 1, *order: Any, **options: Any) -> Any:
             if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
                 raise ValueError("the file ends before its contents")
+            self.data = np.asarray(self.data)  # a memmap takes long to slice
             return super()._get(offset, dtype, count, *order, **options)
 
     return Reader(path)
@@ -454,7 +457,7 @@ def _safetensors(path: Path) -> dict[str, Array]:
     with _installed():
         from safetensors import deserialize
     with _refused(path):
-        tensors = dict(deserialize(path.read_bytes()))  # sees that sizes are those of the file
+        tensors = dict(sorted(deserialize(path.read_bytes())))  # sees that sizes are those of the file
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith((".attn.bias", ".masked_bias"))}
     for name, tensor in tensors.items():
         if tensor["dtype"] not in (*FLOATS, "BF16"):
