@@ -524,6 +524,13 @@ def test_a_number_without_a_piece_is_refused(tokenizer):
     assert complaint(ValueError, tokenizer.decode, [3, 264]) == "numbers must be below 264; got 264"
 
 
+def test_text_that_would_be_lost_is_refused():
+    pytest.importorskip("tokenizers")
+    few = BytePairs({"h": 0, "e": 1}, [])
+    assert few.encode("hehe").tolist() == [0, 1, 0, 1]
+    assert complaint(ValueError, few.encode, "he ho") == "text must be made of bytes that have pieces; got 'he ho'"
+
+
 # GPT-2
 
 GPT2 = {"vocabulary": 264, "positions": 12, "layers": 2, "heads": 2, "width": 16}

@@ -274,7 +274,7 @@ def rotated(x: Array, first: int = 0, base: float = 10000.0) -> Array:
 
 
 class BytePairs:
-    """Byte pair encoding over bytes (Radford et al. 2019): text to tokens and back, without loss for any text.
+    """Byte pair encoding over bytes (Radford et al. 2019): text to tokens and back, without loss.
 
     vocabulary : of pieces, each with its number
     merges : pairs of pieces, most urgent first
@@ -308,8 +308,11 @@ class BytePairs:
         self.size = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> Array:
-        """The tokens of the text, int64."""
-        return np.array(self._tokenizer.encode(text).ids, np.int64)
+        """The tokens of the text, int64; ValueError if one of its bytes has no piece, as rare ones may."""
+        numbers = np.array(self._tokenizer.encode(text).ids, np.int64)
+        if self.decode(numbers) != text:
+            raise ValueError(f"text must be made of bytes that have pieces; got {text!r:.60}")
+        return numbers
 
     def decode(self, numbers: Iterable[int]) -> str:
         """The text of the tokens; what is negative is padding and left out. ValueError if a number has no piece."""
