@@ -472,7 +472,7 @@ def of_other_pieces(fields, tensors):
         (without, "blk.1.attn_norm.weight must be of shape (32,); in {} it is absent"),
         (with_more, "rope_freqs.weight must be absent; in {} it is of shape (4,)"),
         (transposed, "blk.0.ffn_up.weight must be of shape (32, 64); in {} it is of shape (64, 32)"),
-        (of_integers, "output_norm.weight must be of floats; in {} it is I32"),
+        (of_integers, "output_norm.weight must be of a type that gguf unpacks; in {} it is I32"),
         (of_too_many_layers, "model must have 4294967295 layers; {} has 20 tensors"),
         (of_no_heads, DAMAGED),
         (with_half_the_angles, DAMAGED),

@@ -46,6 +46,11 @@ GPT2_OPTIONS = {
     "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
     "tie_word_embeddings": True,
 }  # fmt: skip
+# What a GGUF file must say for it to be a Llama, and its tokenizer one of these
+GGUF_OPTIONS = {
+    "general.architecture": ("llama",), "llama.rope.scaling.type": (None, "none"),
+    "tokenizer.ggml.model": ("gpt2",), "tokenizer.ggml.pre": ("gpt-2", "smollm"),
+}  # fmt: skip
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 END = "<|endoftext|>"
 CONTROL = 3  # the type, in a GGUF file, of a token that stands for no text
@@ -362,58 +367,25 @@ def load_llama(path: Name) -> Llama:
     tensor is missing, unknown, of another shape or not finite, or it holds another kind of model: one of another
     architecture, with angles that are scaled, or with a tokenizer other than GPT-2's or SmolLM's.
     """
-    with _installed():
-        from gguf.quants import dequantize
     with _refused(path):
         reader = _gguf(path)
         header = {name: field.contents() for name, field in reader.fields.items()}
         tensors = {tensor.name: tensor for tensor in reader.tensors}
-    for name, wanted in (
-        ("general.architecture", ("llama",)),
-        ("llama.rope.scaling.type", (None, "none")),
-        ("tokenizer.ggml.model", ("gpt2",)),
-        ("tokenizer.ggml.pre", ("gpt-2", "smollm")),
-    ):
-        if (value := header.get(name)) not in wanted:
-            raise ValueError(f"model must have {name} {wanted[-1]}; {path} has {value!r:.60}")
+    for name, options in GGUF_OPTIONS.items():
+        if (value := header.get(name)) not in options:
+            raise ValueError(f"model must have {name} {options[-1]}; {path} has {value!r:.60}")
     with _refused(path):
-        pieces, heads = header["tokenizer.ggml.tokens"], header["llama.attention.head_count"]
-        config = LlamaConfig(
-            vocabulary=len(pieces),
-            positions=header["llama.context_length"],
-            layers=header["llama.block_count"],
-            heads=heads,
-            key_heads=header.get("llama.attention.head_count_kv", heads),
-            width=header["llama.embedding_length"],
-            hidden=header["llama.feed_forward_length"],
-            base=header.get("llama.rope.freq_base", 10000.0),
-            epsilon=header["llama.attention.layer_norm_rms_epsilon"],
-            tied="output.weight" not in tensors,
-        )
-        for name in ("rope.dimension_count", "attention.key_length", "attention.value_length"):
-            if header.get(f"llama.{name}", config.width // heads) != config.width // heads:
-                raise ValueError(f"{name} is not width / heads")
-        tokenizer = BytePairs(
-            {piece: i for i, piece in enumerate(pieces)},
-            (merge.split(" ") for merge in header["tokenizer.ggml.merges"]),
-            [piece for piece, kind in zip(pieces, header["tokenizer.ggml.token_type"], strict=True) if kind == CONTROL],
-            digits=header["tokenizer.ggml.pre"] == "smollm",
-        )
+        config = _llama_config(header, tied=GGUF_WORDS["head"] + ".weight" not in tensors)
+        tokenizer = _gguf_tokenizer(header)
 
-    def unpacked(name: str) -> Array:
-        tensor = tensors[name]
-        try:
-            with np.errstate(all="ignore"):
-                a = np.array(dequantize(tensor.data, tensor.tensor_type), np.float32)
-        except (NotImplementedError, ValueError):
-            raise ValueError(f"{name} must be of floats; in {path} it is {tensor.tensor_type.name}") from None
+    def read(name: str) -> Array:
+        a = _unpacked(tensors[name], path)
         return a if name == GGUF_WORDS["tokens"] else a.T  # rows are outputs there, inputs here
 
-    # GGUF counts axes from the last
-    shapes = {name: tuple(map(int, tensor.shape)) for name, tensor in tensors.items()}
+    shapes = {name: tuple(map(int, tensor.shape)) for name, tensor in tensors.items()}  # the last axis first
     if (embedding := GGUF_WORDS["tokens"]) in shapes:
         shapes[embedding] = shapes[embedding][::-1]
-    return Llama(config, _taken(config, GGUF_WORDS, shapes, path, unpacked), tokenizer)
+    return Llama(config, _taken(config, GGUF_WORDS, shapes, path, read), tokenizer)
 
 
 def fit(wanted: Shapes, found: Shapes, where: Any) -> None:
@@ -436,6 +408,47 @@ def _taken(
     for name, a in parameters.items():
         _check.finite(f"{theirs[name]} in {path}", a)
     return parameters
+
+
+def _llama_config(header: dict[str, Any], tied: bool) -> LlamaConfig:
+    llama = {name.removeprefix("llama."): value for name, value in header.items() if name.startswith("llama.")}
+    config = LlamaConfig(
+        vocabulary=len(header["tokenizer.ggml.tokens"]),
+        positions=llama["context_length"],
+        layers=llama["block_count"],
+        heads=llama["attention.head_count"],
+        key_heads=llama.get("attention.head_count_kv", llama["attention.head_count"]),
+        width=llama["embedding_length"],
+        hidden=llama["feed_forward_length"],
+        base=llama.get("rope.freq_base", 10000.0),
+        epsilon=llama["attention.layer_norm_rms_epsilon"],
+        tied=tied,
+    )
+    E = config.width // config.heads
+    if any(llama.get(name, E) != E for name in ("rope.dimension_count", "attention.key_length")):
+        raise ValueError("heads of another width, or turned in part")
+    return config
+
+
+def _gguf_tokenizer(header: dict[str, Any]) -> BytePairs:
+    pieces, merges, kinds = (header[f"tokenizer.ggml.{name}"] for name in ("tokens", "merges", "token_type"))
+    return BytePairs(
+        {piece: i for i, piece in enumerate(pieces)},
+        (merge.split(" ") for merge in merges),
+        [piece for piece, kind in zip(pieces, kinds, strict=True) if kind == CONTROL],
+        digits=header["tokenizer.ggml.pre"] == "smollm",
+    )
+
+
+def _unpacked(tensor: Any, path: Name) -> Array:
+    from gguf.quants import dequantize
+
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is found later
+            return np.array(dequantize(tensor.data, tensor.tensor_type), np.float32)
+    except NotImplementedError:
+        found = tensor.tensor_type.name
+        raise ValueError(f"{tensor.name} must be of a type that gguf unpacks; in {path} it is {found}") from None
 
 
 def _gguf(path: Name) -> Any:
