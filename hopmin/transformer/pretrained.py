@@ -512,7 +512,8 @@ def _gpt2_tokenizer(folder: Path) -> BytePairs:
         with _refused(path):
             lines = path.read_text(encoding="utf-8").splitlines()
         merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
-    return BytePairs(vocabulary, merges, [END] if END in vocabulary else [])
+    with _refused(path):
+        return BytePairs(vocabulary, merges, [END] if END in vocabulary else [])
 
 
 def _json(path: Path) -> dict[str, Any]:
