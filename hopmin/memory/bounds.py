@@ -37,20 +37,20 @@ def one_step_error(load: ArrayLike, *, power: int = 2) -> Any:
     The other n patterns add noise to each neuron's signal, normal with (2 power - 3)!! load times its square as
     variance. Hopfield 1982 (power 2, the Hebb rule), Krotov and Hopfield 2016 (any power; they print the tail of it).
 
-    Raises ValueError if a load is not finite and >= 0, or the power is below 2.
+    Raises ValueError if a load is not finite and >= 0, or the power is not from 2 to 151.
 
     >>> one_step_error([0.105, 0.138, 0.185, 0.37, 0.61]).round(5)
     array([0.00101, 0.00355, 0.01004, 0.05009, 0.10021])
     """
     load = _check.below("load", load, np.inf)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         return _erfc(1 / np.sqrt(2 * _double_factorial(power) * load))[()] / 2
 
 
 def one_step_load(error: ArrayLike, *, power: int = 2) -> Any:
     """The load at which [`one_step_error`] is `error`.
 
-    Raises ValueError if an error is not in [0, 0.5), or the power is below 2.
+    Raises ValueError if an error is not in [0, 0.5), or the power is not from 2 to 151.
 
     >>> [float(one_step_load(0.005, power=power).round(5)) for power in (2, 3, 4)]
     [0.15072, 0.05024, 0.01005]
@@ -65,21 +65,24 @@ def exact_capacity(d: int, *, power: int = 2, every: bool = False) -> float:
     d or n d times [`one_step_error`], goes to zero. McEliece et al. 1987 (power 2: d / (2 log d) and d / (4 log d)),
     Krotov and Hopfield 2016 (any power, most).
 
-    Raises ValueError if d or the power is below 2.
+    Raises ValueError if d is below 2 or the power not from 2 to 151, OverflowError if there is no such float.
 
     >>> round(exact_capacity(1000), 2), round(exact_capacity(1000, every=True), 2)
     (72.38, 36.19)
     >>> [round(exact_capacity(100, power=power), 1) for power in (2, 3, 4)]
     [10.9, 361.9, 7238.2]
     """
-    d = _check.whole("d", d, 2)
-    most = d ** (power - 1) / (2 * _double_factorial(power) * math.log(d))
+    d, moment = _check.whole("d", d, 2), _double_factorial(power)
+    most = d ** (power - 1) / (2 * moment) / math.log(d)  # whole numbers divide, however large
     return most / power if every else most
 
 
 def _double_factorial(power: int) -> int:
-    """(2 power - 3)!! = 1 3 5 ... (2 power - 3): the moment of order 2 power - 2 of a standard normal number."""
-    return math.prod(range(1, 2 * _check.whole("power", power, 2) - 2, 2))
+    """(2 power - 3)!! = 1 3 5 ... (2 power - 3): the moment of order 2 power - 2 of a standard normal number.
+
+    Of powers beyond 151, twice it is no float.
+    """
+    return math.prod(range(1, 2 * _check.whole("power", power, 2, 151) - 2, 2))
 
 
 # The Hebb rule, in the limit
@@ -117,7 +120,7 @@ def hebb_overlap(load: ArrayLike) -> Any:
     >>> hebb_overlap([0.0, 0.05, 0.1, 0.12, 0.137, 0.138]).round(5)
     array([1.     , 0.99999, 0.998  , 0.99322, 0.97544, 0.     ])
     """
-    root = np.sqrt(2 * _check.below("load", load, np.inf))
+    root = math.sqrt(2) * np.sqrt(_check.below("load", load, np.inf))
     low, high = np.full(root.shape, _TURN), np.full(root.shape, 6.0)  # where erf is 1 in floats
     for _ in range(60):
         y = (low + high) / 2
@@ -159,15 +162,15 @@ def exponential_rate(flipped: ArrayLike = 0.0) -> Any:
     """
     flipped = _check.below("flipped", flipped, 0.5)
     with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = -np.where(flipped > 0, flipped * np.log(flipped), 0) - (1 - flipped) * np.log1p(-flipped)
-    return (math.log(2) - entropy)[()] / 2
+        turned = np.where(flipped > 0, flipped * np.log(2 * flipped), 0)
+    return (turned + (1 - flipped) * np.log1p(1 - 2 * flipped))[()] / 2  # near 1/2, log 2 - H would cancel
 
 
 class SphereCapacity(NamedTuple):
     """What `sphere_capacity` promises.
 
     growth : c, the base
-    patterns : sqrt(failure) c^((d - 1) / 4), how many can be stored
+    patterns : sqrt(failure) c^((d - 1) / 4), how many can be stored; inf beyond floats
     holds : whether c >= (2 / sqrt(failure))^(4 / (d - 1)), without which nothing is promised
     """
 
@@ -192,15 +195,19 @@ def sphere_capacity(d: int, *, beta: float = 1.0, radius: float = 1.0, failure: 
     (7.41, True)
     """
     d, failure = _check.whole("d", d, 2), _check.probability("failure", failure)
-    square = _check.positive("radius", radius) ** 2 * _check.positive("beta", beta)
-    a = 2 / (d - 1) * (1 + math.log(2 * square * failure * (d - 1)))
-    log_c = _lambert_w_exp(a + math.log(2 / 5 * square)) - a  # W0(e^y) + log W0(e^y) = y
+    log_square = 2 * math.log(_check.positive("radius", radius)) + math.log(_check.positive("beta", beta))
+    a = 2 / (d - 1) * (1 + log_square + math.log(2 * failure * (d - 1)))
+    log_c = _lambert_w_exp(a + math.log(2 / 5) + log_square) - a  # W0(e^y) + log W0(e^y) = y
     holds = log_c >= 4 / (d - 1) * math.log(2 / math.sqrt(failure))
-    return SphereCapacity(math.exp(log_c), math.sqrt(failure) * math.exp(log_c * (d - 1) / 4), holds)
+    with np.errstate(over="ignore"):
+        growth, patterns = np.exp([log_c, log_c * (d - 1) / 4 + math.log(failure) / 2]).tolist()
+    return SphereCapacity(growth, patterns, holds)
 
 
 def _lambert_w_exp(y: float) -> float:
     """W0(exp(y)), the root w of w + log w = y, by Newton's steps, which climb towards it from below."""
+    if y < -37:  # where w (1 + w) is w in floats
+        return math.exp(y)
     w = y - math.log(y) if y > 1 else math.exp(y - 1)
     for _ in range(6):
         w *= (1 + y - math.log(w)) / (1 + w)
@@ -224,7 +231,7 @@ def dot_separation(patterns: ArrayLike) -> Array:
         return np.full(1, np.inf, p.dtype)
     best, found = nearest(p.astype(np.float64), p, k=2, metric="dot")
     others = np.where(found[:, 0] == np.arange(len(p)), best[:, 1], best[:, 0])
-    return (np.square(p, dtype=np.float64).sum(axis=1) + others).astype(p.dtype)
+    return _check.rounded(np.square(p, dtype=np.float64).sum(axis=1) + others, p, p, p.dtype)
 
 
 def retrieval_error(patterns: ArrayLike, distance: float, *, beta: float = 1.0) -> Array:
@@ -241,9 +248,10 @@ def retrieval_error(patterns: ArrayLike, distance: float, *, beta: float = 1.0) 
     """
     p = _check.floats("patterns", patterns, "n d")
     r, beta = _check.nonnegative("distance", distance), _check.positive("beta", beta)
+    delta = dot_separation(p.astype(np.float64))
     norm = np.sqrt(np.square(p, dtype=np.float64).sum(axis=1).max())
     with np.errstate(over="ignore", divide="ignore"):
-        weight = np.exp(np.log(len(p) - 1) - beta * (dot_separation(p).astype(np.float64) - 2 * norm * r))
+        weight = np.exp(np.log(len(p) - 1) - beta * (delta - 2 * norm * r))
     return (2 * norm * np.minimum(1, weight)).astype(p.dtype)
 
 
