@@ -181,10 +181,10 @@ def test_the_lambert_function_is_that_of_scipy(y):
 
 
 def test_the_lambert_function_is_that_of_mpmath():
-    for y in np.linspace(-40, 40, 81):
+    for y in (*np.linspace(-700, -40, 34), *np.linspace(-40, 40, 81)):
         with mpmath.workdps(40):
             expected = float(mpmath.lambertw(mpmath.exp(mpmath.mpf(y))))
-        assert bounds._lambert_w_exp(y) == pytest.approx(expected, rel=5e-16 * (1 + abs(y)))
+        assert bounds._lambert_w_exp(y) == pytest.approx(expected, rel=5e-16 * (1 + min(abs(y), 40)), abs=0)
 
 
 # Given patterns
@@ -253,7 +253,7 @@ def test_margins_of_entmax():
         (lambda: bounds.one_step_error([0.1, np.nan]), r"load must be numbers in \[0, inf\); got nan"),
         (lambda: bounds.one_step_error(np.inf), r"load must be numbers in \[0, inf\); got inf"),
         (lambda: bounds.one_step_error(0.1, power=1), r"power must be a whole number from 2 to 151; got 1"),
-        (lambda: bounds.exact_capacity(9, power=10**12), r"power must be a whole number from 2 to 151; got 1000000000000"),
+        (lambda: bounds.exact_capacity(9, power=10**9), r"power must be a whole number from 2 to 151; got 1000000000"),
         (lambda: bounds.one_step_load([[0.1, 0.5]]), r"error must be numbers in \[0, 0.5\); got 0.5"),
         (lambda: bounds.exact_capacity(1), r"d must be a whole number >= 2; got 1"),
         (lambda: bounds.hebb_overlap(-1), r"load must be numbers in \[0, inf\); got -1.0"),
