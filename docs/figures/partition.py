@@ -42,7 +42,8 @@ def draw() -> Figure:
         volume = np.array([log_volume(d, r) for r in radii])
         ax.fill_between(radii, volume - radii**2, volume, color="0.88", label="from $e^{-r^2} V$ to $V$")
         ax.plot(radii, volume - radii, ":", color="0.4", linewidth=1.4, label="$e^{-r} V$, bound as printed")
-        ax.plot(radii, [printed(d, r) for r in radii], "--", color="#e8590c", linewidth=1.5, label="equation 12 as printed")
+        wrong = [printed(d, r) for r in radii]
+        ax.plot(radii, wrong, "--", color="#e8590c", linewidth=1.5, label="equation 12 as printed")
         ax.plot(radii, [exact(d, r) for r in radii], color=SHADES[1], linewidth=1.8, label="exact")
         some = radii[4::8]
         ax.plot(some, [sampled(d, r, rng) for r in some], "o", color=SHADES[0], markersize=4, label="by sampling")
