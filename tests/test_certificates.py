@@ -1,5 +1,6 @@
 """What is certified holds: the ball stays in itself, contracts, and holds one fixed point."""
 
+import itertools
 import math
 
 import numpy as np
@@ -81,6 +82,28 @@ def test_the_smallest_storing_beta_is_on_the_edge(seed, share):
     assert not certify(p, radius, beta=beta * (1 - 1e-9)).stored.all()
     for more in (1.001, 1.5, 10.0):
         assert certify(p, radius, beta=beta * more).stored.all()
+
+
+@settings(max_examples=80)
+@given(st.integers(0, 2**32), st.floats(0.02, 0.499))
+def test_a_certificate_is_kept_at_larger_beta(seed, share):
+    """Of every pattern alone, though its contraction may rise with beta: where it is certified, both bounds fall."""
+    rng = np.random.default_rng(seed)
+    p = rng.normal(size=(rng.integers(2, 8), rng.integers(1, 5)))
+    radius = share * float(hopmin.separation(p).min())
+    found = [certify(p, radius, beta=beta) for beta in np.geomspace(0.01, 1e4, 60)]
+    for flat, sharp in itertools.pairwise(found):
+        for i in np.flatnonzero(flat.stored):
+            assert sharp.stored[i]
+            assert sharp.drift[i] <= flat.drift[i]
+            assert sharp.contraction[i] <= flat.contraction[i]
+
+
+def test_the_contraction_may_rise_before():
+    """Patterns 0 and 1, radius .1: 2 beta exp(-.8 beta), largest at beta = 1.25."""
+    low, top, high = (certify([[0.0], [1.0]], 0.1, beta=beta).contraction[0] for beta in (0.5, 1.25, 2.0))
+    assert top == pytest.approx(2.5 / math.e)
+    assert low < top > high
 
 
 def test_digits_are_certified():

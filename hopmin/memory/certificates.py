@@ -81,7 +81,8 @@ def storing_beta(patterns: ArrayLike, radius: float) -> float:
         drift, contraction = _bounds(distances, radius, beta)
         return bool((drift <= radius).all() and (contraction < 1).all())
 
-    # While the drift is at most r, which is below D / 2, all weights are below 1/2: beta (D^2 - 2 r D) > log 2.
+    # While the drift is at most r, which is below D / 2, all weights are below 1/2: beta (D^2 - 2 r D) > log 2. What
+    # is certified stays so for larger beta, though the contraction may rise before: docs/certificates.md proves it.
     low = high = np.log(2) / (closest * (closest - 2 * radius))
     while not certified(high):
         low, high = high, 2 * high
