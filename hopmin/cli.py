@@ -174,7 +174,8 @@ def generate(options: argparse.Namespace) -> int:
     prompt = saved.tokenizer.encode(f"{END} {options.prompt}" if framed else options.prompt)
     stop = saved.tokenizer.symbols.index(END) if framed else None
     rng = np.random.default_rng(_check.whole("seed", options.seed, 0))
-    tokens = saved.model.generate(prompt, options.count, temperature=options.temperature, stop=stop, rng=rng)
+    drawn = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p, "rng": rng}
+    tokens = saved.model.generate(prompt, options.count, stop=stop, **drawn)
     print(saved.tokenizer.decode(token for token in tokens if token != stop))
     return 0
 
@@ -277,6 +278,8 @@ def _parser() -> argparse.ArgumentParser:
         checkpoint=("hopmin-model/model.npz", "what hopmin train wrote"),
         count=(100, "tokens to add, at most"),
         temperature=(0.0, "0 takes the likeliest token, 1 draws from the model"),
+        top_k=(int, "draw among so many of the likeliest tokens only"),
+        top_p=(float, "draw among the fewest tokens that hold this share of the probability"),
         seed=(0, "of the draws"),
     )  # fmt: skip
     sub = command(

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hopmin import testing
 from hopmin._files import load_arrays, save_arrays
 from hopmin.transformer.corpus import Tokenizer
+from hopmin.transformer.generation import choose, flush_right
 from hopmin.transformer.model import GPT, GPTConfig, load_model
 
 V, T, L, H, D = 11, 6, 2, 3, 12
@@ -522,7 +524,11 @@ def test_wrong_targets_are_named(method, targets, error, sentence):
     ("options", "error", "sentence"),
     [
         ({"prompt": []}, ValueError, "prompt must have shape (T,), not empty; got (0,)"),
-        ({"prompt": [[1]]}, ValueError, "prompt must have shape (T,), not empty; got (1, 1)"),
+        ({"prompt": [[[1]]]}, ValueError, "prompt must have shape (T,), not empty; got (1, 1)"),
+        ({"prompt": [[1], []]}, ValueError, "prompt must have shape (T,), not empty; got (0,)"),
+        ({"prompt": np.zeros((0, 3), int)}, ValueError, "prompt must hold at least one row; got none"),
+        ({"top_k": 0}, ValueError, "top_k must be a whole number >= 1; got 0"),
+        ({"top_p": 0.0}, ValueError, "top_p must be a number in (0, 1]; got 0.0"),
         ({"prompt": [11]}, ValueError, "prompt must lie between 0 and 10; got 11 to 11"),
         ({"prompt": [0.5]}, TypeError, "prompt must be whole numbers; got dtype float64"),
         ({"count": -1}, ValueError, "count must be a whole number >= 0; got -1"),
@@ -555,3 +561,186 @@ def test_a_file_that_claims_more_layers_than_it_has_is_refused_at_once(tmp_path)
     arrays, records = load_arrays(path, "model")
     save_arrays(path, "model", arrays, **{**records, "config": {**records["config"], "layers": 10**18}})
     assert complaint(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"
+
+
+# Options
+
+OPTIONS = [
+    {},
+    {"norm": "post"},
+    {"activation": "relu"},
+    {"encoding": "sinusoidal"},
+    {"tied": False},
+    {"biases": False},
+    {"hidden": 5},
+    {"norm": "post", "activation": "relu", "encoding": "sinusoidal", "tied": False, "hidden": 7},
+    {"norm": "post", "biases": False, "tied": False, "dropout": 0.3},
+]
+EACH_OPTION = pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
+
+
+@EACH_OPTION
+def test_every_option_has_the_right_gradients(options):
+    testing.law_model_gradient(made(**{"vocabulary": 7, "width": 6, **options}), examples=3)
+
+
+@EACH_OPTION
+def test_no_option_looks_ahead(options):
+    testing.law_causal(made(**options), examples=20)
+
+
+@EACH_OPTION
+def test_every_option_counts_initialises_and_saves_what_it_names(options, tmp_path):
+    model = made(**options)
+    assert {name: a.shape for name, a in model.parameters.items()} == model.config.shapes
+    assert sum(a.size for a in model.parameters.values()) == model.config.parameter_count
+    _, gradients = model.loss_and_gradients(*examples())
+    assert list(gradients) == list(model.parameters)
+    if not model.config.biases:
+        assert not any(name.endswith("bias") for name in model.parameters)
+    model.save(tmp_path / "m.npz")
+    again = GPT.load(tmp_path / "m.npz")
+    assert again.config == model.config
+    np.testing.assert_array_equal(again.logits([[1, 2]]), model.logits([[1, 2]]))
+
+
+def test_post_norm_relu_and_sinusoids_are_the_first_transformer():
+    """Layer by layer, by hand: norm(x + f(x)), no norm at the end, embeddings times sqrt(D)."""
+    model = made(norm="post", activation="relu", encoding="sinusoidal", tied=False)
+    p, (tokens, _) = model.parameters, examples(B=1)
+
+    def norm(x, name):
+        z = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
+        return p[f"{name}.gain"] * z + p[f"{name}.bias"]
+
+    def linear(x, name):
+        return x @ p[f"{name}.weight"] + p[f"{name}.bias"]
+
+    angles = [[t / 10000 ** (2 * (i // 2) / D) for i in range(D)] for t in range(T)]
+    places = [[math.sin(a) if i % 2 == 0 else math.cos(a) for i, a in enumerate(row)] for row in angles]
+    x = math.sqrt(D) * p["tokens"][tokens[0]] + np.array(places)
+    for layer in ("layers.0", "layers.1"):
+        q, k, v = (a.reshape(T, H, D // H).swapaxes(0, 1) for a in np.split(linear(x, f"{layer}.attention"), 3, axis=1))
+        scores = q @ k.swapaxes(1, 2) / math.sqrt(D // H)
+        e = np.tril(np.exp(scores))
+        joined = (e / e.sum(axis=-1, keepdims=True) @ v).swapaxes(0, 1).reshape(T, D)
+        x = norm(x + linear(joined, f"{layer}.output"), f"{layer}.norm1")
+        x = norm(x + linear(np.maximum(linear(x, f"{layer}.expand"), 0), f"{layer}.contract"), f"{layer}.norm2")
+    close(model.logits(tokens)[0], linear(x, "head"))
+
+
+def test_presets():
+    assert GPTConfig.preset("gpt2").parameter_count == 124439808
+    counts = {name: GPTConfig.preset(name).parameter_count for name in ("gpt2-medium", "gpt2-large", "gpt2-xl")}
+    assert counts == {"gpt2-medium": 354823168, "gpt2-large": 774030080, "gpt2-xl": 1557611200}
+    six = GPTConfig.preset("questions-6", layers=1)
+    assert (six.norm, six.activation, six.encoding, six.width, six.hidden) == ("post", "relu", "sinusoidal", 512, 2048)
+    # one layer: attention 4 D^2 + 4 D, linear 8 D^2 + 5 D, norms 4 D; embedding V D; head D V + V
+    assert six.parameter_count == 12 * 512**2 + 13 * 512 + 2 * 69 * 512 + 69
+    assert "preset must be one of 'gpt2'" in complaint(ValueError, GPTConfig.preset, "gpt3")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"norm": "none"}, ValueError, "norm must be one of 'pre', 'post'; got 'none'"),
+        ({"activation": "swish"}, ValueError, "activation must be one of 'gelu', 'relu'; got 'swish'"),
+        ({"encoding": "rotary"}, ValueError, "encoding must be one of 'learned', 'sinusoidal'; got 'rotary'"),
+        ({"hidden": 0}, ValueError, "hidden must be a whole number >= 1; got 0"),
+        ({"tied": 1}, TypeError, "tied must be True or False; got 1"),
+    ],
+)
+def test_wrong_options_get_one_sentence(options, error, sentence):
+    assert complaint(error, GPTConfig, **{**SIZES, **options}) == sentence
+
+
+# The cache
+
+
+@EACH_OPTION
+def test_cached_logits_are_those_without_a_cache(options):
+    model, rng = made(**options), np.random.default_rng(0)
+    rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
+    tokens, start = flush_right(rows)
+    for cut in range(1, T + 1):
+        cache = model._cache(start)
+        parts = [model._forward(tokens[:, :cut], cache=cache)[0]]
+        parts += [model._forward(tokens[:, t : t + 1], cache=cache)[0] for t in range(cut, T)]
+        logits = np.concatenate(parts, axis=1)
+        for row, one, first in zip(rows, logits, start, strict=True):
+            np.testing.assert_allclose(one[first:], model.logits([row])[0], rtol=1e-12, atol=1e-12)
+
+
+@EACH_OPTION
+def test_prompts_of_any_lengths_are_gone_on_from_together(options):
+    model = made(**{"spread": 1.0, **options})
+    prompts = [[1], [3, 1, 4, 1, 5, 9, 2, 6], [2, 7], list(range(T))]
+    together = model.generate(prompts, T + 3)
+    for prompt, tokens in zip(prompts, together, strict=True):
+        assert tokens.tolist() == model.generate(prompt, T + 3).tolist() == step_by_step(model, prompt, T + 3)
+
+
+def test_prompts_that_reached_the_stop_token_wait_for_the_others():
+    model = lively()
+    prompts = [[token] for token in range(V)]
+    stop = int(model.generate([1], 12)[3])
+    for prompt, tokens in zip(prompts, model.generate(prompts, 12, stop=stop), strict=True):
+        assert tokens.tolist() == model.generate(prompt, 12, stop=stop).tolist()
+
+
+def test_an_array_of_prompts_is_a_batch():
+    model = lively()
+    found = model.generate(np.array([[1, 2], [3, 4]]), 2)
+    assert [tokens.tolist() for tokens in found] == [model.generate(row, 2).tolist() for row in ([1, 2], [3, 4])]
+
+
+# Choosing a token
+
+
+def dull_choice(row, temperature, top_k, top_p):
+    """The distribution to draw from."""
+    order = sorted(range(len(row)), key=lambda i: (-row[i], i))[:top_k]
+    exps = {i: math.exp((row[i] - row[order[0]]) / temperature) for i in order}
+    p = {i: e / sum(exps.values()) for i, e in exps.items()}
+    kept, held = {}, 0.0
+    for i in order:
+        if top_p is not None and held >= top_p:
+            break
+        kept[i] = p[i]
+        held += p[i]
+    return {i: share / sum(kept.values()) for i, share in kept.items()}
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.floats(-5, 5) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=6),
+    st.floats(0.2, 5),
+    st.none() | st.integers(1, 8),
+    st.none() | st.floats(0.01, 1),
+    st.integers(0, 2**32),
+)
+def test_draws_have_the_distribution_that_is_asked_for(row, temperature, top_k, top_p, seed):
+    expected, n = dull_choice(row, temperature, top_k, top_p), 2000
+    logits = np.broadcast_to(row, (n, len(row)))
+    drawn = choose(logits, np.random.default_rng(seed), temperature=temperature, top_k=top_k, top_p=top_p)
+    shares = np.bincount(drawn, minlength=len(row)) / n
+    for i, share in enumerate(shares):
+        p = expected.get(i, 0.0)
+        if p == 0:
+            # a share that rounding decides about may fall either side of top_p
+            assert share == 0 or (top_p is not None and share < 1)
+        assert abs(share - p) <= 5 * math.sqrt(p * (1 - p) / n) + 1e-3 or top_p is not None
+
+
+def test_top_k_of_one_is_greedy_and_top_p_of_next_to_nothing_too():
+    logits = np.random.default_rng(0).normal(size=(50, 9))
+    for options in ({"top_k": 1}, {"top_p": 1e-9}):
+        np.testing.assert_array_equal(choose(logits, np.random.default_rng(0), **options), logits.argmax(axis=1))
+
+
+def test_a_nucleus_holds_the_share_and_no_more_than_it_needs():
+    logits = np.log([[0.5, 0.25, 0.15, 0.1]])
+    for top_p, kept in ((0.4, 1), (0.5, 1), (0.6, 2), (0.75, 2), (0.8, 3), (0.95, 4), (1.0, 4)):
+        rng = np.random.default_rng(0)
+        drawn = choose(np.repeat(logits, 3000, axis=0), rng, top_p=top_p)
+        assert len(set(drawn.tolist())) == kept, top_p

@@ -1,6 +1,6 @@
 """The layers of a transformer, each with its backward right below its forward.
 
-- [`linear`], [`embedding`], [`layer_norm`], [`gelu`], [`dropout`]
+- [`linear`], [`embedding`], [`layer_norm`], [`gelu`], [`relu`], [`dropout`]
 - [`attention`], which is one update of a DotEnergy for each head and position
 - [`cross_entropy`]
 
@@ -24,13 +24,15 @@ from hopmin.numerics import log_softmax, softmax, softmax_derivative
 Backward = Callable[[Any], Any]
 
 
-def linear(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
-    """y = x W + b, with x (..., i), W (i, o), b (o,)."""
-    y = x @ weight + bias
+def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
+    """y = x W + b, with x (..., i), W (i, o), b (o,); without b, its gradient is None."""
+    y = x @ weight
+    if bias is not None:
+        y += bias
 
-    def backward(dy: Array) -> tuple[Array, Array, Array]:
+    def backward(dy: Array) -> tuple[Array, Array, Array | None]:
         rows_x, rows_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-        return dy @ weight.T, rows_x.T @ rows_dy, rows_dy.sum(axis=0)
+        return dy @ weight.T, rows_x.T @ rows_dy, None if bias is None else rows_dy.sum(axis=0)
 
     return y, backward
 
@@ -49,19 +51,21 @@ def embedding(indices: Array, table: Array) -> tuple[Array, Backward]:
     return y, backward
 
 
-def layer_norm(x: Array, gain: Array, bias: Array, epsilon: float = 1e-5) -> tuple[Array, Backward]:
+def layer_norm(x: Array, gain: Array, bias: Array | None = None, epsilon: float = 1e-5) -> tuple[Array, Backward]:
     """y = gain z + bias, where z = (x - mean) / sqrt(variance + epsilon) over the last axis (Ba et al. 2016)."""
     centred = x - x.mean(axis=-1, keepdims=True)
     scale = 1 / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + epsilon)
     z = centred * scale
-    y = gain * z + bias
+    y = gain * z
+    if bias is not None:
+        y += bias
 
-    def backward(dy: Array) -> tuple[Array, Array, Array]:
+    def backward(dy: Array) -> tuple[Array, Array, Array | None]:
         dz = dy * gain
         # z has mean 0 and norm fixed, so dz loses what points along 1 and along z
         dx = scale * (dz - dz.mean(axis=-1, keepdims=True) - z * (dz * z).mean(axis=-1, keepdims=True))
         batch = tuple(range(dy.ndim - 1))
-        return dx, (dy * z).sum(axis=batch), dy.sum(axis=batch)
+        return dx, (dy * z).sum(axis=batch), None if bias is None else dy.sum(axis=batch)
 
     return y, backward
 
@@ -79,6 +83,16 @@ def gelu(x: Array) -> tuple[Array, Backward]:
     return y, backward
 
 
+def relu(x: Array) -> tuple[Array, Backward]:
+    """y = max(x, 0), with slope 0 at 0."""
+    y = np.maximum(x, 0)
+
+    def backward(dy: Array) -> Array:
+        return dy * (x > 0)
+
+    return y, backward
+
+
 def dropout(x: Array, rate: float, rng: np.random.Generator | None) -> tuple[Array, Backward]:
     """y = x with a share `rate` of the entries at zero and the others scaled up to make good; y = x without an rng."""
     if rng is None or rate == 0:
@@ -92,17 +106,26 @@ def dropout(x: Array, rate: float, rng: np.random.Generator | None) -> tuple[Arr
 
 
 def attention(
-    queries: Array, keys: Array, values: Array, rate: float = 0.0, rng: np.random.Generator | None = None
+    queries: Array,
+    keys: Array,
+    values: Array,
+    rate: float = 0.0,
+    rng: np.random.Generator | None = None,
+    hidden: Array | None = None,
 ) -> tuple[Array, Array, Backward]:
     """y = softmax(q k^T / sqrt(E)) v over the keys up to each query's own position, for arrays (..., T, E).
 
     Row t is DotEnergy(1 / sqrt(E)).update(q[t], k[: t + 1], v[: t + 1]). What lies ahead has score -inf, before
-    anything is subtracted, and so a weight of exactly 0. Returns y, the weights (..., T, T), and backward.
+    anything is subtracted, and so a weight of exactly 0. Of S keys and values, the last T are at the queries'
+    positions, the others before them; the first of them may be `hidden` (..., S), for rows that start later. Returns
+    y, the weights (..., T, S), and backward.
     """
-    T, E = queries.shape[-2:]
+    (T, E), S = queries.shape[-2:], keys.shape[-2]
     beta = queries.dtype.type(1 / np.sqrt(E))
-    ahead = np.triu(np.ones((T, T), bool), k=1)
-    scores = np.where(ahead, -np.inf, beta * queries @ keys.mT)
+    unseen = np.triu(np.ones((T, S), bool), k=1 + S - T)
+    if hidden is not None:  # but a query always sees its own position
+        unseen = unseen | (hidden[..., None, :] & ~np.eye(T, S, k=S - T, dtype=bool))
+    scores = np.where(unseen, -np.inf, beta * queries @ keys.mT)
     weights = softmax(scores, axis=-1)
     kept, back_dropout = dropout(weights, rate, rng)
     y = kept @ values

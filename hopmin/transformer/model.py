@@ -1,11 +1,13 @@
 """A GPT of the layers in `layers.py`: [`GPTConfig`], [`GPT`], and what it thinks on the way, [`Activations`].
 
-GPT-2's architecture (Radford et al. 2019): learned positions; blocks of causal attention and a GELU layer four times as
-wide, each behind a layer norm and added to what came in; a last layer norm; output weights tied to the embedding.
+By default GPT-2's architecture (Radford et al. 2019): learned positions; blocks of causal attention and a GELU layer
+four times as wide, each behind a layer norm and added to what came in; a last layer norm; output weights tied to the
+embedding. With norms after the sums, ReLU and sinusoids it is the first transformer's (Vaswani et al. 2017).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,8 +17,8 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._check import Array
 from hopmin._files import Name, load_arrays, save_arrays
-from hopmin.numerics import softmax
 from hopmin.transformer.corpus import Tokenizer
+from hopmin.transformer.generation import Cache, choose, flush_right, prompts
 from hopmin.transformer.layers import (
     Backward,
     attention,
@@ -26,9 +28,12 @@ from hopmin.transformer.layers import (
     gelu,
     layer_norm,
     linear,
+    relu,
 )  # fmt: skip
 
 Gradients = dict[str, Array]
+Shapes = dict[str, tuple[int, ...]]
+ACTIVATIONS = {"gelu": gelu, "relu": relu}
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,20 @@ class GPTConfig:
     `spread`, the standard deviation of its initial weights, embeddings included: GPT-2's 0.02, made for widths near a
     thousand, leaves small models all but silent; 1 / sqrt(D) suits every width.
 
+    hidden : width of the layer between `expand` and `contract`; 4 D if None
+    norm : "pre", x + f(norm(x)), with one more norm at the end; or "post", norm(x + f(x))
+    activation : "gelu", in GPT-2's form, or "relu"
+    encoding : of positions, "learned", or "sinusoidal" with embeddings scaled by sqrt(D)
+    tied : whether the output weights are the embedding's
+    biases : whether linear layers and norms have any
+
     Raises ValueError or TypeError if a size is not a whole number >= 1, heads do not divide width, dropout is not in
-    [0, 1) or dtype is neither "float32" nor "float64".
+    [0, 1), or an option is none of those named.
 
     >>> GPTConfig(vocabulary=50257, positions=1024, layers=12, heads=12, width=768).parameter_count     # GPT-2 small
     124439808
+    >>> GPTConfig.preset("gpt2-medium").parameter_count
+    354823168
     """
 
     vocabulary: int
@@ -52,6 +66,12 @@ class GPTConfig:
     dropout: float = 0.0
     spread: float = 0.02
     dtype: str = "float32"
+    hidden: int | None = None
+    norm: str = "pre"
+    activation: str = "gelu"
+    encoding: str = "learned"
+    tied: bool = True
+    biases: bool = True
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "positions", "layers", "heads", "width"):
@@ -61,30 +81,67 @@ class GPTConfig:
         object.__setattr__(self, "dropout", _check.fraction("dropout", self.dropout))
         object.__setattr__(self, "spread", _check.positive("spread", self.spread))
         object.__setattr__(self, "dtype", _check.choice("dtype", self.dtype, ("float32", "float64")))
+        hidden = 4 * self.width if self.hidden is None else _check.whole("hidden", self.hidden)
+        object.__setattr__(self, "hidden", hidden)
+        object.__setattr__(self, "norm", _check.choice("norm", self.norm, ("pre", "post")))
+        object.__setattr__(self, "activation", _check.choice("activation", self.activation, ACTIVATIONS))
+        object.__setattr__(self, "encoding", _check.choice("encoding", self.encoding, ("learned", "sinusoidal")))
+        for name in ("tied", "biases"):
+            object.__setattr__(self, name, _check.boolean(name, getattr(self, name)))
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> GPTConfig:
+        """A configuration by its name, one of [`PRESETS`], with whatever else is to be changed."""
+        return cls(**{**PRESETS[_check.choice("preset", name, PRESETS)], **changes})
 
     @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shape of every parameter, by name, in the order of the forward pass."""
-        V, T, D = self.vocabulary, self.positions, self.width
-        norm: dict[str, tuple[int, ...]] = {"gain": (D,), "bias": (D,)}
-        block: dict[str, dict[str, tuple[int, ...]]] = {
+        V, T, D, M = self.vocabulary, self.positions, self.width, self.hidden
+        assert M is not None  # None has become a number
+
+        def affine(i: int, o: int) -> Shapes:
+            return {"weight": (i, o), "bias": (o,)} if self.biases else {"weight": (i, o)}
+
+        norm: Shapes = {"gain": (D,), "bias": (D,)} if self.biases else {"gain": (D,)}
+        block = {
             "norm1": norm,
-            "attention": {"weight": (D, 3 * D), "bias": (3 * D,)},
-            "output": {"weight": (D, D), "bias": (D,)},
+            "attention": affine(D, 3 * D),
+            "output": affine(D, D),
             "norm2": norm,
-            "expand": {"weight": (D, 4 * D), "bias": (4 * D,)},
-            "contract": {"weight": (4 * D, D), "bias": (D,)},
+            "expand": affine(D, M),
+            "contract": affine(M, D),
         }
-        shapes: dict[str, tuple[int, ...]] = {"tokens": (V, D), "positions": (T, D)}
-        for layer in range(self.layers):
-            for part, of in block.items():
-                shapes |= {f"layers.{layer}.{part}.{name}": shape for name, shape in of.items()}
-        return shapes | {f"norm.{name}": shape for name, shape in norm.items()}
+        parts = {f"layers.{layer}.{part}": of for layer in range(self.layers) for part, of in block.items()}
+        if self.norm == "pre":
+            parts["norm"] = norm
+        if not self.tied:
+            parts["head"] = affine(D, V)
+        shapes: Shapes = {"tokens": (V, D)}
+        if self.encoding == "learned":
+            shapes["positions"] = (T, D)
+        return shapes | {f"{part}.{name}": shape for part, of in parts.items() for name, shape in of.items()}
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers the parameters hold; the tied output counts once."""
+        """How many numbers the parameters hold; a tied output counts once."""
         return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+
+_GPT2 = {"vocabulary": 50257, "positions": 1024}
+_QUESTIONS = {
+    "vocabulary": 69, "positions": 5000, "heads": 4, "width": 512, "dropout": 0.1, "norm": "post",
+    "activation": "relu", "encoding": "sinusoidal", "tied": False, "spread": 512**-0.5,
+}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {
+    "gpt2": {**_GPT2, "layers": 12, "heads": 12, "width": 768},
+    "gpt2-medium": {**_GPT2, "layers": 24, "heads": 16, "width": 1024},
+    "gpt2-large": {**_GPT2, "layers": 36, "heads": 20, "width": 1280},
+    "gpt2-xl": {**_GPT2, "layers": 48, "heads": 25, "width": 1600},
+    "questions-6": {**_QUESTIONS, "layers": 6},  # Niu et al. 2024, section 6.2: Question Formation
+    "questions-10": {**_QUESTIONS, "layers": 10},
+    "tiny": {"vocabulary": 69, "positions": 64, "layers": 4, "heads": 4, "width": 128, "spread": 128**-0.5},
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +149,7 @@ class Activations:
     """What a GPT computes for tokens (B, T) on the way to its logits.
 
     states (L + 1, B, T, D): the residual stream before the first block and after each;
-    outputs (B, T, D): the last state after the last layer norm, of which the logits are a product;
+    outputs (B, T, D): the last state, after the last layer norm if there is one, of which the logits are a product;
     queries, keys, values (L, B, H, T, E) and weights (L, B, H, T, T) of every head.
     """
 
@@ -165,34 +222,47 @@ class GPT:
 
     def generate(
         self,
-        prompt: ArrayLike,
+        prompt: ArrayLike | Sequence[ArrayLike],
         count: int,
         *,
         temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
         stop: int | None = None,
         rng: np.random.Generator | int | None = None,
-    ) -> Array:
+    ) -> Any:
         """The prompt (T,) and up to `count` more tokens, each drawn from softmax(logits / temperature).
 
-        At temperature 0 the likeliest token is taken, of equals the lowest. Ends early after a `stop` token. The
-        model sees the last `positions` tokens. Raises ValueError if the prompt is empty, or if temperature > 0 and
-        rng is None.
+        At temperature 0 the likeliest token is taken, of equals the lowest. `top_k` draws among the k likeliest only,
+        `top_p` among the fewest that hold this share of the probability. Ends early after a `stop` token. Several
+        prompts, of any lengths, are gone on from together, and give a list of arrays.
+
+        The model sees the last `positions` tokens. Until there are more, keys and values are kept from step to step,
+        and a step costs one token. Raises ValueError if a prompt is empty, an option is out of range, or rng is None
+        where temperature is above 0.
         """
-        tokens = _check.tokens("prompt", prompt, self.config.vocabulary, shape="T")
+        rows, single = prompts("prompt", prompt, self.config.vocabulary)
         if _check.nonnegative("temperature", temperature) and rng is None:
             raise ValueError("rng must be given where temperature is above 0; got None")
         rng = None if rng is None else _check.generator("rng", rng)
+        top_k = None if top_k is None else _check.whole("top_k", top_k)
+        top_p = None if top_p is None else _check.probability("top_p", top_p)
+        going, cache = np.ones(len(rows), bool), None
         for _ in range(_check.whole("count", count, 0)):
-            logits = self.logits(tokens[None, -self.config.positions :])[0, -1].astype(np.float64)
-            likeliest = int(logits.argmax())
-            token = likeliest
-            if rng is not None and temperature:
-                with np.errstate(over="ignore"):  # next to temperature 0 all but the likeliest are infinitely far off
-                    token = int(rng.choice(len(logits), p=softmax((logits - logits.max()) / temperature)))
-            tokens = np.append(tokens, token)
-            if token == stop:
+            if cache is None or cache.full:
+                tokens, start = flush_right([row[-self.config.positions :] for row in rows])
+                cache = self._cache(start)
+            else:
+                tokens = np.array([row[-1:] for row in rows])
+            last = self._forward(tokens, cache=cache, last=True)[0][:, -1]
+            chosen = choose(last, rng, temperature=temperature, top_k=top_k, top_p=top_p)
+            rows = [
+                np.append(row, token) if more else row for row, token, more in zip(rows, chosen, going, strict=True)
+            ]
+            going &= chosen != stop
+            if not going.any():
                 break
-        return tokens
+        return rows[0] if single else rows
 
     def save(
         self, path: Name, tokenizer: Tokenizer | None = None, *, extra: dict[str, Array] | None = None, **records: Any
@@ -223,88 +293,178 @@ class GPT:
             raise ValueError(f"targets must have shape {tokens.shape}, not all -1; got {targets.shape}")
         return tokens, targets
 
+    def _cache(self, start: Array) -> Cache:
+        c = self.config
+        return Cache(c.layers, (len(start), c.heads, c.positions, c.width // c.heads), c.dtype, start)
+
     def _forward(
-        self, tokens: Array, rng: np.random.Generator | None = None, seen: dict[str, list[Array]] | None = None
+        self,
+        tokens: Array,
+        rng: np.random.Generator | None = None,
+        *,
+        seen: dict[str, list[Array]] | None = None,
+        cache: Cache | None = None,
+        last: bool = False,
     ) -> tuple[Array, Backward]:
-        p, rate = self.parameters, self.config.dropout
-        T = tokens.shape[1]
+        """Logits (B, T, V), or of the last position only (B, 1, V), which has no backward; nor has what is cached."""
+        p, c, T = self.parameters, self.config, tokens.shape[1]
+        places = np.arange(T) if cache is None else cache.positions(T)
         words, back_words = embedding(tokens, p["tokens"])
-        x, back_dropout = dropout(words + p["positions"][:T], rate, rng)
+        scale = words.dtype.type(1.0 if c.encoding == "learned" else np.sqrt(c.width))
+        x, back_dropout = dropout(scale * words + self._encoded(places), c.dropout, rng)
         record(seen, states=x)
         backs = []
-        for layer in range(self.config.layers):
-            x, back = block(x, self._layer(layer), self.config.heads, rate, rng, seen)
+        for layer in range(c.layers):
+            x, back = block(x, self._layer(layer), c, rng, seen, None if cache is None else (cache, layer))
             backs.append(back)
-        y, back_norm = layer_norm(x, p["norm.gain"], p["norm.bias"])
+        if cache is not None:
+            cache.length += T
+        if last:
+            x = x[:, -1:]
+        y, back_norm = (
+            layer_norm(x, p["norm.gain"], p.get("norm.bias")) if c.norm == "pre" else (x, lambda dy: (dy, None, None))
+        )
         record(seen, outputs=y)
-        logits = y @ p["tokens"].T  # tied: the embedding is the output weight too
+        # tied: the embedding is the output weight too
+        logits, back_head = linear(y, p["tokens"].T) if c.tied else linear(y, p["head.weight"], p.get("head.bias"))
 
         def backward(dlogits: Array) -> Gradients:
-            d: Gradients = {}
-            dx, d["norm.gain"], d["norm.bias"] = back_norm(dlogits @ p["tokens"])
-            for layer in reversed(range(self.config.layers)):
+            d: dict[str, Any] = {}
+            dy, dhead, d["head.bias"] = back_head(dlogits)
+            dx, d["norm.gain"], d["norm.bias"] = back_norm(dy)
+            for layer in reversed(range(c.layers)):
                 dx, dlayer = backs[layer](dx)
                 d |= {f"layers.{layer}.{name}": gradient for name, gradient in dlayer.items()}
             dx = back_dropout(dx)
-            d["positions"] = np.zeros_like(p["positions"])
-            d["positions"][:T] = dx.sum(axis=0)
-            V, D = p["tokens"].shape
-            d["tokens"] = dlogits.reshape(-1, V).T @ y.reshape(-1, D) + back_words(dx)  # it was used twice
+            if c.encoding == "learned":
+                d["positions"] = np.zeros_like(p["positions"])
+                d["positions"][:T] = dx.sum(axis=0)
+            dtokens = back_words(scale * dx)
+            d["tokens"], d["head.weight"] = (dtokens + dhead.T, None) if c.tied else (dtokens, dhead)
             return {name: d[name] for name in p}
 
         return logits, backward
+
+    def _encoded(self, places: Array) -> Array:
+        """(..., D) What is added to the embeddings of tokens at these places."""
+        if self.config.encoding == "learned":
+            return self.parameters["positions"][places]
+        return sinusoids(places, self.config.width).astype(self.config.dtype)
 
     def _layer(self, layer: int) -> dict[str, Array]:
         prefix = f"layers.{layer}."
         return {name.removeprefix(prefix): a for name, a in self.parameters.items() if name.startswith(prefix)}
 
 
+def sinusoids(places: Array, width: int) -> Array:
+    """(..., D) sin and cos, in turn, of places (...) over 10000^(2i / D) (Vaswani et al. 2017, section 3.5).
+
+    >>> sinusoids(np.array([0, 1]), 4).round(4)
+    array([[0.    , 1.    , 0.    , 1.    ],
+           [0.8415, 0.5403, 0.01  , 1.    ]])
+    """
+    i = np.arange(width)
+    angles = places[..., None] / 10000.0 ** (2 * (i // 2) / width)
+    return np.where(i % 2 == 0, np.sin(angles), np.cos(angles))
+
+
+Sublayer = Callable[[Array], tuple[Array, Backward]]
+
+
 def block(
     x: Array,
     p: dict[str, Array],
-    heads: int,
-    rate: float = 0.0,
+    config: GPTConfig,
     rng: np.random.Generator | None = None,
     seen: dict[str, list[Array]] | None = None,
+    past: tuple[Cache, int] | None = None,
 ) -> tuple[Array, Backward]:
-    """x (B, T, D) -> x + attention(norm(x)) -> ... + contract(gelu(expand(norm(...)))). Returns dx and {name:
-    gradient}.
-    """
-    B, T, D = x.shape
+    """Attention, then two linear layers, each added to what came in: x (B, T, D). Returns dx and {name: gradient}."""
+    middle, back_attend = residual(x, lambda x: attend(x, p, config, rng, seen, past), p, "norm1", config.norm)
+    y, back_feed = residual(middle, lambda x: feed_forward(x, p, config, rng), p, "norm2", config.norm)
+    record(seen, states=y)
 
-    # attend
-    normed, back_norm1 = layer_norm(x, p["norm1.gain"], p["norm1.bias"])
-    projected, back_attention = linear(normed, p["attention.weight"], p["attention.bias"])
-    q, k, v = projected.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)  # each (B, H, T, E)
-    mixed, weights, back_mix = attention(q, k, v, rate, rng)
+    def backward(dy: Array) -> tuple[Array, Gradients]:
+        dmiddle, d2 = back_feed(dy)
+        dx, d1 = back_attend(dmiddle)
+        return dx, d1 | d2
+
+    return y, backward
+
+
+def residual(x: Array, f: Sublayer, p: dict[str, Array], name: str, norm: str) -> tuple[Array, Backward]:
+    """ "pre": y = x + f(norm(x)); "post": y = norm(x + f(x))."""
+    gain, bias = p[f"{name}.gain"], p.get(f"{name}.bias")
+    if norm == "pre":
+        normed, back_norm = layer_norm(x, gain, bias)
+        change, back_f = f(normed)
+        y = x + change
+    else:
+        change, back_f = f(x)
+        y, back_norm = layer_norm(x + change, gain, bias)
+
+    def backward(dy: Array) -> tuple[Array, Gradients]:
+        if norm == "pre":
+            dnormed, d = back_f(dy)
+            dx, dgain, dbias = back_norm(dnormed)
+            dx += dy
+        else:
+            dsum, dgain, dbias = back_norm(dy)
+            dx, d = back_f(dsum)
+            dx += dsum
+        return dx, {**d, f"{name}.gain": dgain, f"{name}.bias": dbias}
+
+    return y, backward
+
+
+def attend(
+    x: Array,
+    p: dict[str, Array],
+    config: GPTConfig,
+    rng: np.random.Generator | None,
+    seen: dict[str, list[Array]] | None,
+    past: tuple[Cache, int] | None,
+) -> tuple[Array, Backward]:
+    """The heads' updates, joined; with a past, over the keys that are kept there too."""
+    (B, T, D), H, rate = x.shape, config.heads, config.dropout
+    projected, back_project = linear(x, p["attention.weight"], p.get("attention.bias"))
+    q, k, v = projected.reshape(B, T, 3, H, D // H).transpose(2, 0, 3, 1, 4)  # each (B, H, T, E)
+    hidden = None
+    if past is not None:
+        cache, layer = past
+        hidden = cache.hidden(T)
+        k, v = cache.extended(layer, k, v)
+    mixed, weights, back_mix = attention(q, k, v, rate, rng, hidden)
     joined = mixed.transpose(0, 2, 1, 3).reshape(B, T, D)
-    attended, back_output = linear(joined, p["output.weight"], p["output.bias"])
-    attended, back_dropout1 = dropout(attended, rate, rng)
-    middle = x + attended
-
-    # feed forward
-    renormed, back_norm2 = layer_norm(middle, p["norm2.gain"], p["norm2.bias"])
-    wide, back_expand = linear(renormed, p["expand.weight"], p["expand.bias"])
-    active, back_gelu = gelu(wide)
-    narrow, back_contract = linear(active, p["contract.weight"], p["contract.bias"])
-    narrow, back_dropout2 = dropout(narrow, rate, rng)
-    y = middle + narrow
-    record(seen, queries=q, keys=k, values=v, weights=weights, states=y)
+    attended, back_output = linear(joined, p["output.weight"], p.get("output.bias"))
+    y, back_dropout = dropout(attended, rate, rng)
+    record(seen, queries=q, keys=k, values=v, weights=weights)
 
     def backward(dy: Array) -> tuple[Array, Gradients]:
         d: Gradients = {}
-        # feed forward
-        dactive, d["contract.weight"], d["contract.bias"] = back_contract(back_dropout2(dy))
-        drenormed, d["expand.weight"], d["expand.bias"] = back_expand(back_gelu(dactive))
-        dmiddle, d["norm2.gain"], d["norm2.bias"] = back_norm2(drenormed)
-        dmiddle = dmiddle + dy
-        # attend
-        djoined, d["output.weight"], d["output.bias"] = back_output(back_dropout1(dmiddle))
-        dmixed = djoined.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)
+        djoined, d["output.weight"], d["output.bias"] = back_output(back_dropout(dy))
+        dmixed = djoined.reshape(B, T, H, D // H).transpose(0, 2, 1, 3)
         dprojected = np.stack(back_mix(dmixed)).transpose(1, 3, 0, 2, 4).reshape(B, T, 3 * D)
-        dnormed, d["attention.weight"], d["attention.bias"] = back_attention(dprojected)
-        dx, d["norm1.gain"], d["norm1.bias"] = back_norm1(dnormed)
-        return dx + dmiddle, d
+        dx, d["attention.weight"], d["attention.bias"] = back_project(dprojected)
+        return dx, d
+
+    return y, backward
+
+
+def feed_forward(
+    x: Array, p: dict[str, Array], config: GPTConfig, rng: np.random.Generator | None
+) -> tuple[Array, Backward]:
+    """contract(activation(expand(x)))."""
+    wide, back_expand = linear(x, p["expand.weight"], p.get("expand.bias"))
+    active, back_active = ACTIVATIONS[config.activation](wide)
+    narrow, back_contract = linear(active, p["contract.weight"], p.get("contract.bias"))
+    y, back_dropout = dropout(narrow, config.dropout, rng)
+
+    def backward(dy: Array) -> tuple[Array, Gradients]:
+        d: Gradients = {}
+        dactive, d["contract.weight"], d["contract.bias"] = back_contract(back_dropout(dy))
+        dx, d["expand.weight"], d["expand.bias"] = back_expand(back_active(dactive))
+        return dx, d
 
     return y, backward
 
@@ -332,13 +492,13 @@ def load_model(path: Name) -> Saved:
     model = GPT.__new__(GPT)
     try:
         model.config = GPTConfig(**records["config"])
-        if 4 + 12 * model.config.layers != sum(name.startswith("parameters/") for name in arrays):
+        if model.config.layers > len(arrays):  # before the shapes of all of them are made
             raise ValueError("not as many arrays as layers need")
-        model.parameters = {name: arrays.pop(f"parameters/{name}") for name in model.config.shapes}
-        fitting = all(
-            a.shape == model.config.shapes[name] and a.dtype == model.config.dtype
-            for name, a in model.parameters.items()
-        )
+        shapes = model.config.shapes
+        if len(shapes) != sum(name.startswith("parameters/") for name in arrays):
+            raise ValueError("not as many arrays as layers need")
+        model.parameters = {name: arrays.pop(f"parameters/{name}") for name in shapes}
+        fitting = all(a.shape == shapes[name] and a.dtype == model.config.dtype for name, a in model.parameters.items())
         symbols = records["tokenizer"]
         tokenizer = Tokenizer(tuple(symbols["symbols"]), symbols["separator"]) if symbols else None
     except (KeyError, TypeError, ValueError):

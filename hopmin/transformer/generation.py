@@ -1,0 +1,94 @@
+"""What generation needs beside a model: drawing a token [`choose`], and remembering what was attended to [`Cache`]."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hopmin import _check
+from hopmin._check import Array
+from hopmin.numerics import softmax
+
+
+def choose(
+    logits: Array,
+    rng: np.random.Generator | None = None,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Array:
+    """A token (B,) for each row of logits (B, V), drawn from softmax(logits / temperature).
+
+    top_k : among the k likeliest only, of equals the lowest first
+    top_p : among the fewest that hold this share of the probability, after top_k (Holtzman et al. 2020)
+
+    At temperature 0 the likeliest is taken, of equals the lowest, and no rng is needed. One number is drawn a row.
+
+    >>> logits = np.log([[0.1, 0.6, 0.3]])
+    >>> choose(logits, temperature=0)
+    array([1])
+    >>> rng = np.random.default_rng(0)
+    >>> np.bincount([choose(logits, rng, top_p=0.7)[0] for _ in range(300)]).tolist()     # 1 and 2, as 2 to 1
+    [0, 179, 121]
+    """
+    if temperature == 0 or rng is None:
+        return logits.argmax(axis=-1)
+    order = np.argsort(-logits, axis=-1, kind="stable")[:, :top_k]
+    z = np.take_along_axis(logits, order, axis=-1).astype(np.float64)
+    with np.errstate(over="ignore"):  # next to temperature 0 all but the likeliest are infinitely far off
+        p = softmax((z - z[:, :1]) / temperature, axis=-1)
+    before = np.cumsum(p, axis=-1) - p  # the probability of what is likelier
+    if top_p is not None:
+        p = np.where(before < top_p, p, 0)
+    drawn = rng.random((len(p), 1)) * p.sum(axis=-1, keepdims=True)
+    rank = np.sum((np.cumsum(p, axis=-1) <= drawn) & (p > 0), axis=-1, keepdims=True)
+    rank = np.minimum(rank, np.count_nonzero(p, axis=-1)[:, None] - 1)  # a last share of rounding is the last one's
+    return np.take_along_axis(order, rank, axis=-1)[:, 0]
+
+
+class Cache:
+    """Keys and values (B, H, S, E) of each layer, for the S positions that a model has seen so far.
+
+    Prompts of different lengths are set flush right: row b begins at `start[b]`, and what lies before is hidden.
+    """
+
+    def __init__(self, layers: int, batch: tuple[int, int, int, int], dtype: str, start: Array) -> None:
+        self.keys, self.values = (np.empty((layers, *batch), dtype) for _ in range(2))
+        self.start, self.length = start, 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no position is left."""
+        return self.length == self.keys.shape[3]
+
+    def positions(self, count: int) -> Array:
+        """(B, count) Where in its row each of the next tokens stands; 0 for what lies before it begins."""
+        return np.maximum(0, np.arange(self.length, self.length + count) - self.start[:, None])
+
+    def hidden(self, count: int) -> Array:
+        """(B, 1, S + count) Which keys no token may see."""
+        return (np.arange(self.length + count) < self.start[:, None])[:, None]
+
+    def extended(self, layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
+        """All keys and values of a layer, with those of the next tokens (B, H, T, E) put in their place."""
+        end = self.length + keys.shape[2]
+        self.keys[layer, :, :, self.length : end], self.values[layer, :, :, self.length : end] = keys, values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+def flush_right(rows: list[Array]) -> tuple[Array, Array]:
+    """Rows of different lengths as (B, T), with zeros before the shorter ones, and where each begins (B,)."""
+    longest = max(map(len, rows))
+    return (
+        np.stack([np.pad(row, (longest - len(row), 0)) for row in rows]),
+        np.array([longest - len(row) for row in rows]),
+    )
+
+
+def prompts(name: str, prompt: object, vocabulary: int) -> tuple[list[Array], bool]:
+    """A list of prompts (T,), and whether it was a single one."""
+    single = np.ndim(prompt[0]) == 0 if isinstance(prompt, list | tuple) and len(prompt) else np.ndim(prompt) < 2  # type: ignore[arg-type]
+    rows = [prompt] if single else list(prompt)  # type: ignore[call-overload]
+    if not rows:
+        raise ValueError(f"{name} must hold at least one row; got none")
+    return [_check.tokens(name, row, vocabulary, shape="T") for row in rows], single
