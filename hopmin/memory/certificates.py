@@ -26,7 +26,8 @@ class Certificate(NamedTuple):
     stored : (n,) whether it is, for certain; the pattern may be stored all the same if not
     drift : (n,) how far from the pattern an update of a point in its ball can lead at most, Euclidean; at most the
         radius if it is stored
-    contraction : (n,) by what factor an update brings two points of the ball closer at least; below 1 if it is stored
+    contraction : (n,) an update multiplies the distance of any two points of the ball by this at most; below 1 if it is
+        stored
     """
 
     stored: Array

@@ -246,7 +246,7 @@ def paper_cross_entropy(log_z: float) -> float:
     The 1/Z is the energy of a pattern if a layer's energy is taken to be its density, exp(-g) / Z, as section 4.2
     prints it. With the energy g the cross-entropy at the patterns is log Z alone: [`differential_cross_entropy`].
 
-    >>> paper_cross_entropy(0.0), round(paper_cross_entropy(-2.365), 2)
-    (1.0, 8.28)
+    >>> paper_cross_entropy(0.0), round(paper_cross_entropy(-2.3668), 2)
+    (1.0, 8.3)
     """
     return log_z + (math.exp(-log_z) if log_z > -700 else math.inf)
