@@ -146,7 +146,7 @@ def law_entmax(entmax: Any, /, a: Array, alpha: float, shift: float) -> None:
         with np.errstate(divide="ignore"):
             log = np.log(p)
             marginal = b - (np.expm1((alpha - 1) * log) / (alpha - 1) if alpha > 1 else log)
-        steep = max(1.0, p[p > 0].min() ** (2 - alpha))  # what a rounded score does to the smallest, which all make up for
+        steep = max(1.0, p[p > 0].min() ** (2 - alpha))  # what rounding does to the smallest, all others make up for
         slack = 32 * np.finfo(float).eps * (1 + np.abs(b).max() + np.ptp(b)) * steep
         at_most(marginal[p > 0].max(), marginal[p > 0].min(), slack, "marginal values where entmax > 0")
         at_most(marginal[p == 0], marginal[p > 0].max(), slack, "marginal values where entmax = 0")
