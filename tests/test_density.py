@@ -108,7 +108,7 @@ def test_off_centre_balls_against_the_noncentral_chi_squared_distribution(d, exp
     p[1, 0] = 2 * r + away
     own, other = (stats.ncx2.logcdf(2 * r * r, d, 2 * square) for square in (1e-300, p[1, 0] ** 2))
     expected = d / 2 * math.log(math.pi) + math.log(2) + np.logaddexp(own, other)
-    if np.isfinite(expected):  # where the judge underflows it is silent
+    if own > -680:  # where the judge is about to underflow it is silent
         assert log_partition(p, r) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
