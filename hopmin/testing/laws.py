@@ -400,10 +400,11 @@ def law_rotation(energy: Any, /, problem: Problem, beta: float, seed: int) -> No
         turn[:2] = np.array([[3, -4], [4, 3]]) / 5 @ turn[:2]
     e, eps, size = energy(beta), np.finfo(float).eps, 10 * d * max(np.abs(x).max(), np.abs(p).max(), 1)
     before, after = (5 * x, 5 * p), (x @ turn.T, p @ turn.T)
+    drift = eps * (32 + 4 * beta * np.abs(before[0] @ before[1].T).max())  # of weights made of rounded beta x . p
     updated, gradient = e.update(*before), e.gradient(*before)
     close(e.value(*after), e.value(*before), 32 * eps * (size**2 + math.log(len(p)) / beta), "energy after a rotation")
-    close(e.weights(*after), e.weights(*before), 32 * eps, "weights after a rotation")
-    slack = (32 + len(p)) * eps * size
+    close(e.weights(*after), e.weights(*before), drift, "weights after a rotation")
+    slack = (drift + len(p) * eps) * size
     close(e.update(*after), updated @ turn.T / 5, slack, "update after a rotation")
     slack = slack * _steepness(before[0], updated, gradient)
     close(e.gradient(*after), gradient @ turn.T / 5, slack, "gradient after a rotation")
