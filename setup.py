@@ -1,6 +1,6 @@
-"""Builds the compiled core as one stable-ABI module. Everything else stands in pyproject.toml.
+"""Builds the compiled core, and the keeper of buffers, for the stable ABI. Everything else stands in pyproject.toml.
 
-The extension is optional: without a C compiler the install succeeds and hopmin runs on its NumPy twin. For those who
+The extensions are optional: without a C compiler the install succeeds and hopmin runs on its NumPy twin. For those who
 work on it, four variables, each "1" or absent:
 
     HOPMIN_SANITIZE   AddressSanitizer and UndefinedBehaviorSanitizer watch every access
@@ -19,23 +19,24 @@ SANITIZE, DEBUG, PLAIN, STRICT = (
     os.environ.get(f"HOPMIN_{name}") == "1" for name in ("SANITIZE", "DEBUG", "PLAIN", "STRICT")
 )
 
-core = Extension(
-    "hopmin._core",
-    ["hopmin/_core.pyx"],
-    depends=["hopmin/_tile.h", "hopmin/_tiles.h"],
-    define_macros=[("Py_LIMITED_API", "0x030B0000")] + PLAIN * [("PLAIN", "1")],
-    py_limited_api=True,
-)
-if sys.platform != "win32":
+core = Extension("hopmin._core", ["hopmin/_core.pyx"], depends=["hopmin/_tile.h", "hopmin/_tiles.h"])
+buffers = Extension("hopmin._buffers", ["hopmin/_buffers.pyx"])
+for extension in (core, buffers):
+    extension.py_limited_api = True
+    extension.define_macros = [("Py_LIMITED_API", "0x030B0000")] + PLAIN * [("PLAIN", "1")]
+    if sys.platform == "win32":
+        continue
     # no fused multiply-add but where the tile asks for one: exact scores are rounded after each operation
-    core.extra_compile_args = ["-ffp-contract=off", "-O0" if DEBUG else "-O1" if SANITIZE else "-O3"]
-    core.extra_compile_args += ["-g"] * (DEBUG or SANITIZE)
-    core.extra_compile_args += ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"] * STRICT
+    extension.extra_compile_args = ["-ffp-contract=off", "-O0" if DEBUG else "-O1" if SANITIZE else "-O3"]
+    extension.extra_compile_args += ["-g"] * (DEBUG or SANITIZE)
+    extension.extra_compile_args += ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"] * STRICT
     if SANITIZE:
-        core.extra_compile_args += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-        core.extra_link_args = ["-fsanitize=address,undefined"]
+        extension.extra_compile_args += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        extension.extra_link_args = ["-fsanitize=address,undefined"]
 checks = dict.fromkeys(["boundscheck", "wraparound", "initializedcheck"], DEBUG)
-(core,) = cythonize([core], language_level=3, compiler_directives={**checks, "cdivision": not DEBUG}, force=DEBUG)
-core.optional = True  # set here: cythonize() forgets it
+directives = {**checks, "cdivision": not DEBUG}
+extensions = cythonize([core, buffers], language_level=3, compiler_directives=directives, force=DEBUG)
+for extension in extensions:
+    extension.optional = True  # set here: cythonize() forgets it
 
-setup(ext_modules=[core], options={"bdist_wheel": {"py_limited_api": "cp311"}})
+setup(ext_modules=extensions, options={"bdist_wheel": {"py_limited_api": "cp311"}})

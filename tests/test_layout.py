@@ -12,12 +12,13 @@ import hopmin
 
 PACKAGE = Path(hopmin.__file__).parent
 ROOMS = ["numerics", "memory", "transformer", "study"]  # each may import from those before it
-OPTIONAL = {"matplotlib", "jinja2", "tqdm", "hypothesis", "mpmath", "scipy", "sklearn", "pytest", "gguf", "safetensors", "tokenizers"}
+OPTIONAL = {"matplotlib", "jinja2", "tqdm", "hypothesis", "mpmath", "scipy", "sklearn", "pytest", "gguf", "safetensors", "threadpoolctl", "tokenizers"}
 MAY_IMPORT = {
     "plot.py": {"matplotlib"},
     "study/report.py": {"matplotlib", "jinja2"},
     "cli.py": {"tqdm"},
     "transformer/pretrained.py": {"gguf", "safetensors", "tokenizers"},
+    "transformer/shards.py": {"threadpoolctl"},
     "sklearn.py": {"scipy", "sklearn"},
     "testing/laws.py": {"hypothesis", "mpmath"},
     "testing/strategies.py": {"hypothesis"},

@@ -144,7 +144,7 @@ def test_a_step_returns_the_loss_before_it_and_follows_the_schedule(monkeypatch)
     trainer, rates = Trainer(made(), steps=10, learning_rate=0.5, warm_up=4, rows_per_step=2), []
     monkeypatch.setattr(trainer.optimizer, "step", lambda _, rate: rates.append(rate))
     before = trainer.model.cross_entropy(ROWS[:, :-1], ROWS[:, 1:])
-    assert trainer.step(ROWS[:, :-1], ROWS[:, 1:]) == before
+    assert trainer.step(ROWS[:, :-1], ROWS[:, 1:]) == pytest.approx(before, rel=1e-14)
     trainer.optimizer.steps = 6
     trainer.step(ROWS[:, :-1], ROWS[:, 1:])
     assert rates == [schedule(step, peak=0.5, steps=10, warm_up=4) for step in (0, 6)]

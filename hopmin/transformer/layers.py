@@ -13,28 +13,30 @@ Arguments are arrays that the model has checked; there is no second door here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from hopmin._check import Array
-from hopmin.numerics import log_softmax, softmax, softmax_derivative
+from hopmin.numerics import log_softmax
 
 Backward = Callable[[Any], Any]
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
     """y = x W + b, with x (..., i), W (i, o), b (o,); without b, its gradient is None."""
-    y = x @ weight
+    rows = x.reshape(-1, x.shape[-1])  # one large product, not one for each row of the batch
+    y = rows @ weight
     if bias is not None:
         y += bias
 
     def backward(dy: Array) -> tuple[Array, Array, Array | None]:
-        rows_x, rows_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-        return dy @ weight.T, rows_x.T @ rows_dy, None if bias is None else rows_dy.sum(axis=0)
+        dy = dy.reshape(y.shape)
+        return (dy @ weight.T).reshape(x.shape), rows.T @ dy, None if bias is None else dy.sum(axis=0)
 
-    return y, backward
+    return y.reshape(*x.shape[:-1], weight.shape[-1]), backward
 
 
 def embedding(indices: Array, table: Array) -> tuple[Array, Backward]:
@@ -44,8 +46,9 @@ def embedding(indices: Array, table: Array) -> tuple[Array, Backward]:
     y = table[indices]
 
     def backward(dy: Array) -> Array:
-        dtable = np.zeros_like(table)
-        np.add.at(dtable, indices, dy)
+        dtable, order = np.zeros_like(table), np.argsort(indices, axis=None, kind="stable")
+        found, starts = np.unique(indices.ravel()[order], return_index=True)
+        dtable[found] = np.add.reduceat(dy.reshape(-1, dy.shape[-1])[order], starts)  # the rows of each index, summed
         return dtable
 
     return y, backward
@@ -53,34 +56,54 @@ def embedding(indices: Array, table: Array) -> tuple[Array, Backward]:
 
 def layer_norm(x: Array, gain: Array, bias: Array | None = None, epsilon: float = 1e-5) -> tuple[Array, Backward]:
     """y = gain z + bias, where z = (x - mean) / sqrt(variance + epsilon) over the last axis (Ba et al. 2016)."""
-    centred = x - x.mean(axis=-1, keepdims=True)
-    scale = 1 / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + epsilon)
-    z = centred * scale
+    z = x - x.mean(axis=-1, keepdims=True)
+    scale = 1 / np.sqrt(mean_product(z, z) + epsilon)
+    z *= scale
     y = gain * z
     if bias is not None:
         y += bias
 
     def backward(dy: Array) -> tuple[Array, Array, Array | None]:
-        dz = dy * gain
-        # z has mean 0 and norm fixed, so dz loses what points along 1 and along z
-        dx = scale * (dz - dz.mean(axis=-1, keepdims=True) - z * (dz * z).mean(axis=-1, keepdims=True))
+        dx = dy * gain
+        # z has mean 0 and norm fixed, so dz = gain dy loses what points along 1 and along z
+        along = z * mean_product(dx, z)
+        dx -= dx.mean(axis=-1, keepdims=True)
+        dx -= along
+        dx *= scale
         batch = tuple(range(dy.ndim - 1))
-        return dx, (dy * z).sum(axis=batch), None if bias is None else dy.sum(axis=batch)
+        return dx, np.multiply(dy, z, out=along).sum(axis=batch), None if bias is None else dy.sum(axis=batch)
 
     return y, backward
+
+
+def mean_product(a: Array, b: Array) -> Array:
+    """The mean of a b over the last axis, which stays as an axis of length 1."""
+    return np.vecdot(a, b)[..., None] / a.dtype.type(a.shape[-1])
 
 
 def gelu(x: Array) -> tuple[Array, Backward]:
-    """y = x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2: GPT-2's form of x Phi(x) (Hendrycks & Gimpel 2016)."""
-    a, c = np.sqrt(2 / np.pi).astype(x.dtype), x.dtype.type(0.044715)
-    square = x * x
-    t = np.tanh(a * x * (1 + c * square))
-    y = x * (1 + t) / 2
+    """y = x w, where w = (1 + tanh(u)) / 2 and u = sqrt(2/pi) (x + 0.044715 x^3): GPT-2's form of x Phi(x) (Hendrycks
+    & Gimpel 2016).
+    """
+    a, c, half = map(x.dtype.type, (math.sqrt(2 / math.pi), 0.044715, 0.5))
+    y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    for x_, y_, slope_ in in_cache(*(a.reshape(-1, x.shape[-1]) for a in (x, y, slope))):
+        square = x_ * x_
+        w = np.tanh(x_ * (a + a * c * square)) * half + half
+        np.multiply(x_, w, out=y_)
+        np.add(w, (1 - w) * y_ * (2 * a + 6 * a * c * square), out=slope_)  # dw/du = 2 w (1 - w)
 
     def backward(dy: Array) -> Array:
-        return dy * (1 + t + x * (1 - t * t) * a * (1 + 3 * c * square)) / 2
+        return dy * slope
 
     return y, backward
+
+
+def in_cache(*arrays: Array, size: int = 2**17) -> Iterator[tuple[Array, ...]]:
+    """The arrays a few rows at a time, as views, so that what is made on the way stays near the processor."""
+    first, rows = arrays[0], max(1, size * len(arrays[0]) // max(1, arrays[0].size))
+    for start in range(0, len(first), rows):
+        yield tuple(a[start : start + rows] for a in arrays)
 
 
 def relu(x: Array) -> tuple[Array, Backward]:
@@ -125,15 +148,24 @@ def attention(
     unseen = np.triu(np.ones((T, S), bool), k=1 + S - T)
     if hidden is not None:  # but a query always sees its own position
         unseen = unseen | (hidden[..., None, :] & ~np.eye(T, S, k=S - T, dtype=bool))
-    scores = np.where(unseen, -np.inf, beta * queries @ keys.mT)
-    weights = softmax(scores, axis=-1)
+    scaled = beta * queries
+    scores = scaled @ keys.mT
+    np.copyto(scores, -np.inf, where=unseen)
+    scores -= scores.max(axis=-1, keepdims=True)
+    weights = np.exp(scores, out=scores)
+    weights /= weights.sum(axis=-1, keepdims=True)
     kept, back_dropout = dropout(weights, rate, rng)
-    y = kept @ values
+    y = np.matmul(kept, values, out=np.empty_like(queries))
 
     def backward(dy: Array) -> tuple[Array, Array, Array]:
-        dweights = back_dropout(dy @ values.mT)
-        dscores = softmax_derivative(weights, dweights, axis=-1)  # 0 where the weight is: nothing flows from ahead
-        return beta * dscores @ keys, beta * dscores.mT @ queries, kept.mT @ dy
+        dscores = back_dropout(dy @ values.mT)
+        dscores -= np.vecdot(dy, y)[..., None]  # the mean of dweights under the weights
+        dscores *= weights  # 0 where the weight is: nothing flows from ahead
+        dkeys = np.matmul(dscores.mT, scaled, out=np.empty_like(keys))
+        dvalues = np.matmul(kept.mT, dy, out=np.empty_like(values))
+        dqueries = np.matmul(dscores, keys, out=np.empty_like(queries))
+        dqueries *= beta
+        return dqueries, dkeys, dvalues
 
     return y, weights, backward
 

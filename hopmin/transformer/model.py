@@ -333,7 +333,7 @@ class GPT:
             dy, dhead, d["head.bias"] = back_head(dlogits)
             dx, d["norm.gain"], d["norm.bias"] = back_norm(dy)
             for layer in reversed(range(c.layers)):
-                dx, dlayer = backs[layer](dx)
+                dx, dlayer = backs.pop()(dx)  # and what it kept goes with it
                 d |= {f"layers.{layer}.{name}": gradient for name, gradient in dlayer.items()}
             dx = back_dropout(dx)
             if c.encoding == "learned":
@@ -397,11 +397,12 @@ def residual(x: Array, f: Sublayer, p: dict[str, Array], name: str, norm: str) -
     gain, bias = p[f"{name}.gain"], p.get(f"{name}.bias")
     if norm == "pre":
         normed, back_norm = layer_norm(x, gain, bias)
-        change, back_f = f(normed)
-        y = x + change
+        y, back_f = f(normed)
+        y += x
     else:
         change, back_f = f(x)
-        y, back_norm = layer_norm(x + change, gain, bias)
+        change += x
+        y, back_norm = layer_norm(change, gain, bias)
 
     def backward(dy: Array) -> tuple[Array, Gradients]:
         if norm == "pre":
@@ -444,7 +445,7 @@ def attend(
         d: Gradients = {}
         djoined, d["output.weight"], d["output.bias"] = back_output(back_dropout(dy))
         dmixed = djoined.reshape(B, T, H, D // H).transpose(0, 2, 1, 3)
-        dprojected = np.stack(back_mix(dmixed)).transpose(1, 3, 0, 2, 4).reshape(B, T, 3 * D)
+        dprojected = np.concatenate([d.transpose(0, 2, 1, 3).reshape(B, T, D) for d in back_mix(dmixed)], axis=-1)
         dx, d["attention.weight"], d["attention.bias"] = back_project(dprojected)
         return dx, d
 

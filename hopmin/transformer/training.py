@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _check, _threads
 from hopmin._check import Array
 from hopmin._files import Name
 from hopmin.transformer.corpus import Tokenizer, batch
+from hopmin.transformer.layers import in_cache
 from hopmin.transformer.model import GPT, Gradients, load_model
+from hopmin.transformer.shards import Shards
 
 
 def schedule(step: int, *, peak: float, steps: int, warm_up: int, final: float = 0.1) -> float:
@@ -71,13 +74,26 @@ class AdamW:
         self.steps += 1
         b1, b2 = self.betas
         unbias1, unbias2 = 1 - b1**self.steps, 1 - b2**self.steps
-        for name, p in self.parameters.items():
-            g, m, v = gradients[name], self.first[name], self.second[name]
-            m += (1 - b1) * (g - m)
-            v += (1 - b2) * (g * g - v)
-            if p.ndim > 1:
-                p *= 1 - rate * self.weight_decay
-            p -= rate / unbias1 * m / (np.sqrt(v / unbias2) + self.epsilon)
+
+        def update(name: str) -> None:
+            p = self.parameters[name]
+            for p_, g, m, v in in_cache(p, gradients[name], self.first[name], self.second[name]):
+                change = g - m
+                change *= 1 - b1
+                m += change
+                np.multiply(g, g, out=change)
+                change -= v
+                change *= 1 - b2
+                v += change
+                np.sqrt(v, out=change)
+                change += self.epsilon * math.sqrt(unbias2)
+                np.divide(m, change, out=change)
+                change *= rate * math.sqrt(unbias2) / unbias1
+                if p.ndim > 1:
+                    p_ *= 1 - rate * self.weight_decay
+                p_ -= change
+
+        _threads.run([partial(update, name) for name in self.parameters])
 
 
 class Trainer:
@@ -91,6 +107,7 @@ class Trainer:
     weight_decay : of matrices
     longest : to which the gradient is clipped
     rows_per_step : rows of a batch
+    shards : parts that a batch is cut into; threads take one each, and more parts than threads need less memory
     seed : of batches and dropout
 
     >>> from hopmin.transformer.corpus import from_text
@@ -113,6 +130,7 @@ class Trainer:
         weight_decay: float = 0.01,
         longest: float = 1.0,
         rows_per_step: int = 32,
+        shards: int = 2,
         seed: int = 0,
     ) -> None:
         self.model = model
@@ -124,8 +142,10 @@ class Trainer:
             "weight_decay": _check.nonnegative("weight_decay", weight_decay),
             "longest": _check.positive("longest", longest),
             "rows_per_step": _check.whole("rows_per_step", rows_per_step),
+            "shards": _check.whole("shards", shards),
             "seed": _check.whole("seed", seed, 0),
         }
+        self.gradients = Shards(model, self.options["shards"])
         self.optimizer = AdamW(model.parameters, weight_decay=self.options["weight_decay"])
 
     def step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None = None) -> float:
@@ -135,7 +155,7 @@ class Trainer:
         """
         o = self.options
         with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told below, once
-            loss, gradients = self.model.loss_and_gradients(tokens, targets, rng)
+            loss, gradients = self.gradients(tokens, targets, rng)
             norm = clip(gradients, o["longest"])
         if not math.isfinite(loss + norm):
             raise FloatingPointError(f"loss must stay finite; got {loss} at step {self.optimizer.steps + 1}")
