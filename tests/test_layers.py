@@ -103,6 +103,15 @@ def test_attention_is_a_loop():
           loop_attention(queries.tolist(), keys.tolist(), values.tolist()))  # fmt: skip
 
 
+def test_attention_by_distances_is_the_update_of_a_distance_energy():
+    q, k, v = draw((5, 4), (5, 4), (5, 3))
+    found, weights, _ = layers.attention(q, k, v, distances=True)
+    for t in range(5):
+        exps = [math.exp(-sum((a - b) ** 2 for a, b in zip(q[t], row, strict=True)) / (2 * math.sqrt(4))) for row in k[: t + 1]]
+        close(weights[t, : t + 1], [e / sum(exps) for e in exps])
+        close(found[t], [sum(e * row[j] for e, row in zip(exps, v[: t + 1], strict=True)) / sum(exps) for j in range(3)])
+
+
 def test_attention_weights_are_distributions_that_ignore_what_lies_ahead():
     _, weights, _ = layers.attention(*draw((2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)))
     close(weights.sum(axis=-1), np.ones((2, 3, 5)))
@@ -198,6 +207,7 @@ LAYERS = {
         lambda *qkv: layers.attention(*qkv, 0.5, np.random.default_rng(0))[::2],
         (X, X, X),
     ),
+    "attention by distances": (lambda *qkv: layers.attention(*qkv, distances=True)[::2], (X, X, X)),
     "embedding": (lambda table: layers.embedding(np.array([[0, 2, 2], [1, 1, 0]]), table), ((5, 4),)),
 }
 

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hopmin import testing
+from hopmin import DistanceEnergy, retrieve, testing
 from hopmin._files import load_arrays, save_arrays
 from hopmin.transformer.corpus import Tokenizer
 from hopmin.transformer.generation import choose, flush_right
 from hopmin.transformer.model import GPT, GPTConfig, load_model
+from hopmin.transformer.training import Trainer
 
 V, T, L, H, D = 11, 6, 2, 3, 12
 SIZES = {"vocabulary": V, "positions": T, "layers": L, "heads": H, "width": D}
@@ -575,6 +576,11 @@ OPTIONS = [
     {"hidden": 5},
     {"norm": "post", "activation": "relu", "encoding": "sinusoidal", "tied": False, "hidden": 7},
     {"norm": "post", "biases": False, "tied": False, "dropout": 0.3},
+    {"hidden": 0},
+    {"shared": True, "layers": 3},
+    {"attention": "energy"},
+    {"attention": "energy", "hidden": 0, "shared": True, "eta": 1.5, "layers": 3},
+    {"attention": "energy", "norm": "post", "biases": False, "tied": False, "dropout": 0.3},
 ]
 EACH_OPTION = pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
 
@@ -646,12 +652,86 @@ def test_presets():
         ({"norm": "none"}, ValueError, "norm must be one of 'pre', 'post'; got 'none'"),
         ({"activation": "swish"}, ValueError, "activation must be one of 'gelu', 'relu'; got 'swish'"),
         ({"encoding": "rotary"}, ValueError, "encoding must be one of 'learned', 'sinusoidal'; got 'rotary'"),
-        ({"hidden": 0}, ValueError, "hidden must be a whole number >= 1; got 0"),
+        ({"hidden": -1}, ValueError, "hidden must be a whole number >= 0; got -1"),
+        ({"attention": "cosine"}, ValueError, "attention must be one of 'dot', 'energy'; got 'cosine'"),
+        ({"eta": 0.0}, ValueError, "eta must be a finite number > 0; got 0.0"),
+        ({"shared": None}, TypeError, "shared must be True or False; got None"),
         ({"tied": 1}, TypeError, "tied must be True or False; got 1"),
     ],
 )
 def test_wrong_options_get_one_sentence(options, error, sentence):
     assert complaint(error, GPTConfig, **{**SIZES, **options}) == sentence
+
+
+# Energy attention
+
+
+def heads(a, h):
+    """(B, T, D) -> (B, T, E): the part of a head."""
+    return a[..., h * (D // H) : (h + 1) * (D // H)]
+
+
+def energy_of(states, patterns):
+    """(B, T) The energy of states (B, T, D) in all patterns (B, H, T, E) up to their positions, summed over heads."""
+    energy, (B, T, _) = DistanceEnergy(1 / (2 * math.sqrt(D // H))), states.shape
+    return np.array([
+        [sum(energy.value(heads(states, h)[b, t], patterns[b, h, : t + 1]) for h in range(H)) for t in range(T)]
+        for b in range(B)
+    ])  # fmt: skip
+
+
+def updates_of(states, patterns):
+    """(B, T, D) Their updates, likewise."""
+    energy, (B, T, _) = DistanceEnergy(1 / (2 * math.sqrt(D // H))), states.shape
+    return np.array([
+        [np.concatenate([energy.update(heads(states, h)[b, t], patterns[b, h, : t + 1]) for h in range(H)]) for t in range(T)]
+        for b in range(B)
+    ])  # fmt: skip
+
+
+@given(st.floats(0.01, 1.99), st.sampled_from([0.1, 1.0, 5.0]), st.booleans(), st.integers(0, 10**6))
+@settings(max_examples=20)
+def test_a_layer_of_energy_attention_is_an_update_and_goes_down_by_what_the_law_says(eta, spread, shared, seed):
+    model = made(seed, attention="energy", hidden=0, eta=eta, shared=shared, spread=spread, layers=4)
+    seen = model.activations(examples(seed=seed)[0])
+    for before, after, patterns in zip(seen.states[:-1], seen.states[1:], seen.keys, strict=True):
+        u = updates_of(before, patterns)
+        size = max(1, np.abs(before).max(), np.abs(patterns).max())
+        np.testing.assert_allclose(after, before + eta * (u - before), rtol=0, atol=1e-13 * size)
+        falls = energy_of(before, patterns) - energy_of(after, patterns)
+        assert (falls >= eta * (2 - eta) * np.square(u - before).sum(axis=-1) - 1e-12 * size**2).all()
+
+
+def test_with_shared_weights_the_whole_stack_goes_down_one_energy_to_where_retrieval_ends():
+    model = made(attention="energy", hidden=0, eta=1.0, shared=True, spread=1.5, layers=60)
+    seen = model.activations(examples()[0])
+    np.testing.assert_array_equal(seen.keys[0], seen.keys[-1])
+    trace = np.array([energy_of(states, seen.keys[0]) for states in seen.states])
+    assert (np.diff(trace, axis=0) <= 1e-12 * np.abs(trace).max()).all()
+    assert (trace[0] - trace[-1]).min() > 0.01
+    end = retrieve(heads(seen.states[0], 1)[0, -1], seen.keys[0][0, 1], DistanceEnergy(1 / (2 * math.sqrt(D // H))), tolerance=1e-12)
+    close(heads(seen.states[-1], 1)[0, -1], end.states)
+
+
+def test_beyond_twice_the_step_the_energy_may_rise():
+    model = made(attention="energy", hidden=0, eta=3.0, spread=1.0, layers=1)
+    seen = model.activations(examples()[0])
+    assert (energy_of(seen.states[1], seen.keys[0]) > energy_of(seen.states[0], seen.keys[0])).all()
+
+
+def test_the_standard_residual_need_not_go_down():
+    """At a pattern, its only one, x + update(x) is twice as far out: the energy rises from 0 to |x|^2."""
+    energy, x = DistanceEnergy(1 / (2 * math.sqrt(2))), np.array([3.0, 4.0])
+    assert energy.value(x, [x]) == 0
+    assert energy.value(x + energy.update(x, [x]), [x]) == 25
+
+
+def test_energy_attention_learns():
+    rows = np.random.default_rng(0).integers(7, size=(16, T + 1))
+    model = made(attention="energy", width=18, spread=0.25, layers=3, dtype="float32")
+    before = model.cross_entropy(rows[:, :-1], rows[:, 1:])
+    Trainer(model, steps=200, learning_rate=0.02, rows_per_step=16).run(rows)
+    assert model.cross_entropy(rows[:, :-1], rows[:, 1:]) < 0.7 * before
 
 
 # The cache

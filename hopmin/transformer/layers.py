@@ -135,10 +135,13 @@ def attention(
     rate: float = 0.0,
     rng: np.random.Generator | None = None,
     hidden: Array | None = None,
+    *,
+    distances: bool = False,
 ) -> tuple[Array, Array, Backward]:
     """y = softmax(q k^T / sqrt(E)) v over the keys up to each query's own position, for arrays (..., T, E).
 
-    Row t is DotEnergy(1 / sqrt(E)).update(q[t], k[: t + 1], v[: t + 1]). What lies ahead has score -inf, before
+    Row t is DotEnergy(1 / sqrt(E)).update(q[t], k[: t + 1], v[: t + 1]); with `distances`, which take |k|^2 / 2 off
+    each product, DistanceEnergy(1 / (2 sqrt(E))).update of the same. What lies ahead has score -inf, before
     anything is subtracted, and so a weight of exactly 0. Of S keys and values, the last T are at the queries'
     positions, the others before them; the first of them may be `hidden` (..., S), for rows that start later. Returns
     y, the weights (..., T, S), and backward.
@@ -150,18 +153,23 @@ def attention(
         unseen = unseen | (hidden[..., None, :] & ~np.eye(T, S, k=S - T, dtype=bool))
     scaled = beta * queries
     scores = scaled @ keys.mT
+    if distances:  # -|q - k|^2 / 2, but for |q|^2 / 2, which softmax does not see
+        scores -= beta / 2 * np.vecdot(keys, keys)[..., None, :]
     np.copyto(scores, -np.inf, where=unseen)
     scores -= scores.max(axis=-1, keepdims=True)
     weights = np.exp(scores, out=scores)
     weights /= weights.sum(axis=-1, keepdims=True)
     kept, back_dropout = dropout(weights, rate, rng)
-    y = np.matmul(kept, values, out=np.empty_like(queries))
+    # each result is laid out in memory as its like among the arguments, so that heads can be joined without a copy
+    y = np.matmul(kept, values, out=np.empty_like(queries, shape=(*queries.shape[:-1], values.shape[-1])))
 
     def backward(dy: Array) -> tuple[Array, Array, Array]:
         dscores = back_dropout(dy @ values.mT)
         dscores -= np.vecdot(dy, y)[..., None]  # the mean of dweights under the weights
         dscores *= weights  # 0 where the weight is: nothing flows from ahead
         dkeys = np.matmul(dscores.mT, scaled, out=np.empty_like(keys))
+        if distances:
+            dkeys -= beta * keys * dscores.sum(axis=-2)[..., None]
         dvalues = np.matmul(kept.mT, dy, out=np.empty_like(values))
         dqueries = np.matmul(dscores, keys, out=np.empty_like(queries))
         dqueries *= beta

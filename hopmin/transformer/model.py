@@ -2,7 +2,8 @@
 
 By default GPT-2's architecture (Radford et al. 2019): learned positions; blocks of causal attention and a GELU layer
 four times as wide, each behind a layer norm and added to what came in; a last layer norm; output weights tied to the
-embedding. With norms after the sums, ReLU and sinusoids it is the first transformer's (Vaswani et al. 2017).
+embedding. With norms after the sums, ReLU and sinusoids it is the first transformer's (Vaswani et al. 2017). With
+energy attention a block's attention is a step down an energy of part I, and nothing else.
 """
 
 from __future__ import annotations
@@ -42,12 +43,15 @@ class GPTConfig:
     `spread`, the standard deviation of its initial weights, embeddings included: GPT-2's 0.02, made for widths near a
     thousand, leaves small models all but silent; 1 / sqrt(D) suits every width.
 
-    hidden : width of the layer between `expand` and `contract`; 4 D if None
+    hidden : width of the layer between `expand` and `contract`; 4 D if None; 0 leaves both out
     norm : "pre", x + f(norm(x)), with one more norm at the end; or "post", norm(x + f(x))
     activation : "gelu", in GPT-2's form, or "relu"
     encoding : of positions, "learned", or "sinusoidal" with embeddings scaled by sqrt(D)
     tied : whether the output weights are the embedding's
     biases : whether linear layers and norms have any
+    attention : "dot", or "energy", x + eta (u - x), where u is the update of x in a DistanceEnergy (`energy_step`)
+    eta : how far energy attention goes; the energy falls for 0 < eta < 2
+    shared : whether all blocks have the same weights
 
     Raises ValueError or TypeError if a size is not a whole number >= 1, heads do not divide width, dropout is not in
     [0, 1), or an option is none of those named.
@@ -72,6 +76,9 @@ class GPTConfig:
     encoding: str = "learned"
     tied: bool = True
     biases: bool = True
+    attention: str = "dot"
+    eta: float = 0.5
+    shared: bool = False
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "positions", "layers", "heads", "width"):
@@ -81,12 +88,14 @@ class GPTConfig:
         object.__setattr__(self, "dropout", _check.fraction("dropout", self.dropout))
         object.__setattr__(self, "spread", _check.positive("spread", self.spread))
         object.__setattr__(self, "dtype", _check.choice("dtype", self.dtype, ("float32", "float64")))
-        hidden = 4 * self.width if self.hidden is None else _check.whole("hidden", self.hidden)
+        hidden = 4 * self.width if self.hidden is None else _check.whole("hidden", self.hidden, 0)
         object.__setattr__(self, "hidden", hidden)
         object.__setattr__(self, "norm", _check.choice("norm", self.norm, ("pre", "post")))
         object.__setattr__(self, "activation", _check.choice("activation", self.activation, ACTIVATIONS))
         object.__setattr__(self, "encoding", _check.choice("encoding", self.encoding, ("learned", "sinusoidal")))
-        for name in ("tied", "biases"):
+        object.__setattr__(self, "attention", _check.choice("attention", self.attention, ("dot", "energy")))
+        object.__setattr__(self, "eta", _check.positive("eta", self.eta))
+        for name in ("tied", "biases", "shared"):
             object.__setattr__(self, name, _check.boolean(name, getattr(self, name)))
 
     @classmethod
@@ -104,15 +113,13 @@ class GPTConfig:
             return {"weight": (i, o), "bias": (o,)} if self.biases else {"weight": (i, o)}
 
         norm: Shapes = {"gain": (D,), "bias": (D,)} if self.biases else {"gain": (D,)}
-        block = {
-            "norm1": norm,
-            "attention": affine(D, 3 * D),
-            "output": affine(D, D),
-            "norm2": norm,
-            "expand": affine(D, M),
-            "contract": affine(M, D),
-        }
-        parts = {f"layers.{layer}.{part}": of for layer in range(self.layers) for part, of in block.items()}
+        block = {"norm1": norm, "attention": affine(D, 3 * D), "output": affine(D, D)}
+        if self.attention == "energy":
+            block = {"patterns": affine(D, D)}
+        if M:
+            block |= {"norm2": norm, "expand": affine(D, M), "contract": affine(M, D)}
+        layers = 1 if self.shared else self.layers
+        parts = {f"layers.{layer}.{part}": of for layer in range(layers) for part, of in block.items()}
         if self.norm == "pre":
             parts["norm"] = norm
         if not self.tied:
@@ -311,11 +318,12 @@ class GPT:
         places = np.arange(T) if cache is None else cache.positions(T)
         words, back_words = embedding(tokens, p["tokens"])
         scale = words.dtype.type(1.0 if c.encoding == "learned" else np.sqrt(c.width))
-        x, back_dropout = dropout(scale * words + self._encoded(places), c.dropout, rng)
+        first, back_dropout = dropout(scale * words + self._encoded(places), c.dropout, rng)
+        x = first
         record(seen, states=x)
         backs = []
         for layer in range(c.layers):
-            x, back = block(x, self._layer(layer), c, rng, seen, None if cache is None else (cache, layer))
+            x, back = block(x, first, self._layer(layer), c, rng, seen, None if cache is None else (cache, layer))
             backs.append(back)
         if cache is not None:
             cache.length += T
@@ -332,10 +340,14 @@ class GPT:
             d: dict[str, Any] = {}
             dy, dhead, d["head.bias"] = back_head(dlogits)
             dx, d["norm.gain"], d["norm.bias"] = back_norm(dy)
+            dfirst: Any = 0
             for layer in reversed(range(c.layers)):
-                dx, dlayer = backs.pop()(dx)  # and what it kept goes with it
-                d |= {f"layers.{layer}.{name}": gradient for name, gradient in dlayer.items()}
-            dx = back_dropout(dx)
+                dx, dlater, dlayer = backs.pop()(dx)  # and what it kept goes with it
+                dfirst = dfirst + dlater
+                for name, gradient in dlayer.items():
+                    name = f"layers.{0 if c.shared else layer}.{name}"
+                    d[name] = d[name] + gradient if name in d else gradient
+            dx = back_dropout(dx + dfirst)
             if c.encoding == "learned":
                 d["positions"] = np.zeros_like(p["positions"])
                 d["positions"][:T] = dx.sum(axis=0)
@@ -352,7 +364,7 @@ class GPT:
         return sinusoids(places, self.config.width).astype(self.config.dtype)
 
     def _layer(self, layer: int) -> dict[str, Array]:
-        prefix = f"layers.{layer}."
+        prefix = f"layers.{0 if self.config.shared else layer}."
         return {name.removeprefix(prefix): a for name, a in self.parameters.items() if name.startswith(prefix)}
 
 
@@ -373,21 +385,29 @@ Sublayer = Callable[[Array], tuple[Array, Backward]]
 
 def block(
     x: Array,
+    first: Array,
     p: dict[str, Array],
     config: GPTConfig,
     rng: np.random.Generator | None = None,
     seen: dict[str, list[Array]] | None = None,
     past: tuple[Cache, int] | None = None,
 ) -> tuple[Array, Backward]:
-    """Attention, then two linear layers, each added to what came in: x (B, T, D). Returns dx and {name: gradient}."""
-    middle, back_attend = residual(x, lambda x: attend(x, p, config, rng, seen, past), p, "norm1", config.norm)
-    y, back_feed = residual(middle, lambda x: feed_forward(x, p, config, rng), p, "norm2", config.norm)
+    """Attention, then two linear layers, each added to what came in: x (B, T, D); `first` is what came into the first
+    block. Returns dx, dfirst and {name: gradient}.
+    """
+    if config.attention == "energy":
+        y, back_attend = energy_step(x, first, p, config, rng, seen, past)
+    else:
+        y, back_attend = residual(x, lambda x: attend(x, p, config, rng, seen, past), p, "norm1", config.norm)
+    back_feed: Backward = lambda dy: (dy, {})  # noqa: E731
+    if config.hidden:
+        y, back_feed = residual(y, lambda x: feed_forward(x, p, config, rng), p, "norm2", config.norm)
     record(seen, states=y)
 
-    def backward(dy: Array) -> tuple[Array, Gradients]:
-        dmiddle, d2 = back_feed(dy)
-        dx, d1 = back_attend(dmiddle)
-        return dx, d1 | d2
+    def backward(dy: Array) -> tuple[Array, Any, Gradients]:
+        dy, d2 = back_feed(dy)
+        dx, *dfirst, d1 = back_attend(dy)
+        return dx, sum(dfirst), d1 | d2
 
     return y, backward
 
@@ -452,6 +472,44 @@ def attend(
     return y, backward
 
 
+def energy_step(
+    x: Array,
+    first: Array,
+    p: dict[str, Array],
+    config: GPTConfig,
+    rng: np.random.Generator | None,
+    seen: dict[str, list[Array]] | None,
+    past: tuple[Cache, int] | None,
+) -> tuple[Array, Backward]:
+    """y = x + eta (u - x), where u is the update of x in an energy: for each head, on E of the D coordinates,
+    DistanceEnergy(1 / (2 sqrt(E))) of patterns that are a linear image of the first states up to the position.
+
+    So y - x is -eta / 2 times the gradient of the energy, summed over heads, and the energy falls by at least
+    eta (2 - eta) |u - x|^2 (Niu et al. 2024, equation 4; `DistanceEnergy.guaranteed_decrease`). The patterns do not
+    change from block to block: with shared weights the whole stack goes down one energy.
+    """
+    (B, T, D), H, eta = x.shape, config.heads, x.dtype.type(config.eta)
+    patterns, back_patterns = linear(first, p["patterns.weight"], p.get("patterns.bias"))
+    q, k = (a.reshape(B, T, H, D // H).transpose(0, 2, 1, 3) for a in (x, patterns))
+    hidden = None
+    if past is not None:
+        cache, layer = past
+        hidden = cache.hidden(T)
+        k, _ = cache.extended(layer, k, k)
+    mixed, weights, back_mix = attention(q, k, k, config.dropout, rng, hidden, distances=True)
+    y = x + eta * (mixed.transpose(0, 2, 1, 3).reshape(B, T, D) - x)
+    record(seen, queries=q, keys=k, values=k, weights=weights)
+
+    def backward(dy: Array) -> tuple[Array, Array, Gradients]:
+        d: Gradients = {}
+        dmixed = eta * dy.reshape(B, T, H, D // H).transpose(0, 2, 1, 3)
+        dq, dk, dv = (a.transpose(0, 2, 1, 3).reshape(B, T, D) for a in back_mix(dmixed))
+        dfirst, d["patterns.weight"], d["patterns.bias"] = back_patterns(dk + dv)
+        return (1 - eta) * dy + dq, dfirst, d
+
+    return y, backward
+
+
 def feed_forward(
     x: Array, p: dict[str, Array], config: GPTConfig, rng: np.random.Generator | None
 ) -> tuple[Array, Backward]:
@@ -493,7 +551,7 @@ def load_model(path: Name) -> Saved:
     model = GPT.__new__(GPT)
     try:
         model.config = GPTConfig(**records["config"])
-        if model.config.layers > len(arrays):  # before the shapes of all of them are made
+        if model.config.layers > len(arrays) and not model.config.shared:  # before the shapes of all of them are made
             raise ValueError("not as many arrays as layers need")
         shapes = model.config.shapes
         if len(shapes) != sum(name.startswith("parameters/") for name in arrays):
