@@ -33,7 +33,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
         y += bias
 
     def backward(dy: Array) -> tuple[Array, Array, Array | None]:
-        dy = dy.reshape(y.shape)
+        dy = dy.reshape(len(rows), -1)
         return (dy @ weight.T).reshape(x.shape), rows.T @ dy, None if bias is None else dy.sum(axis=0)
 
     return y.reshape(*x.shape[:-1], weight.shape[-1]), backward
@@ -151,8 +151,7 @@ def attention(
     unseen = np.triu(np.ones((T, S), bool), k=1 + S - T)
     if hidden is not None:  # but a query always sees its own position
         unseen = unseen | (hidden[..., None, :] & ~np.eye(T, S, k=S - T, dtype=bool))
-    scaled = beta * queries
-    scores = scaled @ keys.mT
+    scores = (beta * queries) @ keys.mT
     if distances:  # -|q - k|^2 / 2, but for |q|^2 / 2, which softmax does not see
         scores -= beta / 2 * np.vecdot(keys, keys)[..., None, :]
     np.copyto(scores, -np.inf, where=unseen)
@@ -167,13 +166,12 @@ def attention(
         dscores = back_dropout(dy @ values.mT)
         dscores -= np.vecdot(dy, y)[..., None]  # the mean of dweights under the weights
         dscores *= weights  # 0 where the weight is: nothing flows from ahead
-        dkeys = np.matmul(dscores.mT, scaled, out=np.empty_like(keys))
+        dscores *= beta
+        dkeys = np.matmul(dscores.mT, queries, out=np.empty_like(keys))
         if distances:
-            dkeys -= beta * keys * dscores.sum(axis=-2)[..., None]
+            dkeys -= keys * dscores.sum(axis=-2)[..., None]
         dvalues = np.matmul(kept.mT, dy, out=np.empty_like(values))
-        dqueries = np.matmul(dscores, keys, out=np.empty_like(queries))
-        dqueries *= beta
-        return dqueries, dkeys, dvalues
+        return np.matmul(dscores, keys, out=np.empty_like(queries)), dkeys, dvalues
 
     return y, weights, backward
 
