@@ -206,7 +206,7 @@ def cases(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             calls = {name: ENTRANTS[task][name](shape) for name in names}
             same = agree(task, calls)
             busy = elsewhere()
-            times = 1 if options.quick or task == "training" and shape.width > 128 else 5
+            times = 1 if options.quick or (task == "training" and shape.width > 128) else 5
             turns = {name: Contestant(repeated(call, times)) for name, call in calls.items()}
             measured = interleaved(turns, options.rounds)
             others = None if busy is None else round((elsewhere() or 0) - busy, 2)

@@ -1,4 +1,4 @@
-"""The `hopmin` command, also `python -m hopmin`: study, train, generate, claims.
+"""The `hopmin` command, also `python -m hopmin`: study, train, evaluate, generate, claims.
 
 What is wrong with what was asked is said in one sentence, with exit code 2; an interruption ends with 130 and leaves
 what was finished.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import signal
 import sys
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -23,6 +25,7 @@ import hopmin
 from hopmin import _check
 from hopmin._files import writable_folder
 
+HELD_OUT = 2000  # rows that are looked at
 CORPUS = "question-formation, python-topics (the help texts that ship with Python), or a UTF-8 text file"
 
 
@@ -91,10 +94,9 @@ def train(options: argparse.Namespace) -> int:
     """Train a single model, with checkpoints to go on from."""
     from tqdm import tqdm
 
-    from hopmin.study.measure import cross_entropy
     from hopmin.transformer.corpus import named
-    from hopmin.transformer.model import GPT, GPTConfig, load_model
-    from hopmin.transformer.training import Trainer
+    from hopmin.transformer.model import GPT, PRESETS, GPTConfig, load_model
+    from hopmin.transformer.training import Log, Trainer, cross_entropy
 
     _check.whole("checkpoint_every", options.checkpoint_every)
     folder = writable_folder(options.out)
@@ -114,51 +116,117 @@ def train(options: argparse.Namespace) -> int:
     if made["crc32"] != zlib.crc32(corpus.train.tobytes()):
         raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
     if not options.resume:
-        V, T, D = len(corpus.tokenizer.symbols), corpus.train.shape[1] - 1, _check.whole("width", options.width)
-        config = GPTConfig(V, T, options.layers, options.heads, D, dropout=options.dropout, spread=D**-0.5)
-        rate = 0.04 * D**-0.5 if options.learning_rate is None else options.learning_rate
+        V, T = len(corpus.tokenizer.symbols), corpus.train.shape[1] - 1
+        D = _check.whole("width", options.width)
+        sizes = {"layers": options.layers, "heads": options.heads, "width": D, "spread": D**-0.5}
+        if options.preset:
+            sizes = {name: size for name, size in PRESETS[options.preset].items() if name != "dropout"}
+        config = GPTConfig(**{**sizes, "vocabulary": V, "positions": T, "dropout": options.dropout})
+        rate = 0.04 * config.width**-0.5 if options.learning_rate is None else options.learning_rate
         trainer = Trainer(
             GPT(config, options.seed),
             steps=options.steps,
             learning_rate=rate,
             rows_per_step=options.rows_per_step,
+            shards=options.shards,
+            evaluate_every=options.evaluate_every,
+            patience=options.patience,
             seed=options.seed,
         )
-    model, optimizer = trainer.model, trainer.optimizer
-    size = f"a model of {model.config.parameter_count:,} parameters"
+    held_out = corpus.held_out[:HELD_OUT]
+    size = f"a model of {trainer.model.config.parameter_count:,} parameters"
     print(f"{corpus.name}: {len(corpus.train):,} rows to train on; {size}", flush=True)
 
-    def save() -> None:
-        trainer.save(checkpoint, corpus.tokenizer, corpus=made)
+    def save(name: str = "model.npz") -> None:
+        trainer.save(folder / name, corpus.tokenizer, corpus=made)
 
-    with tqdm(total=trainer.options["steps"], initial=optimizer.steps, unit="step", dynamic_ncols=True) as bar:
-        seen = {"tokens": 0}
-        began = time.perf_counter()
+    saved = trainer.steps_taken
+    with (
+        tqdm(total=trainer.options["steps"], initial=saved, unit="step", dynamic_ncols=True) as bar,
+        Log(folder / "log.jsonl", saved) as log,
+        _interruptible() as interrupted,
+    ):
+        seen = {"tokens": 0, "seconds": -time.perf_counter()}
 
-        def after_step(step: int, loss: float, tokens: int) -> None:
+        def tell(step: int, loss: float, tokens: int, better: bool = False, **more: Any) -> None:
+            nonlocal saved
             seen["tokens"] += tokens
-            speed = seen["tokens"] / (time.perf_counter() - began)
+            speed = seen["tokens"] / (seen["seconds"] + time.perf_counter())
             bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
             bar.update()
-            if step % options.checkpoint_every == 0:
+            log(step=step, loss=loss, tokens=tokens, better=better, **more)
+            if better:
+                save("best.npz")
+            if step % options.checkpoint_every == 0 or interrupted.is_set() or trainer.done:
                 save()
+                saved = step
             if interrupted.is_set():
                 raise KeyboardInterrupt
 
-        # An interrupt waits for the end of the step: half a step is not a state to go on from.
-        interrupted = threading.Event()
-        before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
         try:
-            trainer.run(corpus.train, after_step)
+            trainer.run(corpus.train, held_out=held_out, tell=tell)
         finally:
-            signal.signal(signal.SIGINT, before)
             bar.close()
-            if optimizer.steps:
-                save()
-                done = f"{optimizer.steps} of {trainer.options['steps']} steps"
-                print(f"{checkpoint} holds the model after {done}", flush=True)
+            if saved:
+                print(f"{checkpoint} holds the model after {saved} of {trainer.options['steps']} steps", flush=True)
+    if trainer.steps_taken < trainer.options["steps"]:
+        print(f"{trainer.missed} looks at held-out rows brought nothing better")
     floor = "" if corpus.entropy is None else f"; the language has {corpus.entropy:.3f}"
-    print(f"held-out cross-entropy {cross_entropy(model, corpus.held_out[:2000]):.3f} nats per token{floor}")
+    print(f"held-out cross-entropy {cross_entropy(trainer.model, held_out):.3f} nats per token{floor}")
+    if trainer.best and trainer.best[0] < trainer.steps_taken:
+        print(f"{folder / 'best.npz'} holds the best, {trainer.best[1]:.3f} after {trainer.best[0]} steps")
+    return 0
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that an interrupt, or a request to end, sets: half a step is not a state to go on from."""
+    interrupted = threading.Event()
+    before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """What a trained model's held-out rows cost it."""
+    from hopmin.study.measure import extraction_rate
+    from hopmin.transformer.corpus import named
+    from hopmin.transformer.model import load_model
+    from hopmin.transformer.training import cross_entropy
+
+    saved = load_model(options.checkpoint)
+    made = saved.records.get("corpus")
+    if not made or saved.tokenizer is None:
+        raise ValueError(f"checkpoint must name its corpus; {options.checkpoint} was not made by hopmin train")
+    corpus = named(**{key: made[key] for key in ("name", "rows", "positions", "seed")})
+    if corpus.tokenizer != saved.tokenizer:
+        raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
+    splits = {"train": corpus.train[:HELD_OUT], "held_out": corpus.held_out[:HELD_OUT]}
+    found = {
+        name: {
+            "rows": len(rows),
+            "tokens": int((rows[:, 1:] >= 0).sum()),
+            "nats_per_token": (loss := cross_entropy(saved.model, rows)),
+            "bits_per_token": loss / math.log(2),
+            "perplexity": math.exp(loss),
+            "extraction_rate": extraction_rate(saved.model, rows),
+        }
+        for name, rows in splits.items()
+    }
+    if options.json:
+        record = {"checkpoint": options.checkpoint, "corpus": corpus.name, "entropy": corpus.entropy, "splits": found}
+        print(json.dumps(record, indent=1))
+        return 0
+    for name, split in found.items():
+        nats, bits, perplexity = (split[key] for key in ("nats_per_token", "bits_per_token", "perplexity"))
+        cost = f"{nats:.4f} nats per token ({bits:.4f} bits, perplexity {perplexity:.2f})"
+        completed = f"{split['extraction_rate']:.1%} of {split['rows']:,} rows completed"
+        print(f"{name.replace('_', ' '):<9} {cost}; {completed}")
+    if corpus.entropy is not None:
+        print(f"the language itself has {corpus.entropy:.4f} nats per token")
     return 0
 
 
@@ -267,11 +335,20 @@ def _parser() -> argparse.ArgumentParser:
         dropout=(0.0, "share of activations to drop"),
         learning_rate=(float, "peak of the schedule; by default 0.04 / sqrt(width)"),
         rows_per_step=(32, "rows of a batch"),
+        shards=(2, "parts of a batch, one a thread; more need less memory"),
         checkpoint_every=(500, "steps between checkpoints"),
+        evaluate_every=(500, "steps between looks at held-out rows; the best model is kept as best.npz"),
+        patience=(int, "looks without improvement before training ends"),
     )  # fmt: skip
+    sub.add_argument("--preset", choices=("tiny", "questions-6", "questions-10", "gpt2"), help="instead of sizes")
     sub.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in --out, with the settings it was begun with"
     )
+    sub = command(
+        "evaluate", evaluate,
+        checkpoint=("hopmin-model/model.npz", "what hopmin train wrote"),
+    )  # fmt: skip
+    sub.add_argument("--json", action="store_true", help="print a JSON record instead")
     sub = command(
         "generate", generate,
         prompt=(str, "text to go on from"),

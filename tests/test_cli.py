@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import platform
 import signal
@@ -16,9 +17,9 @@ import hopmin
 import hopmin.study
 from hopmin.cli import main
 from hopmin.study import grid
-from hopmin.transformer.corpus import Tokenizer
+from hopmin.transformer.corpus import Tokenizer, from_file
 from hopmin.transformer.model import GPT, load_model
-from hopmin.transformer.training import AdamW, Trainer
+from hopmin.transformer.training import AdamW, Trainer, cross_entropy
 
 SMALL = ("--steps", 6, "--layers", 1, "--heads", 2, "--width", 8, "--positions", 8, "--rows-per-step", 4)
 
@@ -187,6 +188,51 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(run, text, t
     assert parts.options == whole.options
 
 
+def test_the_log_tells_every_step_and_goes_on_where_the_checkpoint_is(run, text, tmp_path, monkeypatch):
+    train = ("train", "--corpus", text, *SMALL, "--evaluate-every", 3, "--checkpoint-every", 2)
+    run(*train, "--out", tmp_path / "whole")
+    whole = (tmp_path / "whole" / "log.jsonl").read_text()
+    records = [json.loads(line) for line in whole.splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
+    assert [record["step"] for record in records if "held_out" in record] == [3, 6]
+    assert all(record["loss"] > 0 < record["norm"] for record in records)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        run(*train, "--out", tmp_path / "parts")
+    with (tmp_path / "parts" / "log.jsonl").open("a") as log:
+        log.write('{"step": 6, "lo')  # as a kill would leave it
+    run("train", "--resume", "--out", tmp_path / "parts")
+    assert (tmp_path / "parts" / "log.jsonl").read_text() == whole
+
+
+def test_patience_ends_training_and_the_best_is_kept(run, text, tmp_path):
+    few = ("--learning-rate", 0, "--evaluate-every", 1, "--patience", 2)  # nothing is ever better than the first
+    code, out, _ = run("train", "--corpus", text, "--out", tmp_path, *SMALL, *few)
+    assert code == 0
+    assert "holds the model after 3 of 6 steps" in out
+    assert "2 looks at held-out rows brought nothing better" in out
+    assert f"{tmp_path / 'best.npz'} holds the best, " in out
+    assert Trainer.load(tmp_path / "best.npz").steps_taken == 1
+
+
+def test_evaluate_tells_what_the_rows_cost(run, text, tmp_path):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    code, out, _ = run("evaluate", "--checkpoint", tmp_path / "model.npz", "--json")
+    assert code == 0
+    found = json.loads(out)
+    corpus, model = from_file(text, positions=8), GPT.load(tmp_path / "model.npz")
+    for name, rows in (("train", corpus.train), ("held_out", corpus.held_out)):
+        nats = cross_entropy(model, rows)
+        split = found["splits"][name]
+        assert split["nats_per_token"] == pytest.approx(nats, rel=1e-12)
+        assert split["bits_per_token"] == pytest.approx(math.log2(math.exp(nats)), rel=1e-12)
+        assert split["perplexity"] == pytest.approx(math.exp(nats), rel=1e-12)
+        assert (split["rows"], split["tokens"]) == (len(rows), rows[:, 1:].size)
+    code, out, _ = run("evaluate", "--checkpoint", tmp_path / "model.npz")
+    assert [line.split()[0] for line in out.splitlines()] == ["train", "held"]
+    assert f"{found['splits']['train']['nats_per_token']:.4f} nats per token" in out
+
+
 def test_resuming_a_finished_training_changes_nothing(run, text, tmp_path):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     before = bits(GPT.load(tmp_path / "model.npz"))
@@ -203,7 +249,8 @@ def test_checkpoints_are_written_on_the_way(run, text, tmp_path, monkeypatch):
     assert steps == [2, 4, 6, 6]
 
 
-def test_an_interrupted_process_ends_with_130_and_a_checkpoint(text, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_process_ends_with_130_and_a_checkpoint(text, tmp_path, number):
     path = tmp_path / "model.npz"
     arguments = ("--corpus", text, *SMALL, "--steps", 10**6, "--checkpoint-every", 1, "--out", tmp_path)
     command = [sys.executable, "-m", "hopmin", "train", *map(str, arguments)]
@@ -212,7 +259,7 @@ def test_an_interrupted_process_ends_with_130_and_a_checkpoint(text, tmp_path):
     with subprocess.Popen(command, **pipes) as process:
         while process.poll() is None and not path.exists():
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.endswith("\nhopmin: interrupted\n")
@@ -289,8 +336,8 @@ def test_a_wrong_choice_is_named(refused, arguments, beginning):
         (("--layers", 0), "layers must be a whole number >= 1; got 0"),
         (("--heads", 3), "width must be a multiple of heads; got 8 and 3"),
         (("--dropout", 1), "dropout must be a number in [0, 1); got 1.0"),
-        (("--learning-rate", 0), "learning_rate must be a finite number > 0; got 0.0"),
-        (("--learning-rate", "nan"), "learning_rate must be a finite number > 0; got nan"),
+        (("--learning-rate", -1), "learning_rate must be a finite number >= 0; got -1.0"),
+        (("--learning-rate", "nan"), "learning_rate must be a finite number >= 0; got nan"),
         (("--rows-per-step", 0), "rows_per_step must be a whole number >= 1; got 0"),
         (("--checkpoint-every", 0), "checkpoint_every must be a whole number >= 1; got 0"),
         (("--positions", 0), "positions must be a whole number >= 1; got 0"),
@@ -414,7 +461,19 @@ def test_a_loss_that_is_not_finite_ends_training_with_a_sentence(run, text, tmp_
     code, out, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--learning-rate", 1e30)
     assert code == 2
     assert error.splitlines()[-1] == "hopmin: loss must stay finite; got nan at step 2"
-    assert "holds the model after 1 of 6 steps" in out
+    assert "holds the model" not in out  # there was no good one yet
+    assert not (tmp_path / "model.npz").exists()
+
+
+def test_a_training_that_diverges_leaves_its_last_good_checkpoint(run, text, tmp_path):
+    code, out, error = run(
+        "train", "--corpus", text, "--out", tmp_path, *SMALL, "--steps", 60, "--learning-rate", 1e5, "--checkpoint-every", 1
+    )
+    assert code == 2
+    assert error.splitlines()[-1].startswith("hopmin: loss must stay ")
+    steps = Trainer.load(tmp_path / "model.npz").steps_taken
+    assert 1 <= steps < 60
+    assert f"holds the model after {steps} of 60 steps" in out
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(run, text, tmp_path, monkeypatch):
@@ -427,7 +486,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(run, text, tmp_path
     code, _, error = run("train", "--resume", "--out", tmp_path)
     assert code == 2
     assert error.splitlines()[-1] == "hopmin: a file could not be read or written: No space left on device"
-    assert {path.name for path in tmp_path.iterdir()} == {"text.txt", "model.npz"}
+    assert {path.name for path in tmp_path.iterdir()} == {"text.txt", "model.npz", "best.npz", "log.jsonl"}
     assert (tmp_path / "model.npz").read_bytes() == before
 
 

@@ -115,7 +115,7 @@ def test_a_run_reports_what_is_measured_on_its_model():
     found = alone(task)
     model = GPT(task.config, np.random.default_rng([0, 16]))
     untrained, _ = measure.head_agreement(model, task.common)
-    Trainer(model, steps=150, rows_per_step=4, seed=0, learning_rate=0.04 * 16**-0.5).run(task.train)
+    Trainer(model, steps=150, rows_per_step=4, shards=1, seed=0, learning_rate=0.04 * 16**-0.5).run(task.train)
     agreement, chance = measure.head_agreement(model, task.common)
     assert found["cross_entropy"] == {
         "train": measure.cross_entropy(model, task.train),
@@ -144,7 +144,7 @@ def test_a_run_on_one_row_measures_no_distances(corpus):
 def test_a_curve_has_at_most_fifty_points_that_are_means(corpus):
     task = tasks(corpus, replace(TINY, steps=60), 0)[0]
     model = GPT(task.config, np.random.default_rng([0, 8]))
-    losses = Trainer(model, steps=60, rows_per_step=4, seed=0, learning_rate=0.04 * 8**-0.5).run(task.train)
+    losses = Trainer(model, steps=60, rows_per_step=4, shards=1, seed=0, learning_rate=0.04 * 8**-0.5).run(task.train)
     curve = alone(task)["curve"]
     assert len(curve) == 50
     assert curve[0] == round(float(np.mean(losses[:2])), 4)

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hopmin._files import load_arrays, save_arrays
+from hopmin.transformer import training
 from hopmin.transformer.corpus import Tokenizer
 from hopmin.transformer.model import GPT, GPTConfig, load_model
-from hopmin.transformer.training import AdamW, Trainer, clip, schedule
+from hopmin.transformer.training import AdamW, Log, Trainer, clip, cross_entropy, schedule
 
 ROWS = np.random.default_rng(0).integers(0, 8, (6, 9))
 ROWS[:, 0] = range(6)  # so that each can be told from the others by its beginning
@@ -171,11 +172,11 @@ def test_after_each_step_its_number_loss_and_tokens_are_told():
     told = []
     rows = np.array([[1, 2, 3, -1], [4, 5, 6, 7]])
     trainer = Trainer(made(), steps=5, rows_per_step=4)
-    losses = trainer.run(rows, lambda *news: told.append(news))
-    assert [step for step, _, _ in told] == [1, 2, 3, 4, 5]
-    assert [loss for _, loss, _ in told] == losses
-    assert {tokens for _, _, tokens in told} <= set(range(8, 13))
-    assert {tokens for _, _, tokens in told} & {9, 10, 11}  # rows of both lengths, their padding not counted
+    losses = trainer.run(rows, tell=lambda **news: told.append(news))
+    assert [news["step"] for news in told] == [1, 2, 3, 4, 5]
+    assert [news["loss"] for news in told] == losses
+    assert {news["tokens"] for news in told} <= set(range(8, 13))
+    assert {news["tokens"] for news in told} & {9, 10, 11}  # rows of both lengths, their padding not counted
     assert trainer.run(rows) == []  # no steps are left
 
 
@@ -203,6 +204,117 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_changes_nothing(broken):
     assert trainer.optimizer.steps == 1
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.2])
+def test_at_learning_rate_zero_nothing_is_learned(rate):
+    trainer = Trainer(made(dropout=rate), steps=3, learning_rate=0, rows_per_step=4)
+    before = bits(trainer.model.parameters)
+    trainer.run(ROWS)
+    assert bits(trainer.model.parameters) == before
+    assert any(m.any() for m in trainer.optimizer.first.values())
+
+
+def test_random_rows_are_learned_by_heart_and_fresh_ones_cost_at_least_a_guess():
+    rng = np.random.default_rng(0)
+    rows, fresh = rng.integers(0, 8, (2, 64, 9))
+    rows[:, 0], rows[:, 1] = np.divmod(np.arange(64), 8)  # which tell a row: what follows can be known
+    targets = rows[:, 1:].copy()
+    targets[:, 0] = -1
+    model = made(width=32, layers=2)
+    assert abs(cross_entropy(model, fresh) - math.log(8)) < 0.02
+    trainer = Trainer(model, steps=500, learning_rate=6e-3, warm_up=20)
+    loss = min(trainer.step(rows[:, :-1], targets) for _ in range(500))
+    assert loss < 0.01
+    assert cross_entropy(model, fresh) > math.log(8)
+
+
+def test_rows_may_be_a_function_of_the_step(tmp_path):
+    def lane(step):
+        return np.roll(ROWS, -step, axis=0)[:4]
+
+    asked = []
+    whole, first = (Trainer(made(), steps=6, learning_rate=0.01) for _ in range(2))
+    losses = whole.run(lambda step: (asked.append(step), lane(step))[1])
+    assert asked == list(range(6))
+    before = run_until(first, 2, lane)
+    first.save(tmp_path / "checkpoint.npz")
+    second = Trainer.load(tmp_path / "checkpoint.npz")
+    assert before + second.run(lane) == losses
+    assert bits(second.model.parameters) == bits(whole.model.parameters)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_loss_far_above_a_guess_ends_the_run(broken):
+    trainer = Trainer(made(), steps=3, rows_per_step=2)
+    if broken:
+        trainer.model.parameters["tokens"][...] *= 1e4  # so that logits are far apart, and finite
+        trainer.model.parameters["norm.bias"][...] = np.random.default_rng(0).normal(size=16)
+        before = bits(trainer.model.parameters)
+        sentence = complaint(FloatingPointError, trainer.step, ROWS[:, :-1], ROWS[:, 1:])
+        assert sentence.startswith("loss must stay below 20.8, ten guesses; got ")
+        assert bits(trainer.model.parameters) == before
+    else:
+        trainer.step(ROWS[:, :-1], ROWS[:, 1:])
+
+
+# Held-out rows
+
+
+def test_cross_entropy_is_the_mean_over_all_tokens_in_batches_of_any_length():
+    model, rng = made(dtype="float64"), np.random.default_rng(0)
+    rows = rng.integers(0, 8, (230, 9))
+    for row, length in zip(rows, rng.integers(2, 10, 230), strict=True):
+        row[length:] = -1
+    costs = [(model.cross_entropy([row[row >= 0][:-1]], [row[row >= 0][1:]]), (row >= 0).sum() - 1) for row in rows]
+    mean = sum(cost * count for cost, count in costs) / sum(count for _, count in costs)
+    assert cross_entropy(model, rows) == pytest.approx(mean, rel=1e-12)
+
+
+def looked(monkeypatch, costs, **options):
+    """What is told of a run whose looks find these costs."""
+    found, told = iter(costs), []
+    monkeypatch.setattr(training, "cross_entropy", lambda model, rows: next(found))
+    trainer = Trainer(made(), **{"steps": 12, "rows_per_step": 2, "evaluate_every": 2, **options})
+    trainer.run(ROWS, held_out=ROWS, tell=lambda **news: told.append(news))
+    return trainer, told
+
+
+def test_looks_come_every_so_often_and_at_the_end_and_tell_the_best(monkeypatch):
+    trainer, told = looked(monkeypatch, [3.0, 2.0, 2.0], steps=5)
+    assert [(news["step"], news["held_out"], news["better"]) for news in told if "held_out" in news] == [
+        (2, 3.0, True), (4, 2.0, True), (5, 2.0, False),
+    ]  # fmt: skip
+    assert (trainer.best, trainer.missed, trainer.done) == ((4, 2.0), 1, True)
+
+
+def test_patience_ends_the_run(monkeypatch, tmp_path):
+    trainer, told = looked(monkeypatch, [3.0, 4.0, 2.0, 2.5, 2.0], patience=2)
+    assert (told[-1]["step"], trainer.best, trainer.missed, trainer.done) == (10, (6, 2.0), 2, True)
+    trainer.save(tmp_path / "checkpoint.npz")
+    again = Trainer.load(tmp_path / "checkpoint.npz")
+    assert (again.best, again.missed, again.done) == ((6, 2.0), 2, True)
+    assert again.run(ROWS, held_out=ROWS) == []
+
+
+def test_looking_changes_nothing():
+    quiet, looking = (Trainer(made(dropout=0.2), steps=4, rows_per_step=4, evaluate_every=1) for _ in range(2))
+    assert quiet.run(ROWS) == looking.run(ROWS, held_out=ROWS[::-1])
+    assert bits(quiet.model.parameters) == bits(looking.model.parameters)
+    assert looking.best[1] == min(looking.best[1], cross_entropy(looking.model, ROWS[::-1]))
+
+
+def test_a_log_that_was_cut_in_a_line_is_that_of_a_straight_run(tmp_path):
+    path = tmp_path / "log.jsonl"
+    with Log(path, 0) as log:
+        for step in range(1, 6):
+            log(step=step)
+    whole = path.read_text()
+    path.write_text(whole[:-5])
+    with Log(path, 3) as log:
+        for step in range(4, 6):
+            log(step=step)
+    assert path.read_text() == whole
+
+
 # Stop and go on
 
 
@@ -210,16 +322,16 @@ class Stop(Exception):
     pass
 
 
-def run_until(trainer, last):
+def run_until(trainer, last, rows=ROWS):
     losses = []
 
-    def after_step(step, loss, tokens):
+    def tell(step, loss, **_):
         losses.append(loss)
         if step == last:
             raise Stop
 
     with pytest.raises(Stop):
-        trainer.run(ROWS, after_step)
+        trainer.run(rows, tell=tell)
     return losses
 
 
@@ -290,8 +402,8 @@ def test_a_checkpoint_whose_moments_do_not_fit_is_refused(tmp_path, change):
     [
         ({"steps": 0}, ValueError, "steps must be a whole number >= 1; got 0"),
         ({"steps": 2.0}, TypeError, "steps must be a whole number >= 1; got 2.0"),
-        ({"learning_rate": 0}, ValueError, "learning_rate must be a finite number > 0; got 0"),
-        ({"learning_rate": math.inf}, ValueError, "learning_rate must be a finite number > 0; got inf"),
+        ({"learning_rate": -1}, ValueError, "learning_rate must be a finite number >= 0; got -1"),
+        ({"learning_rate": math.inf}, ValueError, "learning_rate must be a finite number >= 0; got inf"),
         ({"warm_up": -1}, ValueError, "warm_up must be a whole number >= 0; got -1"),
         ({"weight_decay": -0.1}, ValueError, "weight_decay must be a finite number >= 0; got -0.1"),
         ({"longest": 0.0}, ValueError, "longest must be a finite number > 0; got 0.0"),

@@ -155,13 +155,14 @@ def run(task: Task, news: Any, stop: Any) -> Record:
         model,
         steps=preset.steps,
         rows_per_step=preset.rows_per_step,
+        shards=1,
         seed=task.seed,
         learning_rate=0.04 * config.width**-0.5,
     )
     curve: list[float] = []
     since = {"time": time.perf_counter(), "steps": 0, "tokens": 0}
 
-    def after_step(step: int, loss: float, tokens: int) -> None:
+    def tell(step: int, loss: float, tokens: int, **_: Any) -> None:
         curve.append(loss)
         since["steps"] += 1
         since["tokens"] += tokens
@@ -173,7 +174,7 @@ def run(task: Task, news: Any, stop: Any) -> Record:
             since.update(time=time.perf_counter(), steps=0, tokens=0)
 
     began = time.perf_counter()
-    trainer.run(task.train, after_step)
+    trainer.run(task.train, tell=tell)
     seconds = time.perf_counter() - began
     return {
         "number": task.number,
@@ -217,7 +218,7 @@ def _ignore_interrupt() -> None:
 @contextmanager
 def _one_blas_thread() -> Iterator[None]:
     """Processes started inside inherit the limit; this one's BLAS has read its own already."""
-    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "HOPMIN_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:

@@ -18,18 +18,11 @@ from hopmin.memory.nearest import separation
 from hopmin.memory.reduction import scores
 from hopmin.transformer.corpus import batch
 from hopmin.transformer.model import GPT
+from hopmin.transformer.training import BATCH, cross_entropy
 
-BATCH = 100  # rows looked at together
-
-
-def cross_entropy(model: GPT, rows: Array) -> float:
-    """The mean negative log-likelihood of the rows' tokens, in nats, without dropout."""
-    total, counted = 0.0, 0
-    for start in range(0, len(rows), BATCH):
-        tokens, targets = batch(rows[start : start + BATCH])
-        count = int((targets >= 0).sum())
-        total, counted = total + count * model.cross_entropy(tokens, targets), counted + count
-    return total / counted
+__all__ = [
+    "activation_distances", "cross_entropy", "extraction_rate", "halves", "head_agreement", "predicted_radius",
+]  # fmt: skip
 
 
 def extraction_rate(model: GPT, rows: Array) -> float:

@@ -66,7 +66,7 @@ class Shards:
         self, tokens: Array, targets: Array, rng: np.random.Generator | None, counted: int
     ) -> tuple[float, Gradients]:
         """What the part adds to the mean over all `counted` targets."""
-        with within(self.pool):
+        with within(self.pool), np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the loss
             logits, backward = self.model._forward(tokens, rng)
             loss, back_loss = cross_entropy(logits, targets)
             share = float(np.count_nonzero(targets >= 0) / counted)

@@ -1,4 +1,5 @@
-"""Training: [`AdamW`], its [`schedule`], gradient [`clip`]ping, and the loop that holds them together, [`Trainer`].
+"""Training: [`AdamW`], its [`schedule`], gradient [`clip`]ping, and the loop that holds them together, [`Trainer`];
+what a model's rows cost it, [`cross_entropy`].
 
 Every random choice of a step is drawn from the seed and the number of the step alone. So a run that was stopped goes on
 from its checkpoint as if nothing had happened, to the last bit, and there is no generator whose state must be kept.
@@ -6,9 +7,11 @@ from its checkpoint as if nothing had happened, to the last bit, and there is no
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from hopmin import _check, _threads
 from hopmin._check import Array
-from hopmin._files import Name
+from hopmin._files import Name, write_text
 from hopmin.transformer.corpus import Tokenizer, batch
 from hopmin.transformer.layers import in_cache
 from hopmin.transformer.model import GPT, Gradients, load_model
@@ -96,8 +99,58 @@ class AdamW:
         _threads.run([partial(update, name) for name in self.parameters])
 
 
+BATCH = 100  # rows looked at together
+
+
+def cross_entropy(model: GPT, rows: Array) -> float:
+    """The mean negative log-likelihood of the tokens of rows (n, T + 1), in nats, without dropout; -1 is not counted.
+
+    >>> from hopmin.transformer.model import GPTConfig
+    >>> model = GPT(GPTConfig(vocabulary=5, positions=3, layers=1, heads=1, width=8), rng=0)
+    >>> round(cross_entropy(model, np.array([[0, 1, 2], [3, 4, -1]])), 1)          # it knows nothing: log 5
+    1.6
+    """
+    total, counted = 0.0, 0
+    for start in range(0, len(rows), BATCH):
+        tokens, targets = batch(rows[start : start + BATCH])
+        count = int((targets >= 0).sum())
+        total, counted = total + count * model.cross_entropy(tokens, targets), counted + count
+    return total / counted
+
+
+class Log:
+    """A file of JSON lines, one for each step that is told; `step` of them are there already, and what comes after is
+    cut away, for a run that goes on from there will say it again.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "log.jsonl")
+    ...     for step in (0, 1):                                      # the second begins after step 1
+    ...         with Log(path, step) as log:
+    ...             log(step=step + 1, loss=2.5)
+    ...             log(step=step + 2, loss=1.5)
+    ...     path.read_text().splitlines()
+    ['{"step": 1, "loss": 2.5}', '{"step": 2, "loss": 2.5}', '{"step": 3, "loss": 1.5}']
+    """
+
+    def __init__(self, path: Name, step: int) -> None:
+        lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)[:step] if Path(path).exists() else []
+        write_text(path, "".join(lines))
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def __call__(self, **record: Any) -> None:
+        self.file.write(f"{json.dumps(record)}\n")
+        self.file.flush()
+
+
 class Trainer:
-    """Trains a model on batches of rows, drawn anew for each step.
+    """Trains a model, a batch of rows a step.
 
     Parameters
     ----------
@@ -108,7 +161,12 @@ class Trainer:
     longest : to which the gradient is clipped
     rows_per_step : rows of a batch
     shards : parts that a batch is cut into; threads take one each, and more parts than threads need less memory
+    evaluate_every : steps between two looks at held-out rows
+    patience : how many looks in a row may bring nothing better before training ends
     seed : of batches and dropout
+
+    `steps_taken`, `best` (step and held-out cross-entropy of the best look) and `missed` (looks since) tell how far it
+    is.
 
     >>> from hopmin.transformer.corpus import from_text
     >>> from hopmin.transformer.model import GPTConfig
@@ -131,51 +189,98 @@ class Trainer:
         longest: float = 1.0,
         rows_per_step: int = 32,
         shards: int = 2,
+        evaluate_every: int = 100,
+        patience: int | None = None,
         seed: int = 0,
     ) -> None:
         self.model = model
         steps = _check.whole("steps", steps)
         self.options: dict[str, Any] = {
             "steps": steps,
-            "learning_rate": _check.positive("learning_rate", learning_rate),
+            "learning_rate": _check.nonnegative("learning_rate", learning_rate),
             "warm_up": max(1, steps // 10) if warm_up is None else _check.whole("warm_up", warm_up, 0),
             "weight_decay": _check.nonnegative("weight_decay", weight_decay),
             "longest": _check.positive("longest", longest),
             "rows_per_step": _check.whole("rows_per_step", rows_per_step),
             "shards": _check.whole("shards", shards),
+            "evaluate_every": _check.whole("evaluate_every", evaluate_every),
+            "patience": None if patience is None else _check.whole("patience", patience),
             "seed": _check.whole("seed", seed, 0),
         }
         self.gradients = Shards(model, self.options["shards"])
         self.optimizer = AdamW(model.parameters, weight_decay=self.options["weight_decay"])
+        self.best: tuple[int, float] | None = None
+        self.missed = 0
+
+    @property
+    def steps_taken(self) -> int:
+        """How many steps the parameters have gone so far."""
+        return self.optimizer.steps
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left, or patience has run out."""
+        patience = self.options["patience"]
+        return self.steps_taken >= self.options["steps"] or (patience is not None and self.missed >= patience)
 
     def step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None = None) -> float:
         """One step of the schedule on a batch (B, T); returns its cross-entropy in nats, before the step.
 
-        Raises FloatingPointError, with the parameters as they were, if the loss is not finite.
+        Raises FloatingPointError, with the parameters as they were, if the loss is not finite, or more than ten times
+        that of a uniform guess.
         """
-        o = self.options
+        return self._step(tokens, targets, rng)["loss"]
+
+    def _step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None) -> dict[str, Any]:
+        o, number = self.options, self.steps_taken
+        loss, gradients = self.gradients(tokens, targets, rng)
         with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told below, once
-            loss, gradients = self.gradients(tokens, targets, rng)
             norm = clip(gradients, o["longest"])
         if not math.isfinite(loss + norm):
-            raise FloatingPointError(f"loss must stay finite; got {loss} at step {self.optimizer.steps + 1}")
-        rate = schedule(self.optimizer.steps, peak=o["learning_rate"], steps=o["steps"], warm_up=o["warm_up"])
+            raise FloatingPointError(f"loss must stay finite; got {loss} at step {number + 1}")
+        guess = math.log(max(2, self.model.config.vocabulary))
+        if loss > 10 * guess:
+            raise FloatingPointError(
+                f"loss must stay below {10 * guess:.1f}, ten guesses; got {loss} at step {number + 1}"
+            )
+        rate = schedule(number, peak=o["learning_rate"], steps=o["steps"], warm_up=o["warm_up"])
         self.optimizer.step(gradients, rate)
-        return loss
+        return {"step": number + 1, "loss": loss, "rate": rate, "norm": norm}
 
-    def run(self, rows: Array, after_step: Callable[[int, float, int], None] | None = None) -> list[float]:
-        """All steps that are left, on batches of `rows` (n, T + 1) drawn with replacement; returns the losses.
+    def run(
+        self,
+        rows: Array | Callable[[int], Array],
+        *,
+        held_out: Array | None = None,
+        tell: Callable[..., None] = lambda **_: None,
+    ) -> list[float]:
+        """All steps that are left; returns their losses.
 
-        `after_step(step, loss, tokens)` is called after each with its number, from 1, and how many tokens it saw.
+        `rows` (n, T + 1) are drawn from with replacement; or else it is a function that gives the rows of a step, from
+        0. After each step `tell(step=, loss=, rate=, norm=, tokens=)` is called: its number, from 1, the loss
+        before it, the learning rate, the gradient's norm before clipping, and how many tokens it saw. With `held_out`
+        rows some steps also tell their cross-entropy after it, and whether that is the best so far: `held_out=`,
+        `better=`.
         """
-        losses = []
-        while self.optimizer.steps < self.options["steps"]:
-            rng = np.random.default_rng([self.options["seed"], self.optimizer.steps])
-            tokens, targets = batch(rows[rng.integers(len(rows), size=self.options["rows_per_step"])])
-            losses.append(self.step(tokens, targets, rng))
-            if after_step is not None:
-                after_step(self.optimizer.steps, losses[-1], int((targets >= 0).sum()))
+        o, losses = self.options, []
+        while not self.done:
+            rng = np.random.default_rng([o["seed"], self.steps_taken])
+            chosen = (
+                rows(self.steps_taken) if callable(rows) else rows[rng.integers(len(rows), size=o["rows_per_step"])]
+            )
+            tokens, targets = batch(chosen)
+            record = self._step(tokens, targets, rng) | {"tokens": int((targets >= 0).sum())}
+            if held_out is not None and (self.steps_taken % o["evaluate_every"] == 0 or self.steps_taken == o["steps"]):
+                record |= self._look(held_out)
+            losses.append(record["loss"])
+            tell(**record)
         return losses
+
+    def _look(self, held_out: Array) -> dict[str, Any]:
+        loss = cross_entropy(self.model, held_out)
+        better = self.best is None or loss < self.best[1]
+        self.best, self.missed = ((self.steps_taken, loss), 0) if better else (self.best, self.missed + 1)
+        return {"held_out": loss, "better": better}
 
     def save(self, path: Name, tokenizer: Tokenizer | None = None, **records: Any) -> None:
         """A checkpoint: what GPT.save writes, and what it takes to go on. GPT.load reads it too."""
@@ -184,7 +289,7 @@ class Trainer:
             for moment, of in (("first", self.optimizer.first), ("second", self.optimizer.second))
             for name, a in of.items()
         }
-        training = {"options": self.options, "steps": self.optimizer.steps}
+        training = {"options": self.options, "steps": self.steps_taken, "best": self.best, "missed": self.missed}
         self.model.save(path, tokenizer, extra=moments, training=training, **records)
 
     @classmethod
@@ -192,8 +297,13 @@ class Trainer:
         """A trainer that goes on where the checkpoint was taken. Raises ValueError if the file is no checkpoint."""
         saved = load_model(path)
         try:
-            trainer = cls(saved.model, **saved.records["training"]["options"])
-            trainer.optimizer.steps = _check.whole("steps", saved.records["training"]["steps"], 0)
+            training = saved.records["training"]
+            trainer = cls(saved.model, **training["options"])
+            trainer.optimizer.steps = _check.whole("steps", training["steps"], 0)
+            if training.get("best"):
+                step, loss = training["best"]
+                trainer.best = _check.whole("step", step), float(loss)
+            trainer.missed = _check.whole("missed", training.get("missed", 0), 0)
             for moment, of in (("first", trainer.optimizer.first), ("second", trainer.optimizer.second)):
                 for name, a in of.items():
                     found = saved.extra[f"{moment}/{name}"]
