@@ -28,7 +28,7 @@ for extension in (core, buffers):
         continue
     # no fused multiply-add but where the tile asks for one: exact scores are rounded after each operation
     extension.extra_compile_args = ["-ffp-contract=off", "-O0" if DEBUG else "-O1" if SANITIZE else "-O3"]
-    extension.extra_compile_args += ["-g"] * (DEBUG or SANITIZE)
+    extension.extra_compile_args += ["-g" if DEBUG or SANITIZE else "-g0"]
     extension.extra_compile_args += ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"] * STRICT
     if SANITIZE:
         extension.extra_compile_args += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]

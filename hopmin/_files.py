@@ -44,6 +44,25 @@ def read_text(path: Name) -> str:
     return content
 
 
+def read_bytes(path: Name) -> bytes:
+    """A file as it is, not empty; ValueError if it cannot be read."""
+    if not (content := b"".join(text_pieces(path, binary=True))):
+        raise ValueError(f"corpus must not be empty; {path} holds nothing")
+    return content
+
+
+def text_pieces(path: Name, *, binary: bool = False) -> Iterator[Any]:
+    """A UTF-8 text file, or the bytes of any, a megabyte or so at a time; ValueError if it cannot be read as such."""
+    try:
+        with open(path, "rb") if binary else open(path, encoding="utf-8", newline="") as file:
+            while piece := file.read(PIECE):
+                yield piece
+    except UnicodeDecodeError as error:
+        raise ValueError(f"corpus must be UTF-8 text; {path} has byte {error.object[error.start]:#04x}") from None
+    except OSError as error:
+        raise ValueError(f"corpus must be a readable file; {path}: {error.strerror}") from None
+
+
 def writable_folder(path: Name) -> Path:
     """A folder one can write to, made where it is missing; ValueError if it cannot be had."""
     folder = Path(path)

@@ -1,4 +1,4 @@
-"""The `hopmin` command, also `python -m hopmin`: study, train, evaluate, generate, claims.
+"""The `hopmin` command, also `python -m hopmin`: study, tokens, train, evaluate, generate, claims.
 
 What is wrong with what was asked is said in one sentence, with exit code 2; an interruption ends with 130 and leaves
 what was finished.
@@ -26,7 +26,10 @@ from hopmin import _check
 from hopmin._files import writable_folder
 
 HELD_OUT = 2000  # rows that are looked at
-CORPUS = "question-formation, python-topics (the help texts that ship with Python), or a UTF-8 text file"
+CORPUS_OPTIONS = ("rows", "positions", "seed", "tokenizer", "vocabulary", "batches")
+EXTRAS = {"matplotlib": "study", "jinja2": "study", "tqdm": "study", "tokenizers": "pretrained"}
+KINDS = ("characters", "words", "bytes", "bpe")
+CORPUS = "question-formation, python-topics (the help texts that ship with Python), a text file, or a file of tokens"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, FloatingPointError) as error:
         return _complain(str(error))
     except ImportError as error:
-        if error.name not in ("matplotlib", "jinja2", "tqdm"):
+        if error.name not in EXTRAS:
             raise
-        return _complain(f"{error.name} must be installed for this command: python -m pip install 'hopmin[study]'")
+        extra = f"python -m pip install 'hopmin[{EXTRAS[error.name]}]'"
+        return _complain(f"{error.name} must be installed for this command: {extra}")
     except OSError as error:
         return _complain(f"{error.filename or 'a file'} could not be read or written: {error.strerror}")
     except MemoryError as error:
@@ -94,7 +98,6 @@ def train(options: argparse.Namespace) -> int:
     """Train a single model, with checkpoints to go on from."""
     from tqdm import tqdm
 
-    from hopmin.transformer.corpus import named
     from hopmin.transformer.model import GPT, PRESETS, GPTConfig, load_model
     from hopmin.transformer.training import Log, Trainer, cross_entropy
 
@@ -102,18 +105,18 @@ def train(options: argparse.Namespace) -> int:
     folder = writable_folder(options.out)
     checkpoint = folder / "model.npz"
     if options.resume:
-        made = load_model(checkpoint).records.get("corpus")
-        trainer = Trainer.load(checkpoint)
+        trainer, saved_model = Trainer.load(checkpoint), load_model(checkpoint)
+        made: Any = saved_model.records.get("corpus")
+        tokenizer = saved_model.tokenizer
     else:
         if checkpoint.exists():
             raise ValueError(f"out must hold no model yet, unless --resume is given; {checkpoint} exists")
         _check.whole("seed", options.seed, 0)
-        made = {"name": options.corpus, "rows": options.rows, "positions": options.positions, "seed": options.seed}
-    if not made:
-        raise ValueError(f"checkpoint must name its corpus; {checkpoint} was not made by hopmin train")
-    corpus = named(**{key: made[key] for key in ("name", "rows", "positions", "seed")})
-    made["crc32"] = made.get("crc32", zlib.crc32(corpus.train.tobytes()))
-    if made["crc32"] != zlib.crc32(corpus.train.tobytes()):
+        made = {"name": options.corpus, **{key: getattr(options, key) for key in CORPUS_OPTIONS}}
+        tokenizer = None
+    corpus = _corpus(made, tokenizer, checkpoint)
+    checksum = _checksum(corpus.train)
+    if made.setdefault("crc32", checksum) != checksum:
         raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
     if not options.resume:
         V, T = len(corpus.tokenizer.symbols), corpus.train.shape[1] - 1
@@ -133,7 +136,7 @@ def train(options: argparse.Namespace) -> int:
             patience=options.patience,
             seed=options.seed,
         )
-    held_out = corpus.held_out[:HELD_OUT]
+    rows, held_out = _batches(corpus, made["batches"], trainer.options), corpus.held_out[:HELD_OUT]
     size = f"a model of {trainer.model.config.parameter_count:,} parameters"
     print(f"{corpus.name}: {len(corpus.train):,} rows to train on; {size}", flush=True)
 
@@ -164,7 +167,7 @@ def train(options: argparse.Namespace) -> int:
                 raise KeyboardInterrupt
 
         try:
-            trainer.run(corpus.train, held_out=held_out, tell=tell)
+            trainer.run(rows, held_out=held_out, tell=tell)
         finally:
             bar.close()
             if saved:
@@ -175,6 +178,48 @@ def train(options: argparse.Namespace) -> int:
     print(f"held-out cross-entropy {cross_entropy(trainer.model, held_out):.3f} nats per token{floor}")
     if trainer.best and trainer.best[0] < trainer.steps_taken:
         print(f"{folder / 'best.npz'} holds the best, {trainer.best[1]:.3f} after {trainer.best[0]} steps")
+    return 0
+
+
+def _corpus(made: Any, tokenizer: Any, checkpoint: Any) -> Any:
+    """The corpus of a checkpoint's record; a bpe is not trained again."""
+    from hopmin.transformer.corpus import named
+
+    if not isinstance(made, dict) or not {"name", *CORPUS_OPTIONS} <= made.keys():
+        raise ValueError(f"checkpoint must name its corpus; {checkpoint} was not made by hopmin train")
+    kind = tokenizer if tokenizer and made["tokenizer"] == "bpe" else made["tokenizer"]
+    sizes = {key: made[key] for key in ("name", "rows", "positions", "seed", "vocabulary")}
+    return named(**sizes, tokenizer=kind)
+
+
+def _batches(corpus: Any, kind: str, options: dict[str, Any]) -> Any:
+    """What Trainer.run takes: rows to draw from, or a function of the step."""
+    from hopmin.transformer.stream import contiguous, shuffled
+
+    if kind == "drawn":
+        return corpus.train
+    if kind == "shuffled":
+        return shuffled(corpus.train, options["rows_per_step"], options["seed"])
+    if not corpus.ordered:
+        raise ValueError(f"batches must not be contiguous where rows are shuffled, as those of {corpus.name} are")
+    return contiguous(corpus.train, options["rows_per_step"])
+
+
+def _checksum(rows: Any) -> int:
+    """CRC-32 of rows, some at a time: they may be a map of a large file."""
+    crc = 0
+    for start in range(0, len(rows), 10_000):
+        crc = zlib.crc32(rows[start : start + 10_000].tobytes(), crc)
+    return crc
+
+
+def tokens(options: argparse.Namespace) -> int:
+    """Write a text as a file of tokens, which training maps instead of reading."""
+    from hopmin.transformer.stream import write_tokens
+
+    _check.whole("vocabulary", options.vocabulary)
+    count = write_tokens(options.corpus, options.out, options.tokenizer, vocabulary=options.vocabulary)
+    print(f"{options.out} holds {count:,} tokens")
     return 0
 
 
@@ -193,16 +238,13 @@ def _interruptible() -> Iterator[threading.Event]:
 def evaluate(options: argparse.Namespace) -> int:
     """What a trained model's held-out rows cost it."""
     from hopmin.study.measure import extraction_rate
-    from hopmin.transformer.corpus import named
     from hopmin.transformer.model import load_model
     from hopmin.transformer.training import cross_entropy
 
     saved = load_model(options.checkpoint)
-    made = saved.records.get("corpus")
-    if not made or saved.tokenizer is None:
-        raise ValueError(f"checkpoint must name its corpus; {options.checkpoint} was not made by hopmin train")
-    corpus = named(**{key: made[key] for key in ("name", "rows", "positions", "seed")})
-    if corpus.tokenizer != saved.tokenizer:
+    made: Any = saved.records.get("corpus")
+    corpus = _corpus(made, saved.tokenizer, options.checkpoint)
+    if made["crc32"] != _checksum(corpus.train):
         raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
     splits = {"train": corpus.train[:HELD_OUT], "held_out": corpus.held_out[:HELD_OUT]}
     found = {
@@ -306,7 +348,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 f"--{option.replace('_', '-')}", help=text,
                 type=default if optional else type(default), default=None if optional else default,
-                required=option == "prompt",
+                required=optional and option in ("prompt", "corpus", "out"),
             )  # fmt: skip
         return sub
 
@@ -330,7 +372,8 @@ def _parser() -> argparse.ArgumentParser:
         seed=(0, "of the corpus, the model and its batches"),
         steps=(2000, "steps to train for"),
         rows=(20_000, "training rows of question-formation"),
-        positions=(64, "characters in a row of a text"),
+        positions=(64, "tokens in a row of a text"),
+        vocabulary=(1000, "symbols of a bpe"),
         layers=(2, "blocks"), heads=(4, "attention heads in a block"), width=(64, "of the residual stream"),
         dropout=(0.0, "share of activations to drop"),
         learning_rate=(float, "peak of the schedule; by default 0.04 / sqrt(width)"),
@@ -344,6 +387,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in --out, with the settings it was begun with"
     )
+    sub.add_argument("--tokenizer", choices=KINDS, help="of a text; by default characters")
+    sub.add_argument(
+        "--batches",
+        default="drawn",
+        choices=("drawn", "shuffled", "contiguous"),
+        help="rows drawn with replacement; each once an epoch; or each where it ended before (files of tokens)",
+    )
+    sub = command(
+        "tokens", tokens,
+        corpus=(str, "text file; for bytes any file"),
+        out=(str, "file to write, .npz"),
+        vocabulary=(1000, "symbols of a bpe"),
+    )  # fmt: skip
+    sub.add_argument("--tokenizer", default="characters", choices=KINDS, help="what a token is")
     sub = command(
         "evaluate", evaluate,
         checkpoint=("hopmin-model/model.npz", "what hopmin train wrote"),

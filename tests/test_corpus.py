@@ -391,7 +391,7 @@ def test_the_first_rows_are_from_all_over_the_text():
 
 
 def test_words_may_be_the_symbols_of_a_text():
-    corpus = from_text("to be or not to be " * 20, positions=3, words=True)
+    corpus = from_text("to be or not to be " * 20, positions=3, tokenizer="words")
     assert corpus.tokenizer.symbols == ("be", "not", "or", "to")
     assert {corpus.tokenizer.decode(row) for row in corpus.train} <= {"to be or not", "not to be to"}
 
@@ -411,7 +411,7 @@ def test_ten_rows_are_enough(length, enough):
 
 
 def test_too_few_words_are_counted_as_words():
-    assert complaint(from_text, "to be", positions=4, words=True) == "corpus must have more than 40 words; got 2"
+    assert complaint(from_text, "to be", positions=4, tokenizer="words") == "corpus must have more than 40 words; got 2"
 
 
 def test_a_text_file_is_its_text(tmp_path):

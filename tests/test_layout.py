@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "cli.py": {"tqdm"},
     "transformer/pretrained.py": {"gguf", "safetensors", "tokenizers"},
     "transformer/shards.py": {"threadpoolctl"},
+    "transformer/tokenizer.py": {"tokenizers"},
     "sklearn.py": {"scipy", "sklearn"},
     "testing/laws.py": {"hypothesis", "mpmath"},
     "testing/strategies.py": {"hypothesis"},

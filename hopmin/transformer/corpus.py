@@ -4,7 +4,9 @@
 - declaratives and the questions they form, McCoy, Frank & Linzen 2020 [`question_formation`]
 - English that needs no download [`python_topics`], and any text [`from_text`], [`from_file`]
 - any of these by what the commands call it [`named`]
-- symbols to numbers and back [`Tokenizer`]; rows to what a model is trained on [`batch`]
+- rows to what a model is trained on [`batch`]
+
+Tokenizers are in `tokenizer.py`; text larger than memory is in `stream.py`.
 
 A corpus is a set of *rows*, each learned from its first token to its last: an integer array (n, T + 1), where -1 pads
 what is shorter. Its loss is counted on the T tokens after the first.
@@ -16,7 +18,7 @@ import bisect
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -25,53 +27,10 @@ import numpy as np
 
 from hopmin import _check
 from hopmin._check import Array
-from hopmin._files import Name, read_text
+from hopmin._files import Name, read_bytes, read_text
+from hopmin.transformer.tokenizer import AnyTokenizer, Bytes, Tokenizer, fitted
 
 END = "<end>"  # opens and closes every row of Question Formation; one token, as in GPT-2
-
-
-@dataclass(frozen=True)
-class Tokenizer:
-    """Symbols and their numbers: characters if `separator` is empty, else words between single separators.
-
-    >>> t = Tokenizer.characters("hello")
-    >>> t.encode("hole").tolist(), t.decode([1, 0])
-    ([1, 3, 2, 0], 'he')
-    """
-
-    symbols: tuple[str, ...]
-    separator: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.symbols or len(set(self.symbols)) != len(self.symbols):
-            raise ValueError(f"symbols must be distinct and at least one; got {len(self.symbols)}")
-        _check.choice("separator", self.separator, ("", " "))
-        object.__setattr__(self, "_index", {symbol: i for i, symbol in enumerate(self.symbols)})
-
-    @classmethod
-    def characters(cls, text: str) -> Tokenizer:
-        """All characters of the text, in code-point order."""
-        return cls(tuple(sorted(set(text))))
-
-    @classmethod
-    def words(cls, text: str) -> Tokenizer:
-        """All words of the text, in code-point order; a word is what stands between white space."""
-        return cls(tuple(sorted(set(text.split()))), " ")
-
-    def encode(self, text: str) -> Array:
-        """The numbers of the text's symbols, int64; ValueError names the first symbol that has none."""
-        pieces = text.split() if self.separator else list(text)
-        index: Mapping[str, int] = self._index  # type: ignore[attr-defined]
-        if unknown := next((piece for piece in pieces if piece not in index), None):
-            raise ValueError(f"text must be made of the tokenizer's {len(self.symbols)} symbols; got {unknown!r}")
-        return np.array([index[piece] for piece in pieces], np.int64)
-
-    def decode(self, numbers: Iterable[int]) -> str:
-        """The text of the numbers; what is negative is padding and left out. ValueError if a number has no symbol."""
-        numbers = [int(i) for i in numbers if i >= 0]
-        if numbers and max(numbers) >= len(self.symbols):
-            raise ValueError(f"numbers must be below {len(self.symbols)}; got {max(numbers)}")
-        return self.separator.join(self.symbols[i] for i in numbers)
 
 
 @dataclass(frozen=True)
@@ -83,15 +42,17 @@ class Corpus:
         rows
     floors : for each split, the nats per token that the true distribution itself needs for just those rows
     splits : further splits by name
+    ordered : whether each row goes on where the one before it ended
     """
 
     name: str
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     train: Array
     held_out: Array
     entropy: float | None = None
     floors: Mapping[str, float] = field(default_factory=dict)
     splits: Mapping[str, Array] = field(default_factory=dict)
+    ordered: bool = False
 
 
 def batch(rows: Array) -> tuple[Array, Array]:
@@ -341,29 +302,44 @@ def _distinct(
 
 
 def from_text(
-    text: str, *, name: str = "text", positions: int = 64, held_out: float = 0.1, words: bool = False, seed: int = 0
+    text: str | bytes,
+    *,
+    name: str = "text",
+    positions: int = 64,
+    held_out: float = 0.1,
+    tokenizer: str | AnyTokenizer = "characters",
+    vocabulary: int = 1000,
+    seed: int = 0,
 ) -> Corpus:
-    """Any text, cut into rows of `positions` characters (or words) and the one after; a share of the rows is held out
-    (one at least).
+    """Any text, cut into rows of `positions` tokens and the one after; a share of the rows is held out (one at least).
 
-    The rows are shuffled, so that the splits, and the first rows of either, are all of one kind. The entropy is not
-    known. Raises ValueError if there are fewer than ten rows.
+    `tokenizer` is "characters", "words", "bytes", "bpe" (of `vocabulary` symbols), or one that is there already. The
+    rows are shuffled, so that the splits, and the first rows of either, are all of one kind. The entropy is not known.
+    Raises ValueError if there are fewer than ten rows.
 
     >>> corpus = from_text("to be or not to be, " * 20, positions=8)
     >>> len(corpus.train), len(corpus.held_out), corpus.tokenizer.decode(corpus.train[0])
     (44, 5, 'e or not ')
     """
     positions, share = _check.whole("positions", positions), _check.fraction("held_out", held_out)
-    tokenizer = Tokenizer.words(text) if words else Tokenizer.characters(text)
-    tokens = tokenizer.encode(text)
+    chosen = fitted(tokenizer, [text], vocabulary)  # type: ignore[list-item]  # bytes for bytes alone
+    rows = cut_rows(chosen.encode(text), positions, chosen)  # type: ignore[arg-type]
+    order = _check.generator("seed", seed).permutation(len(rows))
+    cut = held_out_rows(len(rows), share)
+    return Corpus(name, chosen, train=rows[order[cut:]], held_out=rows[order[:cut]])
+
+
+def cut_rows(tokens: Array, positions: int, tokenizer: AnyTokenizer) -> Array:
+    """(n, T + 1) The tokens as rows, each of which begins with the last token of the one before; a view."""
     count = (len(tokens) - 1) // positions
     if count < 10:
-        unit = "words" if words else "characters"
-        raise ValueError(f"corpus must have more than {10 * positions} {unit}; got {len(tokens)}")
-    rows = np.stack([tokens[i * positions : (i + 1) * positions + 1] for i in range(count)])
-    chosen = _check.generator("seed", seed).permutation(count)
-    cut = min(max(1, round(share * count)), count - 1)  # neither split is empty
-    return Corpus(name, tokenizer, train=rows[chosen[cut:]], held_out=rows[chosen[:cut]])
+        raise ValueError(f"corpus must have more than {10 * positions} {tokenizer.unit}; got {len(tokens)}")
+    return np.lib.stride_tricks.sliding_window_view(tokens, positions + 1)[::positions][:count]
+
+
+def held_out_rows(count: int, share: float) -> int:
+    """How many of the rows are held out: neither split is empty."""
+    return min(max(1, round(share * count)), count - 1)
 
 
 def python_topics(**options: Any) -> Corpus:
@@ -377,15 +353,35 @@ def python_topics(**options: Any) -> Corpus:
 
 
 def from_file(path: Name, **options: Any) -> Corpus:
-    """A UTF-8 text file; as `from_text`. Raises ValueError if it cannot be read, is not UTF-8, or is too short."""
-    text = read_text(path)
+    """A UTF-8 text file, or any file where the tokenizer is "bytes"; as `from_text`. Raises ValueError if it cannot be
+    read, is not UTF-8, or is too short.
+    """
+    text = read_bytes(path) if options.get("tokenizer") in ("bytes", Bytes()) else read_text(path)
     return from_text(text, name=re.split(r"[\\/]", str(path))[-1], **options)
 
 
-def named(name: str, *, rows: int, positions: int, seed: int) -> Corpus:
-    """A corpus as the commands name it: question-formation (of so many `rows`), python-topics, or else a text file."""
+def named(
+    name: str,
+    *,
+    rows: int,
+    positions: int,
+    seed: int,
+    tokenizer: str | AnyTokenizer | None = None,
+    vocabulary: int = 1000,
+) -> Corpus:
+    """A corpus as the commands name it: question-formation (of so many `rows`), python-topics, a file of tokens (.npz),
+    or else a text file. Those of text are cut into "characters", unless another tokenizer is asked for.
+    """
+    own = name == "question-formation" or name.endswith(".npz")
+    if own and isinstance(tokenizer, str):
+        raise ValueError(f"tokenizer must not be given where the corpus has its own; got {tokenizer!r} for {name}")
     if name == "question-formation":
         return question_formation(rows, seed=seed, dev=1, test=1_000, generalization=1)
+    if name.endswith(".npz"):
+        from hopmin.transformer.stream import from_tokens
+
+        return from_tokens(name, positions=positions)
+    options: dict[str, Any] = {"tokenizer": tokenizer or "characters", "vocabulary": vocabulary, "seed": seed}
     if name == "python-topics":
-        return python_topics(positions=positions, seed=seed)
-    return from_file(name, positions=positions, seed=seed)
+        return python_topics(positions=positions, **options)
+    return from_file(name, positions=positions, **options)

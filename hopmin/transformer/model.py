@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._check import Array
 from hopmin._files import Name, load_arrays, save_arrays
-from hopmin.transformer.corpus import Tokenizer
 from hopmin.transformer.generation import Cache, choose, flush_right, prompts
 from hopmin.transformer.layers import (
     Backward,
@@ -31,6 +30,7 @@ from hopmin.transformer.layers import (
     linear,
     relu,
 )  # fmt: skip
+from hopmin.transformer.tokenizer import AnyTokenizer, restored
 
 Gradients = dict[str, Array]
 Shapes = dict[str, tuple[int, ...]]
@@ -272,7 +272,12 @@ class GPT:
         return rows[0] if single else rows
 
     def save(
-        self, path: Name, tokenizer: Tokenizer | None = None, *, extra: dict[str, Array] | None = None, **records: Any
+        self,
+        path: Name,
+        tokenizer: AnyTokenizer | None = None,
+        *,
+        extra: dict[str, Array] | None = None,
+        **records: Any,
     ) -> None:
         """Write configuration, parameters and tokenizer, if given, to `path`: .npz without pickle, whole or not at all.
 
@@ -281,9 +286,10 @@ class GPT:
         if tokenizer is not None and len(tokenizer.symbols) != self.config.vocabulary:
             found = len(tokenizer.symbols)
             raise ValueError(f"tokenizer must have {self.config.vocabulary} symbols, the vocabulary; got {found}")
-        symbols = tokenizer and {"symbols": tokenizer.symbols, "separator": tokenizer.separator}
         arrays = {f"parameters/{name}": a for name, a in self.parameters.items()} | (extra or {})
-        save_arrays(path, "model", arrays, config=asdict(self.config), tokenizer=symbols, **records)
+        save_arrays(
+            path, "model", arrays, config=asdict(self.config), tokenizer=tokenizer and tokenizer.record, **records
+        )
 
     @classmethod
     def load(cls, path: Name) -> GPT:
@@ -540,7 +546,7 @@ class Saved:
     """What a model file holds: the model, its tokenizer, if any, and whatever else was kept beside them."""
 
     model: GPT
-    tokenizer: Tokenizer | None
+    tokenizer: AnyTokenizer | None
     extra: dict[str, Array]
     records: dict[str, Any]
 
@@ -558,8 +564,7 @@ def load_model(path: Name) -> Saved:
             raise ValueError("not as many arrays as layers need")
         model.parameters = {name: arrays.pop(f"parameters/{name}") for name in shapes}
         fitting = all(a.shape == shapes[name] and a.dtype == model.config.dtype for name, a in model.parameters.items())
-        symbols = records["tokenizer"]
-        tokenizer = Tokenizer(tuple(symbols["symbols"]), symbols["separator"]) if symbols else None
+        tokenizer = restored(records["tokenizer"]) if records["tokenizer"] else None
     except (KeyError, TypeError, ValueError):
         fitting = False
     if not fitting:

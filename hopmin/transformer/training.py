@@ -20,10 +20,11 @@ from numpy.typing import ArrayLike
 from hopmin import _check, _threads
 from hopmin._check import Array
 from hopmin._files import Name, write_text
-from hopmin.transformer.corpus import Tokenizer, batch
+from hopmin.transformer.corpus import batch
 from hopmin.transformer.layers import in_cache
 from hopmin.transformer.model import GPT, Gradients, load_model
 from hopmin.transformer.shards import Shards
+from hopmin.transformer.tokenizer import AnyTokenizer
 
 
 def schedule(step: int, *, peak: float, steps: int, warm_up: int, final: float = 0.1) -> float:
@@ -282,7 +283,7 @@ class Trainer:
         self.best, self.missed = ((self.steps_taken, loss), 0) if better else (self.best, self.missed + 1)
         return {"held_out": loss, "better": better}
 
-    def save(self, path: Name, tokenizer: Tokenizer | None = None, **records: Any) -> None:
+    def save(self, path: Name, tokenizer: AnyTokenizer | None = None, **records: Any) -> None:
         """A checkpoint: what GPT.save writes, and what it takes to go on. GPT.load reads it too."""
         moments = {
             f"{moment}/{name}": a

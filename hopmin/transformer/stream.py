@@ -1,0 +1,109 @@
+"""Text larger than memory, and batches of it.
+
+- a text file to a file of tokens, piece by piece [`write_tokens`], which is then mapped, not read [`from_tokens`]
+- the rows of a step: each row once an epoch [`shuffled`], or each where it ended before [`contiguous`]
+
+Batches are functions of the number of the step alone. So a run resumes by asking for the next step, and there is no
+state of a generator to be kept.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hopmin import _check
+from hopmin._check import Array
+from hopmin._files import Name, map_arrays, save_arrays, text_pieces
+from hopmin.transformer.corpus import Corpus, cut_rows, held_out_rows
+from hopmin.transformer.tokenizer import AnyTokenizer, Bytes, fitted, restored
+
+
+def write_tokens(
+    source: Name, path: Name, tokenizer: str | AnyTokenizer = "characters", *, vocabulary: int = 1000
+) -> int:
+    """Write the tokens of a UTF-8 text file (of any file, for bytes) to `path`, with their tokenizer; returns how many.
+
+    Neither text nor tokens are ever in memory as a whole: the text is read once to fit the tokenizer, where it must be,
+    and once to be encoded, and cut only before white space. Tokens take 1, 2 or 4 bytes each. ValueError if the file is
+    not readable, not UTF-8 or empty.
+    """
+    kind = fitted(tokenizer, _pieces(source), vocabulary) if tokenizer != "bytes" else Bytes()
+    dtype = np.min_scalar_type(len(kind.symbols) - 1)
+    with tempfile.TemporaryFile(dir=Path(path).absolute().parent) as file:
+        for piece in text_pieces(source, binary=True) if isinstance(kind, Bytes) else _pieces(source):
+            kind.encode(piece).astype(dtype).tofile(file)
+        if not (count := file.tell() // dtype.itemsize):
+            raise ValueError(f"corpus must not be empty; {source} holds no text")
+        save_arrays(path, "tokens", {"tokens": np.memmap(file, dtype, "r", shape=count)}, tokenizer=kind.record)
+    return count
+
+
+def _pieces(source: Name) -> Iterator[str]:
+    """A text, cut where white space begins: no word is torn, nor what a bpe takes together."""
+    rest = ""
+    for piece in text_pieces(source):
+        rest += piece
+        *_, last = [0, *(match.start() for match in re.finditer(r"(?<=\S)\s", rest))]
+        yield rest[:last]
+        rest = rest[last:]
+    yield rest
+
+
+def from_tokens(path: Name, *, positions: int = 64, held_out: float = 0.1) -> Corpus:
+    """The corpus of a file that `write_tokens` wrote; its rows are views of the file, read as they are asked for.
+
+    The last rows are held out: a share of all, one at least. ValueError if the file is damaged, something else, or too
+    short.
+    """
+    positions, share = _check.whole("positions", positions), _check.fraction("held_out", held_out)
+    arrays, records = map_arrays(path, "tokens")
+    try:
+        tokens, tokenizer = arrays["tokens"], restored(records["tokenizer"])
+        if tokens.ndim != 1 or tokens.dtype.kind != "u":
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"tokens must be a file that hopmin tokens wrote; {path} is not") from None
+    rows = cut_rows(tokens, positions, tokenizer)
+    cut = len(rows) - held_out_rows(len(rows), share)
+    return Corpus(Path(path).name, tokenizer, train=rows[:cut], held_out=rows[cut:], ordered=True)
+
+
+def shuffled(rows: Array, count: int, seed: int = 0) -> Callable[[int], Array]:
+    """`count` rows a step, in an order drawn for each epoch from (seed, epoch): each once before any comes again.
+
+    >>> step = shuffled(np.arange(5)[:, None], 2, seed=0)
+    >>> [step(i).ravel().tolist() for i in range(5)]                  # two epochs
+    [[2, 4], [3, 0], [1, 1], [4, 3], [0, 2]]
+    """
+    known: dict[int, Array] = {}  # the orders of the last two epochs
+
+    def order(epoch: int) -> Array:
+        if epoch not in known:
+            known.pop(min(known), None) if len(known) > 1 else None
+            known[epoch] = np.random.default_rng([seed, epoch]).permutation(len(rows))
+        return known[epoch]
+
+    def at(step: int) -> Array:
+        places = range(step * count, (step + 1) * count)
+        return rows[[order(place // len(rows))[place % len(rows)] for place in places]]
+
+    return at
+
+
+def contiguous(rows: Array, count: int) -> Callable[[int], Array]:
+    """`count` rows a step, each of which goes on where it ended in the step before; at the end they begin again.
+
+    The rows must follow on one another (Corpus.ordered). What is left over after dividing them by `count` is not used.
+
+    >>> step = contiguous(np.arange(7)[:, None], 2)
+    >>> [step(i).ravel().tolist() for i in range(4)]
+    [[0, 3], [1, 4], [2, 5], [0, 3]]
+    """
+    if (each := len(rows) // count) < 1:
+        raise ValueError(f"rows must be at least {count}, one for each of a batch; got {len(rows)}")
+    return lambda step: rows[np.arange(count) * each + step % each]
