@@ -1,8 +1,15 @@
-"""What generation needs beside a model: drawing a token [`choose`], and remembering what was attended to [`Cache`]."""
+"""Generation, the same for every [`CausalModel`]: drawing a token [`choose`], and remembering what was attended to
+[`Cache`].
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hopmin import _check
 from hopmin._check import Array
@@ -74,6 +81,63 @@ class Cache:
         end = self.length + keys.shape[2]
         self.keys[layer, :, :, self.length : end], self.values[layer, :, :, self.length : end] = keys, values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+class CausalModel(ABC):
+    """What goes on from prompts, given a `config` with vocabulary and positions, and what a subclass defines."""
+
+    config: Any
+
+    @abstractmethod
+    def _cache(self, start: Array) -> Cache:
+        """An empty one, for rows that begin at `start` (B,)."""
+
+    @abstractmethod
+    def _next(self, tokens: Array, cache: Cache) -> Array:
+        """(B, V) The logits of what follows tokens (B, T), which join the cache."""
+
+    def generate(
+        self,
+        prompt: ArrayLike | Sequence[ArrayLike],
+        count: int,
+        *,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: int | None = None,
+        rng: np.random.Generator | int | None = None,
+    ) -> Any:
+        """The prompt (T,) and up to `count` more tokens, each drawn from softmax(logits / temperature).
+
+        At temperature 0 the likeliest token is taken, of equals the lowest. `top_k` draws among the k likeliest only,
+        `top_p` among the fewest that hold this share of the probability. Ends early after a `stop` token. Several
+        prompts, of any lengths, are gone on from together, and give a list of arrays.
+
+        The model sees the last `positions` tokens. Until there are more, keys and values are kept from step to step,
+        and a step costs one token. Raises ValueError if a prompt is empty, an option is out of range, or rng is None
+        where temperature is above 0.
+        """
+        rows, single = prompts("prompt", prompt, self.config.vocabulary)
+        if _check.nonnegative("temperature", temperature) and rng is None:
+            raise ValueError("rng must be given where temperature is above 0; got None")
+        rng = None if rng is None else _check.generator("rng", rng)
+        top_k = None if top_k is None else _check.whole("top_k", top_k)
+        top_p = None if top_p is None else _check.probability("top_p", top_p)
+        going, cache = np.ones(len(rows), bool), None
+        for _ in range(_check.whole("count", count, 0)):
+            if cache is None or cache.full:
+                tokens, start = flush_right([row[-self.config.positions :] for row in rows])
+                cache = self._cache(start)
+            else:
+                tokens = np.array([row[-1:] for row in rows])
+            chosen = choose(self._next(tokens, cache), rng, temperature=temperature, top_k=top_k, top_p=top_p)
+            rows = [
+                np.append(row, token) if more else row for row, token, more in zip(rows, chosen, going, strict=True)
+            ]
+            going &= chosen != stop
+            if not going.any():
+                break
+        return rows[0] if single else rows
 
 
 def flush_right(rows: list[Array]) -> tuple[Array, Array]:

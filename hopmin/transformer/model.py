@@ -8,7 +8,7 @@ energy attention a block's attention is a step down an energy of part I, and not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._check import Array
 from hopmin._files import Name, load_arrays, save_arrays
-from hopmin.transformer.generation import Cache, choose, flush_right, prompts
+from hopmin.transformer.generation import Cache, CausalModel
 from hopmin.transformer.layers import (
     Backward,
     attention,
@@ -168,7 +168,7 @@ class Activations:
     weights: Array
 
 
-class GPT:
+class GPT(CausalModel):
     """A causal language model: tokens (B, T) to logits (B, T, V), with a backward written by hand.
 
     `config` is a GPTConfig; `rng`, a Generator or a seed, draws the initial parameters: normal with standard
@@ -227,50 +227,6 @@ class GPT:
             *(np.array(seen[name]) for name in ("queries", "keys", "values", "weights")),
         )  # fmt: skip
 
-    def generate(
-        self,
-        prompt: ArrayLike | Sequence[ArrayLike],
-        count: int,
-        *,
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        stop: int | None = None,
-        rng: np.random.Generator | int | None = None,
-    ) -> Any:
-        """The prompt (T,) and up to `count` more tokens, each drawn from softmax(logits / temperature).
-
-        At temperature 0 the likeliest token is taken, of equals the lowest. `top_k` draws among the k likeliest only,
-        `top_p` among the fewest that hold this share of the probability. Ends early after a `stop` token. Several
-        prompts, of any lengths, are gone on from together, and give a list of arrays.
-
-        The model sees the last `positions` tokens. Until there are more, keys and values are kept from step to step,
-        and a step costs one token. Raises ValueError if a prompt is empty, an option is out of range, or rng is None
-        where temperature is above 0.
-        """
-        rows, single = prompts("prompt", prompt, self.config.vocabulary)
-        if _check.nonnegative("temperature", temperature) and rng is None:
-            raise ValueError("rng must be given where temperature is above 0; got None")
-        rng = None if rng is None else _check.generator("rng", rng)
-        top_k = None if top_k is None else _check.whole("top_k", top_k)
-        top_p = None if top_p is None else _check.probability("top_p", top_p)
-        going, cache = np.ones(len(rows), bool), None
-        for _ in range(_check.whole("count", count, 0)):
-            if cache is None or cache.full:
-                tokens, start = flush_right([row[-self.config.positions :] for row in rows])
-                cache = self._cache(start)
-            else:
-                tokens = np.array([row[-1:] for row in rows])
-            last = self._forward(tokens, cache=cache, last=True)[0][:, -1]
-            chosen = choose(last, rng, temperature=temperature, top_k=top_k, top_p=top_p)
-            rows = [
-                np.append(row, token) if more else row for row, token, more in zip(rows, chosen, going, strict=True)
-            ]
-            going &= chosen != stop
-            if not going.any():
-                break
-        return rows[0] if single else rows
-
     def save(
         self,
         path: Name,
@@ -309,6 +265,9 @@ class GPT:
     def _cache(self, start: Array) -> Cache:
         c = self.config
         return Cache(c.layers, (len(start), c.heads, c.positions, c.width // c.heads), c.dtype, start)
+
+    def _next(self, tokens: Array, cache: Cache) -> Array:
+        return self._forward(tokens, cache=cache, last=True)[0][:, -1]
 
     def _forward(
         self,
