@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._check import Array
 from hopmin._files import Name
-from hopmin.numerics import softmax
+from hopmin.transformer.generation import Cache, CausalModel
 from hopmin.transformer.layers import attention, cross_entropy
 from hopmin.transformer.model import GPT, Activations, GPTConfig, record
 
@@ -40,11 +40,12 @@ GGUF_WORDS = {
     "norm1": "attn_norm", "queries": "attn_q", "keys": "attn_k", "values": "attn_v", "output": "attn_output",
     "norm2": "ffn_norm", "gate": "ffn_gate", "expand": "ffn_up", "contract": "ffn_down",
 }  # fmt: skip
-# What a configuration must say, if it says anything, for the model to be hopmin's GPT
+GPT2_ACTIVATIONS = {"gelu_new": "gelu", "relu": "relu"}  # there, "gelu" is x Phi(x) itself
+# What a configuration must say, one of these, if it says anything, for the model to be hopmin's GPT
 GPT2_OPTIONS = {
-    "model_type": "gpt2", "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "n_inner": None,
-    "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
-    "tie_word_embeddings": True,
+    "model_type": ("gpt2",), "activation_function": tuple(GPT2_ACTIVATIONS), "layer_norm_epsilon": (1e-5,),
+    "scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,), "add_cross_attention": (False,),
+    "tie_word_embeddings": (True,),
 }  # fmt: skip
 # What a GGUF file must say for it to be a Llama, and its tokenizer one of these
 GGUF_OPTIONS = {
@@ -115,7 +116,7 @@ class LlamaConfig:
         return sum(int(np.prod(shape)) for shape in self.shapes.values())
 
 
-class Llama:
+class Llama(CausalModel):
     """A causal language model (Touvron et al. 2023) to be looked at: forward only.
 
     A GPT but for four things: norms divide by the root of the mean square and subtract nothing; positions turn queries
@@ -167,39 +168,6 @@ class Llama:
         outputs = self._outputs(self._tokens(tokens), seen=seen)
         return Activations(outputs=outputs, **{name: np.array(arrays) for name, arrays in seen.items()})
 
-    def generate(
-        self,
-        prompt: ArrayLike,
-        count: int,
-        *,
-        temperature: float = 0.0,
-        stop: int | None = None,
-        rng: np.random.Generator | int | None = None,
-    ) -> Array:
-        """The prompt (T,) and up to `count` more tokens, each drawn from softmax(logits / temperature).
-
-        At temperature 0 the likeliest token is taken, of equals the lowest. Ends early after a `stop` token. Keys and
-        values are kept from step to step. Raises ValueError if the prompt is empty, if T + count > positions, or if
-        temperature > 0 and rng is None.
-        """
-        tokens = _check.tokens("prompt", prompt, self.config.vocabulary, shape="T", T=self.config.positions)
-        _check.whole("count", count, 0, self.config.positions - len(tokens))
-        if _check.nonnegative("temperature", temperature) and rng is None:
-            raise ValueError("rng must be given where temperature is above 0; got None")
-        rng = None if rng is None else _check.generator("rng", rng)
-        cache: list[Array] = []
-        for _ in range(count):
-            new = tokens[-1:] if cache else tokens
-            logits = (self._outputs(new[None], cache)[0, -1] @ self._head).astype(np.float64)
-            token = int(logits.argmax())
-            if rng is not None and temperature:
-                with np.errstate(over="ignore"):  # next to temperature 0 all but the likeliest are infinitely far off
-                    token = int(rng.choice(len(logits), p=softmax((logits - logits[token]) / temperature)))
-            tokens = np.append(tokens, token)
-            if token == stop:
-                break
-        return tokens
-
     @property
     def _head(self) -> Array:
         """(D, V) The output weights."""
@@ -208,17 +176,19 @@ class Llama:
     def _tokens(self, tokens: ArrayLike) -> Array:
         return _check.tokens("tokens", tokens, self.config.vocabulary, T=self.config.positions)
 
-    def _outputs(
-        self, tokens: Array, cache: list[Array] | None = None, seen: dict[str, list[Array]] | None = None
-    ) -> Array:
-        """(B, T, D) The last state after the last norm.
+    def _cache(self, start: Array) -> Cache:
+        c, dtype = self.config, self.parameters["tokens"].dtype
+        return Cache(c.layers, (len(start), c.key_heads, c.positions, c.width // c.heads), dtype.name, start)
 
-        `cache` has for each layer the keys and values (2, B, G, S, E) of the S tokens before; those of `tokens` join
-        them. S is 0, and the cache empty, or T is 1.
-        """
+    def _next(self, tokens: Array, cache: Cache) -> Array:
+        return self._outputs(tokens, cache)[:, -1] @ self._head
+
+    def _outputs(self, tokens: Array, cache: Cache | None = None, seen: dict[str, list[Array]] | None = None) -> Array:
+        """(B, T, D) The last state after the last norm; keys and values of the G key heads join the cache."""
         c, p = self.config, self.parameters
         (B, T), E = tokens.shape, c.width // c.heads
-        first = cache[0].shape[-2] if cache else 0
+        # products of turned vectors know no starts: rows may be set flush right as they are
+        first, hidden = (0, None) if cache is None else (cache.length, cache.hidden(T))
         x = p["tokens"][tokens]
         record(seen, states=x)
         for layer in range(c.layers):
@@ -231,18 +201,17 @@ class Llama:
             )  # (B, H, T, E), and G for H
             q, k = rotated(q, first, c.base), rotated(k, first, c.base)
             if cache is not None:
-                if first:
-                    k, v = cache[layer] = np.concatenate((cache[layer], (k, v)), axis=-2)
-                else:
-                    cache.append(np.stack((k, v)))
+                k, v = cache.extended(layer, k, v)
             k, v = (np.repeat(a, c.heads // c.key_heads, axis=1) for a in (k, v))
-            mixed, weights, _ = attention(q, k, v)
+            mixed, weights, _ = attention(q, k, v, hidden=hidden)
             x = x + mixed.transpose(0, 2, 1, 3).reshape(B, T, c.width) @ w["output"]
 
             # feed forward
             z = rms_norm(x, p[f"layers.{layer}.norm2.gain"], c.epsilon)
             x = x + (silu(z @ w["gate"]) * (z @ w["expand"])) @ w["contract"]
             record(seen, queries=q, keys=k, values=v, weights=weights, states=x)
+        if cache is not None:
+            cache.length += T
         return rms_norm(x, p["norm.gain"], c.epsilon)
 
 
@@ -339,12 +308,18 @@ def load_gpt2(folder: Name) -> tuple[GPT, BytePairs]:
     """
     folder = Path(folder)
     options = _json(folder / "config.json")
-    for name, wanted in GPT2_OPTIONS.items():
-        if (value := options.get(name, wanted)) != wanted:
-            raise ValueError(f"model must be a GPT-2 with {name} {wanted!r}; {folder} has {value!r}")
+    for name, known in GPT2_OPTIONS.items():
+        if (value := options.get(name, known[0])) not in known:
+            wanted = " or ".join(map(repr, known))
+            raise ValueError(f"model must be a GPT-2 with {name} {wanted}; {folder} has {value!r}")
     with _refused(folder / "config.json"):
         sizes = {"vocabulary": "vocab_size", "positions": "n_positions", "layers": "n_layer", "heads": "n_head"}
-        config = GPTConfig(**{ours: options[theirs] for ours, theirs in sizes.items()}, width=options["n_embd"])
+        config = GPTConfig(
+            **{ours: options[theirs] for ours, theirs in sizes.items()},
+            width=options["n_embd"],
+            hidden=options.get("n_inner"),
+            activation=GPT2_ACTIVATIONS[options.get("activation_function", "gelu_new")],
+        )
     tokenizer = _gpt2_tokenizer(folder)
     if tokenizer.size > config.vocabulary:
         raise ValueError(f"tokenizer must have at most {config.vocabulary} pieces; in {folder} it has {tokenizer.size}")
