@@ -62,8 +62,8 @@ def log_gamma_p(a: ArrayLike, z: ArrayLike) -> Any:
     """log P(a, z), of the regularized lower incomplete gamma function, for a > 0 and z >= 0; -inf at z = 0.
 
     P(a, z) = gamma(a, z) / Gamma(a): the share of a Gaussian of variance 1/2 in 2a dimensions that lies within distance
-    sqrt(z) of its centre. By its power series for z < a + 1, by the continued fraction of 1 - P beyond; to 13 digits,
-    also where P itself would underflow.
+    sqrt(z) of its centre. By its power series for z < a + 1, by the continued fraction of 1 - P beyond; to 13 digits
+    for a up to 10^5, also where P itself would underflow. Raises ValueError if a is not in (0, 1e12], or z is below 0.
 
     >>> round(float(log_gamma_p(1.0, 1.0)), 15) == round(math.log(1 - math.exp(-1)), 15)
     True
@@ -71,8 +71,8 @@ def log_gamma_p(a: ArrayLike, z: ArrayLike) -> Any:
     -733.002167
     """
     a, z = np.broadcast_arrays(_check.real("a", a), _check.real("z", z))
-    if not (np.isfinite(a).all() and (a > 0).all() and (z >= 0).all()):
-        raise ValueError("a must be finite and > 0, and z >= 0; got otherwise")
+    if not ((a > 0).all() and (a <= 1e12).all() and (z >= 0).all()):  # beyond, sqrt(a) terms are too many
+        raise ValueError("a must be in (0, 1e12], and z >= 0; got otherwise")
     out = [_log_gamma_p(float(b), float(y)) for b, y in zip(a.ravel(), z.ravel(), strict=True)]
     return np.array(out, np.float64).reshape(a.shape)[()]
 
@@ -82,7 +82,7 @@ def _log_gamma_p(a: float, z: float) -> float:
         return -math.inf
     if z == math.inf:
         return 0.0
-    front = a * math.log(z / a) + (a - z) - _log_gamma_excess(a)  # log z^a e^-z / Gamma(a + 1)
+    front = _log_poisson(a, z)
     if z < a + 1:  # P = z^a e^-z / Gamma(a + 1) (1 + z / (a + 1) + z^2 / ((a + 1) (a + 2)) + ...)
         term, terms, k = 1.0, [1.0], a
         while term > 1e-18 * len(terms):
@@ -105,11 +105,18 @@ def _log_gamma_p(a: float, z: float) -> float:
     return math.log1p(-min(q, 1.0)) if q < 1 else -math.inf
 
 
+def _log_poisson(a: float, z: float) -> float:
+    """log z^a e^-z / Gamma(a + 1), without subtracting large numbers where z is close to a."""
+    u = (z - a) / a
+    ratio = math.log1p(u) if abs(u) < 0.5 else math.log(z) - math.log(a)
+    return a * (ratio - u) - _log_gamma_excess(a)
+
+
 def _log_gamma_excess(a: float) -> float:
     """log Gamma(a + 1) - a log a + a, without subtracting two large numbers: log(2 pi a) / 2 + 1 / (12 a) - ..."""
     if a < 30:
         return math.lgamma(a + 1) - a * math.log(a) + a
-    series = math.fsum(c / a ** (2 * k + 1) for k, c in enumerate((1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)))
+    series = math.fsum(c * a ** -(2 * k + 1) for k, c in enumerate((1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)))
     return math.log(2 * math.pi * a) / 2 + series
 
 
@@ -194,7 +201,7 @@ def _log_noncentral(d: int, z: float, centres: Array) -> Array:
     k = np.arange(int(middle + 12 * math.sqrt(middle) + 60))
     a = d / 2 + k
     # downwards, P(a, z) = P(a + 1, z) + z^a e^-z / Gamma(a + 1): only additions
-    steps = a * math.log(z) - z - np.array([math.lgamma(b + 1) for b in a])
+    steps = np.array([_log_poisson(b, z) for b in a.tolist()])
     upwards = np.concatenate([[_log_gamma_p(d / 2 + len(k), z)], steps[::-1]])
     log_p = np.logaddexp.accumulate(upwards)[::-1][:-1]
     log_factorial = np.array([math.lgamma(i + 1) for i in k])
