@@ -122,6 +122,15 @@ def test_everywhere_is_the_limit_of_large_balls_and_the_sum_over_patterns():
     assert log_partition(far, 2.0) == pytest.approx(log_partition(far, 2.0, form="nearest"), rel=1e-14)
 
 
+def test_patterns_may_be_far_apart_and_balls_tiny():
+    """What is too far away to count is left out, rather than summed over as many terms as it would take."""
+    far = TRIANGLE * 1e5
+    assert log_partition(far, 1e5) == pytest.approx(log_partition(far), rel=1e-14)
+    assert log_partition(far, 1e-150) == pytest.approx(math.log(3) + log_volume(2, 1e-150), rel=1e-14)
+    assert log_partition(far, 1e-170, beta=1e300) == pytest.approx(math.log(3) + log_volume(2, 1e-170), rel=1e-14)
+    assert log_partition(far, 1.0, beta=1e306) == pytest.approx(log_partition(far, beta=1e306), rel=1e-14)
+
+
 def test_the_nearest_form_integrates_more_slowly_falling_energies():
     """E <= g, so the soft form's integral is the larger."""
     for r in (0.5, 1.0, 2.0):
@@ -180,6 +189,11 @@ def test_the_papers_formula_is_at_least_one(log_z):
             "radii must be given for form 'nearest', which has no closed form without; got None",
         ),
         (lambda: log_partition(TRIANGLE, 0.0), "radii must be finite and > 0; got otherwise"),
+        (
+            lambda: log_partition(TRIANGLE, 1e-200),
+            "radii must have squares, times beta, that are floats > 0; got 1e-200 to 1e-200",
+        ),
+        (lambda: density.differential_cross_entropy([], 0.0), "energies must not be empty; got shape (0,)"),
         (lambda: log_partition(TRIANGLE, [1.0, 2.0]), "radii must be one number or (n,) with n = 3; got (2,)"),
         (lambda: log_partition(TRIANGLE, form="hard"), "form must be one of 'soft', 'nearest'; got 'hard'"),
         (lambda: log_volume(0), "d must be a whole number >= 1; got 0"),

@@ -164,14 +164,17 @@ def log_partition(
     if not (np.isfinite(r).all() and (r > 0).all()):
         raise ValueError("radii must be finite and > 0; got otherwise")
     _disjoint(p, r)
+    with np.errstate(over="ignore"):
+        z, centres = np.square(math.sqrt(beta) * r), beta * np.maximum(0, -scores(p, p, "euclidean"))
+    if not (np.isfinite(z) & (z > 0)).all():
+        raise ValueError(
+            f"radii must have squares, times beta, that are floats > 0; got {r.min():.3g} to {r.max():.3g}"
+        )
     if form == "nearest":
         _nearest_is_own(p, r)
-        parts = log_gamma_p(d / 2, beta * r**2)
+        parts = log_gamma_p(d / 2, z)
     else:
-        squares = np.maximum(0, -scores(p, p, "euclidean"))
-        parts = np.concatenate(
-            [_log_noncentral(d, beta * own**2, beta * row) for own, row in zip(r, squares, strict=True)]
-        )
+        parts = np.concatenate([_log_noncentral(d, own, row) for own, row in zip(z.tolist(), centres, strict=True)])
     return d / 2 * math.log(math.pi / beta) + float(logsumexp(parts))
 
 
@@ -196,7 +199,11 @@ def _nearest_is_own(p: Array, r: Array) -> None:
 
 
 def _log_noncentral(d: int, z: float, centres: Array) -> Array:
-    """(n,) log F(2 z; d, 2 c) = log sum_k exp(-c) c^k / k! P(d/2 + k, z), for each c in `centres`."""
+    """log F(2 z; d, 2 c) = log sum_k exp(-c) c^k / k! P(d/2 + k, z), for each c in `centres` (n,) that is not too far.
+
+    As F <= exp(-(sqrt(c) - sqrt(z))^2), those beyond add to the ball's own, c = 0, less than the share exp(-50) each.
+    """
+    centres = centres[centres < (math.sqrt(z) + math.sqrt(50 - _log_gamma_p(d / 2, z))) ** 2]
     middle = math.sqrt(z * centres.max(initial=0))  # the largest term lies below
     k = np.arange(int(middle + 12 * math.sqrt(middle) + 60))
     a = d / 2 + k
@@ -232,7 +239,7 @@ def sample(patterns: ArrayLike, size: int, rng: Any, *, beta: float = 1.0) -> Ar
 
 
 def differential_cross_entropy(energies: ArrayLike, log_z: float, *, beta: float = 1.0) -> float:
-    """log Z + beta mean_i E(x_i), in nats: of points of these energies (m,) under the density exp(-beta E) / Z.
+    """log Z + beta mean_i E(x_i), in nats: of points of these energies (n,) under the density exp(-beta E) / Z.
 
     An identity (Niu et al. 2024, section 5.1), for any energy that Z was integrated from. At the patterns themselves g
     is zero and log Z is all: not bounded below, and dependent on the unit of length.
@@ -243,7 +250,7 @@ def differential_cross_entropy(energies: ArrayLike, log_z: float, *, beta: float
     >>> round(differential_cross_entropy(g, log_partition(corners, 0.1, form="nearest")), 2)
     -2.37
     """
-    energies = _check.floats("energies", energies, "m")
+    energies = _check.floats("energies", energies, "n")
     return float(log_z + _check.positive("beta", beta) * np.mean(energies, dtype=np.float64))
 
 
