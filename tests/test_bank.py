@@ -470,11 +470,13 @@ def test_strings_that_grow_do_not_double_the_buffer():
     [
         ([1, 2], 0.5, "float64"),
         ([True, False], 7, "int64"),
+        ([1, 2], 0.5j, "complex128"),
         (["a", "b"], "longer", "<U6"),
         ([b"a", b"b"], b"longer", "|S6"),
         (np.float32([1, 2]), 0.1, "float64"),
         (np.int8([1, 2]), np.int8(3), "int8"),
         (np.array(["2024", "2025"], "M8[Y]"), np.datetime64("2026-01-02"), "M8[D]"),
+        (np.array(["NaT", "2025"], "M8[Y]"), np.datetime64("2026-01-02"), "M8[D]"),
         (np.array([(1, 2.0), (3, 4.0)], "i4,f8"), np.array((5, 6.0), "i4,f8"), "i4,f8"),
     ],
 )
@@ -484,6 +486,24 @@ def test_values_widen_where_they_must_and_lose_nothing(first, then, dtype):
     memory.replace(0, [9.0], then)
     assert memory.values.dtype == dtype
     assert memory.values.tolist() == np.array([then, first[1], then], dtype).tolist()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (np.uint64([2**63 + 1, 2]), 7),  # their common dtype is float64
+        (np.int64([2**53 + 1, 2]), 0.5),
+        (np.int64([1, 2]), np.uint64(2**63 + 1)),
+        (np.int64([2**63 - 1, 2]), 0.5j),
+        (np.array(["20200-01-01", "2025-01-01"], "M8[D]"), np.datetime64("2026-01-01T00:00:00.000000001")),
+    ],
+)
+def test_values_that_no_common_dtype_holds_are_refused(first, then):
+    memory = Memory([[0.0], [1.0]], first)
+    for change in (lambda: memory.add([2.0], then), lambda: memory.replace(1, [2.0], then)):
+        with pytest.raises(TypeError, match=r"^values must be like those stored, "):
+            change()
+    np.testing.assert_array_equal(memory.values, first, strict=True)
 
 
 @pytest.mark.parametrize(

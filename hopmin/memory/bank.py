@@ -50,8 +50,8 @@ class Memory:
 
     Parameters
     ----------
-    patterns : (n, d); float32 stays float32, anything else becomes float64. What is added later is brought into the
-        dtype of the first.
+    patterns : (n, d); float32 stays float32, half precision becomes it, anything else float64. What is added later is
+        brought into the dtype of the first.
     values : (n, ...) of any dtype but Python objects: labels, strings, numbers, vectors; none by default, and the
         patterns answer for themselves
     energy : anything with `value`, `update` and `weights`; DistanceEnergy() by default
@@ -130,7 +130,8 @@ class Memory:
     def add(self, patterns: ArrayLike, values: Any = None) -> Any:
         """Store patterns (k, d) with values (k, ...), or one (d,) with its value; returns their indices (k,), or its.
 
-        Values must be given if and only if the memory has any; their dtype widens where it must: no string is cut.
+        Values must be given if and only if the memory has any; their dtype widens where it must: no string is cut, no
+        whole number rounded.
         """
         self._changeable()
         rows, single = self._rows(patterns)
@@ -316,7 +317,8 @@ class Memory:
             return None
         old, new = self._values, _check.storable("values", values, k, single)
         dtype = _common(old.dtype, new.dtype)
-        if dtype is None or new.shape[1:] != old.shape[1:]:
+        fit = dtype is not None and _exact(old[: self._length], dtype) and _exact(new, dtype)
+        if not fit or new.shape[1:] != old.shape[1:]:
             raise TypeError(f"values must be like those stored, {_like(old)}; got {_like(new)}")
         n, end = self._length, self._length + k
         if dtype != old.dtype or end > len(old):
@@ -342,6 +344,14 @@ def _common(a: Any, b: Any) -> Any:
         return np.result_type(a, b) if a.kind == b.kind or {a.kind, b.kind} <= set("biufc") else None
     except TypeError:
         return None
+
+
+def _exact(values: Array, dtype: Any) -> bool:
+    """Whether the wider dtype holds these very values: float64 does not hold all whole numbers, nor ns all days."""
+    if values.dtype == dtype or values.dtype.kind not in "iumM":
+        return True
+    with np.errstate(invalid="ignore"):
+        return np.array_equal(values.astype(dtype).real.astype(values.dtype), values, equal_nan=True)
 
 
 def _like(values: Array) -> str:
