@@ -289,6 +289,25 @@ def test_a_saddle_on_the_whole_may_be_a_minimum_where_it_is_free():
     assert kinds([0.0, 0.1], PAIR, DistanceEnergy(4.0)) == ["saddle"]
 
 
+@pytest.mark.parametrize("mask", [None, np.ones(3, bool), np.ones((0, 3), bool)])
+def test_of_no_queries_everything_can_be_asked(mask):
+    found = hopmin.retrieve(np.empty((0, 2)), FIG1, DistanceEnergy(), mask=mask)
+    assert [found.weights.shape, found.values.shape] == [(0, 3), (0, 2)]
+    for answer in (found.effective_patterns, found.mixture_of, found.nearest, found.margin, found.kind):
+        assert answer.shape == (0,)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-3, 1e18])
+def test_in_float32_it_is_still_when_it_is_in_float64(scale):
+    """Squares of the steps are beyond float32, at either end."""
+    x, p = np.array([[0.3, 0.4]]), np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+    energy = hopmin.EuclideanEnergy(5 / scale)
+    exact, single = (hopmin.retrieve((x * scale).astype(t), (p * scale).astype(t), energy) for t in ("f8", "f4"))
+    assert single.kind.tolist() == exact.kind.tolist() == ["pattern"]
+    assert np.abs(single.states - exact.states).max() < 1e-3 * scale
+    assert 0 < single.residual[0] < 1e-3 * scale
+
+
 def test_values_are_what_the_patterns_stand_for():
     values = [[10.0], [20.0], [30.0]]
     found = hopmin.retrieve(FIG1 + 0.2, FIG1, DistanceEnergy(9.0), values=values)

@@ -76,7 +76,7 @@ class Retrieval:
         """(m,) The fewest distinct patterns that hold nine tenths of the final weight; 0 if there is no weight."""
         distinct, which = np.unique(self.patterns, axis=0, return_inverse=True)
         w = np.zeros((len(self._rows), len(distinct)))
-        np.add.at(w.T, which.reshape(-1), self.weights.reshape(w.shape[0], -1).T)
+        np.add.at(w.T, which.reshape(-1), np.atleast_2d(self.weights).T)
         held = np.cumsum(-np.sort(-w, axis=1), axis=1)
         enough = 1 + np.argmax(held >= MOST * held[:, -1:], axis=1)
         return self._shaped(np.where(held[:, -1] > 0, enough, 0))
@@ -213,7 +213,7 @@ def retrieve(
 
     def stillness(rows: Array, seen: Any) -> Array:
         rounding = 4 * np.finfo(p.dtype).eps * np.abs(p[seen]).max() * np.sqrt(d)
-        return np.full(len(rows), tolerance * np.linalg.norm(np.ptp(p[seen], axis=0)) + rounding)
+        return np.full(len(rows), tolerance * np.linalg.norm(np.ptp(p[seen], axis=0).astype(np.float64)) + rounding)
 
     still = groups.ask(np.arange(m), stillness)
     x, before = start.copy(), start.copy()
@@ -228,7 +228,7 @@ def retrieve(
         returned = (after == before[moving]).all(axis=1)
         before[moving], x[moving] = x[moving], after
         steps[moving] += 1
-        residual[moving] = np.linalg.norm(step, axis=1)
+        residual[moving] = np.linalg.norm(step.astype(np.float64), axis=1)
         energies = trace[-1].copy()
         energies[moving] = groups.ask(moving, lambda rows, seen: energy.value(x[rows], p[seen]))
         unfallen[moving] = np.where(energies[moving] < trace[-1][moving], 0, unfallen[moving] + 1)
