@@ -334,6 +334,14 @@ def test_too_long_a_gradient_step_climbs_and_says_that_it_stalled():
     assert found.energies.max() > found.energies[0]
 
 
+@pytest.mark.parametrize("clamp", [None, [True, False]])
+@pytest.mark.parametrize(("step_size", "dtype"), [(1e30, "f4"), (1e300, "f4"), (1e30, "f8"), (1e308, "f8")])
+def test_a_gradient_step_beyond_floats_is_refused(step_size, dtype, clamp):
+    x, p = np.array([0.3, 0.4], dtype), FIG1.astype(dtype)
+    with pytest.raises(ValueError, match=r"^queries (and patterns must be small enough to square|must be finite)"):
+        hopmin.retrieve(x, p, DistanceEnergy(), step_size=step_size, clamp=clamp)
+
+
 class Median:
     """A user's own: the sum of the distances to the patterns, lowered by plain averaging towards the nearest two."""
 

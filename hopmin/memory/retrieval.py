@@ -193,8 +193,8 @@ def retrieve(
 
     Raises
     ------
-    ValueError or TypeError as the energies do, if an option is out of range, a mask leaves a query no pattern, or
-    damping is asked of a binary energy.
+    ValueError or TypeError as the energies do, if an option is out of range, a mask leaves a query no pattern, damping
+    is asked of a binary energy, or step_size is so long that states grow beyond floats.
 
     >>> import hopmin
     >>> found = retrieve([0.9, 0.2], [[0.0, 0.0], [1.0, 0.0]], hopmin.DistanceEnergy(beta=8.0))
@@ -223,12 +223,13 @@ def retrieve(
     unfallen = np.zeros(m, np.int64)  # for how many steps in a row the energy has not fallen
     moving = np.arange(m)
     while len(moving) and len(trace) <= max_steps:
-        step = groups.ask(moving, lambda rows, seen: advance(x[rows], p[seen], ~free[rows])) * free[moving]
-        after = x[moving] + step.astype(x.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # where too long a step_size ends the energy refuses
+            step = groups.ask(moving, lambda rows, seen: advance(x[rows], p[seen], ~free[rows])) * free[moving]
+            after = x[moving] + step.astype(x.dtype)
+            residual[moving] = np.linalg.norm(step.astype(np.float64), axis=1)
         returned = (after == before[moving]).all(axis=1)
         before[moving], x[moving] = x[moving], after
         steps[moving] += 1
-        residual[moving] = np.linalg.norm(step.astype(np.float64), axis=1)
         energies = trace[-1].copy()
         energies[moving] = groups.ask(moving, lambda rows, seen: energy.value(x[rows], p[seen]))
         unfallen[moving] = np.where(energies[moving] < trace[-1][moving], 0, unfallen[moving] + 1)
