@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hopmin import DistanceEnergy, DotEnergy, LayeredMemory, SparseEnergy
+from hopmin import DistanceEnergy, DotEnergy, EpanechnikovEnergy, LayeredMemory, SparseEnergy
 from hopmin.testing import betas
 
 PINNED = LayeredMemory([[[0.0]], [[5.0]]])
@@ -151,6 +151,19 @@ def test_an_energy_of_ones_own_without_a_beta_counts_as_one():
     assert memory.beta == 1
     np.testing.assert_allclose(memory.sequential_pass([[3.0]]).states.ravel(), [3, 1, 5])
     assert memory.global_energy([1.0]) == pytest.approx(-math.log(1 + math.exp(-16)), abs=1e-15)
+
+
+def test_outside_every_reach_all_layers_count_alike():
+    memory = LayeredMemory([[[0.0]], [[5.0]]], EpanechnikovEnergy())
+    x = [[0.5], [50.0]]  # in the reach of the first layer alone, and of none
+    np.testing.assert_array_equal(memory.global_energy(x), [-math.log1p(-0.125), math.inf])
+    np.testing.assert_array_equal(memory.responsibilities(x), [[1, 0.5], [0, 0.5]])
+    np.testing.assert_array_equal(memory.weighted_step(x), [[0], [50]])
+    np.testing.assert_array_equal(memory.surrogate(x, x), memory.global_energy(x))
+    trace = memory.sequential_pass(x)
+    np.testing.assert_array_equal(trace.states[:, :, 0], [[0.5, 50], [0, 50], [0, 50]])
+    np.testing.assert_array_equal(trace.bounds, [[0, math.log(2)], [math.inf, math.log(2)]])
+    assert memory.responsibilities(x[1]).tolist() == [0.5, 0.5]
 
 
 def test_float32_stays_float32():

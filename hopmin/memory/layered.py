@@ -52,7 +52,8 @@ class LayeredMemory:
         weighted step      sum_t w_t(x) T_t(x)
 
     min_t E_t - log(L) / beta <= E <= min_t E_t (equation 8). With DistanceEnergy E is the energy of all patterns in one
-    memory, and the weighted step is that memory's update.
+    memory, and the weighted step is that memory's update. Where all E_t are infinite, as EpanechnikovEnergy's outside
+    every reach, all layers count alike.
 
     Raises ValueError if there is no layer or shapes do not fit, and as the energies do.
 
@@ -90,7 +91,7 @@ class LayeredMemory:
 
     def responsibilities(self, queries: ArrayLike) -> Array:
         """w_t(x) (L, m): the share of each layer in the global energy."""
-        return softmax(-self.beta * self.layer_energies(queries), axis=0)
+        return softmax(self._scores(queries), axis=0)
 
     def layer_step(self, queries: ArrayLike, layer: int, *, trust: float | None = None) -> Array:
         """The update (m, d) in one layer, or the nearest point to it within the squared Euclidean distance `trust`.
@@ -143,9 +144,15 @@ class LayeredMemory:
         energies = self.layer_energies(queries)
         surprise = self._surprise(np.broadcast_to(_check.real("anchors", anchors), np.shape(queries)))
         w = np.exp(-surprise)
-        return np.sum(np.where(w > 0, w * (energies - surprise / self.beta), 0), axis=0)
+        with np.errstate(invalid="ignore"):
+            return np.sum(np.where(w > 0, w * (energies - surprise / self.beta), 0), axis=0)
+
+    def _scores(self, queries: ArrayLike) -> Array:
+        """-beta E_t(x) (L, m); where all energies are infinite, 0: then all layers count alike."""
+        scores = -self.beta * self.layer_energies(queries)
+        return np.where(np.isneginf(scores).all(axis=0), 0, scores)
 
     def _surprise(self, queries: ArrayLike) -> Array:
         """-log w_t(x) (L, m), of which no digit is lost where w_t underflows."""
-        energies = -self.beta * self.layer_energies(queries)
-        return logsumexp(energies, axis=0) - energies
+        scores = self._scores(queries)
+        return logsumexp(scores, axis=0) - scores
