@@ -138,12 +138,23 @@ def test_just_above_the_convex_beta_two_patterns_part():
     assert DistanceEnergy(0.51).hessian([0.0], [[-1.0], [1.0]])[0, 0] < 0 < DistanceEnergy(0.49).hessian([0.0], [[-1.0], [1.0]])[0, 0]
 
 
+def test_the_largest_beta_certifies_what_it_should():
+    stored, drift, contraction = certify(TRIANGLE, 0.1, beta=1.7e308)
+    assert stored.all()
+    assert not drift.any()
+    assert not contraction.any()
+
+
 @pytest.mark.parametrize(
     ("attempt", "sentence"),
     [
         (lambda: certify(TRIANGLE, 0), "radius must be a finite number > 0; got 0"),
         (lambda: certify(TRIANGLE, 0.1, beta=-1), "beta must be a finite number > 0; got -1"),
         (lambda: storing_beta(TRIANGLE, 0.5), "radius must be below 0.5, half the least distance of two; got 0.5"),
+        (
+            lambda: storing_beta([[0.0], [1e-155], [1.0]], 1e-160),
+            "patterns must be far enough apart for beta to be a float; got a distance of 1e-155",
+        ),
         (lambda: convex_beta([]), "patterns must have shape (n, d); got (0,)"),
     ],
 )

@@ -10,6 +10,7 @@ are inequalities, in the distances alone, that suffice. They are of DistanceEner
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -67,13 +68,13 @@ def certify(patterns: ArrayLike, radius: float, *, beta: float = 1.0) -> Certifi
 def storing_beta(patterns: ArrayLike, radius: float) -> float:
     """The smallest beta at which all patterns are certified in balls of this radius; 0 for a single pattern.
 
-    Raises ValueError if the balls are not disjoint, for then there is none.
+    Raises ValueError if the balls are not disjoint, for then there is none, or if it is beyond floats.
 
     >>> round(storing_beta([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]], 0.1), 4)
     2.879
     """
     distances, radius = _distances(patterns), _check.positive("radius", radius)
-    if (closest := distances.min(initial=np.inf)) <= 2 * radius:
+    if (closest := float(distances.min(initial=np.inf))) <= 2 * radius:
         raise ValueError(f"radius must be below {closest / 2:.6g}, half the least distance of two; got {radius:.6g}")
     if closest == np.inf:
         return 0.0
@@ -84,9 +85,12 @@ def storing_beta(patterns: ArrayLike, radius: float) -> float:
 
     # While the drift is at most r, which is below D / 2, all weights are below 1/2: beta (D^2 - 2 r D) > log 2. What
     # is certified stays so for larger beta, though the contraction may rise before: docs/certificates.md proves it.
-    low = high = np.log(2) / (closest * (closest - 2 * radius))
-    while not certified(high):
+    gap = closest * (closest - 2 * radius)
+    low = high = math.log(2) / gap if gap else math.inf
+    while high < math.inf and not certified(high):
         low, high = high, 2 * high
+    if high == math.inf:
+        raise ValueError(f"patterns must be far enough apart for beta to be a float; got a distance of {closest:.3g}")
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if certified(middle) else (middle, high)
@@ -118,4 +122,4 @@ def _bounds(distances: Array, radius: float, beta: float) -> tuple[Array, Array]
     with np.errstate(over="ignore", invalid="ignore"):
         w = np.exp(-beta * distances * (distances - 2 * radius))
         drift, spread = (np.where(w > 0, distances**power * w, 0).sum(axis=1) for power in (1, 2))
-    return drift, 2 * beta * spread
+        return drift, 2 * (beta * spread)
