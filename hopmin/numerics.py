@@ -171,7 +171,7 @@ def tsallis_entropy(p: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Any:
     """H(p) = (1 - sum p_i^alpha) / (alpha (alpha - 1)) of distributions p, in nats for alpha = 1, -sum p_i log p_i.
 
     From 0, for a single outcome, to (1 - n^(1 - alpha)) / (alpha (alpha - 1)), log n for alpha = 1, if all count alike.
-    Raises as `entmax`.
+    NaN, and numbers below 0, give NaN. Raises as `entmax`.
 
     >>> tsallis_entropy([0.5, 0.5], alpha=1), tsallis_entropy([0.5, 0.5], alpha=2)
     (np.float64(0.6931471805599453), np.float64(0.25))
@@ -179,4 +179,4 @@ def tsallis_entropy(p: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Any:
     p, alpha = _check.slices("p", p, axis), _check.order("alpha", alpha)
     with np.errstate(all="ignore"):
         surprise = -np.log(p) if alpha == 1 else -np.expm1((alpha - 1) * np.log(p)) / (alpha * (alpha - 1))
-        return np.sum(np.where(p > 0, p * surprise, 0), axis=axis)
+        return np.sum(np.where(p == 0, 0, p * surprise), axis=axis)

@@ -206,3 +206,5 @@ def test_tsallis_entropy(x, alpha):
     most = math.log(n) if alpha == 1 else -math.expm1((1 - alpha) * math.log(n)) / (alpha * (alpha - 1))
     assert hopmin.tsallis_entropy(np.full(n, 1 / n), alpha) == pytest.approx(most, abs=1e-14)
     assert 0 <= hopmin.tsallis_entropy(p, alpha) <= most + 1e-14
+    assert np.isnan(hopmin.tsallis_entropy([*p, np.nan], alpha))
+    assert np.isnan(hopmin.tsallis_entropy([*p, -1e-9], alpha))
