@@ -326,7 +326,7 @@ def visits(name: str, x: Any, words: Iterable[str]) -> Any:
     if isinstance(x, np.random.Generator) or (isinstance(x, str) and x in words):
         return x
     expected = f"{', '.join(map(repr, words))}, a numpy Generator or a sequence of whole numbers >= 0"
-    a = np.asarray(None if isinstance(x, str) else x)
+    a = _array(name, None if isinstance(x, str) else x)
     if a.ndim != 1 or a.size == 0 or a.dtype.kind not in "iu" or a.min() < 0:
         raise ValueError(f"{name} must be {expected}; got {x!r}")
     return tuple(a.tolist())

@@ -445,6 +445,7 @@ ORDER = "order must be 'asynchronous', 'synchronous', a numpy Generator or a seq
         (lambda: ExponentialEnergy(order=[]), ORDER + "[]"),
         (lambda: ExponentialEnergy(order=[0, -1]), ORDER + "[0, -1]"),
         (lambda: ExponentialEnergy(order=[0.0]), ORDER + "[0.0]"),
+        (lambda: ExponentialEnergy(order=[[0], [0, 1]]), "order must be an array of numbers; got rows of different lengths"),
         (lambda: ExponentialEnergy(self_coupling=1), "self_coupling must be True or False; got 1"),
         (lambda: HopfieldEnergy(rule="storkey"), "rule must be one of 'hebb', 'pseudo-inverse'; got 'storkey'"),
         (lambda: HopfieldEnergy(bias=[[1.0]]), "bias must have shape (d,); got (1, 1)"),
@@ -472,6 +473,14 @@ ORDER = "order must be 'asynchronous', 'synchronous', a numpy Generator or a seq
         (
             lambda: PolynomialEnergy(40).update(np.ones(10, "float32"), np.ones((1, 10), "float32")),
             "power must be small enough for n (d + 2)^power to fit float32; got 40",
+        ),
+        (
+            lambda: PolynomialEnergy(10**400).value([1], [[1]]),
+            f"power must be small enough for n (d + 2)^power to fit float64; got {10**400}",
+        ),
+        (
+            lambda: HopfieldEnergy(bias=1e38).value(np.ones(2, "float32"), np.ones((1, 2), "float32")),
+            "bias must be small enough to be summed in float32; got numbers up to 1e+38",
         ),
     ],
 )

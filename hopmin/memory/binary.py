@@ -186,7 +186,7 @@ class HopfieldEnergy(_Binary):
         decrease     >= 0, unless synchronous without self_coupling
 
     By projection, patterns that are linearly independent are all at rest, up to n = d; by the Hebb rule they disturb
-    each other (crosstalk). Raises ValueError if b does not fit d.
+    each other (crosstalk). Raises ValueError if b does not fit d, or its sum the dtype.
 
     >>> energy, patterns = HopfieldEnergy(), [[1, 1, 1, 1, -1, -1], [1, -1, 1, -1, 1, -1]]
     >>> energy.update([1, 1, 1, 1, -1, 1], patterns)             # one wrong bit
@@ -212,6 +212,8 @@ class HopfieldEnergy(_Binary):
         super()._fit(n, d, dtype)
         if isinstance(self.bias, tuple):
             _check.floats("bias", self.bias, "d", d=d)
+        if (largest := np.abs(self.bias).max()) > np.finfo(dtype).max / (8 * d):
+            raise ValueError(f"bias must be small enough to be summed in {dtype}; got numbers up to {largest:.3g}")
 
     def _rows(self, p: Array) -> Array:
         if self.rule == "hebb":
@@ -272,7 +274,7 @@ class PolynomialEnergy(_Binary):
 
     def _fit(self, n: int, d: int, dtype: Any) -> None:
         super()._fit(n, d, dtype)
-        if self.power * np.log(d + 2) + np.log(4 * n) > np.log(np.finfo(dtype).max):
+        if self.power > math.log(np.finfo(dtype).max / (4 * n)) / math.log(d + 2):
             raise ValueError(f"power must be small enough for n (d + 2)^power to fit {dtype}; got {self.power}")
 
     def _f(self, o: Array) -> Array:
