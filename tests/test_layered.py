@@ -166,6 +166,13 @@ def test_outside_every_reach_all_layers_count_alike():
     assert memory.responsibilities(x[1]).tolist() == [0.5, 0.5]
 
 
+def test_what_was_stored_does_not_change_with_the_arrays_given():
+    patterns = np.zeros((2, 1))
+    memory = LayeredMemory([patterns])
+    patterns += 7
+    assert memory.global_energy([7.0]) > 40
+
+
 def test_float32_stays_float32():
     memory = LayeredMemory([np.float32([[0.0]]), np.float32([[5.0]])])
     x = np.float32([[0.5]])

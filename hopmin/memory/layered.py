@@ -69,7 +69,7 @@ class LayeredMemory:
             raise ValueError("layers must hold at least one array of patterns; got none")
         first = _check.floats("layers[0]", layers[0], "n d")
         self.layers = tuple(
-            _check.floats(f"layers[{t}]", patterns, "n d", d=first.shape[1]) for t, patterns in enumerate(layers)
+            _check.floats(f"layers[{t}]", patterns, "n d", d=first.shape[1]).copy() for t, patterns in enumerate(layers)
         )
         self.energy = _check.energy(energy)
         self.beta = float(getattr(energy, "beta", 1.0))
