@@ -36,7 +36,8 @@ class Retrieval:
     reason : (m,) "converged": the last step was within the tolerance; "cycle": back where it was two steps before;
         "stalled": the state moves on but its energy has not fallen for ten steps; "max_steps": none of these, yet
 
-    What follows is computed when it is asked for, from the final states and the patterns that took part.
+    What follows is computed when it is asked for, from the final states and the patterns that took part, of which no
+    copy is made: they must not change before.
     """
 
     states: Array
