@@ -215,6 +215,50 @@ def test_patience_ends_training_and_the_best_is_kept(run, text, tmp_path):
     assert Trainer.load(tmp_path / "best.npz").steps_taken == 1
 
 
+@pytest.mark.parametrize("kind", ["words", "bytes", "bpe"])
+def test_a_text_can_be_cut_into_other_tokens(run, text, tmp_path, kind):
+    if kind == "bpe":
+        pytest.importorskip("tokenizers")
+    cut = ("--tokenizer", kind, "--vocabulary", 270, "--positions", 3)
+    code, _, _ = run("train", "--corpus", text, "--out", tmp_path, *SMALL, *cut, "--batches", "shuffled")
+    assert code == 0
+    saved = load_model(tmp_path / "model.npz")
+    assert saved.tokenizer == from_file(text, tokenizer=kind, vocabulary=270, positions=3).tokenizer
+    assert run("train", "--resume", "--out", tmp_path)[0] == 0
+    assert run("evaluate", "--checkpoint", tmp_path / "model.npz")[0] == 0
+    code, out, _ = run("generate", "--checkpoint", tmp_path / "model.npz", "--prompt", "to be", "--count", 2)
+    assert out.startswith("to be")
+
+
+def test_a_file_of_tokens_is_written_trained_on_and_gone_on_from(run, text, tmp_path, monkeypatch):
+    code, out, _ = run("tokens", "--corpus", text, "--out", tmp_path / "tokens.npz")
+    assert (code, out) == (0, f"{tmp_path / 'tokens.npz'} holds 420 tokens\n")
+    train = ("train", "--corpus", tmp_path / "tokens.npz", *SMALL, "--batches", "contiguous")
+    assert run(*train, "--out", tmp_path / "whole")[0] == 0
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        run(*train, "--out", tmp_path / "parts")
+    assert run("train", "--resume", "--out", tmp_path / "parts")[0] == 0
+    whole, parts = (GPT.load(tmp_path / name / "model.npz") for name in ("whole", "parts"))
+    assert bits(parts) == bits(whole)
+
+
+def test_a_corpus_that_has_its_tokens_is_not_cut_anew_and_shuffled_rows_are_not_contiguous(refused, text, tmp_path):
+    assert refused("train", "--tokenizer", "bytes", "--out", tmp_path) == (
+        "tokenizer must not be given where the corpus has its own; got 'bytes' for question-formation"
+    )
+    assert refused("train", "--corpus", text, "--out", tmp_path, *SMALL, "--batches", "contiguous") == (
+        "batches must not be contiguous where rows are shuffled, as those of text.txt are"
+    )
+
+
+def test_a_preset_has_its_sizes(run, text, tmp_path):
+    options = ("--preset", "tiny", "--steps", 1, "--positions", 8, "--rows-per-step", 2)
+    assert run("train", "--corpus", text, "--out", tmp_path, *options)[0] == 0
+    config = GPT.load(tmp_path / "model.npz").config
+    assert (config.layers, config.heads, config.width, config.vocabulary, config.positions) == (4, 4, 128, 15, 8)
+
+
 def test_evaluate_tells_what_the_rows_cost(run, text, tmp_path):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     code, out, _ = run("evaluate", "--checkpoint", tmp_path / "model.npz", "--json")

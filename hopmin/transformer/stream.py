@@ -32,13 +32,14 @@ def write_tokens(
     and once to be encoded, and cut only before white space. Tokens take 1, 2 or 4 bytes each. ValueError if the file is
     not readable, not UTF-8 or empty.
     """
+    if not any(text_pieces(source, binary=True)):
+        raise ValueError(f"corpus must not be empty; {source} holds nothing")
     kind = fitted(tokenizer, _pieces(source), vocabulary) if tokenizer != "bytes" else Bytes()
     dtype = np.min_scalar_type(len(kind.symbols) - 1)
     with tempfile.TemporaryFile(dir=Path(path).absolute().parent) as file:
         for piece in text_pieces(source, binary=True) if isinstance(kind, Bytes) else _pieces(source):
             kind.encode(piece).astype(dtype).tofile(file)
-        if not (count := file.tell() // dtype.itemsize):
-            raise ValueError(f"corpus must not be empty; {source} holds no text")
+        count = file.tell() // dtype.itemsize
         save_arrays(path, "tokens", {"tokens": np.memmap(file, dtype, "r", shape=count)}, tokenizer=kind.record)
     return count
 

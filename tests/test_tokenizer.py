@@ -1,0 +1,97 @@
+"""What is encoded comes back, from any kind of tokenizer, also one that was kept as JSON."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hopmin.transformer.tokenizer import BPE, KINDS, Bytes, Tokenizer, fitted, restored
+
+TEXT = "to be or not to be, that is the question. naïve\r\n\n  Zoë 🙂"
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request):
+    if request.param == "bpe":
+        pytest.importorskip("tokenizers")
+    return fitted(request.param, [TEXT, "be bee"], 270)
+
+
+def test_a_text_comes_back(tokenizer):
+    found = tokenizer.decode(tokenizer.encode(TEXT))
+    assert found == (" ".join(TEXT.split()) if tokenizer.unit == "words" else TEXT)
+
+
+@given(TEXTS)
+def test_any_text_has_bytes_and_comes_back(text):
+    assert Bytes().encode(text).tolist() == list(text.encode())
+    assert Bytes().decode(Bytes().encode(text)) == text
+
+
+@given(TEXTS)
+def test_any_text_has_pieces_and_comes_back(text):
+    pytest.importorskip("tokenizers")
+    assert PIECES.decode(PIECES.encode(text)) == text
+
+
+try:
+    PIECES = BPE.trained([TEXT] * 3, 300)
+except ImportError:
+    PIECES = None
+
+
+@given(st.binary())
+def test_any_bytes_are_their_numbers(data):
+    assert bytes(Bytes().encode(data).tolist()) == data
+
+
+def test_a_kept_tokenizer_is_the_same(tokenizer):
+    again = restored(json.loads(json.dumps(tokenizer.record)))
+    assert again == tokenizer
+    assert again.symbols == tokenizer.symbols
+    assert again.encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
+
+
+def test_numbers_are_below_the_number_of_symbols_and_padding_is_left_out(tokenizer):
+    numbers = tokenizer.encode(TEXT)
+    assert 0 <= numbers.min() <= numbers.max() < len(tokenizer.symbols) == len(set(tokenizer.symbols))
+    assert numbers.dtype == "int64"
+    assert tokenizer.decode([-1, *numbers, -1]) == tokenizer.decode(numbers)
+    with pytest.raises(ValueError, match=rf"^numbers must be below {len(tokenizer.symbols)}; got {len(tokenizer.symbols)}$"):
+        tokenizer.decode([len(tokenizer.symbols)])
+
+
+def test_a_bpe_has_as_many_symbols_as_asked_for_and_fewer_pieces_than_bytes():
+    pytest.importorskip("tokenizers")
+    t = BPE.trained(["to be or not to be " * 3], 262)
+    assert len(t.symbols) == 262
+    assert len(t.encode("to be or not to be ")) < 19
+    with pytest.raises(ValueError, match=r"^vocabulary must be a whole number >= 256; got 255$"):
+        BPE.trained([TEXT], 255)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "{", '{"model": 1}'])
+def test_what_is_no_tokenizer_is_refused(text):
+    pytest.importorskip("tokenizers")
+    with pytest.raises(ValueError, match=r"^tokenizer must be JSON of the library tokenizers; got ") as caught:
+        BPE(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_characters_and_words_are_those_of_all_texts():
+    assert fitted("characters", ["ab", "bc"]) == Tokenizer(("a", "b", "c"))
+    assert fitted("words", ["a bc", "bc d\n"]) == Tokenizer(("a", "bc", "d"), " ")
+    assert fitted(Bytes(), []) == Bytes()
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "bpe"], indirect=True)
+def test_half_a_character_is_refused(tokenizer):
+    with pytest.raises(ValueError, match=r"^text must be valid Unicode; got '\\ud83d'$"):
+        tokenizer.encode("\ud83d")
+
+
+def test_another_kind_is_refused():
+    with pytest.raises(ValueError, match=r"^tokenizer must be one of 'characters', 'words', 'bytes', 'bpe'; got 'letters'$"):
+        fitted("letters", [TEXT])
