@@ -123,21 +123,21 @@ class CausalModel(ABC):
         rng = None if rng is None else _check.generator("rng", rng)
         top_k = None if top_k is None else _check.whole("top_k", top_k)
         top_p = None if top_p is None else _check.probability("top_p", top_p)
-        going, cache = np.ones(len(rows), bool), None
+        going, cache, grown = np.ones(len(rows), bool), None, [row.tolist() for row in rows]
         for _ in range(_check.whole("count", count, 0)):
             if cache is None or cache.full:
-                tokens, start = flush_right([row[-self.config.positions :] for row in rows])
+                tokens, start = flush_right([np.array(row[-self.config.positions :]) for row in grown])
                 cache = self._cache(start)
             else:
-                tokens = np.array([row[-1:] for row in rows])
+                tokens = np.array([row[-1:] for row in grown])
             chosen = choose(self._next(tokens, cache), rng, temperature=temperature, top_k=top_k, top_p=top_p)
-            rows = [
-                np.append(row, token) if more else row for row, token, more in zip(rows, chosen, going, strict=True)
-            ]
+            for row, token, more in zip(grown, chosen.tolist(), going, strict=True):
+                if more:
+                    row.append(token)
             going &= chosen != stop
             if not going.any():
                 break
-        return rows[0] if single else rows
+        return np.array(grown[0]) if single else [np.array(row) for row in grown]
 
 
 def flush_right(rows: list[Array]) -> tuple[Array, Array]:
