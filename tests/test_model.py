@@ -578,6 +578,7 @@ OPTIONS = [
     {"norm": "post", "biases": False, "tied": False, "dropout": 0.3},
     {"hidden": 0},
     {"shared": True, "layers": 3},
+    {"shared": True, "biases": False},
     {"attention": "energy"},
     {"attention": "energy", "hidden": 0, "shared": True, "eta": 1.5, "layers": 3},
     {"attention": "energy", "norm": "post", "biases": False, "tied": False, "dropout": 0.3},

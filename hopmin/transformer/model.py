@@ -311,7 +311,7 @@ class GPT(CausalModel):
                 dfirst = dfirst + dlater
                 for name, gradient in dlayer.items():
                     name = f"layers.{0 if c.shared else layer}.{name}"
-                    d[name] = d[name] + gradient if name in d else gradient
+                    d[name] = gradient if d.get(name) is None else d[name] + gradient  # None: no bias
             dx = back_dropout(dx + dfirst)
             if c.encoding == "learned":
                 d["positions"] = np.zeros_like(p["positions"])
