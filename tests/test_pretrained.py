@@ -681,7 +681,7 @@ def test_a_tokenizer_may_be_in_one_file(tmp_path, joined):
         ({"activation_function": "gelu"}, "model must be a GPT-2 with activation_function 'gelu_new' or 'relu'; {} has 'gelu'"),
         ({"activation_function": ["relu"]}, "model must be a GPT-2 with activation_function 'gelu_new' or 'relu'; {} has ['relu']"),
         ({"n_inner": 20}, "h.0.mlp.c_fc.weight must be of shape (16, 20); in {} it is of shape (16, 64)"),
-        ({"n_inner": 0}, DAMAGED.format("{}/config.json")),
+        ({"n_inner": -1}, DAMAGED.format("{}/config.json")),
         ({"layer_norm_epsilon": 1e-6}, "model must be a GPT-2 with layer_norm_epsilon 1e-05; {} has 1e-06"),
         ({"n_layer": 10**18}, "model must have 1000000000000000000 layers; {} has 28 tensors"),
         ({"n_layer": 3}, "h.2.ln_1.weight must be of shape (16,); in {} it is absent"),
