@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hopmin
 from hopmin import DistanceEnergy, retrieve, testing
 from hopmin._files import load_arrays, save_arrays
+from hopmin.transformer import decoding
 from hopmin.transformer.corpus import Tokenizer
 from hopmin.transformer.generation import choose, flush_right
 from hopmin.transformer.model import GPT, GPTConfig, load_model
@@ -750,6 +752,38 @@ def test_cached_logits_are_those_without_a_cache(options):
         logits = np.concatenate(parts, axis=1)
         for row, one, first in zip(rows, logits, start, strict=True):
             np.testing.assert_allclose(one[first:], model.logits([row])[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@EACH_OPTION
+def test_the_next_logits_are_those_without_a_cache(options, dtype):
+    model, rng = made(**options, dtype=dtype), np.random.default_rng(1)
+    rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
+    tokens, start = flush_right(rows)
+    cache = model._cache(start)
+    model._next(tokens[:, : T - 3], cache)
+    for t in range(T - 3, T):
+        logits = model._next(tokens[:, t : t + 1], cache)
+        assert (logits.dtype, logits.shape, cache.length) == (dtype, (4, V), t + 1)
+        for row, one, first in zip(rows, logits, start, strict=True):
+            if t >= first:
+                slack = 2000 * np.finfo(dtype).eps
+                np.testing.assert_allclose(one, model.logits([row[: t + 1 - first]])[0, -1], rtol=slack, atol=slack)
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="there is no decoder")
+def test_there_is_a_decoder_where_a_step_is_compiled():
+    assert decoding.fits(GPTConfig.preset("gpt2"))
+    assert decoding.fits(GPTConfig.preset("questions-6"))
+    assert not decoding.fits(GPTConfig(**SIZES, attention="energy"))
+    assert not decoding.fits(GPTConfig(**SIZES, hidden=0))
+
+
+def test_a_full_cache_takes_no_more():
+    decode = pytest.importorskip("hopmin._decode", reason="not compiled")
+    a, cache = np.zeros((1, 12)), np.zeros((1, 2, 3, 2))
+    with pytest.raises(ValueError, match=r"^cache must have a position left$"):
+        decode.attend(a, a[0], cache, cache.copy(), np.zeros(1, np.intp), 3, np.zeros((1, 4)))
 
 
 @EACH_OPTION

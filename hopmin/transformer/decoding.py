@@ -1,6 +1,6 @@
-"""Generation's inner step, compiled: [`Decoder`], which does for one more token what `GPT._forward` does for any number.
+"""Generation's inner step, compiled: [`Decoder`] does for one more token what `GPT._forward` does for any number.
 
-One token at a time, NumPy spends its time between the numbers. The formulas are those of `model.py`, in `_decode.pyx`.
+One token at a time, NumPy's time goes by between the products of matrices. What stands there is in `_decode.pyx`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ from hopmin._check import Array
 from hopmin.transformer.generation import Cache
 
 try:
-    from hopmin._decode import decode
+    from hopmin._decode import activate, attend, settle
 except ImportError:  # not compiled: models go on as they do in training
-    decode = None
-
-PARTS = ("norm1.gain", "norm1.bias", "attention.weight", "attention.bias", "output.weight", "output.bias",
-         "norm2.gain", "norm2.bias", "expand.weight", "expand.bias", "contract.weight", "contract.bias")  # fmt: skip
+    attend = None
 
 
 def fits(config: Any) -> bool:
     """Whether there is a decoder for such a model."""
-    return bool(decode and _backend.BACKEND == "compiled" and config.attention == "dot" and config.hidden)
+    return bool(attend and _backend.BACKEND == "compiled" and config.attention == "dot" and config.hidden)
 
 
 class Decoder:
@@ -33,21 +30,40 @@ class Decoder:
     def __init__(self, model: Any, cache: Cache) -> None:
         c, B = model.config, len(cache.start)
         self.model, self.cache, self.start = model, cache, cache.start.astype(np.intp)
-        zeros = np.zeros(max(3 * c.width, c.hidden), c.dtype)
-        self.blocks = []
-        for layer in range(c.layers):
-            p = model._layer(layer)
-            sizes = {"attention.bias": 3 * c.width, "expand.bias": c.hidden}
-            self.blocks.append([
-                np.ascontiguousarray(p.get(part, zeros[: sizes.get(part, c.width)])) for part in PARTS
-            ])  # fmt: skip
-        self.space = np.empty(B * (6 * c.width + c.hidden) + c.positions, c.dtype)
+        self.post, self.relu = c.norm == "post", c.activation == "relu"
+        widths = {"attention": 3 * c.width, "expand": c.hidden}
+        zeros = np.zeros((B, max(3 * c.width, c.hidden)), c.dtype)
+        self.still = zeros[:, : c.width].copy(), zeros[0, : c.width]
+
+        def part(p: dict[str, Array], name: str) -> tuple[Array, Array]:
+            first = p.get(f"{name}.weight", p.get(f"{name}.gain"))
+            return np.ascontiguousarray(first), p.get(f"{name}.bias", zeros[0, : widths.get(name, c.width)])
+
+        layers = [model._layer(layer) for layer in range(c.layers)]
+        names = ("attention", "output", "expand", "contract")
+        products = [[part(p, name) for name in names] for p in layers]
+        # the norm that follows each sum; before them all, one that a model with norms after its sums does not have
+        norms = [part(p, name) for p in layers for name in ("norm1", "norm2")]
+        norms = norms if self.post else [*norms, part(model.parameters, "norm")]
+        first: Any = None if self.post else norms[0]
+        self.first, after = first, norms if self.post else norms[1:]
+        self.blocks = [(*product, *after[2 * i : 2 * i + 2]) for i, product in enumerate(products)]
+        self.projected, self.wide = np.empty((B, 3 * c.width), c.dtype), np.empty((B, c.hidden), c.dtype)
+        self.joined, self.change = np.empty((2, B, c.width), c.dtype)
 
     def __call__(self, tokens: Array) -> Array:
         model, cache = self.model, self.cache
-        x = model._embedded(tokens, cache.positions(1))[:, 0]
+        x = model._scale * model.parameters["tokens"][tokens[:, 0]] + model._encoded(cache.positions(1)[:, 0])
+        y = x.copy()
+        if self.first is not None:
+            settle(x, *self.still, *self.first, y, False)
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            options = (model.config.norm == "post", model.config.activation == "relu", self.space)
-            decode(x, *block, keys, values, self.start, cache.length, *options)
+            (attention, bias1), (output, bias2), (expand, bias3), (contract, bias4), norm1, norm2 = block
+            attend(
+                np.matmul(y, attention, out=self.projected), bias1, keys, values, self.start, cache.length, self.joined
+            )
+            settle(x, np.matmul(self.joined, output, out=self.change), bias2, *norm1, y, self.post)
+            activate(np.matmul(y, expand, out=self.wide), bias3, self.relu)
+            settle(x, np.matmul(self.wide, contract, out=self.change), bias4, *norm2, y, self.post)
         cache.length += 1
-        return model._logits(x)[0]
+        return model._unembedded(y)[0]

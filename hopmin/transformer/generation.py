@@ -62,6 +62,7 @@ class Cache:
     def __init__(self, layers: int, batch: tuple[int, int, int, int], dtype: str, start: Array) -> None:
         self.keys, self.values = (np.empty((layers, *batch), dtype) for _ in range(2))
         self.start, self.length = start, 0
+        self.decoder: Any = None  # who goes on from here one token at a time
 
     @property
     def full(self) -> bool:

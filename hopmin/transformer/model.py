@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._check import Array
 from hopmin._files import Name, load_arrays, save_arrays
+from hopmin.transformer.decoding import Decoder, fits
 from hopmin.transformer.generation import Cache, CausalModel
 from hopmin.transformer.layers import (
     Backward,
@@ -267,7 +268,10 @@ class GPT(CausalModel):
         return Cache(c.layers, (len(start), c.heads, c.positions, c.width // c.heads), c.dtype, start)
 
     def _next(self, tokens: Array, cache: Cache) -> Array:
-        return self._forward(tokens, cache=cache, last=True)[0][:, -1]
+        if tokens.shape[1] > 1 or not fits(self.config):
+            return self._forward(tokens, cache=cache, last=True)[0][:, -1]
+        cache.decoder = cache.decoder or Decoder(self, cache)
+        return cache.decoder(tokens)
 
     def _forward(
         self,
@@ -282,8 +286,7 @@ class GPT(CausalModel):
         p, c, T = self.parameters, self.config, tokens.shape[1]
         places = np.arange(T) if cache is None else cache.positions(T)
         words, back_words = embedding(tokens, p["tokens"])
-        scale = words.dtype.type(1.0 if c.encoding == "learned" else np.sqrt(c.width))
-        first, back_dropout = dropout(scale * words + self._encoded(places), c.dropout, rng)
+        first, back_dropout = dropout(self._scale * words + self._encoded(places), c.dropout, rng)
         x = first
         record(seen, states=x)
         backs = []
@@ -294,17 +297,11 @@ class GPT(CausalModel):
             cache.length += T
         if last:
             x = x[:, -1:]
-        y, back_norm = (
-            layer_norm(x, p["norm.gain"], p.get("norm.bias")) if c.norm == "pre" else (x, lambda dy: (dy, None, None))
-        )
-        record(seen, outputs=y)
-        # tied: the embedding is the output weight too
-        logits, back_head = linear(y, p["tokens"].T) if c.tied else linear(y, p["head.weight"], p.get("head.bias"))
+        outputs, logits, back_read = self._read(x)
+        record(seen, outputs=outputs)
 
         def backward(dlogits: Array) -> Gradients:
-            d: dict[str, Any] = {}
-            dy, dhead, d["head.bias"] = back_head(dlogits)
-            dx, d["norm.gain"], d["norm.bias"] = back_norm(dy)
+            dx, d = back_read(dlogits)
             dfirst: Any = 0
             for layer in reversed(range(c.layers)):
                 dx, dlater, dlayer = backs.pop()(dx)  # and what it kept goes with it
@@ -316,11 +313,37 @@ class GPT(CausalModel):
             if c.encoding == "learned":
                 d["positions"] = np.zeros_like(p["positions"])
                 d["positions"][:T] = dx.sum(axis=0)
-            dtokens = back_words(scale * dx)
-            d["tokens"], d["head.weight"] = (dtokens + dhead.T, None) if c.tied else (dtokens, dhead)
+            d["tokens"] = d.get("tokens", 0) + back_words(self._scale * dx)
             return {name: d[name] for name in p}
 
         return logits, backward
+
+    def _read(self, x: Array) -> tuple[Array, Array, Backward]:
+        """Outputs (..., D), their logits (..., V), and backward: from dlogits to dx and {name: gradient}."""
+        p, c = self.parameters, self.config
+        y, back_norm = (
+            layer_norm(x, p["norm.gain"], p.get("norm.bias")) if c.norm == "pre" else (x, lambda dy: (dy, None, None))
+        )
+        logits, back_head = self._unembedded(y)
+
+        def backward(dlogits: Array) -> tuple[Array, dict[str, Any]]:
+            d: dict[str, Any] = {}
+            dy, dweight, d["head.bias"] = back_head(dlogits)
+            dx, d["norm.gain"], d["norm.bias"] = back_norm(dy)
+            return dx, d | ({"tokens": dweight.T} if c.tied else {"head.weight": dweight})
+
+        return y, logits, backward
+
+    def _unembedded(self, y: Array) -> tuple[Array, Backward]:
+        """The logits of outputs; if tied, the embedding is the output weight too."""
+        p = self.parameters
+        return linear(y, p["tokens"].T) if self.config.tied else linear(y, p["head.weight"], p.get("head.bias"))
+
+    @property
+    def _scale(self) -> Any:
+        """What embeddings are multiplied by."""
+        scale = 1.0 if self.config.encoding == "learned" else np.sqrt(self.config.width)
+        return np.dtype(self.config.dtype).type(scale)
 
     def _encoded(self, places: Array) -> Array:
         """(..., D) What is added to the embeddings of tokens at these places."""
