@@ -700,9 +700,10 @@ def test_a_layer_of_energy_attention_is_an_update_and_goes_down_by_what_the_law_
     for before, after, patterns in zip(seen.states[:-1], seen.states[1:], seen.keys, strict=True):
         u = updates_of(before, patterns)
         size = max(1, np.abs(before).max(), np.abs(patterns).max())
-        np.testing.assert_allclose(after, before + eta * (u - before), rtol=0, atol=1e-13 * size)
+        slack = 1e-15 * size * (10 + size**2)  # the weights are exponentials of rounded squares
+        np.testing.assert_allclose(after, before + eta * (u - before), rtol=0, atol=slack)
         falls = energy_of(before, patterns) - energy_of(after, patterns)
-        assert (falls >= eta * (2 - eta) * np.square(u - before).sum(axis=-1) - 1e-12 * size**2).all()
+        assert (falls >= eta * (2 - eta) * np.square(u - before).sum(axis=-1) - 10 * slack * size).all()
 
 
 def test_with_shared_weights_the_whole_stack_goes_down_one_energy_to_where_retrieval_ends():
