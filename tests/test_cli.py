@@ -313,6 +313,30 @@ def test_an_interrupted_process_ends_with_130_and_a_checkpoint(text, tmp_path, n
     assert f"holds the model after {steps} of 1000000 steps" in out
 
 
+def test_a_training_that_is_killed_again_and_again_ends_as_if_it_had_not_been(run, text, tmp_path):
+    train = ("train", "--corpus", text, *SMALL, "--steps", 300, "--dropout", 0.2, "--checkpoint-every", 1)
+    run(*train, "--out", tmp_path / "whole")
+    path, rng, killed = tmp_path / "parts" / "model.npz", np.random.default_rng(0), 0
+    for threads in (1, 2, 3, 1, 2):
+        again = ("--resume",) if path.exists() else ()
+        arguments = map(str, (*train, *again, "--out", tmp_path / "parts"))
+        environment = {**os.environ, "HOPMIN_THREADS": str(threads)}
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        command = [sys.executable, "-m", "hopmin", *arguments]
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0, 0.2))  # also while a checkpoint is being written
+            process.kill()
+            killed += process.wait() == -signal.SIGKILL
+    assert killed >= 2
+    assert run("train", "--resume", "--out", tmp_path / "parts")[0] == 0
+    whole, parts = (Trainer.load(tmp_path / name / "model.npz") for name in ("whole", "parts"))
+    assert bits(parts.model) == bits(whole.model)
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+
+
 def test_an_interrupted_study_reports_what_was_finished(run, tmp_path, monkeypatch):
     whole = grid.study
 
