@@ -45,6 +45,14 @@ def test_the_sparse_energy_is_the_dull_loops(alpha, backend):
             assert value == pytest.approx(exact, rel=0, abs=1e-14 * (scale + 5 / beta))
 
 
+def test_far_beyond_alpha_2_a_step_may_rise():
+    """Weights are known to about eps^(1 / (alpha - 1)), which is 0.15 here."""
+    x, p = np.array([0.07]), np.array([[-0.25], [0.12]])
+    for alpha, rises in ((5.0, False), (20.0, True)):
+        energy = SparseEnergy(alpha)
+        assert (energy.value(energy.update(x, p), p) > energy.value(x, p)) == rises
+
+
 def test_alpha_1_is_the_dot_energy(backend):
     for beta, x, p in instances():
         sparse, dot = SparseEnergy(1, beta), DotEnergy(beta)

@@ -35,7 +35,8 @@ class SparseEnergy(Continuous):
         decrease   E(x) - E(T(x)) >= |x - T(x)|^2 / 2
 
     One step from pattern i ends exactly there if and only if beta (p_i.p_i - max_j p_i.p_j) >= 1 / (alpha - 1).
-    Where an entry of w reaches zero the Hessian jumps; it is that of the entries above zero.
+    Where an entry of w reaches zero the Hessian jumps; it is that of the entries above zero. Weights are those of
+    `entmax`: far beyond alpha = 2 rounding moves them so far that a step may rise.
 
     >>> keys = np.array([[0.0, 2.0], [1.0, 0.0], [-1.0, -1.0]])
     >>> SparseEnergy(2.0).weights([[0.5, 0.5], [0.0, 1.0]], keys)
