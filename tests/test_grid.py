@@ -210,8 +210,12 @@ def test_an_interrupt_ends_the_study_and_its_processes(corpus):
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         heard.append(steps)
 
-    with pytest.raises(KeyboardInterrupt):
-        study(corpus, replace(TINY, steps=100_000), 0, workers=2, progress=interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            study(corpus, replace(TINY, steps=100_000), 0, workers=2, progress=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert sum(heard) < 100_000
     assert multiprocessing.active_children() == []
 
