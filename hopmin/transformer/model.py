@@ -435,29 +435,38 @@ def attend(
     past: tuple[Cache, int] | None,
 ) -> tuple[Array, Backward]:
     """The heads' updates, joined; with a past, over the keys that are kept there too."""
-    (B, T, D), H, rate = x.shape, config.heads, config.dropout
+    T, H, rate = x.shape[1], config.heads, config.dropout
     projected, back_project = linear(x, p["attention.weight"], p.get("attention.bias"))
-    q, k, v = projected.reshape(B, T, 3, H, D // H).transpose(2, 0, 3, 1, 4)  # each (B, H, T, E)
+    q, k, v = (split(a, H) for a in np.split(projected, 3, axis=-1))
     hidden = None
     if past is not None:
         cache, layer = past
         hidden = cache.hidden(T)
         k, v = cache.extended(layer, k, v)
     mixed, weights, back_mix = attention(q, k, v, rate, rng, hidden)
-    joined = mixed.transpose(0, 2, 1, 3).reshape(B, T, D)
-    attended, back_output = linear(joined, p["output.weight"], p.get("output.bias"))
+    attended, back_output = linear(joined(mixed), p["output.weight"], p.get("output.bias"))
     y, back_dropout = dropout(attended, rate, rng)
     record(seen, queries=q, keys=k, values=v, weights=weights)
 
     def backward(dy: Array) -> tuple[Array, Gradients]:
         d: Gradients = {}
         djoined, d["output.weight"], d["output.bias"] = back_output(back_dropout(dy))
-        dmixed = djoined.reshape(B, T, H, D // H).transpose(0, 2, 1, 3)
-        dprojected = np.concatenate([d.transpose(0, 2, 1, 3).reshape(B, T, D) for d in back_mix(dmixed)], axis=-1)
+        dprojected = np.concatenate([joined(a) for a in back_mix(split(djoined, H))], axis=-1)
         dx, d["attention.weight"], d["attention.bias"] = back_project(dprojected)
         return dx, d
 
     return y, backward
+
+
+def split(a: Array, heads: int) -> Array:
+    """(B, T, D) -> (B, H, T, E), a view: E of the coordinates for each head."""
+    return a.reshape(*a.shape[:2], heads, -1).transpose(0, 2, 1, 3)
+
+
+def joined(a: Array) -> Array:
+    """(B, H, T, E) -> (B, T, D), and a view too where `split` made it."""
+    B, H, T, E = a.shape
+    return a.transpose(0, 2, 1, 3).reshape(B, T, H * E)
 
 
 def energy_step(
@@ -476,22 +485,21 @@ def energy_step(
     eta (2 - eta) |u - x|^2 (Niu et al. 2024, equation 4; `DistanceEnergy.guaranteed_decrease`). The patterns do not
     change from block to block: with shared weights the whole stack goes down one energy.
     """
-    (B, T, D), H, eta = x.shape, config.heads, x.dtype.type(config.eta)
+    T, H, eta = x.shape[1], config.heads, x.dtype.type(config.eta)
     patterns, back_patterns = linear(first, p["patterns.weight"], p.get("patterns.bias"))
-    q, k = (a.reshape(B, T, H, D // H).transpose(0, 2, 1, 3) for a in (x, patterns))
+    q, k = split(x, H), split(patterns, H)
     hidden = None
     if past is not None:
         cache, layer = past
         hidden = cache.hidden(T)
         k, _ = cache.extended(layer, k, k)
     mixed, weights, back_mix = attention(q, k, k, config.dropout, rng, hidden, distances=True)
-    y = x + eta * (mixed.transpose(0, 2, 1, 3).reshape(B, T, D) - x)
+    y = x + eta * (joined(mixed) - x)
     record(seen, queries=q, keys=k, values=k, weights=weights)
 
     def backward(dy: Array) -> tuple[Array, Array, Gradients]:
         d: Gradients = {}
-        dmixed = eta * dy.reshape(B, T, H, D // H).transpose(0, 2, 1, 3)
-        dq, dk, dv = (a.transpose(0, 2, 1, 3).reshape(B, T, D) for a in back_mix(dmixed))
+        dq, dk, dv = map(joined, back_mix(split(eta * dy, H)))
         dfirst, d["patterns.weight"], d["patterns.bias"] = back_patterns(dk + dv)
         return (1 - eta) * dy + dq, dfirst, d
 
