@@ -76,10 +76,13 @@ def writable_folder(path: Name) -> Path:
 
 @contextlib.contextmanager
 def replaced(path: Name) -> Iterator[Any]:
-    """A binary file to write, which takes the place of `path` once it is whole and leaves no trace if it fails."""
-    path = Path(path)
-    if not path.name:
-        raise ValueError(f"path must be a file that can be written; got {str(path)!r}")
+    """A binary file to write, which takes the place of `path` once it is whole and leaves no trace if it fails.
+
+    Where `path` is a link, the file it leads to is replaced; devices, pipes and folders are not: ValueError.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise ValueError(f"path must be a file that can be written; {path} is something else")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         opened = open(temporary, "xb")  # noqa: SIM115 - entered below, where errors are the writer's

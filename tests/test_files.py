@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import os
 import pickle
 import string
 import struct
@@ -63,11 +64,27 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     assert complaint(write_text, path, "text") == expected
 
 
-def test_a_folder_is_not_replaced_by_a_file(tmp_path):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    assert complaint(write_text, folder, "text") == f"path must be a file that can be written; {folder}: Is a directory"
-    assert list(tmp_path.iterdir()) == [folder]
+@pytest.mark.parametrize("make", [os.mkdir, *([os.mkfifo] if hasattr(os, "mkfifo") else [])])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path, make):
+    """Least of all a device, which the superuser could replace."""
+    make(tmp_path / "it")
+    kind = os.stat(tmp_path / "it").st_mode
+    os.symlink(tmp_path / "it", tmp_path / "link")
+    for path in (tmp_path / "it", tmp_path / "link"):
+        found = complaint(write_text, path, "text")
+        assert found == f"path must be a file that can be written; {tmp_path / 'it'} is something else"
+    assert os.stat(tmp_path / "it").st_mode == kind
+    assert {entry.name for entry in tmp_path.iterdir()} == {"it", "link"}
+    for path in (os.devnull, "/", ""):  # the last stands for the working folder
+        assert complaint(write_text, path, "text").endswith("is something else")
+
+
+def test_a_link_goes_on_leading_to_the_file_that_is_replaced(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+    os.symlink("file", tmp_path / "link")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"
 
 
 def test_text_is_written_as_utf8_and_read_back(tmp_path):
@@ -184,10 +201,6 @@ def test_a_file_cut_anywhere_is_refused_and_closed(tmp_path, size):
         assert complaint(load_arrays, path, "model") == DAMAGED.format(path)
         gc.collect()
     assert [str(warning.message) for warning in told] == []
-
-
-def test_a_path_without_a_name_is_refused():
-    assert complaint(write_text, "", "") == "path must be a file that can be written; got '.'"
 
 
 @pytest.mark.parametrize("name", ["hopmin", "file"])
