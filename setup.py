@@ -1,4 +1,4 @@
-"""Builds the compiled parts for the stable ABI: core, buffers, decoder. Everything else stands in pyproject.toml.
+"""Builds the compiled parts for the stable ABI: core, layers, buffers. Everything else stands in pyproject.toml.
 
 The extensions are optional: without a C compiler the install succeeds and hopmin runs on its NumPy twin. For those who
 work on it, four variables, each "1" or absent:
@@ -19,10 +19,11 @@ SANITIZE, DEBUG, PLAIN, STRICT = (
     os.environ.get(f"HOPMIN_{name}") == "1" for name in ("SANITIZE", "DEBUG", "PLAIN", "STRICT")
 )
 
-core = Extension("hopmin._core", ["hopmin/_core.pyx"], depends=["hopmin/_tile.h", "hopmin/_tiles.h"])
+vectors = ["hopmin/_variants.h", "hopmin/_vectors.h"]
+core = Extension("hopmin._core", ["hopmin/_core.pyx"], depends=["hopmin/_tile.h", "hopmin/_tiles.h", *vectors])
+layers = Extension("hopmin._layers", ["hopmin/_layers.pyx"], depends=["hopmin/_row.h", "hopmin/_rows.h", *vectors])
 buffers = Extension("hopmin._buffers", ["hopmin/_buffers.pyx"])
-decode = Extension("hopmin._decode", ["hopmin/_decode.pyx"])
-for extension in (core, buffers, decode):
+for extension in (core, layers, buffers):
     extension.py_limited_api = True
     extension.define_macros = [("Py_LIMITED_API", "0x030B0000")] + PLAIN * [("PLAIN", "1")]
     if sys.platform == "win32":
@@ -36,7 +37,7 @@ for extension in (core, buffers, decode):
         extension.extra_link_args = ["-fsanitize=address,undefined"]
 checks = dict.fromkeys(["boundscheck", "wraparound", "initializedcheck"], DEBUG)
 directives = {**checks, "cdivision": not DEBUG}
-extensions = cythonize([core, buffers, decode], language_level=3, compiler_directives=directives, force=DEBUG)
+extensions = cythonize([core, layers, buffers], language_level=3, compiler_directives=directives, force=DEBUG)
 for extension in extensions:
     extension.optional = True  # set here: cythonize() forgets it
 

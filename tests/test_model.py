@@ -781,7 +781,7 @@ def test_there_is_a_decoder_where_a_step_is_compiled():
 
 
 def test_a_full_cache_takes_no_more():
-    decode = pytest.importorskip("hopmin._decode", reason="not compiled")
+    decode = pytest.importorskip("hopmin._layers", reason="not compiled")
     a, cache = np.zeros((1, 12)), np.zeros((1, 2, 3, 2))
     with pytest.raises(ValueError, match=r"^cache must have a position left$"):
         decode.attend(a, a[0], cache, cache.copy(), np.zeros(1, np.intp), 3, np.zeros((1, 4)))

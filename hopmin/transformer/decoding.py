@@ -1,6 +1,6 @@
 """Generation's inner step, compiled: [`Decoder`] does for one more token what `GPT._forward` does for any number.
 
-One token at a time, NumPy's time goes by between the products of matrices. What stands there is in `_decode.pyx`.
+One token at a time, NumPy's time goes by between the products of matrices. What stands there is in `_layers.pyx`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,10 @@ from hopmin import _backend
 from hopmin._check import Array
 from hopmin.transformer.generation import Cache
 
-try:
-    from hopmin._decode import activate, attend, settle
-except ImportError:  # not compiled: models go on as they do in training
-    attend = None
-
 
 def fits(config: Any) -> bool:
     """Whether there is a decoder for such a model."""
-    return bool(attend and _backend.BACKEND == "compiled" and config.attention == "dot" and config.hidden)
+    return bool(_backend.layers and config.attention == "dot" and config.hidden)
 
 
 class Decoder:
@@ -50,20 +45,22 @@ class Decoder:
         self.blocks = [(*product, *after[2 * i : 2 * i + 2]) for i, product in enumerate(products)]
         self.projected, self.wide = np.empty((B, 3 * c.width), c.dtype), np.empty((B, c.hidden), c.dtype)
         self.joined, self.change = np.empty((2, B, c.width), c.dtype)
+        self.room = np.empty((B, c.width), c.dtype), np.empty(B, c.dtype)  # for what a norm makes on the way
 
     def __call__(self, tokens: Array) -> Array:
-        model, cache = self.model, self.cache
+        model, cache, room = self.model, self.cache, self.room
+        rows: Any = _backend.layers
         x = model._scale * model.parameters["tokens"][tokens[:, 0]] + model._encoded(cache.positions(1)[:, 0])
         y = x.copy()
         if self.first is not None:
-            settle(x, *self.still, *self.first, y, False)
+            rows.settle(x, *self.still, *self.first, *room, y, False)
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
             (attention, bias1), (output, bias2), (expand, bias3), (contract, bias4), norm1, norm2 = block
-            attend(
+            rows.attend(
                 np.matmul(y, attention, out=self.projected), bias1, keys, values, self.start, cache.length, self.joined
             )
-            settle(x, np.matmul(self.joined, output, out=self.change), bias2, *norm1, y, self.post)
-            activate(np.matmul(y, expand, out=self.wide), bias3, self.relu)
-            settle(x, np.matmul(self.wide, contract, out=self.change), bias4, *norm2, y, self.post)
+            rows.settle(x, np.matmul(self.joined, output, out=self.change), bias2, *norm1, *room, y, self.post)
+            rows.activate(np.matmul(y, expand, out=self.wide), bias3, self.relu)
+            rows.settle(x, np.matmul(self.wide, contract, out=self.change), bias4, *norm2, *room, y, self.post)
         cache.length += 1
         return model._unembedded(y)[0]

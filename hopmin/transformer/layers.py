@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from hopmin._backend import compiled
 from hopmin._check import Array
 from hopmin.numerics import log_softmax
 
@@ -56,24 +57,39 @@ def embedding(indices: Array, table: Array) -> tuple[Array, Backward]:
 
 def layer_norm(x: Array, gain: Array, bias: Array | None = None, epsilon: float = 1e-5) -> tuple[Array, Backward]:
     """y = gain z + bias, where z = (x - mean) / sqrt(variance + epsilon) over the last axis (Ba et al. 2016)."""
+    y, z, scale = normed(x, gain, bias, epsilon)
+
+    def backward(dy: Array) -> tuple[Array, Array, Array | None]:
+        return normed_back(dy, z, scale, gain, bias)
+
+    return y, backward
+
+
+@compiled
+def normed(x: Array, gain: Array, bias: Array | None, epsilon: float) -> tuple[Array, Array, Array]:
+    """y; z; and the scale that z was brought to, (..., 1)."""
     z = x - x.mean(axis=-1, keepdims=True)
     scale = 1 / np.sqrt(mean_product(z, z) + epsilon)
     z *= scale
     y = gain * z
     if bias is not None:
         y += bias
+    return y, z, scale
 
-    def backward(dy: Array) -> tuple[Array, Array, Array | None]:
-        dx = dy * gain
-        # z has mean 0 and norm fixed, so dz = gain dy loses what points along 1 and along z
-        along = z * mean_product(dx, z)
-        dx -= dx.mean(axis=-1, keepdims=True)
-        dx -= along
-        dx *= scale
-        batch = tuple(range(dy.ndim - 1))
-        return dx, np.multiply(dy, z, out=along).sum(axis=batch), None if bias is None else dy.sum(axis=batch)
 
-    return y, backward
+@compiled
+def normed_back(
+    dy: Array, z: Array, scale: Array, gain: Array, bias: Array | None
+) -> tuple[Array, Array, Array | None]:
+    """dx, dgain, and dbias if there is a bias."""
+    dx = dy * gain
+    # z has mean 0 and norm fixed, so dz = gain dy loses what points along 1 and along z
+    along = z * mean_product(dx, z)
+    dx -= dx.mean(axis=-1, keepdims=True)
+    dx -= along
+    dx *= scale
+    batch = tuple(range(dy.ndim - 1))
+    return dx, np.multiply(dy, z, out=along).sum(axis=batch), None if bias is None else dy.sum(axis=batch)
 
 
 def mean_product(a: Array, b: Array) -> Array:
@@ -85,6 +101,17 @@ def gelu(x: Array) -> tuple[Array, Backward]:
     """y = x w, where w = (1 + tanh(u)) / 2 and u = sqrt(2/pi) (x + 0.044715 x^3): GPT-2's form of x Phi(x) (Hendrycks
     & Gimpel 2016).
     """
+    y, slope = gelu_and_slope(x)
+
+    def backward(dy: Array) -> Array:
+        return dy * slope
+
+    return y, backward
+
+
+@compiled
+def gelu_and_slope(x: Array) -> tuple[Array, Array]:
+    """y, and dy/dx."""
     a, c, half = map(x.dtype.type, (math.sqrt(2 / math.pi), 0.044715, 0.5))
     y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
     for x_, y_, slope_ in in_cache(*(a.reshape(-1, x.shape[-1]) for a in (x, y, slope))):
@@ -92,11 +119,7 @@ def gelu(x: Array) -> tuple[Array, Backward]:
         w = np.tanh(x_ * (a + a * c * square)) * half + half
         np.multiply(x_, w, out=y_)
         np.add(w, (1 - w) * y_ * (2 * a + 6 * a * c * square), out=slope_)  # dw/du = 2 w (1 - w)
-
-    def backward(dy: Array) -> Array:
-        return dy * slope
-
-    return y, backward
+    return y, slope
 
 
 def in_cache(*arrays: Array, size: int = 2**17) -> Iterator[tuple[Array, ...]]:
@@ -147,26 +170,19 @@ def attention(
     y, the weights (..., T, S), and backward.
     """
     (T, E), S = queries.shape[-2:], keys.shape[-2]
-    beta = queries.dtype.type(1 / np.sqrt(E))
-    unseen = np.triu(np.ones((T, S), bool), k=1 + S - T)
-    if hidden is not None:  # but a query always sees its own position
-        unseen = unseen | (hidden[..., None, :] & ~np.eye(T, S, k=S - T, dtype=bool))
-    scores = (beta * queries) @ keys.mT
+    beta = 1 / math.sqrt(E)
+    scores = queries @ keys.mT
     if distances:  # -|q - k|^2 / 2, but for |q|^2 / 2, which softmax does not see
-        scores -= beta / 2 * np.vecdot(keys, keys)[..., None, :]
-    np.copyto(scores, -np.inf, where=unseen)
-    scores -= scores.max(axis=-1, keepdims=True)
-    weights = np.exp(scores, out=scores)
-    weights /= weights.sum(axis=-1, keepdims=True)
+        scores -= np.vecdot(keys, keys)[..., None, :] / 2
+    if hidden is not None:  # but a query always sees its own position
+        np.copyto(scores, -np.inf, where=hidden[..., None, :] & ~np.eye(T, S, k=S - T, dtype=bool))
+    weights = softened(scores, beta)
     kept, back_dropout = dropout(weights, rate, rng)
     # each result is laid out in memory as its like among the arguments, so that heads can be joined without a copy
     y = np.matmul(kept, values, out=np.empty_like(queries, shape=(*queries.shape[:-1], values.shape[-1])))
 
     def backward(dy: Array) -> tuple[Array, Array, Array]:
-        dscores = back_dropout(dy @ values.mT)
-        dscores -= np.vecdot(dy, y)[..., None]  # the mean of dweights under the weights
-        dscores *= weights  # 0 where the weight is: nothing flows from ahead
-        dscores *= beta
+        dscores = softened_back(back_dropout(dy @ values.mT), weights, beta)
         dkeys = np.matmul(dscores.mT, queries, out=np.empty_like(keys))
         if distances:
             dkeys -= keys * dscores.sum(axis=-2)[..., None]
@@ -174,6 +190,27 @@ def attention(
         return np.matmul(dscores, keys, out=np.empty_like(queries)), dkeys, dvalues
 
     return y, weights, backward
+
+
+@compiled
+def softened(scores: Array, beta: float) -> Array:
+    """softmax(beta scores), in place of scores (..., T, S): row t of the last T positions sees those up to its own."""
+    T, S = scores.shape[-2:]
+    np.copyto(scores, -np.inf, where=np.triu(np.ones((T, S), bool), k=1 + S - T))
+    scores -= scores.max(axis=-1, keepdims=True)
+    scores *= beta
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=-1, keepdims=True)
+    return scores
+
+
+@compiled
+def softened_back(dweights: Array, weights: Array, beta: float) -> Array:
+    """dscores, in place of dweights; 0 where the weight is: nothing flows from ahead."""
+    dweights -= np.vecdot(weights, dweights)[..., None]  # their mean under the weights
+    dweights *= weights
+    dweights *= beta
+    return dweights
 
 
 def cross_entropy(logits: Array, targets: Array) -> tuple[float, Backward]:

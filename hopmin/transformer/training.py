@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check, _threads
+from hopmin._backend import compiled
 from hopmin._check import Array
 from hopmin._files import Name, write_text
 from hopmin.transformer.corpus import batch
@@ -77,27 +78,29 @@ class AdamW:
         """One step down the gradients, at the given learning rate."""
         self.steps += 1
         b1, b2 = self.betas
-        unbias1, unbias2 = 1 - b1**self.steps, 1 - b2**self.steps
+        unbias1, unbias2 = 1 - b1**self.steps, math.sqrt(1 - b2**self.steps)
 
         def update(name: str) -> None:
             p = self.parameters[name]
-            for p_, g, m, v in in_cache(p, gradients[name], self.first[name], self.second[name]):
-                change = g - m
-                change *= 1 - b1
-                m += change
-                np.multiply(g, g, out=change)
-                change -= v
-                change *= 1 - b2
-                v += change
-                np.sqrt(v, out=change)
-                change += self.epsilon * math.sqrt(unbias2)
-                np.divide(m, change, out=change)
-                change *= rate * math.sqrt(unbias2) / unbias1
-                if p.ndim > 1:
-                    p_ *= 1 - rate * self.weight_decay
-                p_ -= change
+            kept = 1 - rate * self.weight_decay if p.ndim > 1 else 1.0
+            adamw(
+                p, gradients[name], self.first[name], self.second[name],
+                b1, b2, kept, rate * unbias2 / unbias1, self.epsilon * unbias2,
+            )  # fmt: skip
 
         _threads.run([partial(update, name) for name in self.parameters])
+
+
+@compiled
+def adamw(
+    p: Array, g: Array, m: Array, v: Array, b1: float, b2: float, kept: float, rate: float, epsilon: float
+) -> None:
+    """The update above, in place, with all that does not depend on the element in `kept`, `rate` and `epsilon`."""
+    for p_, g_, m_, v_ in in_cache(p, g, m, v):
+        m_ += (1 - b1) * (g_ - m_)
+        v_ += (1 - b2) * (g_ * g_ - v_)
+        p_ *= kept
+        p_ -= rate * (m_ / (np.sqrt(v_) + epsilon))
 
 
 BATCH = 100  # rows looked at together

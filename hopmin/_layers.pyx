@@ -1,0 +1,204 @@
+"""The transformer's rows, compiled: what stands between products of matrices, in one pass over memory each.
+
+First the twins of functions in transformer/layers.py and training.py, which say what is meant; then a GPT's parts as it
+goes on by one token (transformer/decoding.py), where calls of NumPy would take longer than what they compute. The
+arithmetic is `_row.h`.
+"""
+
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from libc.math cimport sqrt
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+import numpy as np
+
+cdef extern from "_rows.h" nogil:
+    enum: VARIANTS
+    ctypedef struct rows:
+        void (*norm)(const void* x, Py_ssize_t m, Py_ssize_t d, const void* gain, const void* bias, double epsilon,
+                     void* y, void* z, void* scale) noexcept nogil
+        void (*norm_back)(const void* dy, const void* z, const void* scale, Py_ssize_t m, Py_ssize_t d,
+                          const void* gain, void* dx, void* dgain, void* dbias) noexcept nogil
+        void (*gelu)(const void* x, const void* bias, Py_ssize_t d, void* y, void* slope) noexcept nogil
+        void (*soften)(void* scores, Py_ssize_t m, Py_ssize_t t, Py_ssize_t s, double beta) noexcept nogil
+        void (*soften_back)(void* dweights, const void* weights, Py_ssize_t m, Py_ssize_t t, Py_ssize_t s,
+                            double beta) noexcept nogil
+        void (*adamw)(void* p, const void* g, void* first, void* second, Py_ssize_t count, double b1, double b2,
+                      double kept, double rate, double epsilon) noexcept nogil
+        void (*add)(void* x, const void* change, const void* bias, Py_ssize_t d) noexcept nogil
+        void (*update)(const void* q, const void* keys, const void* values, Py_ssize_t s, Py_ssize_t e, double beta,
+                       void* scores, void* y) noexcept nogil
+    struct variant:
+        const char* name
+        bint (*runs_here)() noexcept nogil
+        const rows* single_precision
+        const rows* double_precision
+    const variant[VARIANTS] variants
+    int best_variant()
+
+ctypedef char* address
+
+SIMD = tuple(variants[i].name.decode() for i in range(VARIANTS) if variants[i].runs_here())
+cdef int chosen = best_variant()
+
+
+def simd(name=None):
+    global chosen
+    chosen = chosen if name is None else SIMD.index(name)
+    return SIMD[chosen]
+
+
+cdef const rows* rows_of(a) except NULL:
+    """The functions for the type of array `a`."""
+    kind = a.dtype.char
+    if kind == "f":
+        return variants[chosen].single_precision
+    if kind == "d":
+        return variants[chosen].double_precision
+    raise TypeError(f"arrays must be float32 or float64; got {a.dtype}")
+
+
+cdef address at(a, like, Py_ssize_t size, int flags=0) except? NULL:
+    """Where the `size` numbers of a contiguous array begin, of the same type as those of `like`; NULL for None."""
+    cdef Py_buffer view
+    if a is None:
+        return NULL
+    PyObject_GetBuffer(a, &view, PyBUF_C_CONTIGUOUS | flags)
+    cdef address start = <address> view.buf  # stays: whoever calls holds the array
+    cdef bint fits = view.len == size * view.itemsize and a.dtype.char == like.dtype.char
+    PyBuffer_Release(&view)
+    if not fits:
+        raise ValueError(f"arrays must hold {size} numbers of type {like.dtype}; got {a.size} of type {a.dtype}")
+    return start
+
+
+cdef inline address to(a, like, Py_ssize_t size) except? NULL:
+    return at(a, like, size, PyBUF_WRITABLE)
+
+
+def normed(x, gain, bias, double epsilon):
+    cdef const rows* f = rows_of(x)
+    x = np.ascontiguousarray(x)
+    cdef Py_ssize_t d = gain.size, m = x.size // d
+    y, z, scale = np.empty_like(x), np.empty_like(x), np.empty((*x.shape[:x.ndim - 1], 1), x.dtype)
+    cdef address x_ = at(x, x, m * d), gain_ = at(gain, x, d), bias_ = at(bias, x, d)
+    cdef address y_ = to(y, x, m * d), z_ = to(z, x, m * d), scale_ = to(scale, x, m)
+    with nogil:
+        f.norm(x_, m, d, gain_, bias_, epsilon, y_, z_, scale_)
+    return y, z, scale
+
+
+def normed_back(dy, z, scale, gain, bias):
+    cdef const rows* f = rows_of(z)
+    dy = np.ascontiguousarray(dy)
+    dx, dgain, dbias = np.empty_like(dy), np.zeros_like(gain), None if bias is None else np.zeros_like(bias)
+    cdef Py_ssize_t d = gain.size, m = scale.size
+    cdef address dy_ = at(dy, z, m * d), z_ = at(z, z, m * d), scale_ = at(scale, z, m), gain_ = at(gain, z, d)
+    cdef address dx_ = to(dx, z, m * d), dgain_ = to(dgain, z, d), dbias_ = to(dbias, z, d)
+    with nogil:
+        f.norm_back(dy_, z_, scale_, m, d, gain_, dx_, dgain_, dbias_)
+    return dx, dgain, dbias
+
+
+def gelu_and_slope(x):
+    cdef const rows* f = rows_of(x)
+    x = np.ascontiguousarray(x)
+    y, slope = np.empty_like(x), np.empty_like(x)
+    cdef Py_ssize_t size = x.size
+    cdef address x_ = at(x, x, size)
+    cdef address y_ = to(y, x, size), slope_ = to(slope, x, size)
+    with nogil:
+        f.gelu(x_, NULL, size, y_, slope_)
+    return y, slope
+
+
+def softened(scores, double beta):
+    cdef const rows* f = rows_of(scores)
+    scores = np.ascontiguousarray(scores)
+    cdef Py_ssize_t t = scores.shape[scores.ndim - 2], s = scores.shape[scores.ndim - 1], m = scores.size // s
+    cdef address scores_ = to(scores, scores, m * s)
+    with nogil:
+        f.soften(scores_, m, t, s, beta)
+    return scores
+
+
+def softened_back(dweights, weights, double beta):
+    cdef const rows* f = rows_of(weights)
+    dweights = np.ascontiguousarray(dweights)
+    cdef Py_ssize_t t = weights.shape[weights.ndim - 2], s = weights.shape[weights.ndim - 1], m = weights.size // s
+    cdef address dweights_ = to(dweights, weights, m * s)
+    cdef address weights_ = at(weights, weights, m * s)
+    with nogil:
+        f.soften_back(dweights_, weights_, m, t, s, beta)
+    return dweights
+
+
+def adamw(p, g, first, second, double b1, double b2, double kept, double rate, double epsilon):
+    cdef const rows* f = rows_of(p)
+    g = np.ascontiguousarray(g)
+    cdef Py_ssize_t size = p.size
+    cdef address p_ = to(p, p, size), first_ = to(first, p, size), second_ = to(second, p, size)
+    cdef address g_ = at(g, p, size)
+    with nogil:
+        f.adamw(p_, g_, first_, second_, size, b1, b2, kept, rate, epsilon)
+
+
+def attend(projected, bias, keys, values, const Py_ssize_t[::1] start, Py_ssize_t length, joined):
+    """The heads' updates of the queries among `projected` + `bias` (B, 3 D), joined (B, D).
+
+    The keys and values among them become position `length` of the cache (B, H, S, E), which row b sees from `start[b]`.
+    """
+    cdef const rows* f = rows_of(keys)
+    cdef Py_ssize_t B = start.shape[0], H = keys.shape[1], S = keys.shape[2], E = keys.shape[3]
+    cdef Py_ssize_t b, h, first, here, head = E * keys.itemsize  # the last in bytes
+    cdef address query = to(projected, keys, B * 3 * H * E), y = to(joined, keys, B * H * E)
+    cdef address keys_ = to(keys, keys, B * H * S * E), values_ = to(values, keys, B * H * S * E)
+    cdef address bias_ = at(bias, keys, 3 * H * E)
+    cdef void* scores
+    if length >= S:
+        raise ValueError("cache must have a position left")
+    with nogil:
+        scores = malloc((length + 1) * sizeof(double))
+        for b in range(B * (scores != NULL)):
+            f.add(query, NULL, bias_, 3 * H * E)
+            for h in range(H):
+                first, here = ((b * H + h) * S + start[b]) * head, ((b * H + h) * S + length) * head
+                memcpy(keys_ + here, query + H * head, head)
+                memcpy(values_ + here, query + 2 * H * head, head)
+                f.update(query, keys_ + first, values_ + first, length + 1 - start[b], E, 1 / sqrt(E), scores, y)
+                query, y = query + head, y + head
+            query += 2 * H * head
+        free(scores)
+    if scores == NULL:
+        raise MemoryError
+
+
+def activate(x, bias, bint relu):
+    """x (B, M) <- relu(x + bias) or gelu(x + bias)."""
+    cdef const rows* f = rows_of(x)
+    cdef Py_ssize_t b, B = x.shape[0], M = x.shape[1], size = x.itemsize
+    cdef address row = to(x, x, B * M)
+    cdef address bias_ = at(bias, x, M)
+    if relu:
+        return np.maximum(np.add(x, bias, out=x), 0, out=x)
+    with nogil:
+        for b in range(B):
+            f.gelu(row + b * M * size, bias_, M, row + b * M * size, NULL)
+    return x
+
+
+def settle(x, change, bias, gain, shift, z, scale, out, bint post):
+    """x (B, D) <- x + change + bias, and `out` is its layer norm; with norms after the sums, so is x."""
+    cdef const rows* f = rows_of(x)
+    cdef Py_ssize_t b, B = x.shape[0], D = x.shape[1], size = x.itemsize
+    cdef address x_ = to(x, x, B * D), change_ = at(change, x, B * D)
+    cdef address bias_ = at(bias, x, D), gain_ = at(gain, x, D), shift_ = at(shift, x, D)
+    cdef address z_ = to(z, x, B * D), scale_ = to(scale, x, B), out_ = to(out, x, B * D)
+    with nogil:
+        for b in range(B):
+            f.add(x_ + b * D * size, change_ + b * D * size, bias_, D)
+        f.norm(x_, B, D, gain_, shift_, 1e-5, out_, z_, scale_)
+        if post:
+            memcpy(x_, out_, B * D * size)
