@@ -173,10 +173,10 @@ def test_arrays_of_another_size_or_type_are_refused():
         rows.normed_back(np.ones(5), x, np.ones((2, 1)), gain, None)
     with pytest.raises(TypeError, match=r"^arrays must be float32 or float64; got int64$"):
         rows.gelu_and_slope(np.ones(3, int))
-    with pytest.raises((ValueError, BufferError), match=r"read-only|not writable"):
-        p = np.ones(3)
-        p.flags.writeable = False
-        rows.adamw(p, gain, gain, gain, 0.9, 0.99, 1.0, 0.1, 1e-8)
+    fixed = np.ones(3)
+    fixed.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        rows.adamw(fixed, gain, gain, gain, 0.9, 0.99, 1.0, 0.1, 1e-8)
 
 
 def test_each_is_what_runs_where_it_is_compiled():

@@ -14,7 +14,7 @@ Arguments are arrays that the model has checked; there is no second door here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,14 +67,11 @@ def layer_norm(x: Array, gain: Array, bias: Array | None = None, epsilon: float 
 
 @compiled
 def normed(x: Array, gain: Array, bias: Array | None, epsilon: float) -> tuple[Array, Array, Array]:
-    """y; z; and the scale that z was brought to, (..., 1)."""
+    """y; z; and 1 / sqrt(variance + epsilon), (..., 1)."""
     z = x - x.mean(axis=-1, keepdims=True)
-    scale = 1 / np.sqrt(mean_product(z, z) + epsilon)
+    scale = 1 / np.sqrt((z * z).mean(axis=-1, keepdims=True) + epsilon)
     z *= scale
-    y = gain * z
-    if bias is not None:
-        y += bias
-    return y, z, scale
+    return gain * z if bias is None else gain * z + bias, z, scale
 
 
 @compiled
@@ -82,19 +79,10 @@ def normed_back(
     dy: Array, z: Array, scale: Array, gain: Array, bias: Array | None
 ) -> tuple[Array, Array, Array | None]:
     """dx, dgain, and dbias if there is a bias."""
-    dx = dy * gain
-    # z has mean 0 and norm fixed, so dz = gain dy loses what points along 1 and along z
-    along = z * mean_product(dx, z)
-    dx -= dx.mean(axis=-1, keepdims=True)
-    dx -= along
-    dx *= scale
-    batch = tuple(range(dy.ndim - 1))
-    return dx, np.multiply(dy, z, out=along).sum(axis=batch), None if bias is None else dy.sum(axis=batch)
-
-
-def mean_product(a: Array, b: Array) -> Array:
-    """The mean of a b over the last axis, which stays as an axis of length 1."""
-    return np.vecdot(a, b)[..., None] / a.dtype.type(a.shape[-1])
+    dz, batch = gain * dy, tuple(range(dy.ndim - 1))
+    # z has mean 0 and norm fixed, so dz loses what points along 1 and along z
+    dx = scale * (dz - dz.mean(axis=-1, keepdims=True) - z * (dz * z).mean(axis=-1, keepdims=True))
+    return dx, (dy * z).sum(axis=batch), None if bias is None else dy.sum(axis=batch)
 
 
 def gelu(x: Array) -> tuple[Array, Backward]:
@@ -112,21 +100,9 @@ def gelu(x: Array) -> tuple[Array, Backward]:
 @compiled
 def gelu_and_slope(x: Array) -> tuple[Array, Array]:
     """y, and dy/dx."""
-    a, c, half = map(x.dtype.type, (math.sqrt(2 / math.pi), 0.044715, 0.5))
-    y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    for x_, y_, slope_ in in_cache(*(a.reshape(-1, x.shape[-1]) for a in (x, y, slope))):
-        square = x_ * x_
-        w = np.tanh(x_ * (a + a * c * square)) * half + half
-        np.multiply(x_, w, out=y_)
-        np.add(w, (1 - w) * y_ * (2 * a + 6 * a * c * square), out=slope_)  # dw/du = 2 w (1 - w)
-    return y, slope
-
-
-def in_cache(*arrays: Array, size: int = 2**17) -> Iterator[tuple[Array, ...]]:
-    """The arrays a few rows at a time, as views, so that what is made on the way stays near the processor."""
-    first, rows = arrays[0], max(1, size * len(arrays[0]) // max(1, arrays[0].size))
-    for start in range(0, len(first), rows):
-        yield tuple(a[start : start + rows] for a in arrays)
+    a, c, square = math.sqrt(2 / math.pi), 0.044715, x * x
+    w = (1 + np.tanh(a * x * (1 + c * square))) / 2
+    return x * w, w + x * 2 * w * (1 - w) * a * (1 + 3 * c * square)  # dw/du = 2 w (1 - w)
 
 
 def relu(x: Array) -> tuple[Array, Backward]:

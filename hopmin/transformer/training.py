@@ -22,7 +22,6 @@ from hopmin._backend import compiled
 from hopmin._check import Array
 from hopmin._files import Name, write_text
 from hopmin.transformer.corpus import batch
-from hopmin.transformer.layers import in_cache
 from hopmin.transformer.model import GPT, Gradients, load_model
 from hopmin.transformer.shards import Shards
 from hopmin.transformer.tokenizer import AnyTokenizer
@@ -96,11 +95,10 @@ def adamw(
     p: Array, g: Array, m: Array, v: Array, b1: float, b2: float, kept: float, rate: float, epsilon: float
 ) -> None:
     """The update above, in place, with all that does not depend on the element in `kept`, `rate` and `epsilon`."""
-    for p_, g_, m_, v_ in in_cache(p, g, m, v):
-        m_ += (1 - b1) * (g_ - m_)
-        v_ += (1 - b2) * (g_ * g_ - v_)
-        p_ *= kept
-        p_ -= rate * (m_ / (np.sqrt(v_) + epsilon))
+    m += (1 - b1) * (g - m)
+    v += (1 - b2) * (g * g - v)
+    p *= kept
+    p -= rate * m / (np.sqrt(v) + epsilon)
 
 
 BATCH = 100  # rows looked at together
