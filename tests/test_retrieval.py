@@ -23,8 +23,10 @@ def test_the_energy_never_rises_and_converged_states_are_fixed_points(problem):
         assert (np.diff(found.energies, axis=0) <= slack).all()
         still = found.reason == "converged"
         moves = np.linalg.norm(energy.update(found.states, p) - found.states, axis=1)
-        # the last step was short; a contraction makes the next one no longer
-        assert (moves[still] <= found.residual[still] + 1e-14 * size * (4 + len(p))).all()
+        # the last step was short, and so is the next: no longer, but where the update stretches, as at a saddle
+        spread = np.linalg.norm(p[:, None] - p, axis=-1).max()
+        stretch = max(1, beta * spread**2 / 2)  # for weights have a variance of at most spread^2 / 4 in any direction
+        assert (moves[still] <= stretch * (found.residual[still] + 1e-14 * size * (4 + len(p)))).all()
         assert found.energies.shape == (found.steps.max() + 1, len(x))
         np.testing.assert_array_equal(found.energies[-1], energy.value(found.states, p))
 
