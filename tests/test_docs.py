@@ -16,7 +16,11 @@ import hopmin
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(module.name for module in pkgutil.walk_packages(hopmin.__path__, "hopmin."))
 CHAPTERS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FIGURES = sorted((ROOT / "docs" / "figures").glob("*.py"))
+LONG = {"certified.py", "noise.py"} if hopmin.BACKEND == "numpy" else set()  # which retrieve for minutes on the twin
+FIGURES = [
+    pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path.name in LONG))
+    for path in sorted((ROOT / "docs" / "figures").glob("*.py"))
+]
 NEEDS = {"pretrained.md": "gguf"}  # what the examples of a chapter import beside the libraries of the tests
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -32,7 +36,7 @@ def test_chapters(path):
     assert doctest.testfile(str(path), module_relative=False, optionflags=FLAGS).failed == 0
 
 
-@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FIGURES)
 def test_figures_are_drawn(path, tmp_path, monkeypatch):
     out = tmp_path / "figure.svg"
     monkeypatch.setattr(sys, "argv", [str(path), str(out)])
