@@ -28,8 +28,8 @@ cdef extern from "_rows.h" nogil:
         void (*adamw)(void* p, const void* g, void* first, void* second, Py_ssize_t count, double b1, double b2,
                       double kept, double rate, double epsilon) noexcept nogil
         void (*add)(void* x, const void* change, const void* bias, Py_ssize_t d) noexcept nogil
-        void (*update)(const void* q, const void* keys, const void* values, Py_ssize_t s, Py_ssize_t e, double beta,
-                       void* scores, void* y) noexcept nogil
+        void (*update)(const void* q, const void* keys, Py_ssize_t step, const void* values, Py_ssize_t seen,
+                       Py_ssize_t s, Py_ssize_t e, double beta, void* scores, void* y) noexcept nogil
     struct variant:
         const char* name
         bint (*runs_here)() noexcept nogil
@@ -148,28 +148,32 @@ def adamw(p, g, first, second, double b1, double b2, double kept, double rate, d
 def attend(projected, bias, keys, values, const Py_ssize_t[::1] start, Py_ssize_t length, joined):
     """The heads' updates of the queries among `projected` + `bias` (B, 3 D), joined (B, D).
 
-    The keys and values among them become position `length` of the cache (B, H, S, E), which row b sees from `start[b]`.
+    The keys and values among them become position `length` of the cache, which row b sees from `start[b]`: values
+    (B, H, S, E), and keys in the same shape, but the other way round in memory, so that neighbours are scored together.
     """
     cdef const rows* f = rows_of(keys)
-    cdef Py_ssize_t B = start.shape[0], H = keys.shape[1], S = keys.shape[2], E = keys.shape[3]
-    cdef Py_ssize_t b, h, first, here, head = E * keys.itemsize  # the last in bytes
+    cdef Py_ssize_t B = start.shape[0], H = keys.shape[1], S = keys.shape[2], E = keys.shape[3], size = keys.itemsize
+    cdef Py_ssize_t b, h, e, first, head
     cdef address query = to(projected, keys, B * 3 * H * E), y = to(joined, keys, B * H * E)
-    cdef address keys_ = to(keys, keys, B * H * S * E), values_ = to(values, keys, B * H * S * E)
+    cdef address keys_ = to(keys.mT, keys, B * H * S * E), values_ = to(values, keys, B * H * S * E)
     cdef address bias_ = at(bias, keys, 3 * H * E)
     cdef void* scores
     if length >= S:
         raise ValueError("cache must have a position left")
     with nogil:
-        scores = malloc((length + 1) * sizeof(double))
+        scores = malloc((length + 1) * size)
         for b in range(B * (scores != NULL)):
             f.add(query, NULL, bias_, 3 * H * E)
+            first = start[b]
             for h in range(H):
-                first, here = ((b * H + h) * S + start[b]) * head, ((b * H + h) * S + length) * head
-                memcpy(keys_ + here, query + H * head, head)
-                memcpy(values_ + here, query + 2 * H * head, head)
-                f.update(query, keys_ + first, values_ + first, length + 1 - start[b], E, 1 / sqrt(E), scores, y)
-                query, y = query + head, y + head
-            query += 2 * H * head
+                head = (b * H + h) * S * E * size
+                for e in range(E):
+                    memcpy(keys_ + head + (e * S + length) * size, query + (H * E + e) * size, size)
+                memcpy(values_ + head + length * E * size, query + 2 * H * E * size, E * size)
+                f.update(query, keys_ + head + first * size, S, values_ + head + first * E * size, length + 1 - first,
+                         S - first, E, 1 / sqrt(E), scores, y)
+                query, y = query + E * size, y + E * size
+            query += 2 * H * E * size
         free(scores)
     if scores == NULL:
         raise MemoryError

@@ -170,24 +170,28 @@ static void NAME(add)(void *x, const void *change, const void *bias, ptrdiff_t d
     }
 }
 
-/* y = softmax(beta q k) v of one query (e) over s keys and values (s, e). */
-static void NAME(update)(const void *q, const void *keys, const void *values, ptrdiff_t s, ptrdiff_t e, double beta,
-                         void *scores, void *y)
+/* y = softmax(beta q k) v of one query (e) over the first `seen` of s keys, which lie side by side (e, step), and of
+ * values (s, e). */
+static void NAME(update)(const void *q, const void *keys, ptrdiff_t step, const void *values, ptrdiff_t seen,
+                         ptrdiff_t s, ptrdiff_t e, double beta, void *scores, void *y)
 {
-    const T *key = keys, *value = values;
+    const T *value = values;
     T *score = scores, *y_ = y;
-    for (ptrdiff_t j = 0; j < s; j++, key += e) {
+    EACH(j, seen) {
         vec product = {0};
-        EACH(i, e) product = FMA(NAME(take)((const T *)q + i, e - i, 0), NAME(take)(key + i, e - i, 0), product);
-        score[j] = NAME(sum)(product);
-    }
-    NAME(soften)(score, 1, 1, s, beta);
-    memset(y_, 0, sizeof(T) * (size_t)e);
-    for (ptrdiff_t j = 0; j < s; j++, value += e)
-        EACH(i, e) {
-            const vec sum = NAME(take)(y_ + i, e - i, 0);
-            NAME(put)(y_ + i, FMA(NAME(take)(value + i, e - i, 0), NAME(splat)(score[j]), sum), e - i);
+        for (ptrdiff_t i = 0; i < e; i++) {
+            const vec key = NAME(take)((const T *)keys + i * step + j, s - j, 0);
+            product = FMA(NAME(splat)(((const T *)q)[i]), key, product);
         }
+        NAME(put)(score + j, product, seen - j);
+    }
+    NAME(soften)(score, 1, 1, seen, beta);
+    EACH(i, e) {
+        vec sum = {0};
+        for (ptrdiff_t j = 0; j < seen; j++)
+            sum = FMA(NAME(take)(value + j * e + i, e - i, 0), NAME(splat)(score[j]), sum);
+        NAME(put)(y_ + i, sum, e - i);
+    }
 }
 
 static const rows NAME(rows) = {

@@ -12,8 +12,8 @@ typedef struct {
     void (*adamw)(void *p, const void *g, void *first, void *second, ptrdiff_t count, double b1, double b2, double kept,
                   double rate, double epsilon);
     void (*add)(void *x, const void *change, const void *bias, ptrdiff_t d);
-    void (*update)(const void *q, const void *keys, const void *values, ptrdiff_t s, ptrdiff_t e, double beta,
-                   void *scores, void *y);
+    void (*update)(const void *q, const void *keys, ptrdiff_t step, const void *values, ptrdiff_t seen, ptrdiff_t s,
+                   ptrdiff_t e, double beta, void *scores, void *y);
 } rows;
 
 #define PAGE "_row.h"

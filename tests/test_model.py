@@ -784,7 +784,7 @@ def test_a_full_cache_takes_no_more():
     decode = pytest.importorskip("hopmin._layers", reason="not compiled")
     a, cache = np.zeros((1, 12)), np.zeros((1, 2, 3, 2))
     with pytest.raises(ValueError, match=r"^cache must have a position left$"):
-        decode.attend(a, a[0], cache, cache.copy(), np.zeros(1, np.intp), 3, np.zeros((1, 4)))
+        decode.attend(a, a[0], cache.reshape(1, 2, 2, 3).mT, cache, np.zeros(1, np.intp), 3, np.zeros((1, 4)))
 
 
 @EACH_OPTION

@@ -53,7 +53,8 @@ def check(name, *arguments, slack=16.0, module=layers):
 def test_norms(seed, dtype, m, d, biased, offset):
     x, gain, bias, dy = drawn(seed, dtype, (m, 2, d), (d,), (d,), (m, 2, d), offset=offset)
     bias = bias if biased else None
-    check("normed", x, gain, bias, 1e-5, slack=100)
+    # rows that hardly differ from their mean are brought to variance 1 with all that rounding has done to them
+    check("normed", x, gain, bias, 1e-5, slack=16 * (1 + np.abs(x).max(initial=0) / np.sqrt(x.var(axis=-1).min(initial=1) + 1e-5)))
     z, scale = drawn(seed, dtype, (m, 2, d), (m, 2, 1))
     check("normed_back", dy, z, scale, gain, bias, slack=100)
 
@@ -94,6 +95,7 @@ def test_a_head_goes_on_by_one_token(seed, dtype, batch, heads, e, length, data)
     start = np.array(data.draw(st.lists(st.integers(0, length), min_size=batch, max_size=batch)), np.intp)
     d, past = heads * e, (batch, heads, length + 2, e)
     projected, bias, keys, values, joined = drawn(seed, dtype, (batch, 3 * d), (3 * d,), past, past, (batch, d))
+    keys = np.ascontiguousarray(keys.mT).mT  # in memory the other way round
     whole = (projected.astype(float) + bias).reshape(batch, 3, heads, e)
     before = keys.copy(), values.copy()
     rows.attend(projected.copy(), bias, keys, values, start, length, joined)

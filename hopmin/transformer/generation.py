@@ -60,7 +60,9 @@ class Cache:
     """
 
     def __init__(self, layers: int, batch: tuple[int, int, int, int], dtype: str, start: Array) -> None:
-        self.keys, self.values = (np.empty((layers, *batch), dtype) for _ in range(2))
+        B, H, S, E = batch
+        self.values = np.empty((layers, B, H, S, E), dtype)
+        self.keys = np.empty((layers, B, H, E, S), dtype).mT  # a coordinate of all keys side by side: see `attend`
         self.start, self.length = start, 0
         self.decoder: Any = None  # who goes on from here one token at a time
 
