@@ -1,10 +1,13 @@
 """Schedule, clipping and AdamW against dull loops; the trainer learns, refuses, stops and goes on."""
 
+import contextlib
+import functools
 import math
+import operator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hopmin._files import load_arrays, save_arrays
@@ -395,6 +398,47 @@ def test_a_checkpoint_whose_moments_do_not_fit_is_refused(tmp_path, change):
     change(arrays)
     save_arrays(path, "model", arrays, **records)
     assert complaint(ValueError, Trainer.load, path) == f"checkpoint must hold a training state; {path} does not"
+
+
+ODD = [None, True, 0, -1, 3, 10**12, 0.5, 1e308, math.nan, math.inf, "", "x", "float64", [], {}, [1], [1, 2], {"a": 1}]
+
+
+def places(record, above=()):
+    """Paths to all that a record says."""
+    inside = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
+    for key, value in inside:
+        yield (*above, key)
+        yield from places(value, (*above, key))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_checkpoint_that_says_something_else_is_refused_with_a_sentence_or_is_one(tmp_path, data):
+    path = tmp_path / "m.npz"
+    trainer = Trainer(made(), steps=3, evaluate_every=1)
+    trainer.run(ROWS[:2], held_out=ROWS)
+    trainer.save(path, Tokenizer(tuple("abcdefgh")))
+    arrays, records = load_arrays(path, "model")
+    *above, last = data.draw(st.sampled_from(sorted(places(records), key=str)))
+    inside = functools.reduce(operator.getitem, above, records)
+    inside[last] = data.draw(st.sampled_from(ODD))
+    save_arrays(path, "model", arrays, **records)
+    for load in (GPT.load, Trainer.load):
+        with contextlib.suppress(ValueError):  # anything else is an error
+            loaded = load(path)
+            tokenizer = load_model(path).tokenizer
+            assert tokenizer is None or tokenizer.decode(tokenizer.encode(tokenizer.symbols[7])) == tokenizer.symbols[7]
+            if load is Trainer.load:
+                assert loaded.best is None or (loaded.best[0] >= 1 and math.isfinite(loaded.best[1]))
+
+
+@pytest.mark.parametrize("record", ["x", 3, 0.5, [1], {"kind": "bpe"}, {"kind": "bpe", "json": "{}"}, {"kind": "bytes"}, {"symbols": list("abc"), "separator": ""}, {"symbols": list(range(8)), "separator": ""}, {"symbols": list("abcdefgg"), "separator": ""}, {"symbols": list("abcdefgh"), "separator": 3}], ids=str)
+def test_a_tokenizer_that_is_none_or_does_not_fit_is_refused(tmp_path, record):
+    path = tmp_path / "m.npz"
+    made().save(path)
+    arrays, records = load_arrays(path, "model")
+    save_arrays(path, "model", arrays, **{**records, "tokenizer": record})
+    assert complaint(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"
 
 
 @pytest.mark.parametrize(

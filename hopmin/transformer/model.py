@@ -555,6 +555,7 @@ def load_model(path: Name) -> Saved:
         model.parameters = {name: arrays.pop(f"parameters/{name}") for name in shapes}
         fitting = all(a.shape == shapes[name] and a.dtype == model.config.dtype for name, a in model.parameters.items())
         tokenizer = restored(records["tokenizer"]) if records["tokenizer"] else None
+        fitting &= tokenizer is None or len(tokenizer.symbols) == model.config.vocabulary
     except (KeyError, TypeError, ValueError):
         fitting = False
     if not fitting:

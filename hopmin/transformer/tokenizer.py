@@ -36,6 +36,8 @@ class Tokenizer:
     separator: str = ""
 
     def __post_init__(self) -> None:
+        if others := [symbol for symbol in self.symbols if not isinstance(symbol, str)]:
+            raise TypeError(f"symbols must be strings; got {others[0]!r}")
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
             raise ValueError(f"symbols must be distinct and at least one; got {len(self.symbols)}")
         _check.choice("separator", self.separator, ("", " "))
@@ -71,10 +73,7 @@ class Tokenizer:
 
     def decode(self, numbers: Iterable[int]) -> str:
         """The text of the numbers; what is negative is padding and left out. ValueError if a number has no symbol."""
-        numbers = [int(i) for i in numbers if i >= 0]
-        if numbers and max(numbers) >= len(self.symbols):
-            raise ValueError(f"numbers must be below {len(self.symbols)}; got {max(numbers)}")
-        return self.separator.join(self.symbols[i] for i in numbers)
+        return self.separator.join(self.symbols[i] for i in _known(numbers, self.symbols))
 
 
 class Bytes:
@@ -193,7 +192,7 @@ def fitted(kind: str | AnyTokenizer, texts: Iterable[str], vocabulary: int = 100
 
 def restored(record: Mapping[str, Any]) -> AnyTokenizer:
     """The tokenizer whose `record` this is; KeyError, TypeError or ValueError if it is none."""
-    match record.get("kind", "symbols"):
+    match dict(record).get("kind", "symbols"):
         case "bytes":
             return Bytes()
         case "bpe":

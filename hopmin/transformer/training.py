@@ -304,7 +304,7 @@ class Trainer:
             trainer.optimizer.steps = _check.whole("steps", training["steps"], 0)
             if training.get("best"):
                 step, loss = training["best"]
-                trainer.best = _check.whole("step", step), float(loss)
+                trainer.best = _check.whole("step", step), _check.nonnegative("loss", loss)
             trainer.missed = _check.whole("missed", training.get("missed", 0), 0)
             for moment, of in (("first", trainer.optimizer.first), ("second", trainer.optimizer.second)):
                 for name, a in of.items():
