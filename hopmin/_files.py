@@ -31,9 +31,10 @@ FILLER = 0x4D48  # the kind of extra field, in a zip file, that means nothing
 
 
 def read_text(path: Name) -> str:
-    """A UTF-8 text file, whole and not blank; ValueError if it is none."""
+    """A UTF-8 text file, whole, as it is, and not blank; ValueError if it is none."""
     try:
-        content = Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8", newline="") as file:
+            content = file.read()
     except UnicodeDecodeError as error:
         found = f"byte {error.object[error.start]:#04x} at {error.start}"
         raise ValueError(f"corpus must be UTF-8 text; {path} has {found}") from None

@@ -17,7 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from hopmin._files import load_arrays, map_arrays, read_text, replaced, save_arrays, writable_folder, write_text
+from hopmin._files import (
+    load_arrays,
+    map_arrays,
+    read_text,
+    replaced,
+    save_arrays,
+    text_pieces,
+    writable_folder,
+    write_text,
+)  # fmt: skip
 
 
 def complaint(function, *arguments, **options):
@@ -87,10 +96,10 @@ def test_a_link_goes_on_leading_to_the_file_that_is_replaced(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
-def test_text_is_written_as_utf8_and_read_back(tmp_path):
-    write_text(tmp_path / "text", "naïve β\n")
-    assert (tmp_path / "text").read_bytes() == "naïve β\n".encode()
-    assert read_text(tmp_path / "text") == "naïve β\n"
+def test_text_is_written_as_utf8_and_read_back_as_it_is(tmp_path):
+    write_text(tmp_path / "text", "naïve β\r\n")
+    assert (tmp_path / "text").read_bytes() == "naïve β\r\n".encode()
+    assert read_text(tmp_path / "text") == "".join(text_pieces(tmp_path / "text")) == "naïve β\r\n"
 
 
 # Folders
