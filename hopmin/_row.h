@@ -21,7 +21,8 @@ INLINE void NAME(put)(T *to, vec v, ptrdiff_t left)
     }
     T part[BYTES / sizeof(T)];
     NAME(store)(part, v);
-    memcpy(to, part, sizeof(T) * (size_t)left);
+    for (int l = 0; l < LANES && l < left; l++)
+        to[l] = part[l];
 }
 
 /* y = gain z + bias, with z = (x - mean) scale and scale = 1 / sqrt(variance + epsilon), for m rows of d numbers. */

@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -62,9 +63,9 @@ def study(options: argparse.Namespace) -> int:
 
     preset = grid.PRESETS[options.preset]
     workers = None if options.workers is None else _check.whole("workers", options.workers)
-    folder = writable_folder(options.out)
     seed = _check.whole("seed", options.seed, 0)
     corpus = named(options.corpus, rows=preset.rows[1], positions=preset.text_positions, seed=seed)
+    folder = writable_folder(options.out)  # made now that nothing else can be refused
     print(f"{corpus.name}: {len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out", end="")
     print("" if corpus.entropy is None else f", {corpus.entropy:.3f} nats per token by construction", flush=True)
     total = len(grid.tasks(corpus, preset, seed)) * preset.steps
@@ -102,7 +103,7 @@ def train(options: argparse.Namespace) -> int:
     from hopmin.transformer.training import Log, Trainer, cross_entropy
 
     _check.whole("checkpoint_every", options.checkpoint_every)
-    folder = writable_folder(options.out)
+    folder = Path(options.out)
     checkpoint = folder / "model.npz"
     if options.resume:
         trainer, saved_model = Trainer.load(checkpoint), load_model(checkpoint)
@@ -137,6 +138,7 @@ def train(options: argparse.Namespace) -> int:
             seed=options.seed,
         )
     rows, held_out = _batches(corpus, made["batches"], trainer.options), corpus.held_out[:HELD_OUT]
+    writable_folder(folder)  # made now that nothing else can be refused
     size = f"a model of {trainer.model.config.parameter_count:,} parameters"
     print(f"{corpus.name}: {len(corpus.train):,} rows to train on; {size}", flush=True)
 

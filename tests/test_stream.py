@@ -150,6 +150,15 @@ def test_what_is_no_text_is_refused_and_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["latin"]
 
 
+@pytest.mark.parametrize("name", ["text.txt", "tokens", "none/tokens.npz"])
+def test_a_file_of_tokens_has_a_name_that_says_so_in_a_folder_that_is_there(tmp_path, name):
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"^path must end in \.npz, in a folder that exists; got "):
+        write_tokens(tmp_path / "text.txt", tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+    assert (tmp_path / "text.txt").read_text(encoding="utf-8") == TEXT
+
+
 def test_another_file_is_refused(tmp_path, tokens):
     GPT(GPTConfig(5, 3, layers=1, heads=1, width=2), 0).save(tmp_path / "model.npz")
     with pytest.raises(ValueError, match=r"model\.npz must hold a tokens in format|tokens must be a file"):
