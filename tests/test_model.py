@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from complaints import complaint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,15 +38,6 @@ def examples(B=4, seed=0):
 def close(actual, expected):
     # a few hundred float64 operations on numbers of order one to ten, in another order
     np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-12)
-
-
-def complaint(error, function, *arguments, **options):
-    """What is said, in one sentence and an exception of exactly this type."""
-    with pytest.raises(error) as caught:
-        function(*arguments, **options)
-    assert caught.type is error
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # The whole model

@@ -12,6 +12,7 @@ import zipfile
 import numpy as np
 import oracles
 import pytest
+from complaints import complaint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,15 +42,6 @@ def made(seed=0, dtype="float64", **options):
 
 def tokens(B=2, T=SIZES["positions"], seed=0):
     return np.random.default_rng(seed).integers(0, SIZES["vocabulary"], (B, T))
-
-
-def complaint(error, function, *arguments, **options):
-    """What is said, in one sentence and an exception of exactly this type."""
-    with pytest.raises(error) as caught:
-        function(*arguments, **options)
-    assert caught.type is error
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # The Llama

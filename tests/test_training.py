@@ -7,6 +7,7 @@ import operator
 
 import numpy as np
 import pytest
+from complaints import complaint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,14 +27,6 @@ def made(**options):
 
 def bits(arrays):
     return {name: a.tobytes() for name, a in arrays.items()}
-
-
-def complaint(error, function, *arguments, **options):
-    with pytest.raises(error) as caught:
-        function(*arguments, **options)
-    assert caught.type is error
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # Schedule
