@@ -835,7 +835,8 @@ path, small, room = sys.argv[1], sys.argv[2], int(sys.argv[3])
 def answers(path):
     memory = hopmin.Memory.load(path, mmap=True)
     x = np.stack([memory.patterns[0], memory.patterns[-1]]) + np.float32(0.25)
-    return [*memory.nearest(x, 3), memory.energy(x), memory.update(x), *memory.lookup(x, min_similarity=0.5)]
+    inside = [np.concatenate(parts) for parts in memory.within(x.astype(float), 150.0)]
+    return [*memory.nearest(x, 3), memory.energy(x), memory.update(x), *memory.lookup(x, min_similarity=0.5), *inside]
 answers(small)  # all there is to import and to warm up
 status = dict(line.split(":") for line in open("/proc/self/status"))
 limit = 1024 * int(status["VmData"].split()[0]) + room
@@ -864,7 +865,9 @@ def test_a_file_four_times_the_memory_is_asked_and_saved(tmp_path, run):
     finished = run(LIMITED, path, small, room)
     assert (finished.stderr, finished.stdout) == ("", "limited\n")
     x = p[[0, -1]] + np.float32(0.25)
-    expected = [*memory.nearest(x, 3), memory.energy(x), memory.update(x), *memory.lookup(x, min_similarity=0.5)]
+    inside = [np.concatenate(parts) for parts in memory.within(x.astype(float), 150.0)]
+    assert 100 < len(inside[0]) < n
+    expected = [*memory.nearest(x, 3), memory.energy(x), memory.update(x), *memory.lookup(x, min_similarity=0.5), *inside]
     with np.load(small) as found:
         assert_same([found[name] for name in found.files], expected)
     assert (tmp_path / "memory.npz.copy").read_bytes() == path.read_bytes()

@@ -203,7 +203,7 @@ class Memory:
         return nearest(queries, self._stored, k, metric=metric)
 
     def within(self, queries: ArrayLike, radius: float) -> Any:
-        """All patterns within a Euclidean radius of each query, as `hopmin.within`; a mapped file is read whole."""
+        """All patterns within a Euclidean radius of each query, as `hopmin.within`."""
         return within(queries, self._stored, radius)
 
     def lookup(self, queries: ArrayLike, *, min_similarity: float | None = None) -> Lookup:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from hopmin import _check
 from hopmin._check import Array
-from hopmin.memory.reduction import reduce, scores
+from hopmin.memory.reduction import BLOCK, reduce, scores
 
 METRICS = ("euclidean", "dot", "cosine")
 
@@ -65,23 +65,32 @@ def nearest(queries: ArrayLike, patterns: ArrayLike, k: int = 1, *, metric: str 
 def within(queries: ArrayLike, patterns: ArrayLike, radius: float) -> Any:
     """All patterns at a Euclidean distance of at most `radius` from each query, nearest first.
 
-    Returns (distances, indices), each a list of m arrays of various lengths; two arrays for a single query.
-    Raises as `nearest`, and ValueError if the radius is not a finite number >= 0.
+    Returns (distances, indices), each a list of m arrays of various lengths; two arrays for a single query. Patterns
+    may lie in a file, of which a block at a time is read. Raises as `nearest`, and ValueError if the radius is not a
+    finite number >= 0.
 
     >>> within([[0.0], [5.0]], [[0.0], [1.0], [2.0]], radius=1)
     ([array([0., 1.]), array([], dtype=float64)], [array([0, 1]), array([], dtype=int64)])
     """
-    x, p, shape = _check.pair(queries, _check.floats("patterns", patterns, "n d"))
+    x, p, shape = _check.pair(queries, patterns)
     radius = _check.nonnegative("radius", radius)
-    distances, indices = [], []
-    for query in x:  # one at a time: n scores, not m n
-        with np.errstate(over="ignore"):  # too far for the dtype is outside any radius
-            distance = _distances(scores(query[None], p, "euclidean")[0], "euclidean").astype(x.dtype)
-        inside = np.flatnonzero(distance <= radius)
-        order = inside[np.argsort(distance[inside], kind="stable")]
-        distances.append(distance[order])
-        indices.append(order)
+    found: list[list[tuple[Array, Array]]] = [[] for _ in x]
+    for first in range(0, len(p), BLOCK):
+        rows = np.asarray(p[first : first + BLOCK])
+        _check.finite("patterns", rows, first)
+        for query, parts in zip(x, found, strict=True):
+            with np.errstate(over="ignore"):  # too far for the dtype is outside any radius
+                distance = _distances(scores(query[None], rows, "euclidean")[0], "euclidean").astype(x.dtype)
+            inside = np.flatnonzero(distance <= radius)
+            parts.append((distance[inside], first + inside))
+    pairs = [_sorted(*map(np.concatenate, zip(*parts, strict=True))) for parts in found]
+    distances, indices = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return (distances, indices) if shape else (distances[0], indices[0])
+
+
+def _sorted(distances: Array, indices: Array) -> tuple[Array, Array]:
+    order = np.argsort(distances, kind="stable")
+    return distances[order], indices[order]
 
 
 def separation(patterns: ArrayLike) -> Array:
