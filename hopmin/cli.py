@@ -27,6 +27,7 @@ from hopmin import _check
 from hopmin._files import writable_folder
 
 HELD_OUT = 2000  # rows that are looked at
+BATCHES = ("drawn", "shuffled", "contiguous")
 CORPUS_OPTIONS = ("rows", "positions", "seed", "tokenizer", "vocabulary", "batches")
 EXTRAS = {"matplotlib": "study", "jinja2": "study", "tqdm": "study", "tokenizers": "pretrained"}
 KINDS = ("characters", "words", "bytes", "bpe")
@@ -116,9 +117,6 @@ def train(options: argparse.Namespace) -> int:
         made = {"name": options.corpus, **{key: getattr(options, key) for key in CORPUS_OPTIONS}}
         tokenizer = None
     corpus = _corpus(made, tokenizer, checkpoint)
-    checksum = _checksum(corpus.train)
-    if made.setdefault("crc32", checksum) != checksum:
-        raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
     if not options.resume:
         V, T = len(corpus.tokenizer.symbols), corpus.train.shape[1] - 1
         D = _check.whole("width", options.width)
@@ -184,14 +182,20 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _corpus(made: Any, tokenizer: Any, checkpoint: Any) -> Any:
-    """The corpus of a checkpoint's record; a bpe is not trained again."""
+    """The corpus of a checkpoint's record, if it is still what training began with; a bpe is not trained again."""
     from hopmin.transformer.corpus import named
+    from hopmin.transformer.tokenizer import KINDS
 
-    if not isinstance(made, dict) or not {"name", *CORPUS_OPTIONS} <= made.keys():
+    named_here = isinstance(made, dict) and {"name", *CORPUS_OPTIONS} <= made.keys() and isinstance(made["name"], str)
+    if not named_here or made["tokenizer"] not in (None, *KINDS) or made["batches"] not in BATCHES:
         raise ValueError(f"checkpoint must name its corpus; {checkpoint} was not made by hopmin train")
     kind = tokenizer if tokenizer and made["tokenizer"] == "bpe" else made["tokenizer"]
     sizes = {key: made[key] for key in ("name", "rows", "positions", "seed", "vocabulary")}
-    return named(**sizes, tokenizer=kind)
+    corpus = named(**sizes, tokenizer=kind)
+    checksum = _checksum(corpus.train)
+    if made.setdefault("crc32", checksum) != checksum:
+        raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
+    return corpus
 
 
 def _batches(corpus: Any, kind: str, options: dict[str, Any]) -> Any:
@@ -246,8 +250,6 @@ def evaluate(options: argparse.Namespace) -> int:
     saved = load_model(options.checkpoint)
     made: Any = saved.records.get("corpus")
     corpus = _corpus(made, saved.tokenizer, options.checkpoint)
-    if made["crc32"] != _checksum(corpus.train):
-        raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
     splits = {"train": corpus.train[:HELD_OUT], "held_out": corpus.held_out[:HELD_OUT]}
     found = {
         name: {
@@ -393,7 +395,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--batches",
         default="drawn",
-        choices=("drawn", "shuffled", "contiguous"),
+        choices=BATCHES,
         help="rows drawn with replacement; each once an epoch; or each where it ended before (files of tokens)",
     )
     sub = command(

@@ -15,6 +15,7 @@ import pytest
 
 import hopmin
 import hopmin.study
+from hopmin._files import load_arrays, save_arrays
 from hopmin.cli import main
 from hopmin.study import grid
 from hopmin.transformer.corpus import Tokenizer, from_file
@@ -481,6 +482,17 @@ def test_a_model_that_was_not_trained_by_the_command_is_not_resumed(refused, tmp
     Trainer(model, steps=3).save(path)
     sentence = refused("train", "--resume", "--out", tmp_path)
     assert sentence == f"checkpoint must name its corpus; {path} was not made by hopmin train"
+
+
+@pytest.mark.parametrize("key", ["name", "positions", "seed", "tokenizer", "batches", "crc32"])
+def test_a_checkpoint_that_names_its_corpus_oddly_is_refused_with_a_sentence(run, refused, text, tmp_path, key):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    path = tmp_path / "model.npz"
+    arrays, records = load_arrays(path, "model")
+    for odd in (-1, 0.5, True, math.nan, "x", [], [1], {}):
+        save_arrays(path, "model", arrays, **{**records, "corpus": {**records["corpus"], key: odd}})
+        for command in (("train", "--resume", "--out", tmp_path), ("evaluate", "--checkpoint", path)):
+            assert refused(*command)
 
 
 @pytest.mark.parametrize("command", ["train", "generate"])
