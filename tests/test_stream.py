@@ -1,5 +1,7 @@
 """A file of tokens holds what the text has, however it is cut; batches depend on the step alone and leave nothing out."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -148,6 +150,19 @@ def test_what_is_no_text_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"^corpus must be a readable file; .*none: "):
         write_tokens(tmp_path / "none", tmp_path / "tokens.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["latin"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="pipes have no names here")
+@pytest.mark.parametrize("kind", ["bytes", "characters"])
+def test_a_pipe_is_refused_for_what_was_looked_at_would_be_gone(tmp_path, kind):
+    reader, writer = os.pipe()
+    os.write(writer, TEXT.encode())
+    os.close(writer)
+    with pytest.raises(ValueError, match=r"^corpus must be a file, for it is read more than once; /dev/fd/\d+ is something else$"):
+        write_tokens(f"/dev/fd/{reader}", tmp_path / "tokens.npz", kind)
+    with os.fdopen(reader) as pipe:
+        assert pipe.read() == TEXT
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["text.txt", "tokens", "none/tokens.npz"])

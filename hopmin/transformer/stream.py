@@ -9,6 +9,7 @@ state of a generator to be kept.
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,10 +32,12 @@ def write_tokens(
     Neither text nor tokens are ever in memory as a whole: the text is read once to fit the tokenizer, where it must be,
     and once to be encoded, and cut only before white space. Tokens take 1, 2 or 4 bytes each. ValueError if the file is
     not readable, not UTF-8 or empty, and if `path` is in no folder or does not end in .npz, by which corpora of tokens
-    are told from text.
+    are told from text, or if the corpus is no file one can come back to, as a pipe is none.
     """
     if Path(path).suffix != ".npz" or not Path(path).absolute().parent.is_dir():
         raise ValueError(f"path must end in .npz, in a folder that exists; got {path}")
+    if os.path.exists(source) and not os.path.isfile(source):
+        raise ValueError(f"corpus must be a file, for it is read more than once; {source} is something else")
     if not any(text_pieces(source, binary=True)):
         raise ValueError(f"corpus must not be empty; {source} holds nothing")
     kind = fitted(tokenizer, _pieces(source), vocabulary) if tokenizer != "bytes" else Bytes()
