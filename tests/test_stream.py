@@ -11,7 +11,7 @@ from hopmin import _files
 from hopmin.transformer.corpus import named
 from hopmin.transformer.model import GPT, GPTConfig
 from hopmin.transformer.stream import contiguous, from_tokens, shuffled, write_tokens
-from hopmin.transformer.tokenizer import KINDS, Bytes, fitted
+from hopmin.transformer.tokenizer import BPE, KINDS, Bytes, fitted
 from hopmin.transformer.training import Trainer
 
 TEXT = "to be or not to be,  that is\n\nthe question \t whether naïve 🙂 it is nobler " * 12
@@ -36,6 +36,18 @@ def test_pieces_change_nothing(tmp_path, monkeypatch, kind, size):
     assert arrays["tokens"].tolist() == corpus.tokenizer.encode(TEXT).tolist()
     assert len(arrays["tokens"]) == count
     assert arrays["tokens"].dtype == ("uint16" if len(corpus.tokenizer.symbols) > 256 else "uint8")
+
+
+@given(text=st.text(st.sampled_from("a! \n\x0b\x0c\x1c\x1f\x85\u2028"), min_size=1), size=st.integers(1, 9))
+@REPEAT
+def test_a_bpe_takes_pieces_as_it_takes_the_whole(tmp_path, text, size):
+    pytest.importorskip("tokenizers")
+    bpe = BPE.trained(["a!\x1c!\x1ca \n\n\x0b\x1f!\x85\u2028a" * 3], 290)
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8", newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_files, "PIECE", size)
+        write_tokens(tmp_path / "text.txt", tmp_path / "tokens.npz", bpe)
+    assert _files.load_arrays(tmp_path / "tokens.npz", "tokens")[0]["tokens"].tolist() == bpe.encode(text).tolist()
 
 
 @given(text=st.text(st.sampled_from("ab \n\té"), min_size=1), size=st.integers(1, 9))

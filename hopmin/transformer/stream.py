@@ -23,6 +23,8 @@ from hopmin._files import Name, map_arrays, save_arrays, text_pieces
 from hopmin.transformer.corpus import Corpus, cut_rows, held_out_rows
 from hopmin.transformer.tokenizer import AnyTokenizer, Bytes, fitted, restored
 
+CUT = re.compile(r"(?<=\S)[^\S\x1c-\x1f]")  # the four separators are white space to Python, not to a bpe
+
 
 def write_tokens(
     source: Name, path: Name, tokenizer: str | AnyTokenizer = "characters", *, vocabulary: int = 1000
@@ -55,7 +57,7 @@ def _pieces(source: Name) -> Iterator[str]:
     rest = ""
     for piece in text_pieces(source):
         rest += piece
-        *_, last = [0, *(match.start() for match in re.finditer(r"(?<=\S)\s", rest))]
+        *_, last = [0, *(match.start() for match in CUT.finditer(rest, len(rest) - len(piece)))]
         yield rest[:last]
         rest = rest[last:]
     yield rest
