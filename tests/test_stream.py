@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from complaints import complaint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -162,6 +163,15 @@ def test_what_is_no_text_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"^corpus must be a readable file; .*none: "):
         write_tokens(tmp_path / "none", tmp_path / "tokens.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["latin"]
+
+
+def test_a_corpus_is_not_replaced_by_its_own_tokens(tmp_path):
+    (tmp_path / "text.npz").write_text(TEXT, encoding="utf-8")
+    os.symlink("text.npz", tmp_path / "link.npz")
+    for path in (tmp_path / "text.npz", tmp_path / "link.npz"):
+        sentence = complaint(ValueError, write_tokens, tmp_path / "text.npz", path, "bytes")
+        assert sentence == f"path must not be the corpus itself; got {path}"
+    assert (tmp_path / "text.npz").read_text(encoding="utf-8") == TEXT
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="pipes have no names here")

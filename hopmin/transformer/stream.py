@@ -42,6 +42,8 @@ def write_tokens(
         raise ValueError(f"corpus must be a file, for it is read more than once; {source} is something else")
     if not any(text_pieces(source, binary=True)):
         raise ValueError(f"corpus must not be empty; {source} holds nothing")
+    if os.path.exists(path) and os.path.samefile(source, path):
+        raise ValueError(f"path must not be the corpus itself; got {path}")
     kind = fitted(tokenizer, _pieces(source), vocabulary) if tokenizer != "bytes" else Bytes()
     dtype = np.min_scalar_type(len(kind.symbols) - 1)
     with tempfile.TemporaryFile(dir=Path(path).absolute().parent) as file:
