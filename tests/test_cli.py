@@ -545,6 +545,13 @@ def test_a_loss_that_is_not_finite_ends_training_with_a_sentence(run, text, tmp_
     assert not (tmp_path / "model.npz").exists()
 
 
+def test_a_last_step_that_diverges_is_not_saved(run, text, tmp_path):
+    code, out, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--learning-rate", 1e30, "--steps", 1)
+    assert code == 2
+    assert error.splitlines()[-1] == "hopmin: held-out loss must stay finite; got nan after step 1"
+    assert {path.name for path in tmp_path.iterdir()} == {"text.txt", "log.jsonl"}
+
+
 def test_a_training_that_diverges_leaves_its_last_good_checkpoint(run, text, tmp_path):
     code, out, error = run(
         "train", "--corpus", text, "--out", tmp_path, *SMALL, "--steps", 60, "--learning-rate", 1e5, "--checkpoint-every", 1

@@ -255,6 +255,16 @@ def test_a_loss_far_above_a_guess_ends_the_run(broken):
 # Held-out rows
 
 
+@pytest.mark.parametrize("cost", [math.nan, math.inf])
+def test_a_held_out_loss_that_is_not_finite_ends_the_run_and_is_not_the_best(monkeypatch, cost):
+    costs, told = iter([2.0, cost]), []
+    monkeypatch.setattr(training, "cross_entropy", lambda model, rows: next(costs))
+    trainer = Trainer(made(), steps=9, rows_per_step=2, evaluate_every=2)
+    sentence = complaint(FloatingPointError, trainer.run, ROWS, held_out=ROWS, tell=lambda step, **_: told.append(step))
+    assert sentence == f"held-out loss must stay finite; got {cost} after step 4"
+    assert (told, trainer.best) == ([1, 2, 3], (2, 2.0))
+
+
 def test_cross_entropy_is_the_mean_over_all_tokens_in_batches_of_any_length():
     model, rng = made(dtype="float64"), np.random.default_rng(0)
     rows = rng.integers(0, 8, (230, 9))

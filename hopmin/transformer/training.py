@@ -262,7 +262,7 @@ class Trainer:
         0. After each step `tell(step=, loss=, rate=, norm=, tokens=)` is called: its number, from 1, the loss
         before it, the learning rate, the gradient's norm before clipping, and how many tokens it saw. With `held_out`
         rows some steps also tell their cross-entropy after it, and whether that is the best so far: `held_out=`,
-        `better=`.
+        `better=`. If that is not finite, FloatingPointError is raised and the step not told.
         """
         o, losses = self.options, []
         while not self.done:
@@ -279,7 +279,10 @@ class Trainer:
         return losses
 
     def _look(self, held_out: Array) -> dict[str, Any]:
-        loss = cross_entropy(self.model, held_out)
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told below, once
+            loss = cross_entropy(self.model, held_out)
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"held-out loss must stay finite; got {loss} after step {self.steps_taken}")
         better = self.best is None or loss < self.best[1]
         self.best, self.missed = ((self.steps_taken, loss), 0) if better else (self.best, self.missed + 1)
         return {"held_out": loss, "better": better}
