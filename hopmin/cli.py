@@ -257,7 +257,7 @@ def evaluate(options: argparse.Namespace) -> int:
             "tokens": int((rows[:, 1:] >= 0).sum()),
             "nats_per_token": (loss := cross_entropy(saved.model, rows)),
             "bits_per_token": loss / math.log(2),
-            "perplexity": math.exp(loss),
+            "perplexity": math.exp(loss) if loss < 709 else math.inf,  # beyond all floats
             "extraction_rate": extraction_rate(saved.model, rows),
         }
         for name, rows in splits.items()

@@ -545,6 +545,16 @@ def test_a_loss_that_is_not_finite_ends_training_with_a_sentence(run, text, tmp_
     assert not (tmp_path / "model.npz").exists()
 
 
+def test_a_perplexity_beyond_all_floats_is_infinite(run, text, tmp_path):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    arrays, records = load_arrays(tmp_path / "model.npz", "model")
+    arrays["parameters/tokens"] *= 1e6
+    save_arrays(tmp_path / "model.npz", "model", arrays, **records)
+    code, out, error = run("evaluate", "--checkpoint", tmp_path / "model.npz")
+    assert (code, error) == (0, "")
+    assert out.count("perplexity inf") == 2
+
+
 def test_a_last_step_that_diverges_is_not_saved(run, text, tmp_path):
     code, out, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--learning-rate", 1e30, "--steps", 1)
     assert code == 2
