@@ -20,6 +20,7 @@ import numpy as np
 from hopmin import _check
 from hopmin._check import Array
 
+LARGEST = 1_000_000  # symbols of a bpe: the library takes memory for as many as are asked for before it begins
 KINDS = ("characters", "words", "bytes", "bpe")
 
 
@@ -129,10 +130,12 @@ class BPE:
 
     @classmethod
     def trained(cls, texts: Iterable[str], vocabulary: int) -> BPE:
-        """As many symbols as asked for, bytes included, or fewer where no pair comes twice; ValueError below 256."""
+        """As many symbols as asked for, bytes included, or fewer where no pair comes twice; ValueError below 256
+        or above a million.
+        """
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-        vocabulary = _check.whole("vocabulary", vocabulary, 256)
+        vocabulary = _check.whole("vocabulary", vocabulary, 256, LARGEST)
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
