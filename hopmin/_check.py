@@ -226,9 +226,10 @@ def _number(name: str, x: Any, expected: str, kind: Any = numbers.Real) -> Any:
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, kind):
         raise TypeError(f"{name} must be {expected}; got {x!r}")
     try:
-        return x if kind is numbers.Integral else float(x)
+        number = float(x)
     except OverflowError:
         raise ValueError(f"{name} must be {expected}; got a number beyond all floats") from None
+    return x if kind is numbers.Integral else number
 
 
 def positive(name: str, x: Any) -> float:

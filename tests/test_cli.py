@@ -419,6 +419,12 @@ def test_a_wrong_number_is_named(refused, text, tmp_path, options, sentence):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["steps", "width"])
+def test_a_number_beyond_all_floats_is_named(refused, text, tmp_path, option):
+    sentence = refused("train", "--corpus", text, "--out", tmp_path / "out", *SMALL, f"--{option}", 10**400)
+    assert sentence == f"{option} must be a whole number >= 1; got a number beyond all floats"
+
+
 def test_too_few_rows_of_question_formation_are_named(refused, tmp_path):
     assert refused("train", "--rows", 0, "--out", tmp_path) == "rows must be a whole number >= 1; got 0"
 
