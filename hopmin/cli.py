@@ -107,17 +107,15 @@ def train(options: argparse.Namespace) -> int:
     folder = Path(options.out)
     checkpoint = folder / "model.npz"
     if options.resume:
-        trainer, saved_model = Trainer.load(checkpoint), load_model(checkpoint)
-        made: Any = saved_model.records.get("corpus")
-        tokenizer = saved_model.tokenizer
+        trainer = Trainer.load(checkpoint)
+        made, corpus = _recorded(load_model(checkpoint), checkpoint)
     else:
         if checkpoint.exists():
             raise ValueError(f"out must hold no model yet, unless --resume is given; {checkpoint} exists")
         _check.whole("seed", options.seed, 0)
         made = {"name": options.corpus, **{key: getattr(options, key) for key in CORPUS_OPTIONS}}
-        tokenizer = None
-    corpus = _corpus(made, tokenizer, checkpoint)
-    if not options.resume:
+        corpus = _corpus(made, options.tokenizer)
+        made["crc32"] = _checksum(corpus.train)
         V, T = len(corpus.tokenizer.symbols), corpus.train.shape[1] - 1
         D = _check.whole("width", options.width)
         sizes = {"layers": options.layers, "heads": options.heads, "width": D, "spread": D**-0.5}
@@ -181,21 +179,24 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _corpus(made: Any, tokenizer: Any, checkpoint: Any) -> Any:
-    """The corpus of a checkpoint's record, if it is still what training began with; a bpe is not trained again."""
-    from hopmin.transformer.corpus import named
-    from hopmin.transformer.tokenizer import KINDS
-
-    named_here = isinstance(made, dict) and {"name", *CORPUS_OPTIONS} <= made.keys() and isinstance(made["name"], str)
-    if not named_here or made["tokenizer"] not in (None, *KINDS) or made["batches"] not in BATCHES:
+def _recorded(saved: Any, checkpoint: Any) -> tuple[dict[str, Any], Any]:
+    """What a checkpoint says of its corpus, and that corpus as it was; a bpe is not trained again."""
+    made = saved.records.get("corpus")
+    fits = isinstance(made, dict) and {"name", "crc32", *CORPUS_OPTIONS} <= made.keys()
+    fits = fits and isinstance(made["name"], str) and made["tokenizer"] in (None, *KINDS) and made["batches"] in BATCHES
+    if not fits:
         raise ValueError(f"checkpoint must name its corpus; {checkpoint} was not made by hopmin train")
-    kind = tokenizer if tokenizer and made["tokenizer"] == "bpe" else made["tokenizer"]
-    sizes = {key: made[key] for key in ("name", "rows", "positions", "seed", "vocabulary")}
-    corpus = named(**sizes, tokenizer=kind)
-    checksum = _checksum(corpus.train)
-    if made.setdefault("crc32", checksum) != checksum:
+    corpus = _corpus(made, saved.tokenizer if made["tokenizer"] == "bpe" else made["tokenizer"])
+    if corpus.tokenizer != saved.tokenizer or _checksum(corpus.train) != made["crc32"]:
         raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
-    return corpus
+    return made, corpus
+
+
+def _corpus(made: dict[str, Any], tokenizer: Any) -> Any:
+    """The corpus that was asked for, cut by a tokenizer."""
+    from hopmin.transformer.corpus import named
+
+    return named(**{key: made[key] for key in ("name", "rows", "positions", "seed", "vocabulary")}, tokenizer=tokenizer)
 
 
 def _batches(corpus: Any, kind: str, options: dict[str, Any]) -> Any:
@@ -248,8 +249,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from hopmin.transformer.training import cross_entropy
 
     saved = load_model(options.checkpoint)
-    made: Any = saved.records.get("corpus")
-    corpus = _corpus(made, saved.tokenizer, options.checkpoint)
+    _, corpus = _recorded(saved, options.checkpoint)
     splits = {"train": corpus.train[:HELD_OUT], "held_out": corpus.held_out[:HELD_OUT]}
     found = {
         name: {

@@ -476,6 +476,31 @@ def test_training_does_not_go_on_with_another_text(run, refused, text, tmp_path)
     assert (tmp_path / "model.npz").read_bytes() == before
 
 
+def test_training_does_not_go_on_with_a_text_of_other_characters_in_the_same_order(run, refused, text, tmp_path):
+    """Its rows are the same numbers."""
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    text.write_text(text.read_text().replace("u", "v"))
+    sentence = f"corpus must be the one that training began with; {text} has changed"
+    assert refused("train", "--resume", "--out", tmp_path) == sentence
+    assert refused("evaluate", "--checkpoint", tmp_path / "model.npz") == sentence
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": 3}, {"name": None}, {"tokenizer": 3}, {"tokenizer": ["x"]}, {"tokenizer": "x"}, {"crc32": ...}, {"rows": ...}],
+    ids=str,
+)
+def test_a_checkpoint_that_says_something_odd_of_its_corpus_is_refused(run, refused, text, tmp_path, change):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    path = tmp_path / "model.npz"
+    arrays, records = load_arrays(path, "model")
+    told = {key: value for key, value in {**records["corpus"], **change}.items() if value is not ...}
+    save_arrays(path, "model", arrays, **{**records, "corpus": told})
+    sentence = f"checkpoint must name its corpus; {path} was not made by hopmin train"
+    assert refused("train", "--resume", "--out", tmp_path) == sentence
+    assert refused("evaluate", "--checkpoint", path) == sentence
+
+
 def test_there_must_be_something_to_resume(refused, tmp_path):
     path = tmp_path / "model.npz"
     sentence = refused("train", "--resume", "--out", tmp_path)
@@ -562,7 +587,7 @@ def test_a_perplexity_beyond_all_floats_is_infinite(run, text, tmp_path):
 
 
 def test_a_last_step_that_diverges_is_not_saved(run, text, tmp_path):
-    code, out, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--learning-rate", 1e30, "--steps", 1)
+    code, _, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--learning-rate", 1e30, "--steps", 1)
     assert code == 2
     assert error.splitlines()[-1] == "hopmin: held-out loss must stay finite; got nan after step 1"
     assert {path.name for path in tmp_path.iterdir()} == {"text.txt", "log.jsonl"}
