@@ -2,7 +2,7 @@
 here (of a wrong file: in `_files`).
 
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`rows`], [`storable`], [`indices`], [`flags`],
-  [`tokens`]
+  [`tokens`], [`examples`]
 - their numbers: [`finite`], [`signs`], [`below`], [`too_large`], [`rounded`]
 - single numbers: [`positive`], [`nonnegative`], [`order`], [`similarity`], [`fraction`], [`probability`], [`whole`],
   [`boolean`]
@@ -185,6 +185,16 @@ def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: in
     if a.min() < lowest or a.max() >= vocabulary:
         raise ValueError(f"{name} must lie between {lowest} and {vocabulary - 1}; got {a.min()} to {a.max()}")
     return a.astype(np.int64, copy=False)
+
+
+def examples(name: str, a: Any) -> Array:
+    """Rows of whole numbers of any width (n, T + 1), as they are: they may be a map of a large file."""
+    a = _array(name, a)
+    if a.ndim != 2 or a.size == 0:
+        raise ValueError(f"{name} must have shape (n, T + 1), not empty; got {a.shape}")
+    if a.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be whole numbers; got dtype {a.dtype}")
+    return a
 
 
 def _array(name: str, a: Any) -> Array:

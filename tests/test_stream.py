@@ -148,6 +148,14 @@ def test_each_lane_goes_on_where_it_ended(n, count, positions):
 # What is wrong
 
 
+@pytest.mark.parametrize("batches", [shuffled, contiguous])
+def test_no_rows_and_batches_of_none_are_refused(batches):
+    rows = np.arange(6).reshape(3, 2)
+    assert complaint(ValueError, batches, rows[:0], 2) == "rows must have shape (n, T + 1), not empty; got (0, 2)"
+    assert complaint(ValueError, batches, rows, 0) == "count must be a whole number >= 1; got 0"
+    assert complaint(TypeError, batches, rows, 2.0) == "count must be a whole number >= 1; got 2.0"
+
+
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "empty").touch()
     for kind in ("bytes", "characters"):

@@ -321,6 +321,26 @@ def test_a_log_that_was_cut_in_a_line_is_that_of_a_straight_run(tmp_path):
     assert path.read_text() == whole
 
 
+@pytest.mark.parametrize(
+    ("rows", "error", "expected"),
+    [
+        (ROWS[:0], ValueError, "have shape (n, T + 1), not empty; got (0, 9)"),
+        (ROWS[0], ValueError, "have shape (n, T + 1), not empty; got (9,)"),
+        (3, ValueError, "have shape (n, T + 1), not empty; got ()"),
+        (ROWS / 2, TypeError, "be whole numbers; got dtype float64"),
+        ([["to", "be"]], TypeError, "be whole numbers; got dtype <U2"),
+    ],
+    ids=str,
+)
+def test_what_are_no_rows_is_refused_before_any_step(rows, error, expected):
+    trainer = Trainer(made(), steps=2, rows_per_step=2)
+    assert complaint(error, trainer.run, rows) == f"rows must {expected}"
+    assert complaint(error, trainer.run, lambda step: rows) == f"rows must {expected}"
+    assert complaint(error, trainer.run, ROWS, held_out=rows) == f"held_out must {expected}"
+    assert complaint(error, cross_entropy, made(), rows) == f"rows must {expected}"
+    assert trainer.steps_taken == 0
+
+
 # Stop and go on
 
 

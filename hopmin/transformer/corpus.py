@@ -63,6 +63,7 @@ def batch(rows: Array) -> tuple[Array, Array]:
            [7, 5]]), array([[ 8,  9],
            [ 5, -1]]))
     """
+    rows = _check.examples("rows", rows)
     longest = int((rows >= 0).sum(axis=1).max())
     return np.maximum(rows[:, : longest - 1], 0), rows[:, 1:longest]
 

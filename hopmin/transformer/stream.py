@@ -91,6 +91,7 @@ def shuffled(rows: Array, count: int, seed: int = 0) -> Callable[[int], Array]:
     >>> [step(i).ravel().tolist() for i in range(5)]                  # two epochs
     [[2, 4], [3, 0], [1, 1], [4, 3], [0, 2]]
     """
+    rows, count, seed = _check.examples("rows", rows), _check.whole("count", count), _check.whole("seed", seed, 0)
     known: dict[int, Array] = {}  # the orders of the last two epochs
 
     def order(epoch: int) -> Array:
@@ -115,6 +116,7 @@ def contiguous(rows: Array, count: int) -> Callable[[int], Array]:
     >>> [step(i).ravel().tolist() for i in range(4)]
     [[0, 3], [1, 4], [2, 5], [0, 3]]
     """
+    rows, count = _check.examples("rows", rows), _check.whole("count", count)
     if (each := len(rows) // count) < 1:
         raise ValueError(f"rows must be at least {count}, one for each of a batch; got {len(rows)}")
     return lambda step: rows[np.arange(count) * each + step % each]

@@ -112,7 +112,7 @@ def cross_entropy(model: GPT, rows: Array) -> float:
     >>> round(cross_entropy(model, np.array([[0, 1, 2], [3, 4, -1]])), 1)          # it knows nothing: log 5
     1.6
     """
-    total, counted = 0.0, 0
+    rows, total, counted = _check.examples("rows", rows), 0.0, 0
     for start in range(0, len(rows), BATCH):
         tokens, targets = batch(rows[start : start + BATCH])
         count = int((targets >= 0).sum())
@@ -265,6 +265,8 @@ class Trainer:
         `better=`. If that is not finite, FloatingPointError is raised and the step not told.
         """
         o, losses = self.options, []
+        rows = rows if callable(rows) else _check.examples("rows", rows)
+        held_out = None if held_out is None else _check.examples("held_out", held_out)
         while not self.done:
             rng = np.random.default_rng([o["seed"], self.steps_taken])
             chosen = (
