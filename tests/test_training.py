@@ -341,6 +341,14 @@ def test_what_are_no_rows_is_refused_before_any_step(rows, error, expected):
     assert trainer.steps_taken == 0
 
 
+def test_a_log_of_anything_is_cut_to_as_many_lines(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"step": 1}\n\xff\xe2\x80\xa8\n{"step": 3}\n')
+    with Log(path, 2) as log:
+        log(step=3)
+    assert path.read_bytes() == b'{"step": 1}\n\xff\xe2\x80\xa8\n{"step": 3}\n'
+
+
 # Stop and go on
 
 

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from hopmin import _check, _threads
 from hopmin._backend import compiled
 from hopmin._check import Array
-from hopmin._files import Name, write_text
+from hopmin._files import Name, replaced
 from hopmin.transformer.corpus import batch
 from hopmin.transformer.model import GPT, Gradients, load_model
 from hopmin.transformer.shards import Shards
@@ -136,8 +136,9 @@ class Log:
     """
 
     def __init__(self, path: Name, step: int) -> None:
-        lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)[:step] if Path(path).exists() else []
-        write_text(path, "".join(lines))
+        lines = Path(path).read_bytes().splitlines(keepends=True)[:step] if Path(path).exists() else []
+        with replaced(path) as file:
+            file.writelines(lines)
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def __enter__(self) -> Log:
