@@ -115,7 +115,7 @@ def train(options: argparse.Namespace) -> int:
         _check.whole("seed", options.seed, 0)
         made = {"name": options.corpus, **{key: getattr(options, key) for key in CORPUS_OPTIONS}}
         corpus = _corpus(made, options.tokenizer)
-        made["crc32"] = _checksum(corpus.train)
+        made["crc32"] = _checksum(corpus)
         V, T = len(corpus.tokenizer.symbols), corpus.train.shape[1] - 1
         D = _check.whole("width", options.width)
         sizes = {"layers": options.layers, "heads": options.heads, "width": D, "spread": D**-0.5}
@@ -187,7 +187,7 @@ def _recorded(saved: Any, checkpoint: Any) -> tuple[dict[str, Any], Any]:
     if not fits:
         raise ValueError(f"checkpoint must name its corpus; {checkpoint} was not made by hopmin train")
     corpus = _corpus(made, saved.tokenizer if made["tokenizer"] == "bpe" else made["tokenizer"])
-    if corpus.tokenizer != saved.tokenizer or _checksum(corpus.train) != made["crc32"]:
+    if corpus.tokenizer != saved.tokenizer or _checksum(corpus) != made["crc32"]:
         raise ValueError(f"corpus must be the one that training began with; {made['name']} has changed")
     return made, corpus
 
@@ -212,11 +212,12 @@ def _batches(corpus: Any, kind: str, options: dict[str, Any]) -> Any:
     return contiguous(corpus.train, options["rows_per_step"])
 
 
-def _checksum(rows: Any) -> int:
-    """CRC-32 of rows, some at a time: they may be a map of a large file."""
+def _checksum(corpus: Any) -> int:
+    """CRC-32 of its rows, some at a time: they may be a map of a large file."""
     crc = 0
-    for start in range(0, len(rows), 10_000):
-        crc = zlib.crc32(rows[start : start + 10_000].tobytes(), crc)
+    for rows in (corpus.train, corpus.held_out):
+        for start in range(0, len(rows), 10_000):
+            crc = zlib.crc32(rows[start : start + 10_000].tobytes(), crc)
     return crc
 
 

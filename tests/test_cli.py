@@ -485,6 +485,17 @@ def test_training_does_not_go_on_with_a_text_of_other_characters_in_the_same_ord
     assert refused("evaluate", "--checkpoint", tmp_path / "model.npz") == sentence
 
 
+def test_training_does_not_go_on_where_held_out_rows_are_others(run, refused, text, tmp_path):
+    path = tmp_path / "tokens.npz"
+    run("tokens", "--corpus", text, "--out", path)
+    run("train", "--corpus", path, "--out", tmp_path, *SMALL)
+    text.write_text(text.read_text()[:-20] + text.read_text()[-20:][::-1])  # within the last tenth
+    run("tokens", "--corpus", text, "--out", path)
+    sentence = f"corpus must be the one that training began with; {path} has changed"
+    assert refused("train", "--resume", "--out", tmp_path) == sentence
+    assert refused("evaluate", "--checkpoint", tmp_path / "model.npz") == sentence
+
+
 @pytest.mark.parametrize(
     "change",
     [{"name": 3}, {"name": None}, {"tokenizer": 3}, {"tokenizer": ["x"]}, {"tokenizer": "x"}, {"crc32": ...}, {"rows": ...}],
