@@ -63,6 +63,18 @@ def test_numbers_are_below_the_number_of_symbols_and_padding_is_left_out(tokeniz
         tokenizer.decode([len(tokenizer.symbols)])
 
 
+def test_a_bpe_that_says_it_cuts_and_pads_encodes_a_text_whole_and_alone():
+    pytest.importorskip("tokenizers")
+    plain = BPE.trained([TEXT], 300)
+    cut = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    pad = {
+        "strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 7, "pad_type_id": 0, "pad_token": "x",
+    }  # fmt: skip
+    other = BPE(json.dumps({**json.loads(plain.text), "truncation": cut, "padding": pad}))
+    for text in ("", "to", TEXT):
+        assert other.encode(text).tolist() == plain.encode(text).tolist()
+
+
 def test_a_bpe_has_as_many_symbols_as_asked_for_and_fewer_pieces_than_bytes():
     pytest.importorskip("tokenizers")
     t = BPE.trained(["to be or not to be " * 3], 262)

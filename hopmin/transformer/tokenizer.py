@@ -122,6 +122,8 @@ class BPE:
             self._tokenizer = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises nothing narrower
             raise ValueError(f"tokenizer must be JSON of the library tokenizers; got {error}") from None
+        self._tokenizer.no_truncation()  # a text is encoded whole, and nothing but it
+        self._tokenizer.no_padding()
         self.text = text
         numbers = self._tokenizer.get_vocab(with_added_tokens=True)
         self.symbols = tuple(sorted(numbers, key=numbers.__getitem__))
