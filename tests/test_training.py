@@ -396,6 +396,21 @@ def test_a_checkpoint_is_a_model_too(tmp_path):
     assert load_model(tmp_path / "checkpoint.npz").records["corpus"] == "a note"
 
 
+def test_parameters_of_any_layout_are_changed_in_place():
+    rng = np.random.default_rng(0)
+    p, g = rng.normal(size=(2, 6, 4))
+    wide = np.zeros((6, 8))
+    wide[:, ::2] = p
+    given = {"rows": p.copy(), "columns": np.asfortranarray(p), "strided": wide[:, ::2]}
+    optimizer = AdamW(given)
+    for _ in range(3):
+        optimizer.step(dict.fromkeys(given, g), 0.1)
+    for name in ("columns", "strided"):
+        np.testing.assert_allclose(given[name], given["rows"], rtol=1e-14)
+    np.testing.assert_array_equal(wide[:, ::2], given["strided"])
+    assert not wide[:, 1::2].any()
+
+
 @pytest.mark.parametrize("options", [{"steps": np.int64(50)}, {"learning_rate": np.float32(0.5)}], ids=str)
 def test_a_trainer_of_numpy_numbers_can_be_saved(tmp_path, options):
     trainer = Trainer(made(), **{"steps": 20, **options})

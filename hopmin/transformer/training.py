@@ -82,7 +82,8 @@ class AdamW:
         def update(name: str) -> None:
             p = self.parameters[name]
             kept = 1 - rate * self.weight_decay if p.ndim > 1 else 1.0
-            adamw(
+            change = adamw if p.flags.c_contiguous else getattr(adamw, "__wrapped__", adamw)  # which takes any strides
+            change(
                 p, gradients[name], self.first[name], self.second[name],
                 b1, b2, kept, rate * unbias2 / unbias1, self.epsilon * unbias2,
             )  # fmt: skip
