@@ -1,6 +1,6 @@
 """What benchmarks share.
 
-- contestants measured in turns [`Contestant`, `once`, `interleaved`, `settle`]
+- contestants measured in turns [`Contestant`, `once`, `interleaved`, `wait_until_idle`]
 - the machine they ran on, and the memory they took [`machine`, `cores`, `elsewhere`, `peak_memory`]
 - a table that a person can read [`table`]
 """
@@ -31,7 +31,7 @@ class Contestant(NamedTuple):
 
 def once(contestant: Contestant) -> tuple[float, Any]:
     """(seconds, result) of one turn: a call, or the second of two if they are short."""
-    settle()
+    wait_until_idle()
     with contestant.context():
         seconds, result = timed(contestant.call)
         return timed(contestant.call) if seconds < SHORT else (seconds, result)
@@ -44,7 +44,7 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def settle() -> None:
+def wait_until_idle() -> None:
     """Wait until this process is at rest: a BLAS keeps its threads spinning for 20 to 100 ms after a product, and
     whoever comes next would pay for that.
     """

@@ -35,13 +35,13 @@ class Shape(NamedTuple):
 TRAINING = [Shape(68, 64, 4, 4, 128, 12), Shape(68, 64, 6, 4, 512, 32), Shape(256, 128, 6, 6, 384, 16)]
 GENERATION = [Shape(68, 64, 4, 4, 128, 1), Shape(68, 64, 4, 4, 128, 16), Shape(68, 64, 6, 4, 512, 1)]
 QUICK = [Shape(11, 8, 2, 2, 16, 4)]
-RATE, DECAY, LONGEST, BETAS = 3e-4, 0.01, 1.0, (0.9, 0.99)
+RATE, DECAY, GRAD_CLIP, BETAS = 3e-4, 0.01, 1.0, (0.9, 0.99)
 PROMPT = 4  # tokens; the rest of all positions is generated
 
 
 def made(shape: Shape) -> GPT:
     *sizes, _ = shape
-    return GPT(GPTConfig(*sizes, spread=shape.width**-0.5), rng=0)
+    return GPT(GPTConfig(*sizes, init_std=shape.width**-0.5), rng=0)
 
 
 def examples(shape: Shape) -> tuple[Array, Array]:
@@ -53,7 +53,8 @@ def examples(shape: Shape) -> tuple[Array, Array]:
 
 
 def hopmin_training(shape: Shape) -> Callable[[], float]:
-    trainer = Trainer(made(shape), steps=10**6, warm_up=0, learning_rate=RATE, weight_decay=DECAY, longest=LONGEST)
+    options = {"learning_rate": RATE, "weight_decay": DECAY, "grad_clip": GRAD_CLIP}
+    trainer = Trainer(made(shape), steps=10**6, warmup_steps=0, **options)
     return partial(trainer.step, *examples(shape))
 
 
@@ -125,7 +126,7 @@ def torch_training(shape: Shape) -> Callable[[], float]:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), LONGEST)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), GRAD_CLIP)
         optimizer.step()
         return float(loss.detach())
 
@@ -250,7 +251,7 @@ def main() -> int:
         header = [
             "task",
             "V x T x L x H x D x B",
-            "hopmin tokens/s",
+            "hopmin tokenize/s",
             "PyTorch",
             "ratio",
             "hopmin MB",

@@ -1,12 +1,11 @@
 """The door: anything reasonable comes in, contiguous float32 or float64 goes on; every text of a wrong argument lives
 here (of a wrong file: in `_files`).
 
-- arrays: [`real`], [`slices`], [`floats`], [`pair`], [`companions`], [`rows`], [`storable`], [`indices`], [`flags`],
-  [`tokens`], [`examples`]
-- their numbers: [`finite`], [`signs`], [`below`], [`too_large`], [`rounded`]
-- single numbers: [`positive`], [`nonnegative`], [`order`], [`similarity`], [`fraction`], [`probability`], [`whole`],
-  [`boolean`]
-- objects: [`energy`], [`generator`], [`visits`]
+- arrays: [`real`], [`slices`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`], [`storable`], [`indices`],
+  [`boolean_mask`], [`tokens`], [`token_rows`]
+- their numbers: [`finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
+- single numbers: [`number`], [`integer`], [`boolean`]
+- objects: [`energy`], [`generator`], [`update_order`]
 - names: [`choice`], [`letters`]
 
 Each complaint is one sentence: the name, what was expected, what came.
@@ -73,7 +72,7 @@ def pair(queries: Any, patterns: Any) -> tuple[Array, Any, tuple[int, ...]]:
     return queries.astype(dtype, copy=False), patterns, () if single else (len(queries),)
 
 
-def companions(values: Any, queries: Array, patterns: Any) -> tuple[Array, Array]:
+def matching_values(values: Any, queries: Array, patterns: Any) -> tuple[Array, Array]:
     """Queries and values (n, v), one row for each pattern, in the common dtype of the two."""
     values = floats("values", values, "n v", n=len(patterns))
     dtype = np.result_type(queries, values)
@@ -83,7 +82,7 @@ def companions(values: Any, queries: Array, patterns: Any) -> tuple[Array, Array
 def finite(name: str, a: Array, first: int = 0) -> None:
     """Raise if a number is not finite; rows are counted from `first`."""
     if a.flags.c_contiguous and a.dtype in (np.float32, np.float64):
-        if np.isfinite(_backend.core.largest(a.reshape(-1))):
+        if np.isfinite(_backend.core.max_abs(a.reshape(-1))):
             return
     elif np.isfinite(a).all():
         return
@@ -92,14 +91,14 @@ def finite(name: str, a: Array, first: int = 0) -> None:
     raise ValueError(f"{name} must be finite; got {a[index]} at index {place[0] if len(place) == 1 else place}")
 
 
-def signs(name: str, a: Array) -> None:
+def binary(name: str, a: Array) -> None:
     """Raise if a number of `a` (m, d) is neither -1 nor 1."""
     if (wrong := np.abs(a) != 1).any():
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(f"{name} must hold -1 and 1 only; got {a[index]} at index {index}")
 
 
-def below(name: str, a: Any, limit: float) -> Array:
+def numbers_below(name: str, a: Any, limit: float) -> Array:
     """Numbers from 0 to `limit`, which itself is left out, of any shape, as float64."""
     a = real(name, a).astype(np.float64)
     if (wrong := ~((a >= 0) & (a < limit))).any():
@@ -113,7 +112,7 @@ def too_large(queries: Array, patterns: Any, dtype: Any) -> ValueError:
     return ValueError(f"queries and patterns must be small enough to square in {dtype}; got values up to {reach:.3g}")
 
 
-def rounded(result: Array, queries: Array, patterns: Any, dtype: Any) -> Array:
+def cast(result: Array, queries: Array, patterns: Any, dtype: Any) -> Array:
     """The result in `dtype`. Raises if it does not fit."""
     with np.errstate(over="ignore"):
         rounded = result.astype(dtype, copy=False)
@@ -122,7 +121,7 @@ def rounded(result: Array, queries: Array, patterns: Any, dtype: Any) -> Array:
     return rounded
 
 
-def rows(name: str, a: Any, d: int, dtype: Any) -> tuple[Array, bool]:
+def new_patterns(name: str, a: Any, d: int, dtype: Any) -> tuple[Array, bool]:
     """Rows (k, d) in `dtype`, and whether it was a single one, (d,)."""
     a = _single_or_double(name, a)
     single = a.ndim == 1 and len(a) == d
@@ -155,7 +154,7 @@ def indices(name: str, a: Any, n: int) -> Array:
     return a.astype(np.int64)
 
 
-def flags(name: str, a: Any, shape: str, **sizes: int) -> Array:
+def boolean_mask(name: str, a: Any, shape: str, **sizes: int) -> Array:
     """Booleans, a row for each query; a single row stands for all of them."""
     a = _array(name, a)
     if a.dtype != bool:
@@ -187,7 +186,7 @@ def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: in
     return a.astype(np.int64, copy=False)
 
 
-def examples(name: str, a: Any) -> Array:
+def token_rows(name: str, a: Any) -> Array:
     """Rows of whole numbers of any width (n, T + 1), as they are: they may be a map of a large file."""
     a = _array(name, a)
     if a.ndim != 2 or a.size == 0:
@@ -242,55 +241,25 @@ def _number(name: str, x: Any, expected: str, kind: Any = numbers.Real) -> Any:
     return x if kind is numbers.Integral else number
 
 
-def positive(name: str, x: Any) -> float:
-    """A finite number above zero."""
-    expected = "a finite number > 0"
-    if not 0 < (number := _number(name, x, expected)) < np.inf:
+def number(name: str, x: Any, interval: str) -> float:
+    """A number in an interval, which is written as in mathematics: "[0, 1)", or "(0, inf)" for any finite one above 0.
+
+    >>> number("dropout", 0.5, "[0, 1)")
+    0.5
+    """
+    low, high = map(float, interval[1:-1].split(","))
+    closed_low, closed_high = interval[0] == "[", interval[-1] == "]"
+    bounded = f"a finite number {'>=' if closed_low else '>'} {low:g}"
+    expected = f"a number in {interval}" if high < np.inf else bounded
+    number = _number(name, x, expected)
+    above = number >= low if closed_low else number > low
+    below = number <= high if closed_high else number < high
+    if not (above and below):
         raise ValueError(f"{name} must be {expected}; got {x!r}")
     return number
 
 
-def nonnegative(name: str, x: Any) -> float:
-    """A finite number, zero or above."""
-    expected = "a finite number >= 0"
-    if not 0 <= (number := _number(name, x, expected)) < np.inf:
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return number
-
-
-def order(name: str, x: Any) -> float:
-    """A finite number, one or above."""
-    expected = "a finite number >= 1"
-    if not 1 <= (number := _number(name, x, expected)) < np.inf:
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return number
-
-
-def similarity(name: str, x: Any) -> float:
-    """The cosine of an angle."""
-    expected = "a number from -1 to 1"
-    if not -1 <= (number := _number(name, x, expected)) <= 1:
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return number
-
-
-def fraction(name: str, x: Any) -> float:
-    """A share that may be nothing but not everything."""
-    expected = "a number in [0, 1)"
-    if not 0 <= (number := _number(name, x, expected)) < 1:
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return number
-
-
-def probability(name: str, x: Any) -> float:
-    """A share that may be everything but not nothing."""
-    expected = "a number in (0, 1]"
-    if not 0 < (number := _number(name, x, expected)) <= 1:
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return number
-
-
-def whole(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int:
+def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int:
     """A whole number from `lowest` to `highest`, both included."""
     expected = f"a whole number >= {lowest}" if highest is None else f"a whole number from {lowest} to {highest}"
     number = _number(name, x, expected, numbers.Integral)
@@ -332,7 +301,7 @@ def choice(name: str, x: Any, options: Iterable[str]) -> str:
     raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {x!r}")
 
 
-def visits(name: str, x: Any, words: Iterable[str]) -> Any:
+def update_order(name: str, x: Any, words: Iterable[str]) -> Any:
     """One of a few words or a numpy Generator, as it is; or a sequence of neurons to visit, as a tuple."""
     if isinstance(x, np.random.Generator) or (isinstance(x, str) and x in words):
         return x

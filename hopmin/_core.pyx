@@ -16,8 +16,8 @@ cdef extern from "_tiles.h" nogil:
     enum: _TILE "TILE"
     enum: VARIANTS
     ctypedef struct tile:
-        void (*exponentials)(const void* x, Py_ssize_t count, void* out) noexcept nogil
-        double (*largest)(const void* numbers, Py_ssize_t count) noexcept nogil
+        void (*exp_nonpositive)(const void* x, Py_ssize_t count, void* out) noexcept nogil
+        double (*max_abs)(const void* numbers, Py_ssize_t count) noexcept nogil
         void (*pack)(const void* rows, Py_ssize_t count, Py_ssize_t d, void* panel) noexcept nogil
         void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* rows) noexcept nogil
         void (*group)(const void* queries, Py_ssize_t m, Py_ssize_t d, void* groups) noexcept nogil
@@ -47,7 +47,7 @@ cdef enum:
 cdef double DOUBT = 0.015625  # if rounding may change weights by more than this share, their scores are computed again
 
 PANEL, TILE = _PANEL, _TILE
-FUNCTIONS = ("simd", "largest", "exponentials", "pack", "unpack", "scores", "absorb", "merge")
+FUNCTIONS = ("simd", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "absorb", "merge")
 SIMD = tuple(variants[i].name.decode() for i in range(VARIANTS) if variants[i].runs_here())
 cdef int chosen = best_variant()
 
@@ -66,29 +66,29 @@ cdef const tile* tile_of(size_t size) noexcept nogil:
     return variants[chosen].single_precision if size == sizeof(float) else variants[chosen].double_precision
 
 
-def largest(numbers):
+def max_abs(numbers):
     if numbers.dtype == "float32":
-        return _largest[float](numbers)
-    return _largest[double](numbers)
+        return _max_abs[float](numbers)
+    return _max_abs[double](numbers)
 
 
-cdef double _largest(const floating[::1] numbers) except? -1:
+cdef double _max_abs(const floating[::1] numbers) except? -1:
     if numbers.shape[0] == 0:
         return 0
     with nogil:
-        return tile_of(sizeof(floating)).largest(&numbers[0], numbers.shape[0])
+        return tile_of(sizeof(floating)).max_abs(&numbers[0], numbers.shape[0])
 
 
-def exponentials(x, out):
+def exp_nonpositive(x, out):
     if x.dtype == "float32":
-        _exponentials[float](x, out)
+        _exp_nonpositive[float](x, out)
     else:
-        _exponentials[double](x, out)
+        _exp_nonpositive[double](x, out)
 
 
-cdef int _exponentials(const floating[::1] x, floating[::1] out) except -1:
+cdef int _exp_nonpositive(const floating[::1] x, floating[::1] out) except -1:
     if x.shape[0]:
-        tile_of(sizeof(floating)).exponentials(&x[0], x.shape[0], &out[0])
+        tile_of(sizeof(floating)).exp_nonpositive(&x[0], x.shape[0], &out[0])
     return 0
 
 
@@ -199,7 +199,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                         t.pack(&patterns[(start + j) * d], min(_PANEL, count - j), d, panel)
                     t.score(groups, rows, p, d, difference, s + j)
                 if not difference:
-                    reach = max(reach, t.largest(
+                    reach = max(reach, t.max_abs(
                         &patterns[start * d], ((count + _PANEL - 1) // _PANEL * _PANEL if packed else count) * d))
                 for i in range(rows):
                     # 2. their peak
@@ -233,7 +233,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                     t.mix(s, rows, count, columns, v, &mix[row, 0])
             # the k best, exactly
             for i in range(rows):
-                _settle(&search[i], t, &queries[row + i, 0], &patterns[0], packed, d, difference, first)
+                _rescore(&search[i], t, &queries[row + i, 0], &patterns[0], packed, d, difference, first)
     release(panel)
     release(search)
     release(rough)
@@ -320,12 +320,12 @@ cdef void _consider(Search* f, const tile* t, const floating* s, double s_peak, 
         while f.count > f.k and f.rough[f.count - 1] < cut:
             f.count -= 1
         if f.count == f.room:
-            _settle(f, t, query, patterns, packed, d, difference, first)
+            _rescore(f, t, query, patterns, packed, d, difference, first)
             cut = _cut(f, reach)
         j = t.above(s, j + 1, count, cut)
 
 
-cdef void _settle(Search* f, const tile* t, const floating* query, const floating* patterns, bint packed, Py_ssize_t d,
+cdef void _rescore(Search* f, const tile* t, const floating* query, const floating* patterns, bint packed, Py_ssize_t d,
                   bint difference, long long first) noexcept nogil:
     """Score the candidates again, exactly, and merge them into the k best."""
     cdef Py_ssize_t i, j

@@ -16,8 +16,8 @@ at a time, and looks again, exactly, at whatever might be among the k best: so `
 here and there; peak, total and mix are the same to within rounding of that dtype.
 
 - which instructions are used [`simd`]
-- the largest magnitude, which tells whether all are finite [`largest`]
-- the exponential of the weights [`exponentials`]
+- the largest magnitude, which tells whether all are finite [`max_abs`]
+- the exponential of the weights [`exp_nonpositive`]
 - patterns into panels, and back [`pack`], [`unpack`]
 - score every pattern, exactly [`scores`], the only one that takes (m, n) memory
 - take patterns in, a tile at a time [`absorb`]
@@ -32,7 +32,7 @@ import numpy as np
 
 PANEL = 64  # patterns in a panel
 TILE = 512  # patterns that are scored together; also how floats are grouped in the sums, so part of the results
-FUNCTIONS = ("simd", "largest", "exponentials", "pack", "unpack", "scores", "absorb", "merge")
+FUNCTIONS = ("simd", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "absorb", "merge")
 SIMD = ("numpy",)  # the variants that run here, plainest first; the compiled core has one for each set of instructions
 
 
@@ -41,13 +41,13 @@ def simd(name=None):
     return SIMD[0 if name is None else SIMD.index(name)]
 
 
-def largest(numbers):
+def max_abs(numbers):
     """The largest magnitude of numbers (n,), 0 if there are none; NaN if one of them is not finite."""
     magnitude = np.abs(numbers).max(initial=0)
     return float(magnitude) if np.isfinite(magnitude) else np.nan
 
 
-def exponentials(x, out):
+def exp_nonpositive(x, out):
     """out (n,): e^x for x (n,) <= 0, within 2 ulp and monotone; 1 at 0, and 0 where it would be subnormal."""
     with np.errstate(under="ignore"):
         out[:] = np.exp(x.astype(np.float64))

@@ -1,7 +1,7 @@
 """Files: read whole or refused with a sentence, written whole or not at all.
 
 - text in [`read_text`]
-- a folder to write to [`writable_folder`], a file that replaces the old one once it is complete [`replaced`]
+- a folder to write to [`writable_folder`], a file that replaces the old one once it is complete [`atomic_write`]
 - named arrays and records as `.npz`, without pickle [`save_arrays`], [`load_arrays`], or left there [`map_arrays`]
 """
 
@@ -26,7 +26,7 @@ from hopmin._check import Array
 Name = str | os.PathLike[str]
 FORMAT = 1  # of what save_arrays writes
 ALIGN = 64  # bytes
-PIECE = 1 << 20  # bytes that are written at a time: NumPy would make a copy of all
+CHUNK = 1 << 20  # bytes that are written at a time: NumPy would make a copy of all
 FILLER = 0x4D48  # the kind of extra field, in a zip file, that means nothing
 
 
@@ -47,16 +47,16 @@ def read_text(path: Name) -> str:
 
 def read_bytes(path: Name) -> bytes:
     """A file as it is, not empty; ValueError if it cannot be read."""
-    if not (content := b"".join(text_pieces(path, binary=True))):
+    if not (content := b"".join(read_chunks(path, binary=True))):
         raise ValueError(f"corpus must not be empty; {path} holds nothing")
     return content
 
 
-def text_pieces(path: Name, *, binary: bool = False) -> Iterator[Any]:
+def read_chunks(path: Name, *, binary: bool = False) -> Iterator[Any]:
     """A UTF-8 text file, or the bytes of any, a megabyte or so at a time; ValueError if it cannot be read as such."""
     try:
         with open(path, "rb") if binary else open(path, encoding="utf-8", newline="") as file:
-            while piece := file.read(PIECE):
+            while piece := file.read(CHUNK):
                 yield piece
     except UnicodeDecodeError as error:
         raise ValueError(f"corpus must be UTF-8 text; {path} has byte {error.object[error.start]:#04x}") from None
@@ -76,7 +76,7 @@ def writable_folder(path: Name) -> Path:
 
 
 @contextlib.contextmanager
-def replaced(path: Name) -> Iterator[Any]:
+def atomic_write(path: Name) -> Iterator[Any]:
     """A binary file to write, which takes the place of `path` once it is whole and leaves no trace if it fails.
 
     Where `path` is a link, the file it leads to is replaced; devices, pipes and folders are not: ValueError.
@@ -105,7 +105,7 @@ def replaced(path: Name) -> Iterator[Any]:
 
 def write_text(path: Name, content: str) -> None:
     """A UTF-8 text file, whole or not at all."""
-    with replaced(path) as file:
+    with atomic_write(path) as file:
         file.write(content.encode())
 
 
@@ -119,7 +119,7 @@ def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: A
     if reserved := {"hopmin", "file"} & arrays.keys():
         raise ValueError(f"arrays must not go by the names hopmin and file; got {min(reserved)}")
     about = json.dumps({"format": FORMAT, "kind": kind, "arrays": _headers(arrays), "records": records})
-    with replaced(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, a in {"hopmin": np.array(about), **arrays}.items():
             member = zipfile.ZipInfo(f"{name}.npy")
             # before the array: a header of 30 bytes, the name, a field of 20 for large sizes, and one that fills up
@@ -127,7 +127,7 @@ def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: A
             member.extra = struct.pack("<HH", FILLER, -start % ALIGN) + bytes(-start % ALIGN)
             with archive.open(member, "w", force_zip64=True) as out:
                 np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(a))
-                flat, step = a.reshape(-1, order="A"), PIECE // max(1, a.itemsize) + 1
+                flat, step = a.reshape(-1, order="A"), CHUNK // max(1, a.itemsize) + 1
                 for first in range(0, a.size, step):
                     out.write(flat[first : first + step].tobytes())
 

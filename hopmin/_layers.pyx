@@ -25,7 +25,7 @@ cdef extern from "_rows.h" nogil:
         void (*soften)(void* scores, Py_ssize_t m, Py_ssize_t t, Py_ssize_t s, double beta) noexcept nogil
         void (*soften_back)(void* dweights, const void* weights, Py_ssize_t m, Py_ssize_t t, Py_ssize_t s,
                             double beta) noexcept nogil
-        void (*adamw)(void* p, const void* g, void* first, void* second, Py_ssize_t count, double b1, double b2,
+        void (*adamw)(void* p, const void* g, void* m, void* v, Py_ssize_t count, double b1, double b2,
                       double kept, double rate, double epsilon) noexcept nogil
         void (*add)(void* x, const void* change, const void* bias, Py_ssize_t d) noexcept nogil
         void (*update)(const void* q, const void* keys, Py_ssize_t step, const void* values, Py_ssize_t seen,
@@ -78,7 +78,7 @@ cdef inline address to(a, like, Py_ssize_t size) except? NULL:
     return at(a, like, size, PyBUF_WRITABLE)
 
 
-def normed(x, gain, bias, double epsilon):
+def layer_norm_forward(x, gain, bias, double epsilon):
     cdef const rows* f = rows_of(x)
     x = np.ascontiguousarray(x)
     cdef Py_ssize_t d = gain.size, m = x.size // d
@@ -90,7 +90,7 @@ def normed(x, gain, bias, double epsilon):
     return y, z, scale
 
 
-def normed_back(dy, z, scale, gain, bias):
+def layer_norm_backward(dy, z, scale, gain, bias):
     cdef const rows* f = rows_of(z)
     dy = np.ascontiguousarray(dy)
     dx, dgain, dbias = np.empty_like(dy), np.zeros_like(gain), None if bias is None else np.zeros_like(bias)
@@ -102,7 +102,7 @@ def normed_back(dy, z, scale, gain, bias):
     return dx, dgain, dbias
 
 
-def gelu_and_slope(x):
+def gelu_and_derivative(x):
     cdef const rows* f = rows_of(x)
     x = np.ascontiguousarray(x)
     y, slope = np.empty_like(x), np.empty_like(x)
@@ -114,7 +114,7 @@ def gelu_and_slope(x):
     return y, slope
 
 
-def softened(scores, double beta):
+def causal_softmax(scores, double beta):
     cdef const rows* f = rows_of(scores)
     scores = np.ascontiguousarray(scores)
     cdef Py_ssize_t t = scores.shape[scores.ndim - 2], s = scores.shape[scores.ndim - 1], m = scores.size // s
@@ -124,7 +124,7 @@ def softened(scores, double beta):
     return scores
 
 
-def softened_back(dweights, weights, double beta):
+def causal_softmax_backward(dweights, weights, double beta):
     cdef const rows* f = rows_of(weights)
     dweights = np.ascontiguousarray(dweights)
     cdef Py_ssize_t t = weights.shape[weights.ndim - 2], s = weights.shape[weights.ndim - 1], m = weights.size // s
@@ -135,14 +135,14 @@ def softened_back(dweights, weights, double beta):
     return dweights
 
 
-def adamw(p, g, first, second, double b1, double b2, double kept, double rate, double epsilon):
+def adamw(p, g, m, v, double b1, double b2, double kept, double rate, double epsilon):
     cdef const rows* f = rows_of(p)
     g = np.ascontiguousarray(g)
     cdef Py_ssize_t size = p.size
-    cdef address p_ = to(p, p, size), first_ = to(first, p, size), second_ = to(second, p, size)
+    cdef address p_ = to(p, p, size), m_ = to(m, p, size), v_ = to(v, p, size)
     cdef address g_ = at(g, p, size)
     with nogil:
-        f.adamw(p_, g_, first_, second_, size, b1, b2, kept, rate, epsilon)
+        f.adamw(p_, g_, m_, v_, size, b1, b2, kept, rate, epsilon)
 
 
 def attend(projected, bias, keys, values, const Py_ssize_t[::1] start, Py_ssize_t length, joined):
@@ -193,7 +193,7 @@ def activate(x, bias, bint relu):
     return x
 
 
-def settle(x, change, bias, gain, shift, z, scale, out, bint post):
+def add_and_norm(x, change, bias, gain, shift, z, scale, out, bint post):
     """x (B, D) <- x + change + bias, and `out` is its layer norm; with norms after the sums, so is x."""
     cdef const rows* f = rows_of(x)
     cdef Py_ssize_t b, B = x.shape[0], D = x.shape[1], size = x.itemsize

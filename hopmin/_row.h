@@ -143,19 +143,19 @@ static void NAME(soften_back)(void *dweights, const void *weights, ptrdiff_t m, 
     }
 }
 
-/* first and second follow g and g^2; p <- kept p - rate first / (sqrt(second) + epsilon). */
-static void NAME(adamw)(void *p, const void *g, void *first, void *second, ptrdiff_t count, double b1, double b2,
+/* m and v follow g and g^2; p <- kept p - rate m / (sqrt(v) + epsilon). */
+static void NAME(adamw)(void *p, const void *g, void *m, void *v, ptrdiff_t count, double b1, double b2,
                         double kept, double rate, double epsilon)
 {
-    T *p_ = p, *first_ = first, *second_ = second;
+    T *p_ = p, *m_ = m, *v_ = v;
     EACH(j, count) {
         const ptrdiff_t left = count - j;
         const vec slope = NAME(take)((const T *)g + j, left, 0);
-        vec m = NAME(take)(first_ + j, left, 0), v = NAME(take)(second_ + j, left, 0);
+        vec m = NAME(take)(m_ + j, left, 0), v = NAME(take)(v_ + j, left, 0);
         m += (slope - m) * (T)(1 - b1);
         v += (slope * slope - v) * (T)(1 - b2);
-        NAME(put)(first_ + j, m, left);
-        NAME(put)(second_ + j, v, left);
+        NAME(put)(m_ + j, m, left);
+        NAME(put)(v_ + j, v, left);
         NAME(put)(p_ + j, NAME(take)(p_ + j, left, 0) * (T)kept - m / (SQRT(v) + (T)epsilon) * (T)rate, left);
     }
 }
@@ -171,7 +171,7 @@ static void NAME(add)(void *x, const void *change, const void *bias, ptrdiff_t d
     }
 }
 
-/* y = softmax(beta q k) v of one query (e) over the first `seen` of s keys, which lie side by side (e, step), and of
+/* y = softmax(beta q k) v of one query (e) over the m `seen` of s keys, which lie side by side (e, step), and of
  * values (s, e). */
 static void NAME(update)(const void *q, const void *keys, ptrdiff_t step, const void *values, ptrdiff_t seen,
                          ptrdiff_t s, ptrdiff_t e, double beta, void *scores, void *y)

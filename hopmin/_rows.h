@@ -9,7 +9,7 @@ typedef struct {
     void (*gelu)(const void *x, const void *bias, ptrdiff_t d, void *y, void *slope);
     void (*soften)(void *scores, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, double beta);
     void (*soften_back)(void *dweights, const void *weights, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, double beta);
-    void (*adamw)(void *p, const void *g, void *first, void *second, ptrdiff_t count, double b1, double b2, double kept,
+    void (*adamw)(void *p, const void *g, void *m, void *v, ptrdiff_t count, double b1, double b2, double kept,
                   double rate, double epsilon);
     void (*add)(void *x, const void *change, const void *bias, ptrdiff_t d);
     void (*update)(const void *q, const void *keys, ptrdiff_t step, const void *values, ptrdiff_t seen, ptrdiff_t s,

@@ -50,7 +50,7 @@ def set_threads(threads: int) -> None:
     >>> set_threads(before)
     """
     global _count, _pool
-    threads = _check.whole("threads", threads)
+    threads = _check.integer("threads", threads)
     with _lock:
         _count = threads
         pool, _pool = _pool, None

@@ -5,7 +5,7 @@
  * Patterns lie in panels of PANEL, coordinate by coordinate, so that neighbours in memory are scored together; queries
  * in groups of ROWS, likewise. What a pair of them scores does not depend on where in panel and group they stand.
  */
-static void NAME(exponentials)(const void *x, ptrdiff_t count, void *out)
+static void NAME(exp_nonpositive)(const void *x, ptrdiff_t count, void *out)
 {
     for (ptrdiff_t i = 0; i < count; i += LANES) {
         T part[BYTES / sizeof(T)] = {0};
@@ -16,8 +16,8 @@ static void NAME(exponentials)(const void *x, ptrdiff_t count, void *out)
     }
 }
 
-/* The largest magnitude; NaN if one of them is not finite. */
-static double NAME(largest)(const void *numbers, ptrdiff_t count)
+/* The max_abs magnitude; NaN if one of them is not finite. */
+static double NAME(max_abs)(const void *numbers, ptrdiff_t count)
 {
     const T *a = numbers;
     const vec nothing = {0};
@@ -28,13 +28,13 @@ static double NAME(largest)(const void *numbers, ptrdiff_t count)
         top = MAX(top, MAX(v, -v));
         zero = FMA(v, nothing, zero);
     }
-    T largest = NAME(highest)(top), none = NAME(sum)(zero);
+    T max_abs = NAME(highest)(top), none = NAME(sum)(zero);
     for (; i < count; i++) {
         const T magnitude = a[i] < 0 ? -a[i] : a[i];
-        largest = magnitude > largest ? magnitude : largest;
+        max_abs = magnitude > max_abs ? magnitude : max_abs;
         none += a[i] * 0;
     }
-    return largest + none;
+    return max_abs + none;
 }
 
 #if !PLAIN
@@ -174,7 +174,7 @@ static void NAME(score)(const void *groups, ptrdiff_t m, const void *panel, ptrd
     }
 }
 
-/* The largest of count scores (and of those after, to the end of the panel); `finite` becomes 0 if one is not. */
+/* The max_abs of count scores (and of those after, to the end of the panel); `finite` becomes 0 if one is not. */
 static double NAME(peak)(const void *scores, ptrdiff_t count, int *finite)
 {
     const T *s = scores;
@@ -260,7 +260,7 @@ static void NAME(exact_panel)(const void *query, const void *panel, ptrdiff_t d,
 }
 
 static const tile NAME(tile) = {
-    NAME(exponentials), NAME(largest), NAME(pack), NAME(unpack), NAME(group), NAME(columns),
+    NAME(exp_nonpositive), NAME(max_abs), NAME(pack), NAME(unpack), NAME(group), NAME(columns),
     NAME(score), NAME(peak), NAME(weigh), NAME(mix), NAME(above), NAME(exact), NAME(exact_panel),
 };
 

@@ -5,8 +5,8 @@
 #define TILE 512 /* patterns whose scores are folded together: also how floats are grouped, so part of the results */
 
 typedef struct {
-    void (*exponentials)(const void *x, ptrdiff_t count, void *out);
-    double (*largest)(const void *numbers, ptrdiff_t count);
+    void (*exp_nonpositive)(const void *x, ptrdiff_t count, void *out);
+    double (*max_abs)(const void *numbers, ptrdiff_t count);
     void (*pack)(const void *rows, ptrdiff_t count, ptrdiff_t d, void *panel);
     void (*unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *rows);
     void (*group)(const void *queries, ptrdiff_t m, ptrdiff_t d, void *groups);

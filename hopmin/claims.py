@@ -65,7 +65,7 @@ Check = Callable[[np.random.Generator], Case]
 
 
 class Claim(NamedTuple):
-    """A statement of the paper. `check` examines it as printed, `mended` with its condition or correction."""
+    """A statement of the paper. `check` examines it as printed, `corrected` with its condition or correction."""
 
     id: str
     where: str
@@ -73,14 +73,14 @@ class Claim(NamedTuple):
     verdict: str
     condition: str
     check: Check
-    mended: Check | None = None
+    corrected: Check | None = None
 
 
 class Findings(NamedTuple):
-    """What `examine` found of a claim; `mended` is None where nothing needed mending."""
+    """What `examine` found of a claim; `corrected` is None where nothing needed mending."""
 
     printed: Evidence
-    mended: Evidence | None
+    corrected: Evidence | None
 
 
 def examine(claim: Claim, *, cases: int = 200, seed: int = 0) -> Findings:
@@ -89,10 +89,10 @@ def examine(claim: Claim, *, cases: int = 200, seed: int = 0) -> Findings:
     >>> examine(claim("P1"), cases=50).printed.fails
     0
     >>> findings = examine(claim("P3"), cases=50)
-    >>> findings.printed.fails > 0, findings.mended.fails
+    >>> findings.printed.fails > 0, findings.corrected.fails
     (True, 0)
     """
-    cases, seed = _check.whole("cases", cases), _check.whole("seed", seed, 0)
+    cases, seed = _check.integer("cases", cases), _check.integer("seed", seed, 0)
 
     def gathered(check: Check) -> Evidence:
         rng = np.random.default_rng([seed, *claim.id.encode()])  # each claim's instances are its own
@@ -100,7 +100,7 @@ def examine(claim: Claim, *, cases: int = 200, seed: int = 0) -> Findings:
         worst = min(found, key=lambda case: case.margin + case.slack)
         return Evidence(cases, sum(bool(case.margin < -case.slack) for case in found), float(worst.margin), worst.what)
 
-    return Findings(gathered(claim.check), gathered(claim.mended) if claim.mended else None)
+    return Findings(gathered(claim.check), gathered(claim.corrected) if claim.corrected else None)
 
 
 def claim(id: str) -> Claim:
@@ -226,7 +226,7 @@ def proposition_3(rng: np.random.Generator) -> Case:
     return between(-delta, gap, delta + math.log(len(p)), f"patterns {shown(p)}, state {shown(x)}: {gap:.4f}")
 
 
-def proposition_3_mended(rng: np.random.Generator) -> Case:
+def proposition_3_corrected(rng: np.random.Generator) -> Case:
     x, p = problem(rng)
     shift = math.log(len(p))
     return between(-spread_of_squares(p), g(x, p) - 2 * MCHN.value(x, p) + shift, shift)
@@ -538,7 +538,7 @@ CLAIMS = (
           "", proposition_2),
     Claim("P3", "section 4.1, proposition 3", "-Delta <= g - 2 E_MCHN <= Delta + log d, Delta as in P2", FAILS,
           "-Delta <= g - 2 E_MCHN + log d <= log d (the order of terms in the source is uncertain)",
-          proposition_3, proposition_3_mended),
+          proposition_3, proposition_3_corrected),
     Claim("P4", "section 5.1, proposition 4", "the cross-entropy is about log Z + 1/Z", FAILS,
           "with E an energy, not a density, it is log Z + mean E: log Z at the patterns, unbounded below",
           proposition_4, cross_entropy_identity),

@@ -1,4 +1,4 @@
-"""The `hopmin` command, also `python -m hopmin`: study, tokens, train, evaluate, generate, claims.
+"""The `hopmin` command, also `python -m hopmin`: study, tokenize, train, evaluate, generate, claims.
 
 What is wrong with what was asked is said in one sentence, with exit code 2; an interruption ends with 130 and leaves
 what was finished.
@@ -27,10 +27,10 @@ from hopmin import _check
 from hopmin._files import writable_folder
 
 HELD_OUT = 2000  # rows that are looked at
-BATCHES = ("drawn", "shuffled", "contiguous")
+BATCHES = ("random", "shuffled", "contiguous")
 CORPUS_OPTIONS = ("rows", "positions", "seed", "tokenizer", "vocabulary", "batches")
 EXTRAS = {"matplotlib": "study", "jinja2": "study", "tqdm": "study", "tokenizers": "pretrained"}
-KINDS = ("characters", "words", "bytes", "bpe")
+TOKENIZERS = ("characters", "words", "bytes", "bpe")
 CORPUS = "question-formation, python-topics (the help texts that ship with Python), a text file, or a file of tokens"
 
 
@@ -60,12 +60,12 @@ def study(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from hopmin.study import grid, report
-    from hopmin.transformer.corpus import named
+    from hopmin.transformer.corpus import open_corpus
 
     preset = grid.PRESETS[options.preset]
-    workers = None if options.workers is None else _check.whole("workers", options.workers)
-    seed = _check.whole("seed", options.seed, 0)
-    corpus = named(options.corpus, rows=preset.rows[1], positions=preset.text_positions, seed=seed)
+    workers = None if options.workers is None else _check.integer("workers", options.workers)
+    seed = _check.integer("seed", options.seed, 0)
+    corpus = open_corpus(options.corpus, rows=preset.rows[1], positions=preset.text_positions, seed=seed)
     folder = writable_folder(options.out)  # made now that nothing else can be refused
     print(f"{corpus.name}: {len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out", end="")
     print("" if corpus.entropy is None else f", {corpus.entropy:.3f} nats per token by construction", flush=True)
@@ -103,7 +103,7 @@ def train(options: argparse.Namespace) -> int:
     from hopmin.transformer.model import GPT, PRESETS, GPTConfig, load_model
     from hopmin.transformer.training import Log, Trainer, cross_entropy
 
-    _check.whole("checkpoint_every", options.checkpoint_every)
+    _check.integer("checkpoint_every", options.checkpoint_every)
     folder = Path(options.out)
     checkpoint = folder / "model.npz"
     if options.resume:
@@ -112,13 +112,13 @@ def train(options: argparse.Namespace) -> int:
     else:
         if checkpoint.exists():
             raise ValueError(f"out must hold no model yet, unless --resume is given; {checkpoint} exists")
-        _check.whole("seed", options.seed, 0)
+        _check.integer("seed", options.seed, 0)
         made = {"name": options.corpus, **{key: getattr(options, key) for key in CORPUS_OPTIONS}}
         corpus = _corpus(made, options.tokenizer)
         made["crc32"] = _checksum(corpus)
         V, T = len(corpus.tokenizer.symbols), corpus.train.shape[1] - 1
-        D = _check.whole("width", options.width)
-        sizes = {"layers": options.layers, "heads": options.heads, "width": D, "spread": D**-0.5}
+        D = _check.integer("width", options.width)
+        sizes = {"layers": options.layers, "heads": options.heads, "width": D, "init_std": D**-0.5}
         if options.preset:
             sizes = {name: size for name, size in PRESETS[options.preset].items() if name != "dropout"}
         config = GPTConfig(**{**sizes, "vocabulary": V, "positions": T, "dropout": options.dropout})
@@ -127,8 +127,8 @@ def train(options: argparse.Namespace) -> int:
             GPT(config, options.seed),
             steps=options.steps,
             learning_rate=rate,
-            rows_per_step=options.rows_per_step,
-            shards=options.shards,
+            batch_size=options.batch_size,
+            micro_batches=options.micro_batches,
             evaluate_every=options.evaluate_every,
             patience=options.patience,
             seed=options.seed,
@@ -149,14 +149,14 @@ def train(options: argparse.Namespace) -> int:
     ):
         seen = {"tokens": 0, "seconds": -time.perf_counter()}
 
-        def tell(step: int, loss: float, tokens: int, better: bool = False, **more: Any) -> None:
+        def callback(step: int, loss: float, tokens: int, improved: bool = False, **more: Any) -> None:
             nonlocal saved
             seen["tokens"] += tokens
             speed = seen["tokens"] / (seen["seconds"] + time.perf_counter())
             bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
             bar.update()
-            log(step=step, loss=loss, tokens=tokens, better=better, **more)
-            if better:
+            log(step=step, loss=loss, tokens=tokens, improved=improved, **more)
+            if improved:
                 save("best.npz")
             if step % options.checkpoint_every == 0 or interrupted.is_set() or trainer.done:
                 save()
@@ -165,13 +165,13 @@ def train(options: argparse.Namespace) -> int:
                 raise KeyboardInterrupt
 
         try:
-            trainer.run(rows, held_out=held_out, tell=tell)
+            trainer.run(rows, held_out=held_out, callback=callback)
         finally:
             bar.close()
             if saved:
                 print(f"{checkpoint} holds the model after {saved} of {trainer.options['steps']} steps", flush=True)
     if trainer.steps_taken < trainer.options["steps"]:
-        print(f"{trainer.missed} looks at held-out rows brought nothing better")
+        print(f"{trainer.evaluations_without_improvement} evaluations without improvement")
     floor = "" if corpus.entropy is None else f"; the language has {corpus.entropy:.3f}"
     print(f"held-out cross-entropy {cross_entropy(trainer.model, held_out):.3f} nats per token{floor}")
     if trainer.best and trainer.best[0] < trainer.steps_taken:
@@ -183,7 +183,12 @@ def _recorded(saved: Any, checkpoint: Any) -> tuple[dict[str, Any], Any]:
     """What a checkpoint says of its corpus, and that corpus as it was; a bpe is not trained again."""
     made = saved.records.get("corpus")
     fits = isinstance(made, dict) and {"name", "crc32", *CORPUS_OPTIONS} <= made.keys()
-    fits = fits and isinstance(made["name"], str) and made["tokenizer"] in (None, *KINDS) and made["batches"] in BATCHES
+    fits = (
+        fits
+        and isinstance(made["name"], str)
+        and made["tokenizer"] in (None, *TOKENIZERS)
+        and made["batches"] in BATCHES
+    )
     if not fits:
         raise ValueError(f"checkpoint must name its corpus; {checkpoint} was not made by hopmin train")
     corpus = _corpus(made, saved.tokenizer if made["tokenizer"] == "bpe" else made["tokenizer"])
@@ -194,22 +199,24 @@ def _recorded(saved: Any, checkpoint: Any) -> tuple[dict[str, Any], Any]:
 
 def _corpus(made: dict[str, Any], tokenizer: Any) -> Any:
     """The corpus that was asked for, cut by a tokenizer."""
-    from hopmin.transformer.corpus import named
+    from hopmin.transformer.corpus import open_corpus
 
-    return named(**{key: made[key] for key in ("name", "rows", "positions", "seed", "vocabulary")}, tokenizer=tokenizer)
+    return open_corpus(
+        **{key: made[key] for key in ("name", "rows", "positions", "seed", "vocabulary")}, tokenizer=tokenizer
+    )
 
 
 def _batches(corpus: Any, kind: str, options: dict[str, Any]) -> Any:
     """What Trainer.run takes: rows to draw from, or a function of the step."""
-    from hopmin.transformer.stream import contiguous, shuffled
+    from hopmin.transformer.stream import contiguous_batches, shuffled_batches
 
-    if kind == "drawn":
+    if kind == "random":
         return corpus.train
     if kind == "shuffled":
-        return shuffled(corpus.train, options["rows_per_step"], options["seed"])
-    if not corpus.ordered:
+        return shuffled_batches(corpus.train, options["batch_size"], options["seed"])
+    if not corpus.contiguous:
         raise ValueError(f"batches must not be contiguous where rows are shuffled, as those of {corpus.name} are")
-    return contiguous(corpus.train, options["rows_per_step"])
+    return contiguous_batches(corpus.train, options["batch_size"])
 
 
 def _checksum(corpus: Any) -> int:
@@ -221,11 +228,11 @@ def _checksum(corpus: Any) -> int:
     return crc
 
 
-def tokens(options: argparse.Namespace) -> int:
+def tokenize(options: argparse.Namespace) -> int:
     """Write a text as a file of tokens, which training maps instead of reading."""
     from hopmin.transformer.stream import write_tokens
 
-    _check.whole("vocabulary", options.vocabulary)
+    _check.integer("vocabulary", options.vocabulary)
     count = write_tokens(options.corpus, options.out, options.tokenizer, vocabulary=options.vocabulary)
     print(f"{options.out} holds {count:,} tokens")
     return 0
@@ -288,9 +295,9 @@ def generate(options: argparse.Namespace) -> int:
     framed = END in saved.tokenizer.symbols  # rows of this corpus open and close with it
     prompt = saved.tokenizer.encode(f"{END} {options.prompt}" if framed else options.prompt)
     stop = saved.tokenizer.symbols.index(END) if framed else None
-    rng = np.random.default_rng(_check.whole("seed", options.seed, 0))
+    rng = np.random.default_rng(_check.integer("seed", options.seed, 0))
     drawn = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p, "rng": rng}
-    tokens = saved.model.generate(prompt, options.count, stop=stop, **drawn)
+    tokens = saved.model.generate(prompt, options.max_new_tokens, stop_token=stop, **drawn)
     print(saved.tokenizer.decode(token for token in tokens if token != stop))
     return 0
 
@@ -313,8 +320,8 @@ def claims(options: argparse.Namespace) -> int:
     for claim, findings in found:
         print(f"\n{claim.id:<6}{claim.statement}\n      {claim.where}; {claim.verdict}")
         print(f"      as printed: {_evidence(findings.printed)}")
-        if findings.mended:
-            print(f"      {claim.condition}: {_evidence(findings.mended)}")
+        if findings.corrected:
+            print(f"      {claim.condition}: {_evidence(findings.corrected)}")
         elif claim.condition:
             print(f"      {claim.condition}")
     return 0
@@ -382,8 +389,8 @@ def _parser() -> argparse.ArgumentParser:
         layers=(2, "blocks"), heads=(4, "attention heads in a block"), width=(64, "of the residual stream"),
         dropout=(0.0, "share of activations to drop"),
         learning_rate=(float, "peak of the schedule; by default 0.04 / sqrt(width)"),
-        rows_per_step=(32, "rows of a batch"),
-        shards=(2, "parts of a batch, one a thread; more need less memory"),
+        batch_size=(32, "rows of a batch"),
+        micro_batches=(2, "parts of a batch, one a thread; more need less memory"),
         checkpoint_every=(500, "steps between checkpoints"),
         evaluate_every=(500, "steps between looks at held-out rows; the best model is kept as best.npz"),
         patience=(int, "looks without improvement before training ends"),
@@ -392,20 +399,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in --out, with the settings it was begun with"
     )
-    sub.add_argument("--tokenizer", choices=KINDS, help="of a text; by default characters")
+    sub.add_argument("--tokenizer", choices=TOKENIZERS, help="of a text; by default characters")
     sub.add_argument(
         "--batches",
-        default="drawn",
+        default="random",
         choices=BATCHES,
         help="rows drawn with replacement; each once an epoch; or each where it ended before (files of tokens)",
     )
     sub = command(
-        "tokens", tokens,
+        "tokenize", tokenize,
         corpus=(str, "text file; for bytes any file"),
         out=(str, "file to write, .npz"),
         vocabulary=(1000, "symbols of a bpe"),
     )  # fmt: skip
-    sub.add_argument("--tokenizer", default="characters", choices=KINDS, help="what a token is")
+    sub.add_argument("--tokenizer", default="characters", choices=TOKENIZERS, help="what a token is")
     sub = command(
         "evaluate", evaluate,
         checkpoint=("hopmin-model/model.npz", "what hopmin train wrote"),
@@ -415,7 +422,7 @@ def _parser() -> argparse.ArgumentParser:
         "generate", generate,
         prompt=(str, "text to go on from"),
         checkpoint=("hopmin-model/model.npz", "what hopmin train wrote"),
-        count=(100, "tokens to add, at most"),
+        max_new_tokens=(100, "tokens to add, at most"),
         temperature=(0.0, "0 takes the likeliest token, 1 draws from the model"),
         top_k=(int, "draw among so many of the likeliest tokens only"),
         top_p=(float, "draw among the fewest tokens that hold this share of the probability"),

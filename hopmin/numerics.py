@@ -123,7 +123,7 @@ def entmax(x: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Any:
     >>> [entmax([-2.0, 0.0, 0.5], alpha).round(4).tolist() for alpha in (1, 1.5, 2)]
     [[0.0486, 0.3592, 0.5922], [0.0, 0.326, 0.674], [0.0, 0.25, 0.75]]
     """
-    x, alpha = _check.slices("x", x, axis), _check.order("alpha", alpha)
+    x, alpha = _check.slices("x", x, axis), _check.number("alpha", alpha, "[1, inf)")
     if alpha == 1:
         return softmax(x, axis)
     axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
@@ -176,7 +176,7 @@ def tsallis_entropy(p: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Any:
     >>> tsallis_entropy([0.5, 0.5], alpha=1), tsallis_entropy([0.5, 0.5], alpha=2)
     (np.float64(0.6931471805599453), np.float64(0.25))
     """
-    p, alpha = _check.slices("p", p, axis), _check.order("alpha", alpha)
+    p, alpha = _check.slices("p", p, axis), _check.number("alpha", alpha, "[1, inf)")
     with np.errstate(all="ignore"):
         surprise = -np.log(p) if alpha == 1 else -np.expm1((alpha - 1) * np.log(p)) / (alpha * (alpha - 1))
         return np.sum(np.where(p == 0, 0, p * surprise), axis=axis)

@@ -133,7 +133,7 @@ class HopfieldNearestNeighbors(BaseEstimator):
         """Distances, ascending, and indices (m, n_neighbors); or the indices alone."""
         queries = self._queries(X)
         k = self.n_neighbors if n_neighbors is None else n_neighbors
-        k = _check.whole("n_neighbors", k, 1, len(self.memory_) - (X is None))
+        k = _check.integer("n_neighbors", k, 1, len(self.memory_) - (X is None))
         distances, indices = self.memory_.nearest(queries, k + (X is None), metric=self.metric)
         if X is None:
             others = indices != np.arange(len(indices))[:, None]

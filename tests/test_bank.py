@@ -163,7 +163,7 @@ class Changes(RuleBasedStateMachine):
     def ask(self):
         x, p = self.rows(3), np.array(self.patterns)
         assert_same(self.memory.nearest(x)[1], oracles.ranked(x, p, 1)[1])
-        assert_same(self.memory.energy(x), DistanceEnergy().value(x, p.astype(self.dtype)))
+        assert_same(self.memory.energies(x), DistanceEnergy().value(x, p.astype(self.dtype)))
 
     @invariant()
     def is_the_list(self):
@@ -205,7 +205,7 @@ def test_answers_are_those_of_the_functions_on_its_patterns(backend, dtype, ener
     full.add(p[64:], v[64:])
     for q in (x, x[0]):
         for memory in (bare, full):
-            assert_same(memory.energy(q), energy.value(q, p))
+            assert_same(memory.energies(q), energy.value(q, p))
             assert_same(memory.weights(q), energy.weights(q, p))
             for metric in ("euclidean", "dot", "cosine"):
                 assert_same(memory.nearest(q, 3, metric=metric), hopmin.nearest(q, p, 3, metric=metric))
@@ -265,7 +265,7 @@ def test_values_of_nothing_have_no_average_and_retrieval_does_without():
 def test_no_queries_have_no_answers():
     none = np.zeros((0, 2))
     for memory in (Memory(np.eye(2)), Memory(np.eye(2), ["a", "b"])):
-        assert memory.energy(none).shape == memory.lookup(none).indices.shape == (0,)
+        assert memory.energies(none).shape == memory.lookup(none).indices.shape == (0,)
         assert memory.nearest(none)[0].shape == (0, 1)
         assert memory.retrieve(none).states.shape == (0, 2)
     assert Memory(np.eye(2)).lookup(none).values.shape == (0, 2)
@@ -278,7 +278,7 @@ def test_many_threads_may_ask():
     x = rng.normal(size=(20, 4))
 
     def ask():
-        return [memory.energy(x), memory.update(x), *memory.nearest(x, 3), *memory.lookup(x), memory.patterns, memory.values]
+        return [memory.energies(x), memory.update(x), *memory.nearest(x, 3), *memory.lookup(x), memory.patterns, memory.values]
 
     expected, wrong = ask(), []
 
@@ -411,9 +411,9 @@ def test_of_a_pattern_too_large_to_ask_nothing_is_left_once_it_is_gone(backend, 
     memory = Memory([[0.0]])
     memory.add([1e200])
     with pytest.raises(ValueError, match=r"^queries and patterns must be small enough to square in float64"):
-        memory.energy([0.5])
+        memory.energies([0.5])
     mend(memory)
-    assert memory.energy([0.5]) <= 0.25
+    assert memory.energies([0.5]) <= 0.25
 
 
 @pytest.mark.parametrize("n", [63, 64, 65, 128])
@@ -541,7 +541,7 @@ def test_copies_are_equal_and_apart(make, copied):
     memory.remove(range(50))
     before, other = state(memory), copied(memory)
     assert state(other) == before
-    assert other.energy_function == memory.energy_function
+    assert other.energy == memory.energy
     other.remove(0)
     assert state(memory) == before
     assert len(pickle.dumps(other)) < len(pickle.dumps(make()))  # nothing of what was removed is in it
@@ -645,9 +645,9 @@ def test_nothing_stands_where_nothing_is_stored(values, nothing):
     [
         (np.eye(2), [0.0, 0.0], {}, "queries must have no row of zeros for metric 'cosine'; got one at index 0"),
         ([[1.0, 0.0], [0.0, 0.0]], [1.0, 0.0], {}, "patterns must have no row of zeros for metric 'cosine'; got one at index 1"),
-        (np.eye(2), [1.0, 0.0], {"min_similarity": 1.5}, "min_similarity must be a number from -1 to 1; got 1.5"),
-        (np.eye(2), [1.0, 0.0], {"min_similarity": math.nan}, "min_similarity must be a number from -1 to 1; got nan"),
-        (np.eye(2), [1.0, 0.0], {"min_similarity": "0"}, "min_similarity must be a number from -1 to 1; got '0'"),
+        (np.eye(2), [1.0, 0.0], {"min_similarity": 1.5}, "min_similarity must be a number in [-1, 1]; got 1.5"),
+        (np.eye(2), [1.0, 0.0], {"min_similarity": math.nan}, "min_similarity must be a number in [-1, 1]; got nan"),
+        (np.eye(2), [1.0, 0.0], {"min_similarity": "0"}, "min_similarity must be a number in [-1, 1]; got '0'"),
     ],
 )
 def test_what_cannot_be_looked_up_is_refused(memory, query, options, expected):
@@ -689,7 +689,7 @@ def test_what_is_saved_comes_back_to_the_bit(tmp_path, values, dtype, mmap):
     path = tmp_path / "memory.npz"
     memory = Memory(np.array([[0.1, -0.0], [1e-30, 2.0], [3.0, -4.0]], dtype), values, DotEnergy(3.0))
     back = saved(path, memory, mmap=mmap)
-    assert (back.shape, back.dtype, len(back), back.energy_function) == ((3, 2), dtype, 3, DotEnergy(3.0))
+    assert (back.shape, back.dtype, len(back), back.energy) == ((3, 2), dtype, 3, DotEnergy(3.0))
     assert_same(back.patterns, memory.patterns)
     assert (back.values is None) == (values is None)
     if values is not None:
@@ -712,9 +712,9 @@ def test_room_beyond_the_last_pattern_is_not_saved(tmp_path, n, mmap):
 @pytest.mark.parametrize("energy", ENERGIES, ids=repr)
 def test_every_energy_is_saved(tmp_path, energy, mmap):
     back = saved(tmp_path / "memory.npz", Memory(np.eye(2), energy=energy), mmap=mmap)
-    assert back.energy_function == energy
+    assert back.energy == energy
     assert_same(back.update([0.3, 0.1]), energy.update([0.3, 0.1], np.eye(2)))
-    assert Memory.load(tmp_path / "memory.npz", mmap=mmap, energy=DotEnergy(9.0)).energy_function == DotEnergy(9.0)
+    assert Memory.load(tmp_path / "memory.npz", mmap=mmap, energy=DotEnergy(9.0)).energy == DotEnergy(9.0)
 
 
 BINARY = [
@@ -729,9 +729,9 @@ BINARY = [
 def test_every_binary_energy_is_saved(tmp_path, energy, mmap):
     p = np.array([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]])
     back = saved(tmp_path / "memory.npz", Memory(p, ["a", "b"], energy), mmap=mmap)
-    assert back.energy_function == energy
+    assert back.energy == energy
     assert_same(back.retrieve(-p).states, hopmin.retrieve(-p, p, energy).states)
-    assert_same(back.energy(p[0]), energy.value(p[0], p))
+    assert_same(back.energies(p[0]), energy.value(p[0], p))
 
 
 def test_an_order_that_is_drawn_is_given_again(tmp_path):
@@ -769,7 +769,7 @@ def test_a_mapped_memory_gives_the_same_bits(backend, mapped, tmp_path):
     assert repr(memory) == "Memory(20000 patterns, d = 3, float32, mapped, values float64, DistanceEnergy(beta=9.0))"
     for x in (loaded.patterns[:7] + np.float32(0.1), loaded.patterns[5], np.zeros((2, 3)) + 0.1):
         for ask in (
-            lambda m, x=x: [m.energy(x), m.weights(x), m.update(x)],
+            lambda m, x=x: [m.energies(x), m.weights(x), m.update(x)],
             lambda m, x=x: [m.nearest(x, 4), m.nearest(x, metric="cosine"), m.within(x, 0.1)],
             lambda m, x=x: [m.lookup(x), m.lookup(x, min_similarity=1.0)],
             lambda m, x=x: [m.retrieve(x, max_steps=2).states, m.retrieve(x, max_steps=2).values],
@@ -836,7 +836,7 @@ def answers(path):
     memory = hopmin.Memory.load(path, mmap=True)
     x = np.stack([memory.patterns[0], memory.patterns[-1]]) + np.float32(0.25)
     inside = [np.concatenate(parts) for parts in memory.within(x.astype(float), 150.0)]
-    return [*memory.nearest(x, 3), memory.energy(x), memory.update(x), *memory.lookup(x, min_similarity=0.5), *inside]
+    return [*memory.nearest(x, 3), memory.energies(x), memory.update(x), *memory.lookup(x, min_similarity=0.5), *inside]
 answers(small)  # all there is to import and to warm up
 status = dict(line.split(":") for line in open("/proc/self/status"))
 limit = 1024 * int(status["VmData"].split()[0]) + room
@@ -867,7 +867,7 @@ def test_a_file_four_times_the_memory_is_asked_and_saved(tmp_path, run):
     x = p[[0, -1]] + np.float32(0.25)
     inside = [np.concatenate(parts) for parts in memory.within(x.astype(float), 150.0)]
     assert 100 < len(inside[0]) < n
-    expected = [*memory.nearest(x, 3), memory.energy(x), memory.update(x), *memory.lookup(x, min_similarity=0.5), *inside]
+    expected = [*memory.nearest(x, 3), memory.energies(x), memory.update(x), *memory.lookup(x, min_similarity=0.5), *inside]
     with np.load(small) as found:
         assert_same([found[name] for name in found.files], expected)
     assert (tmp_path / "memory.npz.copy").read_bytes() == path.read_bytes()
@@ -982,6 +982,6 @@ def test_a_number_that_is_not_finite_in_a_mapped_file_is_found_when_it_is_asked(
     path = tmp_path / "memory.npz"
     foreign(path, [[0.0, 1.0], [0.0, math.inf]])
     memory = Memory.load(path, mmap=True)
-    for ask in (memory.energy, memory.update, memory.nearest, memory.lookup, memory.retrieve):
+    for ask in (memory.energies, memory.update, memory.nearest, memory.lookup, memory.retrieve):
         with pytest.raises(ValueError, match=r"^patterns must be finite; got inf at index \(1, 1\)$"):
             ask([0.0, 1.0])

@@ -16,12 +16,12 @@ def test_the_verdict_is_what_the_evidence_says(row):
     assert found.printed.cases == 200
     if row.verdict == HOLDS:
         assert found.printed.fails == 0, found.printed.example
-        assert found.mended is None
+        assert found.corrected is None
     else:
         assert row.verdict in (CONDITION, FAILS)
         assert found.printed.fails > 0
         assert found.printed.example
-        assert found.mended.fails == 0, found.mended.example
+        assert found.corrected.fails == 0, found.corrected.example
         assert row.condition
 
 
@@ -83,9 +83,9 @@ def test_the_command_prints_json(capsys):
     assert (record["cases"], record["seed"]) == (5, 3)
     assert [row["id"] for row in record["claims"]] == [row.id for row in CLAIMS]
     p3 = next(row for row in record["claims"] if row["id"] == "P3")
-    assert set(p3) == {"id", "where", "statement", "verdict", "condition", "printed", "mended"}
-    assert p3["mended"]["fails"] == 0
-    assert record["claims"][0]["mended"] is None
+    assert set(p3) == {"id", "where", "statement", "verdict", "condition", "printed", "corrected"}
+    assert p3["corrected"]["fails"] == 0
+    assert record["claims"][0]["corrected"] is None
 
 
 def test_the_command_refuses_nonsense_in_one_sentence(capsys):

@@ -18,11 +18,11 @@ import hopmin.study
 from hopmin._files import load_arrays, save_arrays
 from hopmin.cli import main
 from hopmin.study import grid
-from hopmin.transformer.corpus import Tokenizer, from_file
+from hopmin.transformer.corpus import SymbolTokenizer, from_file
 from hopmin.transformer.model import GPT, load_model
 from hopmin.transformer.training import AdamW, Trainer, cross_entropy
 
-SMALL = ("--steps", 6, "--layers", 1, "--heads", 2, "--width", 8, "--positions", 8, "--rows-per-step", 4)
+SMALL = ("--steps", 6, "--layers", 1, "--heads", 2, "--width", 8, "--positions", 8, "--batch-size", 4)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_model_is_trained_and_goes_on_from_a_prompt(run, text, tmp_path):
     saved = load_model(path)
     tokens = saved.model.generate(saved.tokenizer.encode("to be"), 9)
     expected = saved.tokenizer.decode(tokens) + "\n"
-    assert run("generate", "--checkpoint", path, "--prompt", "to be", "--count", 9) == (0, expected, "")
+    assert run("generate", "--checkpoint", path, "--prompt", "to be", "--max-new-tokens", 9) == (0, expected, "")
 
 
 def test_training_follows_its_seed(run, text, tmp_path):
@@ -123,8 +123,8 @@ def test_the_options_of_train_are_those_of_the_model_and_the_trainer(run, text, 
     trainer = Trainer.load(tmp_path / "model.npz")
     config = trainer.model.config
     assert (config.positions, config.layers, config.heads, config.width, config.dropout) == (8, 1, 2, 8, 0.25)
-    options = {name: trainer.options[name] for name in ("steps", "learning_rate", "rows_per_step", "seed")}
-    assert options == {"steps": 6, "learning_rate": 0.5, "rows_per_step": 4, "seed": 7}
+    options = {name: trainer.options[name] for name in ("steps", "learning_rate", "batch_size", "seed")}
+    assert options == {"steps": 6, "learning_rate": 0.5, "batch_size": 4, "seed": 7}
 
 
 def test_question_formation_is_learned_from_and_answered_without_its_frame(run, tmp_path):
@@ -132,7 +132,7 @@ def test_question_formation_is_learned_from_and_answered_without_its_frame(run, 
     assert code == 0
     assert out.startswith("question-formation: 50 rows to train on; ")
     assert out.endswith(" nats per token; the language has 0.987\n")
-    code, out, _ = run("generate", "--checkpoint", tmp_path / "model.npz", "--prompt", "my newt", "--count", 5)
+    code, out, _ = run("generate", "--checkpoint", tmp_path / "model.npz", "--prompt", "my newt", "--max-new-tokens", 5)
     assert code == 0
     assert out.startswith("my newt")
     assert "<end>" not in out
@@ -144,7 +144,7 @@ def test_generation_ends_where_the_row_does(run, tmp_path):
         model.parameters[name][...] = 0
     model.parameters["positions"][...] = 100 * np.eye(4)  # what comes next depends on nothing but the position:
     model.parameters["tokens"][...] = np.eye(4)[[1, 3, 2]]  # after the second <end>, after the third b
-    model.save(tmp_path / "m.npz", Tokenizer(("<end>", "a", "b"), " "))
+    model.save(tmp_path / "m.npz", SymbolTokenizer(("<end>", "a", "b"), " "))
     assert model.generate([0, 1], 2).tolist() == [0, 1, 0, 2]
     assert run("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "a") == (0, "a\n", "")
 
@@ -195,8 +195,8 @@ def test_the_log_tells_every_step_and_goes_on_where_the_checkpoint_is(run, text,
     whole = (tmp_path / "whole" / "log.jsonl").read_text()
     records = [json.loads(line) for line in whole.splitlines()]
     assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
-    assert [record["step"] for record in records if "held_out" in record] == [3, 6]
-    assert all(record["loss"] > 0 < record["norm"] for record in records)
+    assert [record["step"] for record in records if "held_out_loss" in record] == [3, 6]
+    assert all(record["loss"] > 0 < record["grad_norm"] for record in records)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         run(*train, "--out", tmp_path / "parts")
@@ -211,7 +211,7 @@ def test_patience_ends_training_and_the_best_is_kept(run, text, tmp_path):
     code, out, _ = run("train", "--corpus", text, "--out", tmp_path, *SMALL, *few)
     assert code == 0
     assert "holds the model after 3 of 6 steps" in out
-    assert "2 looks at held-out rows brought nothing better" in out
+    assert "2 evaluations without improvement" in out
     assert f"{tmp_path / 'best.npz'} holds the best, " in out
     assert Trainer.load(tmp_path / "best.npz").steps_taken == 1
 
@@ -227,12 +227,12 @@ def test_a_text_can_be_cut_into_other_tokens(run, text, tmp_path, kind):
     assert saved.tokenizer == from_file(text, tokenizer=kind, vocabulary=270, positions=3).tokenizer
     assert run("train", "--resume", "--out", tmp_path)[0] == 0
     assert run("evaluate", "--checkpoint", tmp_path / "model.npz")[0] == 0
-    code, out, _ = run("generate", "--checkpoint", tmp_path / "model.npz", "--prompt", "to be", "--count", 2)
+    code, out, _ = run("generate", "--checkpoint", tmp_path / "model.npz", "--prompt", "to be", "--max-new-tokens", 2)
     assert out.startswith("to be")
 
 
 def test_a_file_of_tokens_is_written_trained_on_and_gone_on_from(run, text, tmp_path, monkeypatch):
-    code, out, _ = run("tokens", "--corpus", text, "--out", tmp_path / "tokens.npz")
+    code, out, _ = run("tokenize", "--corpus", text, "--out", tmp_path / "tokens.npz")
     assert (code, out) == (0, f"{tmp_path / 'tokens.npz'} holds 420 tokens\n")
     train = ("train", "--corpus", tmp_path / "tokens.npz", *SMALL, "--batches", "contiguous")
     assert run(*train, "--out", tmp_path / "whole")[0] == 0
@@ -254,7 +254,7 @@ def test_a_corpus_that_has_its_tokens_is_not_cut_anew_and_shuffled_rows_are_not_
 
 
 def test_a_preset_has_its_sizes(run, text, tmp_path):
-    options = ("--preset", "tiny", "--steps", 1, "--positions", 8, "--rows-per-step", 2)
+    options = ("--preset", "tiny", "--steps", 1, "--positions", 8, "--batch-size", 2)
     assert run("train", "--corpus", text, "--out", tmp_path, *options)[0] == 0
     config = GPT.load(tmp_path / "model.npz").config
     assert (config.layers, config.heads, config.width, config.vocabulary, config.positions) == (4, 4, 128, 15, 8)
@@ -407,7 +407,7 @@ def test_a_wrong_choice_is_named(refused, arguments, beginning):
         (("--dropout", 1), "dropout must be a number in [0, 1); got 1.0"),
         (("--learning-rate", -1), "learning_rate must be a finite number >= 0; got -1.0"),
         (("--learning-rate", "nan"), "learning_rate must be a finite number >= 0; got nan"),
-        (("--rows-per-step", 0), "rows_per_step must be a whole number >= 1; got 0"),
+        (("--batch-size", 0), "batch_size must be a whole number >= 1; got 0"),
         (("--checkpoint-every", 0), "checkpoint_every must be a whole number >= 1; got 0"),
         (("--positions", 0), "positions must be a whole number >= 1; got 0"),
         (("--positions", 99), "corpus must have more than 990 characters; got 420"),
@@ -487,10 +487,10 @@ def test_training_does_not_go_on_with_a_text_of_other_characters_in_the_same_ord
 
 def test_training_does_not_go_on_where_held_out_rows_are_others(run, refused, text, tmp_path):
     path = tmp_path / "tokens.npz"
-    run("tokens", "--corpus", text, "--out", path)
+    run("tokenize", "--corpus", text, "--out", path)
     run("train", "--corpus", path, "--out", tmp_path, *SMALL)
     text.write_text(text.read_text()[:-20] + text.read_text()[-20:][::-1])  # within the last tenth
-    run("tokens", "--corpus", text, "--out", path)
+    run("tokenize", "--corpus", text, "--out", path)
     sentence = f"corpus must be the one that training began with; {path} has changed"
     assert refused("train", "--resume", "--out", tmp_path) == sentence
     assert refused("evaluate", "--checkpoint", tmp_path / "model.npz") == sentence
@@ -554,7 +554,7 @@ def test_a_checkpoint_cut_in_half_is_refused_and_left_alone(run, refused, text, 
     [
         (("--prompt", "Zounds"), "text must be made of the tokenizer's 15 symbols; got 'Z'"),
         (("--prompt", ""), "prompt must have shape (T,), not empty; got (0,)"),
-        (("--prompt", "to", "--count", -1), "count must be a whole number >= 0; got -1"),
+        (("--prompt", "to", "--max-new-tokens", -1), "max_new_tokens must be a whole number >= 0; got -1"),
         (("--prompt", "to", "--temperature", "nan"), "temperature must be a finite number >= 0; got nan"),
         (("--prompt", "to", "--seed", -1), "seed must be a whole number >= 0; got -1"),
     ],
@@ -630,7 +630,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(run, text, tmp_path
 
 
 def test_a_wish_beyond_all_memory_is_a_sentence_too(run, text, tmp_path):
-    code, _, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--rows-per-step", 10**17)
+    code, _, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--batch-size", 10**17)
     assert code == 2
     assert error.splitlines()[-1].startswith("hopmin: ")
 

@@ -14,11 +14,11 @@ from hopmin.transformer import corpus as corpora
 from hopmin.transformer.corpus import (
     END,
     Grammar,
-    Tokenizer,
-    batch,
+    SymbolTokenizer,
     from_file,
     from_text,
-    named,
+    inputs_and_targets,
+    open_corpus,
     python_topics,
     question_formation,
     question_grammar,
@@ -315,42 +315,42 @@ def test_more_rows_than_the_language_has_are_refused(monkeypatch):
 
 @given(st.text(min_size=1))
 def test_characters_come_back(text):
-    tokenizer = Tokenizer.characters(text)
+    tokenizer = SymbolTokenizer.characters(text)
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert list(tokenizer.symbols) == sorted(set(text))
 
 
 @given(st.lists(st.text(string.ascii_letters + "<>'?.", min_size=1), min_size=1))
 def test_words_come_back_with_single_spaces(words):
-    tokenizer = Tokenizer.words("  ".join(words))
+    tokenizer = SymbolTokenizer.words("  ".join(words))
     assert tokenizer.decode(tokenizer.encode("\n".join(words))) == " ".join(words)
 
 
 @given(st.lists(st.text("abc", min_size=1), min_size=1, unique=True), st.data())
 def test_numbers_come_back(symbols, data):
-    tokenizer = Tokenizer(tuple(symbols), " ")
+    tokenizer = SymbolTokenizer(tuple(symbols), " ")
     numbers = data.draw(st.lists(st.integers(0, len(symbols) - 1)))
     assert tokenizer.encode(tokenizer.decode(numbers)).tolist() == numbers
 
 
 def test_padding_is_left_out_of_the_text():
-    assert Tokenizer(("a", "b"), " ").decode([1, 0, -1, -1]) == "b a"
+    assert SymbolTokenizer(("a", "b"), " ").decode([1, 0, -1, -1]) == "b a"
 
 
 def test_an_unknown_symbol_is_named():
     assert (
-        complaint(ValueError, Tokenizer.characters("abc").encode, "abxc")
+        complaint(ValueError, SymbolTokenizer.characters("abc").encode, "abxc")
         == "text must be made of the tokenizer's 3 symbols; got 'x'"
     )
     assert (
-        complaint(ValueError, Tokenizer.words("to be").encode, "to not be")
+        complaint(ValueError, SymbolTokenizer.words("to be").encode, "to not be")
         == "text must be made of the tokenizer's 2 symbols; got 'not'"
     )
 
 
 @pytest.mark.parametrize("symbols", [(), ("a", "a")])
 def test_symbols_must_be_distinct_and_some(symbols):
-    assert complaint(ValueError, Tokenizer, symbols) == f"symbols must be distinct and at least one; got {len(symbols)}"
+    assert complaint(ValueError, SymbolTokenizer, symbols) == f"symbols must be distinct and at least one; got {len(symbols)}"
 
 
 # Plain text
@@ -451,19 +451,19 @@ def test_python_brings_enough_english_to_learn():
 
 
 def test_question_formation_has_the_rows_asked_for():
-    corpus = named("question-formation", rows=30, positions=1, seed=3)
+    corpus = open_corpus("question-formation", rows=30, positions=1, seed=3)
     assert (corpus.name, len(corpus.train), len(corpus.held_out)) == ("question-formation", 30, 1000)
-    np.testing.assert_array_equal(corpus.train, named("question-formation", rows=30, positions=1, seed=3).train)
+    np.testing.assert_array_equal(corpus.train, open_corpus("question-formation", rows=30, positions=1, seed=3).train)
 
 
 def test_a_text_has_rows_as_long_as_asked_for(tmp_path):
     (tmp_path / "text").write_text("to be or not to be " * 20)
-    assert named(str(tmp_path / "text"), rows=1, positions=12, seed=0).train.shape[1] == 13
-    assert named("python-topics", rows=1, positions=12, seed=0).train.shape[1] == 13
+    assert open_corpus(str(tmp_path / "text"), rows=1, positions=12, seed=0).train.shape[1] == 13
+    assert open_corpus("python-topics", rows=1, positions=12, seed=0).train.shape[1] == 13
 
 
 def test_a_corpus_that_is_no_file_is_named():
-    sentence = complaint(ValueError, named, "none such", rows=1, positions=12, seed=0)
+    sentence = complaint(ValueError, open_corpus, "none such", rows=1, positions=12, seed=0)
     assert sentence == "corpus must be a readable text file; none such: No such file or directory"
 
 
@@ -512,7 +512,7 @@ def test_a_batch_pairs_each_token_with_the_next(rows, more):
     width = max(map(len, rows))
     padded = np.array([row + [-1] * (width + more - len(row)) for row in rows])
     before = padded.copy()
-    tokens, targets = batch(padded)
+    tokens, targets = inputs_and_targets(padded)
     assert tokens.shape == targets.shape == (len(rows), width - 1)  # no column of padding alone
     for row, seen, wanted in zip(rows, tokens, targets, strict=True):
         n = len(row) - 1
@@ -523,8 +523,8 @@ def test_a_batch_pairs_each_token_with_the_next(rows, more):
 
 
 def test_a_tokenizer_separates_words_by_blanks_or_not_at_all():
-    assert complaint(ValueError, Tokenizer, ("a", "b"), ",") == "separator must be one of '', ' '; got ','"
+    assert complaint(ValueError, SymbolTokenizer, ("a", "b"), ",") == "separator must be one of '', ' '; got ','"
 
 
 def test_a_number_without_a_symbol_is_named():
-    assert complaint(ValueError, Tokenizer(("a", "b")).decode, [0, 2]) == "numbers must be below 2; got 2"
+    assert complaint(ValueError, SymbolTokenizer(("a", "b")).decode, [0, 2]) == "numbers must be below 2; got 2"

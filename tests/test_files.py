@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from hopmin._files import (
+    atomic_write,
     load_arrays,
     map_arrays,
+    read_chunks,
     read_text,
-    replaced,
     save_arrays,
-    text_pieces,
     writable_folder,
     write_text,
 )  # fmt: skip
@@ -35,7 +35,7 @@ from hopmin._files import (
 def test_the_new_file_takes_the_place_of_the_old_once_it_is_whole(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with replaced(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
         file.flush()
         assert path.read_bytes() == b"old"
@@ -44,7 +44,7 @@ def test_the_new_file_takes_the_place_of_the_old_once_it_is_whole(tmp_path):
 
 
 def half_written(path, error):
-    with replaced(path) as file:
+    with atomic_write(path) as file:
         file.write(b"half of it")
         raise error
 
@@ -92,7 +92,7 @@ def test_a_link_goes_on_leading_to_the_file_that_is_replaced(tmp_path):
 def test_text_is_written_as_utf8_and_read_back_as_it_is(tmp_path):
     write_text(tmp_path / "text", "naïve β\r\n")
     assert (tmp_path / "text").read_bytes() == "naïve β\r\n".encode()
-    assert read_text(tmp_path / "text") == "".join(text_pieces(tmp_path / "text")) == "naïve β\r\n"
+    assert read_text(tmp_path / "text") == "".join(read_chunks(tmp_path / "text")) == "naïve β\r\n"
 
 
 # Folders

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 import hopmin
 from hopmin.study import measure
 from hopmin.study.grid import PRESETS, Preset, run, study, tasks
-from hopmin.transformer.corpus import Corpus, Tokenizer, question_formation
+from hopmin.transformer.corpus import Corpus, SymbolTokenizer, question_formation
 from hopmin.transformer.model import GPT
 from hopmin.transformer.training import Trainer
 
-TINY = Preset(models=((1, 1, 4), (2, 2, 8)), rows=(4, 16), amounts=2, steps=3, rows_per_step=4, measured=8)
+TINY = Preset(models=((1, 1, 4), (2, 2, 8)), rows=(4, 16), amounts=2, steps=3, batch_size=4, measured=8)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def timeless(runs):
 
 def rows_corpus(count):
     rows = np.arange(5 * count).reshape(count, 5) % 7
-    return Corpus("rows", Tokenizer(tuple("abcdefg")), rows, rows[:1])
+    return Corpus("rows", SymbolTokenizer(tuple("abcdefg")), rows, rows[:1])
 
 
 def test_every_model_meets_every_amount_of_data_the_largest_first():
@@ -86,7 +86,7 @@ def test_amounts_grow_from_the_least_to_what_there_is_on_nested_rows(count, leas
 def test_a_model_is_made_for_its_corpus(corpus):
     for task in tasks(corpus, TINY, 0):
         assert (task.config.vocabulary, task.config.positions) == (69, corpus.train.shape[1] - 1)
-        assert task.config.spread == task.config.width**-0.5
+        assert task.config.init_std == task.config.width**-0.5
         assert (task.config.layers, task.config.heads, task.config.width) in TINY.models
 
 
@@ -110,12 +110,12 @@ def test_a_run_depends_on_the_seed(corpus, record):
 def test_a_run_reports_what_is_measured_on_its_model():
     rows = np.random.default_rng(0).integers(0, 7, (60, 7))
     rows[:30, 5:] = -1
-    corpus = Corpus("rows", Tokenizer(tuple("abcdefg")), rows[20:36], rows[36:])
+    corpus = Corpus("rows", SymbolTokenizer(tuple("abcdefg")), rows[20:36], rows[36:])
     task = tasks(corpus, replace(TINY, models=((2, 2, 16),), rows=(2, 16), steps=150), 0)[1]
     found = alone(task)
     model = GPT(task.config, np.random.default_rng([0, 16]))
     untrained, _ = measure.head_agreement(model, task.common)
-    Trainer(model, steps=150, rows_per_step=4, shards=1, seed=0, learning_rate=0.04 * 16**-0.5).run(task.train)
+    Trainer(model, steps=150, batch_size=4, micro_batches=1, seed=0, learning_rate=0.04 * 16**-0.5).run(task.train)
     agreement, chance = measure.head_agreement(model, task.common)
     assert found["cross_entropy"] == {
         "train": measure.cross_entropy(model, task.train),
@@ -144,7 +144,7 @@ def test_a_run_on_one_row_measures_no_distances(corpus):
 def test_a_curve_has_at_most_fifty_points_that_are_means(corpus):
     task = tasks(corpus, replace(TINY, steps=60), 0)[0]
     model = GPT(task.config, np.random.default_rng([0, 8]))
-    losses = Trainer(model, steps=60, rows_per_step=4, shards=1, seed=0, learning_rate=0.04 * 8**-0.5).run(task.train)
+    losses = Trainer(model, steps=60, batch_size=4, micro_batches=1, seed=0, learning_rate=0.04 * 8**-0.5).run(task.train)
     curve = alone(task)["curve"]
     assert len(curve) == 50
     assert curve[0] == round(float(np.mean(losses[:2])), 4)
@@ -197,8 +197,8 @@ def test_a_study_leaves_the_environment_as_it_was(corpus, monkeypatch):
 
 
 def test_a_run_that_fails_ends_the_study(corpus):
-    with pytest.raises(ValueError, match=r"^rows_per_step must be a whole number >= 1; got 0$"):
-        study(corpus, replace(TINY, rows_per_step=0), 0, workers=2)
+    with pytest.raises(ValueError, match=r"^batch_size must be a whole number >= 1; got 0$"):
+        study(corpus, replace(TINY, batch_size=0), 0, workers=2)
     assert multiprocessing.active_children() == []
 
 

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "study/report.py": {"matplotlib", "jinja2"},
     "cli.py": {"tqdm"},
     "transformer/pretrained.py": {"gguf", "safetensors", "tokenizers"},
-    "transformer/shards.py": {"threadpoolctl"},
+    "transformer/data_parallel.py": {"threadpoolctl"},
     "transformer/tokenizer.py": {"tokenizers"},
     "sklearn.py": {"scipy", "sklearn"},
     "testing/laws.py": {"hypothesis", "mpmath"},

@@ -22,7 +22,7 @@ V, T = 12, 9
 @pytest.fixture(scope="module")
 def model():
     """Nothing that one would call trained, but far from symmetric."""
-    return GPT(GPTConfig(vocabulary=V, positions=T, layers=2, heads=2, width=8, spread=0.5, dtype="float64"), 1)
+    return GPT(GPTConfig(vocabulary=V, positions=T, layers=2, heads=2, width=8, init_std=0.5, dtype="float64"), 1)
 
 
 @pytest.fixture(autouse=True)
@@ -102,9 +102,9 @@ def test_the_first_half_need_not_be_likely(model):
 
 
 def test_what_was_learned_by_heart_is_extracted_and_nothing_else():
-    model = GPT(GPTConfig(vocabulary=V, positions=T, layers=1, heads=2, width=16, spread=0.25), 0)
+    model = GPT(GPTConfig(vocabulary=V, positions=T, layers=1, heads=2, width=16, init_std=0.25), 0)
     known, unknown = rows_of([10] * 5), rows_of([10] * 50, seed=1)
-    Trainer(model, steps=150, learning_rate=0.02, rows_per_step=8).run(known)
+    Trainer(model, steps=150, learning_rate=0.02, batch_size=8).run(known)
     assert extraction_rate(model, known) == 1
     assert extraction_rate(model, unknown) == np.mean([completes(model, row) for row in unknown]) < 0.1
 

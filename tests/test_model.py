@@ -12,8 +12,8 @@ import hopmin
 from hopmin import DistanceEnergy, retrieve, testing
 from hopmin._files import load_arrays, save_arrays
 from hopmin.transformer import decoding
-from hopmin.transformer.corpus import Tokenizer
-from hopmin.transformer.generation import choose, flush_right
+from hopmin.transformer.corpus import SymbolTokenizer
+from hopmin.transformer.generation import pad_left, sample_token
 from hopmin.transformer.model import GPT, GPTConfig, load_model
 from hopmin.transformer.training import Trainer
 
@@ -23,7 +23,7 @@ SIZES = {"vocabulary": V, "positions": T, "layers": L, "heads": H, "width": D}
 
 def made(seed=0, **options):
     """A model with no parameter at a special value, in float64 unless told otherwise."""
-    model = GPT(GPTConfig(**{**SIZES, "dtype": "float64", "spread": 0.3, **options}), seed)
+    model = GPT(GPTConfig(**{**SIZES, "dtype": "float64", "init_std": 0.3, **options}), seed)
     rng = np.random.default_rng(seed)
     for a in model.parameters.values():
         a += rng.normal(0, 0.1, a.shape).astype(a.dtype)
@@ -95,7 +95,7 @@ def test_parameters_have_the_shapes_that_the_configuration_names():
 
 
 def test_initial_weights_have_the_spread_and_less_of_it_where_blocks_add_up():
-    config = GPTConfig(vocabulary=100, positions=100, layers=2, heads=1, width=100, spread=0.5)
+    config = GPTConfig(vocabulary=100, positions=100, layers=2, heads=1, width=100, init_std=0.5)
     for name, a in GPT(config, 0).parameters.items():
         if name.endswith(("gain", "bias")):
             assert (a == name.endswith("gain")).all()
@@ -232,7 +232,7 @@ def test_attention_weights_are_softmax_of_the_scores_and_nothing_ahead():
 
 def lively(seed=0):
     """A model that does not say the same thing over and over."""
-    model = made(seed, spread=1.0)
+    model = made(seed, init_std=1.0)
     model.parameters["norm.gain"][...] = np.random.default_rng(seed).normal(size=D)  # all ones favour the last token
     return model
 
@@ -268,13 +268,13 @@ def test_generation_stops_after_the_stop_token():
     model = lively()
     full = model.generate([1], 12).tolist()
     stop = full[4]
-    assert model.generate([1], 12, stop=stop).tolist() == full[: full.index(stop, 1) + 1]
+    assert model.generate([1], 12, stop_token=stop).tolist() == full[: full.index(stop, 1) + 1]
 
 
 def test_a_stop_token_in_the_prompt_stops_nothing():
     model = lively()
     full = next(full for full in (model.generate([token], 5).tolist() for token in range(V)) if full[0] not in full[1:])
-    assert model.generate(full[:1], 5, stop=full[0]).tolist() == full
+    assert model.generate(full[:1], 5, stop_token=full[0]).tolist() == full
 
 
 def test_nothing_is_generated_where_nothing_is_asked_for():
@@ -312,7 +312,7 @@ def test_next_to_temperature_zero_draws_are_greedy(temperature):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_saved_model_comes_back_bit_for_bit(tmp_path, dtype):
-    model, tokenizer = made(dtype=dtype, dropout=0.1), Tokenizer(("naïve", "<end>", "?", *"abcdefgh"), " ")
+    model, tokenizer = made(dtype=dtype, dropout=0.1), SymbolTokenizer(("naïve", "<end>", "?", *"abcdefgh"), " ")
     model.save(tmp_path / "m.npz", tokenizer, extra={"more": np.arange(3)}, note=["kept", 1])
     saved = load_model(tmp_path / "m.npz")
     assert saved.model.config == model.config
@@ -337,9 +337,9 @@ def test_a_model_may_be_saved_without_a_tokenizer(tmp_path):
     "options",
     [
         {"width": np.int64(12)},
-        {"spread": np.float32(0.5)},
+        {"init_std": np.float32(0.5)},
         {"dropout": np.float32(0.5)},
-        {"spread": np.float64(0.5)},
+        {"init_std": np.float64(0.5)},
         {"dtype": np.dtype("float32")},
     ],
     ids=str,
@@ -443,8 +443,8 @@ def test_a_file_whose_parameters_do_not_fit_is_refused(tmp_path, change):
         ({"dropout": -0.1}, ValueError, "dropout must be a number in [0, 1); got -0.1"),
         ({"dropout": math.nan}, ValueError, "dropout must be a number in [0, 1); got nan"),
         ({"dropout": "0"}, TypeError, "dropout must be a number in [0, 1); got '0'"),
-        ({"spread": 0.0}, ValueError, "spread must be a finite number > 0; got 0.0"),
-        ({"spread": math.inf}, ValueError, "spread must be a finite number > 0; got inf"),
+        ({"init_std": 0.0}, ValueError, "init_std must be a finite number > 0; got 0.0"),
+        ({"init_std": math.inf}, ValueError, "init_std must be a finite number > 0; got inf"),
         ({"dtype": "float16"}, ValueError, "dtype must be one of 'float32', 'float64'; got 'float16'"),
     ],
 )
@@ -526,8 +526,8 @@ def test_wrong_targets_are_named(method, targets, error, sentence):
         ({"top_p": 0.0}, ValueError, "top_p must be a number in (0, 1]; got 0.0"),
         ({"prompt": [11]}, ValueError, "prompt must lie between 0 and 10; got 11 to 11"),
         ({"prompt": [0.5]}, TypeError, "prompt must be whole numbers; got dtype float64"),
-        ({"count": -1}, ValueError, "count must be a whole number >= 0; got -1"),
-        ({"count": 1.0}, TypeError, "count must be a whole number >= 0; got 1.0"),
+        ({"max_new_tokens": -1}, ValueError, "max_new_tokens must be a whole number >= 0; got -1"),
+        ({"max_new_tokens": 1.0}, TypeError, "max_new_tokens must be a whole number >= 0; got 1.0"),
         ({"temperature": -1.0}, ValueError, "temperature must be a finite number >= 0; got -1.0"),
         ({"temperature": math.nan}, ValueError, "temperature must be a finite number >= 0; got nan"),
         ({"temperature": 1.0}, ValueError, "rng must be given where temperature is above 0; got None"),
@@ -535,19 +535,19 @@ def test_wrong_targets_are_named(method, targets, error, sentence):
     ids=str,
 )
 def test_a_wrong_wish_for_generation_is_named(options, error, sentence):
-    assert complaint(error, made().generate, **{"prompt": [1], "count": 1, **options}) == sentence
+    assert complaint(error, made().generate, **{"prompt": [1], "max_new_tokens": 1, **options}) == sentence
 
 
 def test_a_tokenizer_of_another_size_is_refused(tmp_path):
     path = tmp_path / "model.npz"
     expected = f"tokenizer must have {V} symbols, the vocabulary; got 2"
-    assert complaint(ValueError, made(0).save, path, Tokenizer(("a", "b"))) == expected
+    assert complaint(ValueError, made(0).save, path, SymbolTokenizer(("a", "b"))) == expected
     assert not path.exists()
 
 
 def test_a_number_beyond_all_floats_is_refused():
-    sentence = "spread must be a finite number > 0; got a number beyond all floats"
-    assert complaint(ValueError, GPTConfig, **{**SIZES, "spread": 10**400}) == sentence
+    sentence = "init_std must be a finite number > 0; got a number beyond all floats"
+    assert complaint(ValueError, GPTConfig, **{**SIZES, "init_std": 10**400}) == sentence
 
 
 def test_a_file_that_claims_more_layers_than_it_has_is_refused_at_once(tmp_path):
@@ -564,18 +564,18 @@ OPTIONS = [
     {},
     {"norm": "post"},
     {"activation": "relu"},
-    {"encoding": "sinusoidal"},
-    {"tied": False},
-    {"biases": False},
+    {"position_encoding": "sinusoidal"},
+    {"tied_embeddings": False},
+    {"bias": False},
     {"hidden": 5},
-    {"norm": "post", "activation": "relu", "encoding": "sinusoidal", "tied": False, "hidden": 7},
-    {"norm": "post", "biases": False, "tied": False, "dropout": 0.3},
+    {"norm": "post", "activation": "relu", "position_encoding": "sinusoidal", "tied_embeddings": False, "hidden": 7},
+    {"norm": "post", "bias": False, "tied_embeddings": False, "dropout": 0.3},
     {"hidden": 0},
-    {"shared": True, "layers": 3},
-    {"shared": True, "biases": False},
+    {"shared_layers": True, "layers": 3},
+    {"shared_layers": True, "bias": False},
     {"attention": "energy"},
-    {"attention": "energy", "hidden": 0, "shared": True, "eta": 1.5, "layers": 3},
-    {"attention": "energy", "norm": "post", "biases": False, "tied": False, "dropout": 0.3},
+    {"attention": "energy", "hidden": 0, "shared_layers": True, "eta": 1.5, "layers": 3},
+    {"attention": "energy", "norm": "post", "bias": False, "tied_embeddings": False, "dropout": 0.3},
 ]
 EACH_OPTION = pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
 
@@ -597,7 +597,7 @@ def test_every_option_counts_initialises_and_saves_what_it_names(options, tmp_pa
     assert sum(a.size for a in model.parameters.values()) == model.config.parameter_count
     _, gradients = model.loss_and_gradients(*examples())
     assert list(gradients) == list(model.parameters)
-    if not model.config.biases:
+    if not model.config.bias:
         assert not any(name.endswith("bias") for name in model.parameters)
     model.save(tmp_path / "m.npz")
     again = GPT.load(tmp_path / "m.npz")
@@ -607,7 +607,7 @@ def test_every_option_counts_initialises_and_saves_what_it_names(options, tmp_pa
 
 def test_post_norm_relu_and_sinusoids_are_the_first_transformer():
     """Layer by layer, by hand: norm(x + f(x)), no norm at the end, embeddings times sqrt(D)."""
-    model = made(norm="post", activation="relu", encoding="sinusoidal", tied=False)
+    model = made(norm="post", activation="relu", position_encoding="sinusoidal", tied_embeddings=False)
     p, (tokens, _) = model.parameters, examples(B=1)
 
     def norm(x, name):
@@ -635,7 +635,7 @@ def test_presets():
     counts = {name: GPTConfig.preset(name).parameter_count for name in ("gpt2-medium", "gpt2-large", "gpt2-xl")}
     assert counts == {"gpt2-medium": 354823168, "gpt2-large": 774030080, "gpt2-xl": 1557611200}
     six = GPTConfig.preset("questions-6", layers=1)
-    assert (six.norm, six.activation, six.encoding, six.width, six.hidden) == ("post", "relu", "sinusoidal", 512, 2048)
+    assert (six.norm, six.activation, six.position_encoding, six.width, six.hidden) == ("post", "relu", "sinusoidal", 512, 2048)
     # one layer: attention 4 D^2 + 4 D, linear 8 D^2 + 5 D, norms 4 D; embedding V D; head D V + V
     assert six.parameter_count == 12 * 512**2 + 13 * 512 + 2 * 69 * 512 + 69
     assert "preset must be one of 'gpt2'" in complaint(ValueError, GPTConfig.preset, "gpt3")
@@ -646,12 +646,12 @@ def test_presets():
     [
         ({"norm": "none"}, ValueError, "norm must be one of 'pre', 'post'; got 'none'"),
         ({"activation": "swish"}, ValueError, "activation must be one of 'gelu', 'relu'; got 'swish'"),
-        ({"encoding": "rotary"}, ValueError, "encoding must be one of 'learned', 'sinusoidal'; got 'rotary'"),
+        ({"position_encoding": "rotary"}, ValueError, "position_encoding must be one of 'learned', 'sinusoidal'; got 'rotary'"),
         ({"hidden": -1}, ValueError, "hidden must be a whole number >= 0; got -1"),
         ({"attention": "cosine"}, ValueError, "attention must be one of 'dot', 'energy'; got 'cosine'"),
         ({"eta": 0.0}, ValueError, "eta must be a finite number > 0; got 0.0"),
-        ({"shared": None}, TypeError, "shared must be True or False; got None"),
-        ({"tied": 1}, TypeError, "tied must be True or False; got 1"),
+        ({"shared_layers": None}, TypeError, "shared_layers must be True or False; got None"),
+        ({"tied_embeddings": 1}, TypeError, "tied_embeddings must be True or False; got 1"),
     ],
 )
 def test_wrong_options_get_one_sentence(options, error, sentence):
@@ -686,20 +686,20 @@ def updates_of(states, patterns):
 
 @given(st.floats(0.01, 1.99), st.sampled_from([0.1, 1.0, 5.0]), st.booleans(), st.integers(0, 10**6))
 @settings(max_examples=20)
-def test_a_layer_of_energy_attention_is_an_update_and_goes_down_by_what_the_law_says(eta, spread, shared, seed):
-    model = made(seed, attention="energy", hidden=0, eta=eta, shared=shared, spread=spread, layers=4)
+def test_a_layer_of_energy_attention_is_an_update_and_goes_down_by_what_the_law_says(eta, init_std, shared_layers, seed):
+    model = made(seed, attention="energy", hidden=0, eta=eta, shared_layers=shared_layers, init_std=init_std, layers=4)
     seen = model.activations(examples(seed=seed)[0])
     for before, after, patterns in zip(seen.states[:-1], seen.states[1:], seen.keys, strict=True):
         u = updates_of(before, patterns)
         size = max(1, np.abs(before).max(), np.abs(patterns).max())
-        slack = 1e-15 * size * (10 + size**2)  # the weights are exponentials of rounded squares
+        slack = 1e-15 * size * (10 + size**2)  # the weights are exp_nonpositive of rounded squares
         np.testing.assert_allclose(after, before + eta * (u - before), rtol=0, atol=slack)
         falls = energy_of(before, patterns) - energy_of(after, patterns)
         assert (falls >= eta * (2 - eta) * np.square(u - before).sum(axis=-1) - 10 * slack * size).all()
 
 
 def test_with_shared_weights_the_whole_stack_goes_down_one_energy_to_where_retrieval_ends():
-    model = made(attention="energy", hidden=0, eta=1.0, shared=True, spread=1.5, layers=60)
+    model = made(attention="energy", hidden=0, eta=1.0, shared_layers=True, init_std=1.5, layers=60)
     seen = model.activations(examples()[0])
     np.testing.assert_array_equal(seen.keys[0], seen.keys[-1])
     trace = np.array([energy_of(states, seen.keys[0]) for states in seen.states])
@@ -710,7 +710,7 @@ def test_with_shared_weights_the_whole_stack_goes_down_one_energy_to_where_retri
 
 
 def test_beyond_twice_the_step_the_energy_may_rise():
-    model = made(attention="energy", hidden=0, eta=3.0, spread=1.0, layers=1)
+    model = made(attention="energy", hidden=0, eta=3.0, init_std=1.0, layers=1)
     seen = model.activations(examples()[0])
     assert (energy_of(seen.states[1], seen.keys[0]) > energy_of(seen.states[0], seen.keys[0])).all()
 
@@ -724,9 +724,9 @@ def test_the_standard_residual_need_not_go_down():
 
 def test_energy_attention_learns():
     rows = np.random.default_rng(0).integers(7, size=(16, T + 1))
-    model = made(attention="energy", width=18, spread=0.25, layers=3, dtype="float32")
+    model = made(attention="energy", width=18, init_std=0.25, layers=3, dtype="float32")
     before = model.cross_entropy(rows[:, :-1], rows[:, 1:])
-    Trainer(model, steps=200, learning_rate=0.02, rows_per_step=16).run(rows)
+    Trainer(model, steps=200, learning_rate=0.02, batch_size=16).run(rows)
     assert model.cross_entropy(rows[:, :-1], rows[:, 1:]) < 0.7 * before
 
 
@@ -737,7 +737,7 @@ def test_energy_attention_learns():
 def test_cached_logits_are_those_without_a_cache(options):
     model, rng = made(**options), np.random.default_rng(0)
     rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
-    tokens, start = flush_right(rows)
+    tokens, start = pad_left(rows)
     for cut in range(1, T + 1):
         cache = model._cache(start)
         parts = [model._forward(tokens[:, :cut], cache=cache)[0]]
@@ -752,7 +752,7 @@ def test_cached_logits_are_those_without_a_cache(options):
 def test_the_next_logits_are_those_without_a_cache(options, dtype):
     model, rng = made(**options, dtype=dtype), np.random.default_rng(1)
     rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
-    tokens, start = flush_right(rows)
+    tokens, start = pad_left(rows)
     cache = model._cache(start)
     model._next(tokens[:, : T - 3], cache)
     for t in range(T - 3, T):
@@ -766,10 +766,10 @@ def test_the_next_logits_are_those_without_a_cache(options, dtype):
 
 @pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="there is no decoder")
 def test_there_is_a_decoder_where_a_step_is_compiled():
-    assert decoding.fits(GPTConfig.preset("gpt2"))
-    assert decoding.fits(GPTConfig.preset("questions-6"))
-    assert not decoding.fits(GPTConfig(**SIZES, attention="energy"))
-    assert not decoding.fits(GPTConfig(**SIZES, hidden=0))
+    assert decoding.supports(GPTConfig.preset("gpt2"))
+    assert decoding.supports(GPTConfig.preset("questions-6"))
+    assert not decoding.supports(GPTConfig(**SIZES, attention="energy"))
+    assert not decoding.supports(GPTConfig(**SIZES, hidden=0))
 
 
 def test_a_full_cache_takes_no_more():
@@ -781,7 +781,7 @@ def test_a_full_cache_takes_no_more():
 
 @EACH_OPTION
 def test_prompts_of_any_lengths_are_gone_on_from_together(options):
-    model = made(**{"spread": 1.0, **options})
+    model = made(**{"init_std": 1.0, **options})
     prompts = [[1], [3, 1, 4, 1, 5, 9, 2, 6], [2, 7], list(range(T))]
     together = model.generate(prompts, T + 3)
     for prompt, tokens in zip(prompts, together, strict=True):
@@ -792,8 +792,8 @@ def test_prompts_that_reached_the_stop_token_wait_for_the_others():
     model = lively()
     prompts = [[token] for token in range(V)]
     stop = int(model.generate([1], 12)[3])
-    for prompt, tokens in zip(prompts, model.generate(prompts, 12, stop=stop), strict=True):
-        assert tokens.tolist() == model.generate(prompt, 12, stop=stop).tolist()
+    for prompt, tokens in zip(prompts, model.generate(prompts, 12, stop_token=stop), strict=True):
+        assert tokens.tolist() == model.generate(prompt, 12, stop_token=stop).tolist()
 
 
 def test_an_array_of_prompts_is_a_batch():
@@ -830,7 +830,7 @@ def dull_choice(row, temperature, top_k, top_p):
 def test_draws_have_the_distribution_that_is_asked_for(row, temperature, top_k, top_p, seed):
     expected, n = dull_choice(row, temperature, top_k, top_p), 2000
     logits = np.broadcast_to(row, (n, len(row)))
-    drawn = choose(logits, np.random.default_rng(seed), temperature=temperature, top_k=top_k, top_p=top_p)
+    drawn = sample_token(logits, np.random.default_rng(seed), temperature=temperature, top_k=top_k, top_p=top_p)
     shares = np.bincount(drawn, minlength=len(row)) / n
     for i, share in enumerate(shares):
         p = expected.get(i, 0.0)
@@ -843,12 +843,12 @@ def test_draws_have_the_distribution_that_is_asked_for(row, temperature, top_k, 
 def test_top_k_of_one_is_greedy_and_top_p_of_next_to_nothing_too():
     logits = np.random.default_rng(0).normal(size=(50, 9))
     for options in ({"top_k": 1}, {"top_p": 1e-9}):
-        np.testing.assert_array_equal(choose(logits, np.random.default_rng(0), **options), logits.argmax(axis=1))
+        np.testing.assert_array_equal(sample_token(logits, np.random.default_rng(0), **options), logits.argmax(axis=1))
 
 
 def test_a_nucleus_holds_the_share_and_no_more_than_it_needs():
     logits = np.log([[0.5, 0.25, 0.15, 0.1]])
     for top_p, kept in ((0.4, 1), (0.5, 1), (0.6, 2), (0.75, 2), (0.8, 3), (0.95, 4), (1.0, 4)):
         rng = np.random.default_rng(0)
-        drawn = choose(np.repeat(logits, 3000, axis=0), rng, top_p=top_p)
+        drawn = sample_token(np.repeat(logits, 3000, axis=0), rng, top_p=top_p)
         assert len(set(drawn.tolist())) == kept, top_p

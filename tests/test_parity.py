@@ -11,7 +11,7 @@ from test_pretrained import WIDE, drawn, gguf_tensors, header, write
 
 from hopmin.transformer.model import GPT, GPTConfig
 from hopmin.transformer.pretrained import GPT2_WORDS, LlamaConfig, load_gpt2, load_llama
-from hopmin.transformer.training import AdamW, clip, schedule
+from hopmin.transformer.training import AdamW, clip_gradients, cosine_schedule
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -31,7 +31,7 @@ def close(actual, expected, slack):
 
 def made(seed, **options):
     """A model with no parameter at a special value."""
-    model = GPT(GPTConfig(**{"vocabulary": V, "positions": T, "layers": 2, "heads": 2, "width": 8, "spread": 0.3, **options}), seed)
+    model = GPT(GPTConfig(**{"vocabulary": V, "positions": T, "layers": 2, "heads": 2, "width": 8, "init_std": 0.3, **options}), seed)
     rng = np.random.default_rng(seed)
     for a in model.parameters.values():
         a += rng.normal(0, 0.2, a.shape).astype(a.dtype)
@@ -91,7 +91,7 @@ def twin(p, c, tokens, rng=None):
         return x + f(norm(x, name), layer) if c.norm == "pre" else norm(x + f(x, layer), name)
 
     x = F.embedding(tokens, p["tokens"])
-    if c.encoding == "learned":
+    if c.position_encoding == "learned":
         x = x + p["positions"][: tokens.shape[1]]
     else:
         frequencies = 10000.0 ** -(torch.arange(0, c.width, 2, dtype=torch.float64) / c.width)
@@ -99,11 +99,11 @@ def twin(p, c, tokens, rng=None):
         x = math.sqrt(c.width) * x + torch.view_as_real(turns).flip(-1).flatten(1)[:, : c.width].to(x.dtype)
     x = first = drop(x)
     for i in range(c.layers):
-        layer = f"layers.{0 if c.shared else i}"
+        layer = f"layers.{0 if c.shared_layers else i}"
         x = energy_step(x, layer) if c.attention == "energy" else residual(x, attend, layer, "norm1")
         x = residual(x, feed_forward, layer, "norm2") if c.hidden else x
     x = norm(x, "norm") if c.norm == "pre" else x
-    return F.linear(x, p["tokens"]) if c.tied else linear(x, "head")
+    return F.linear(x, p["tokens"]) if c.tied_embeddings else linear(x, "head")
 
 
 def leaves(model):
@@ -121,12 +121,12 @@ OPTIONS = st.fixed_dictionaries({
     "hidden": st.none() | st.integers(0, 9),
     "norm": st.sampled_from(["pre", "post"]),
     "activation": st.sampled_from(["gelu", "relu"]),
-    "encoding": st.sampled_from(["learned", "sinusoidal"]),
-    "tied": st.booleans(),
-    "biases": st.booleans(),
+    "position_encoding": st.sampled_from(["learned", "sinusoidal"]),
+    "tied_embeddings": st.booleans(),
+    "bias": st.booleans(),
     "attention": st.sampled_from(["dot", "energy"]),
     "eta": st.floats(0.1, 1.9),
-    "shared": st.booleans(),
+    "shared_layers": st.booleans(),
     "dropout": st.sampled_from([0.0, 0.4]),
 })  # fmt: skip
 
@@ -151,14 +151,14 @@ def test_logits_loss_and_every_gradient_are_those_of_pytorch(dtype, options, see
 
 
 @pytest.mark.parametrize("dtype", SLACK)
-@pytest.mark.parametrize("longest", [0.5, 100.0])  # every gradient is clipped, or none
-@pytest.mark.parametrize("options", [{}, {"norm": "post", "tied": False, "encoding": "sinusoidal"}], ids=str)
-def test_ten_steps_are_those_of_pytorch(dtype, longest, options):
+@pytest.mark.parametrize("grad_clip", [0.5, 100.0])  # every gradient is clipped, or none
+@pytest.mark.parametrize("options", [{}, {"norm": "post", "tied_embeddings": False, "position_encoding": "sinusoidal"}], ids=str)
+def test_ten_steps_are_those_of_pytorch(dtype, grad_clip, options):
     """AdamW with decay of matrices only, clipping by the joint norm, a linear rise and a cosine down.
 
     Epsilon is above what rounding leaves of gradients that are 0, such as those of the biases of keys.
     """
-    model, peak, steps, warm_up = made(0, dtype=dtype, **options), 0.01, 10, 3
+    model, peak, steps, warmup_steps = made(0, dtype=dtype, **options), 0.01, 10, 3
     optimizer = AdamW(model.parameters, betas=(0.8, 0.9), epsilon=1e-4, weight_decay=0.5)
     p, c, slack = leaves(model), model.config, SLACK[dtype]
     matrices, vectors = ([a for a in p.values() if (a.ndim > 1) == many] for many in (True, False))
@@ -166,9 +166,9 @@ def test_ten_steps_are_those_of_pytorch(dtype, longest, options):
         [{"params": matrices, "weight_decay": 0.5}, {"params": vectors, "weight_decay": 0.0}],
         lr=peak, betas=(0.8, 0.9), eps=1e-4,
     )  # fmt: skip
-    rise = torch.optim.lr_scheduler.LinearLR(theirs, 1 / warm_up, total_iters=warm_up - 1)
-    fall = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, steps - warm_up, eta_min=peak / 10)
-    rates = torch.optim.lr_scheduler.SequentialLR(theirs, [rise, fall], [warm_up - 1])
+    rise = torch.optim.lr_scheduler.LinearLR(theirs, 1 / warmup_steps, total_iters=warmup_steps - 1)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, steps - warmup_steps, eta_min=peak / 10)
+    rates = torch.optim.lr_scheduler.SequentialLR(theirs, [rise, fall], [warmup_steps - 1])
     for step in range(steps):
         tokens, targets = examples(np.random.default_rng(step))
         theirs.zero_grad()
@@ -176,14 +176,14 @@ def test_ten_steps_are_those_of_pytorch(dtype, longest, options):
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(p.values(), math.inf).item()  # with a finite one it adds 1e-6 to the norm
         for a in p.values():
-            a.grad *= min(1.0, longest / norm)
+            a.grad *= min(1.0, grad_clip / norm)
         theirs.step()
 
         found, gradients = model.loss_and_gradients(tokens, targets)
         assert found == pytest.approx(loss.item(), rel=slack)
-        assert clip(gradients, longest) == pytest.approx(norm, rel=slack)
-        assert (norm > longest) == (longest < 1)
-        rate = schedule(step, peak=peak, steps=steps, warm_up=warm_up)
+        assert clip_gradients(gradients, grad_clip) == pytest.approx(norm, rel=slack)
+        assert (norm > grad_clip) == (grad_clip < 1)
+        rate = cosine_schedule(step, peak=peak, steps=steps, warmup_steps=warmup_steps)
         assert rate == pytest.approx(rates.get_last_lr()[0], rel=1e-12)
         optimizer.step(gradients, rate)
         rates.step()
@@ -240,7 +240,7 @@ def test_gpt2_is_that_of_transformers(tmp_path, transformers, options):
     close({words[name]: a for name, a in gradients.items()}, named, SLACK["float64"])
 
 
-@pytest.mark.parametrize("options", [{}, {"tied": False, "base": 50.0}, {"key_heads": 4, "epsilon": 0.25}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"tied_embeddings": False, "base": 50.0}, {"key_heads": 4, "epsilon": 0.25}], ids=str)
 def test_a_llama_is_that_of_transformers(tmp_path, transformers, options):
     """Both read one GGUF file."""
     pytest.importorskip("accelerate")

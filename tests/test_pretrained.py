@@ -18,12 +18,21 @@ from hypothesis import strategies as st
 
 from hopmin import DotEnergy
 from hopmin.transformer import pretrained
-from hopmin.transformer.generation import flush_right
+from hopmin.transformer.generation import pad_left
 from hopmin.transformer.model import GPT, GPTConfig
-from hopmin.transformer.pretrained import BytePairs, Llama, LlamaConfig, load_gpt2, load_llama, rms_norm, rotated, silu
+from hopmin.transformer.pretrained import (
+    BytePairs,
+    Llama,
+    LlamaConfig,
+    apply_rope,
+    load_gpt2,
+    load_llama,
+    rms_norm,
+    silu,
+)
 
 SIZES = {"vocabulary": 11, "positions": 9, "layers": 2, "heads": 4, "key_heads": 2, "width": 24, "hidden": 20}
-CONFIGS = [{}, {"key_heads": 1}, {"key_heads": 4, "tied": False}, {"base": 50.0, "epsilon": 0.3, "layers": 1}]
+CONFIGS = [{}, {"key_heads": 1}, {"key_heads": 4, "tied_embeddings": False}, {"base": 50.0, "epsilon": 0.3, "layers": 1}]
 
 
 def drawn(config, seed=0, dtype="float64"):
@@ -72,7 +81,7 @@ def test_no_position_depends_on_a_later_one():
 
 
 def test_shapes_are_those_that_are_promised():
-    model = made(tied=False)
+    model = made(tied_embeddings=False)
     seen = model.activations(tokens())
     L, B, H, T, E, D = 2, 2, 4, 9, 6, 24
     assert model.logits(tokens()).shape == (B, T, 11)
@@ -124,18 +133,18 @@ def test_cross_entropy_is_the_mean_over_counted_targets():
 @given(st.integers(0, 2**32), st.integers(0, 50), st.integers(0, 50), st.integers(0, 1000), st.sampled_from([2, 6, 16]))
 def test_turned_products_know_only_how_far_apart_they_are(seed, s, t, move, E):
     q, k = np.random.default_rng(seed).normal(size=(2, 1, E))
-    here = rotated(q, s, 100.0) @ rotated(k, t, 100.0).T
-    there = rotated(q, s + move, 100.0) @ rotated(k, t + move, 100.0).T
+    here = apply_rope(q, s, 100.0) @ apply_rope(k, t, 100.0).T
+    there = apply_rope(q, s + move, 100.0) @ apply_rope(k, t + move, 100.0).T
     np.testing.assert_allclose(there, here, atol=1e-12 * E)  # angles up to a thousand have 13 digits
-    np.testing.assert_allclose(np.linalg.norm(rotated(q, s)), np.linalg.norm(q), rtol=1e-14)
-    np.testing.assert_array_equal(rotated(q, 0), q)
+    np.testing.assert_allclose(np.linalg.norm(apply_rope(q, s)), np.linalg.norm(q), rtol=1e-14)
+    np.testing.assert_array_equal(apply_rope(q, 0), q)
 
 
 def test_turning_is_by_pairs_of_neighbours():
     x = np.arange(1.0, 5)[None]
     (c0, s0), (c1, s1) = ((math.cos(a), math.sin(a)) for a in (3.0, 3.0 / 10))
     np.testing.assert_allclose(
-        rotated(x, 3, 100.0), [[c0 - 2 * s0, s0 + 2 * c0, 3 * c1 - 4 * s1, 3 * s1 + 4 * c1]], rtol=1e-14
+        apply_rope(x, 3, 100.0), [[c0 - 2 * s0, s0 + 2 * c0, 3 * c1 - 4 * s1, 3 * s1 + 4 * c1]], rtol=1e-14
     )
 
 
@@ -153,7 +162,7 @@ def test_the_gate_stays_finite():
 def test_what_is_kept_changes_nothing(options, dtype, slack):
     """Nor does what lies before a shorter prompt, which is hidden."""
     model, rows = made(dtype=dtype, **options), [tokens(B=1, T=T)[0] for T in (9, 2, 5)]
-    flushed, start = flush_right(rows)
+    flushed, start = pad_left(rows)
     for cut in range(1, 10):
         cache = model._cache(start)
         parts = [model._outputs(flushed[:, :cut], cache)]
@@ -177,7 +186,7 @@ def test_greedy_generation_is_the_likeliest_token_of_the_last_positions_step_by_
 
 def test_generation_stops_after_the_stop_token():
     full = made(3).generate([1], 8).tolist()
-    assert made(3).generate([1], 8, stop=full[2]).tolist() == full[: full.index(full[2], 1) + 1]
+    assert made(3).generate([1], 8, stop_token=full[2]).tolist() == full[: full.index(full[2], 1) + 1]
 
 
 def test_draws_have_the_distribution_of_the_logits_at_that_temperature():
@@ -203,7 +212,7 @@ def test_draws_follow_the_rng_and_leave_the_prompt_alone():
     [
         (([], 1), {}, ValueError, "prompt must have shape (T,), not empty; got (0,)"),
         (([11], 1), {}, ValueError, "prompt must lie between 0 and 10; got 11 to 11"),
-        (([1], -1), {}, ValueError, "count must be a whole number >= 0; got -1"),
+        (([1], -1), {}, ValueError, "max_new_tokens must be a whole number >= 0; got -1"),
         (([1], 1), {"top_k": 0}, ValueError, "top_k must be a whole number >= 1; got 0"),
         (([1], 1), {"temperature": 1.0}, ValueError, "rng must be given where temperature is above 0; got None"),
         (([1], 1), {"temperature": -1.0}, ValueError, "temperature must be a finite number >= 0; got -1.0"),
@@ -222,7 +231,7 @@ def test_a_wrong_wish_is_named(arguments, options, error, sentence):
         ({"width": 20}, ValueError, "width must be a multiple of twice the heads; got 20 and 4"),
         ({"base": 0.0}, ValueError, "base must be a finite number > 0; got 0.0"),
         ({"epsilon": math.nan}, ValueError, "epsilon must be a finite number > 0; got nan"),
-        ({"tied": 1}, TypeError, "tied must be True or False; got 1"),
+        ({"tied_embeddings": 1}, TypeError, "tied_embeddings must be True or False; got 1"),
     ],
 )
 def test_a_wrong_size_is_named(options, error, sentence):
@@ -318,9 +327,9 @@ def wide():
     return config, drawn(config, dtype="float32")
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_a_gguf_file_is_the_model_that_was_written(tmp_path, tied):
-    config = LlamaConfig(**WIDE, base=50000.0, epsilon=0.25, tied=tied)
+@pytest.mark.parametrize("tied_embeddings", [True, False])
+def test_a_gguf_file_is_the_model_that_was_written(tmp_path, tied_embeddings):
+    config = LlamaConfig(**WIDE, base=50000.0, epsilon=0.25, tied_embeddings=tied_embeddings)
     parameters = drawn(config, dtype="float32")
     model = load_llama(write(tmp_path / "m.gguf", header(config), gguf_tensors(parameters)))
     assert model.config == config

@@ -12,7 +12,7 @@ from hopmin.study.grid import Preset, study
 from hopmin.study.report import FIGURES, facts, percent, summary, svg, write_report, write_results
 from hopmin.transformer.corpus import question_formation
 
-TINY = Preset(models=((1, 1, 4), (2, 2, 8)), rows=(4, 16), amounts=2, steps=3, rows_per_step=4, measured=8)
+TINY = Preset(models=((1, 1, 4), (2, 2, 8)), rows=(4, 16), amounts=2, steps=3, batch_size=4, measured=8)
 
 
 @pytest.fixture(scope="module")

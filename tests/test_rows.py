@@ -54,16 +54,16 @@ def test_norms(seed, dtype, m, d, biased, offset):
     x, gain, bias, dy = drawn(seed, dtype, (m, 2, d), (d,), (d,), (m, 2, d), offset=offset)
     bias = bias if biased else None
     # rows that hardly differ from their mean are brought to variance 1 with all that rounding has done to them
-    check("normed", x, gain, bias, 1e-5, slack=16 * (1 + np.abs(x).max(initial=0) / np.sqrt(x.var(axis=-1).min(initial=1) + 1e-5)))
+    check("layer_norm_forward", x, gain, bias, 1e-5, slack=16 * (1 + np.abs(x).max(initial=0) / np.sqrt(x.var(axis=-1).min(initial=1) + 1e-5)))
     z, scale = drawn(seed, dtype, (m, 2, d), (m, 2, 1))
-    check("normed_back", dy, z, scale, gain, bias, slack=100)
+    check("layer_norm_backward", dy, z, scale, gain, bias, slack=100)
 
 
 @given(SEEDS, DTYPES, st.integers(1, 4), SIZES, st.sampled_from([0.01, 1.0, 5.0, 50.0, 1e4]))
 def test_gelu(seed, dtype, m, d, spread):
     (x,) = drawn(seed, dtype, (m, d), spread=spread)
-    check("gelu_and_slope", x)
-    y, slope = rows.gelu_and_slope(x)
+    check("gelu_and_derivative", x)
+    y, slope = rows.gelu_and_derivative(x)
     assert (y[x >= 0] >= 0).all()
     np.testing.assert_array_equal(slope[np.abs(x) > 40], x[np.abs(x) > 40] > 0)
 
@@ -71,11 +71,11 @@ def test_gelu(seed, dtype, m, d, spread):
 @given(SEEDS, DTYPES, st.integers(0, 3), st.integers(1, 20), st.integers(0, 50), st.sampled_from([1e-3, 0.3, 1.0, 30.0]))
 def test_softmax_of_what_is_seen(seed, dtype, n, t, before, beta):
     scores, dweights = drawn(seed, dtype, (n, 2, t, before + t), (n, 2, t, before + t))
-    check("softened", scores, beta, slack=8 * max(1, beta))
-    weights = rows.softened(scores, beta)
+    check("causal_softmax", scores, beta, slack=8 * max(1, beta))
+    weights = rows.causal_softmax(scores, beta)
     np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=64 * np.finfo(dtype).eps)
     assert not np.triu(weights, k=1 + before).any()
-    check("softened_back", dweights, weights, beta, slack=16 * max(1, beta))
+    check("causal_softmax_backward", dweights, weights, beta, slack=16 * max(1, beta))
 
 
 @given(SEEDS, DTYPES, st.integers(0, 100), st.sampled_from([1.0, 0.99]), st.sampled_from([1e-8, 1e-3]))
@@ -115,13 +115,13 @@ def test_a_head_goes_on_by_one_token(seed, dtype, batch, heads, e, length, data)
 def test_what_a_block_adds_is_settled_and_activated(seed, dtype, batch, d, post, relu):
     x, change, bias, gain, shift, out = drawn(seed, dtype, (batch, d), (batch, d), (d,), (d,), (d,), (batch, d))
     added = x + change + bias
-    normed = written("normed")(added, gain, shift, 1e-5)[0]
+    normalized = written("layer_norm_forward")(added, gain, shift, 1e-5)[0]
     found = x.copy()
-    rows.settle(found, change, bias, gain, shift, np.empty_like(x), np.empty(batch, dtype), out, post)
-    np.testing.assert_allclose(out, normed, rtol=0, atol=2000 * np.finfo(dtype).eps)
+    rows.add_and_norm(found, change, bias, gain, shift, np.empty_like(x), np.empty(batch, dtype), out, post)
+    np.testing.assert_allclose(out, normalized, rtol=0, atol=2000 * np.finfo(dtype).eps)
     np.testing.assert_allclose(found, out if post else added, rtol=0, atol=16 * np.finfo(dtype).eps)
     active = rows.activate(x.copy(), bias, relu)
-    expected = np.maximum(x + bias, 0) if relu else written("gelu_and_slope")(x + bias)[0]
+    expected = np.maximum(x + bias, 0) if relu else written("gelu_and_derivative")(x + bias)[0]
     np.testing.assert_allclose(active, expected, rtol=0, atol=32 * np.finfo(dtype).eps)
 
 
@@ -132,27 +132,27 @@ def test_what_is_not_finite_shows(dtype, bad, place):
     x, one = drawn(0, dtype, (2, 37), (37,))
     x[0, place] = bad
     with np.errstate(invalid="ignore"):
-        for found in (rows.normed(x, one, None, 1e-5)[0], rows.normed_back(x, *drawn(1, dtype, (2, 37), (2, 1)), one, None)[0]):
+        for found in (rows.layer_norm_forward(x, one, None, 1e-5)[0], rows.layer_norm_backward(x, *drawn(1, dtype, (2, 37), (2, 1)), one, None)[0]):
             assert not np.isfinite(found[0]).any()
             assert np.isfinite(found[1]).all()
-        (y, slope), expected = rows.gelu_and_slope(x), written("gelu_and_slope")(x)
+        (y, slope), expected = rows.gelu_and_derivative(x), written("gelu_and_derivative")(x)
         np.testing.assert_array_equal(np.isfinite(y), np.isfinite(expected[0]))
         assert np.isfinite(slope[x == bad]).sum() == 0
         scores = np.zeros((1, 1, 37), dtype)
         scores[0, 0, place] = bad
-        assert np.isnan(rows.softened(scores, 1.0)).all() == (bad != -np.inf)  # which is how a key is hidden
+        assert np.isnan(rows.causal_softmax(scores, 1.0)).all() == (bad != -np.inf)  # which is how a key is masked
 
 
 @given(SEEDS, DTYPES, st.integers(1, 40))
 def test_a_hidden_key_has_no_weight(seed, dtype, s):
     (scores,) = drawn(seed, dtype, (1, 1, s + 1))
-    hidden = np.random.default_rng(seed).random(s + 1) < 0.5
-    hidden[-1] = False
-    scores[..., hidden] = -np.inf
-    kept = np.exp(scores[..., ~hidden])
-    weights = rows.softened(scores, 1.0)
-    assert not weights[..., hidden].any()
-    np.testing.assert_allclose(weights[..., ~hidden], kept / kept.sum(), rtol=64 * np.finfo(dtype).eps)
+    masked = np.random.default_rng(seed).random(s + 1) < 0.5
+    masked[-1] = False
+    scores[..., masked] = -np.inf
+    kept = np.exp(scores[..., ~masked])
+    weights = rows.causal_softmax(scores, 1.0)
+    assert not weights[..., masked].any()
+    np.testing.assert_allclose(weights[..., ~masked], kept / kept.sum(), rtol=64 * np.finfo(dtype).eps)
 
 
 @given(SEEDS, DTYPES, st.integers(1, 4), st.integers(2, 40))
@@ -161,7 +161,7 @@ def test_strides_do_not_matter_and_no_input_changes(seed, dtype, m, d):
     strided = wide.T[::2]
     gain.flags.writeable = False
     before = wide.copy()
-    for name, more in (("normed", (gain, gain, 1e-5)), ("gelu_and_slope", ())):
+    for name, more in (("layer_norm_forward", (gain, gain, 1e-5)), ("gelu_and_derivative", ())):
         for one, other in zip(getattr(rows, name)(strided, *more), getattr(rows, name)(strided.copy(), *more), strict=True):
             np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(wide, before)
@@ -170,11 +170,11 @@ def test_strides_do_not_matter_and_no_input_changes(seed, dtype, m, d):
 def test_arrays_of_another_size_or_type_are_refused():
     x, gain = np.ones((2, 3)), np.ones(3)
     with pytest.raises(ValueError, match=r"^arrays must hold 3 numbers of type float64; got 3 of type float32$"):
-        rows.normed(x, gain, gain.astype("float32"), 1e-5)
+        rows.layer_norm_forward(x, gain, gain.astype("float32"), 1e-5)
     with pytest.raises(ValueError, match=r"^arrays must hold 6 numbers of type float64; got 5 of type float64$"):
-        rows.normed_back(np.ones(5), x, np.ones((2, 1)), gain, None)
+        rows.layer_norm_backward(np.ones(5), x, np.ones((2, 1)), gain, None)
     with pytest.raises(TypeError, match=r"^arrays must be float32 or float64; got int64$"):
-        rows.gelu_and_slope(np.ones(3, int))
+        rows.gelu_and_derivative(np.ones(3, int))
     fixed = np.ones(3)
     fixed.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
@@ -182,7 +182,7 @@ def test_arrays_of_another_size_or_type_are_refused():
 
 
 def test_each_is_what_runs_where_it_is_compiled():
-    names = ["normed", "normed_back", "gelu_and_slope", "softened", "softened_back"]
+    names = ["layer_norm_forward", "layer_norm_backward", "gelu_and_derivative", "causal_softmax", "causal_softmax_backward"]
     for name, module in (*((name, layers) for name in names), ("adamw", training)):
         used = getattr(module, name)
         assert used.__doc__

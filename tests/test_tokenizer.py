@@ -6,17 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopmin.transformer.tokenizer import BPE, KINDS, Bytes, Tokenizer, fitted, restored
+from hopmin.transformer.tokenizer import (
+    TOKENIZERS,
+    BPETokenizer,
+    ByteTokenizer,
+    SymbolTokenizer,
+    fit_tokenizer,
+    tokenizer_from_record,
+)
 
 TEXT = "to be or not to be, that is the question. naïve\r\n\n  Zoë 🙂"
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=TOKENIZERS)
 def tokenizer(request):
     if request.param == "bpe":
         pytest.importorskip("tokenizers")
-    return fitted(request.param, [TEXT, "be bee"], 270)
+    return fit_tokenizer(request.param, [TEXT, "be bee"], 270)
 
 
 def test_a_text_comes_back(tokenizer):
@@ -26,8 +33,8 @@ def test_a_text_comes_back(tokenizer):
 
 @given(TEXTS)
 def test_any_text_has_bytes_and_comes_back(text):
-    assert Bytes().encode(text).tolist() == list(text.encode())
-    assert Bytes().decode(Bytes().encode(text)) == text
+    assert ByteTokenizer().encode(text).tolist() == list(text.encode())
+    assert ByteTokenizer().decode(ByteTokenizer().encode(text)) == text
 
 
 @given(TEXTS)
@@ -37,18 +44,18 @@ def test_any_text_has_pieces_and_comes_back(text):
 
 
 try:
-    PIECES = BPE.trained([TEXT] * 3, 300)
+    PIECES = BPETokenizer.trained([TEXT] * 3, 300)
 except ImportError:
     PIECES = None
 
 
 @given(st.binary())
 def test_any_bytes_are_their_numbers(data):
-    assert bytes(Bytes().encode(data).tolist()) == data
+    assert bytes(ByteTokenizer().encode(data).tolist()) == data
 
 
 def test_a_kept_tokenizer_is_the_same(tokenizer):
-    again = restored(json.loads(json.dumps(tokenizer.record)))
+    again = tokenizer_from_record(json.loads(json.dumps(tokenizer.record)))
     assert again == tokenizer
     assert again.symbols == tokenizer.symbols
     assert again.encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
@@ -65,38 +72,38 @@ def test_numbers_are_below_the_number_of_symbols_and_padding_is_left_out(tokeniz
 
 def test_a_bpe_that_says_it_cuts_and_pads_encodes_a_text_whole_and_alone():
     pytest.importorskip("tokenizers")
-    plain = BPE.trained([TEXT], 300)
+    plain = BPETokenizer.trained([TEXT], 300)
     cut = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
     pad = {
         "strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 7, "pad_type_id": 0, "pad_token": "x",
     }  # fmt: skip
-    other = BPE(json.dumps({**json.loads(plain.text), "truncation": cut, "padding": pad}))
+    other = BPETokenizer(json.dumps({**json.loads(plain.text), "truncation": cut, "padding": pad}))
     for text in ("", "to", TEXT):
         assert other.encode(text).tolist() == plain.encode(text).tolist()
 
 
 def test_a_bpe_has_as_many_symbols_as_asked_for_and_fewer_pieces_than_bytes():
     pytest.importorskip("tokenizers")
-    t = BPE.trained(["to be or not to be " * 3], 262)
+    t = BPETokenizer.trained(["to be or not to be " * 3], 262)
     assert len(t.symbols) == 262
     assert len(t.encode("to be or not to be ")) < 19
     for size in (255, 1_000_001, 2**64):  # the library would end the process, or panic, where memory does not suffice
         with pytest.raises(ValueError, match=rf"^vocabulary must be a whole number from 256 to 1000000; got {size}$"):
-            BPE.trained([TEXT], size)
+            BPETokenizer.trained([TEXT], size)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "{", '{"model": 1}'])
 def test_what_is_no_tokenizer_is_refused(text):
     pytest.importorskip("tokenizers")
     with pytest.raises(ValueError, match=r"^tokenizer must be JSON of the library tokenizers; got ") as caught:
-        BPE(text)
+        BPETokenizer(text)
     assert "\n" not in str(caught.value)
 
 
 def test_characters_and_words_are_those_of_all_texts():
-    assert fitted("characters", ["ab", "bc"]) == Tokenizer(("a", "b", "c"))
-    assert fitted("words", ["a bc", "bc d\n"]) == Tokenizer(("a", "bc", "d"), " ")
-    assert fitted(Bytes(), []) == Bytes()
+    assert fit_tokenizer("characters", ["ab", "bc"]) == SymbolTokenizer(("a", "b", "c"))
+    assert fit_tokenizer("words", ["a bc", "bc d\n"]) == SymbolTokenizer(("a", "bc", "d"), " ")
+    assert fit_tokenizer(ByteTokenizer(), []) == ByteTokenizer()
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "bpe"], indirect=True)
@@ -107,4 +114,4 @@ def test_half_a_character_is_refused(tokenizer):
 
 def test_another_kind_is_refused():
     with pytest.raises(ValueError, match=r"^tokenizer must be one of 'characters', 'words', 'bytes', 'bpe'; got 'letters'$"):
-        fitted("letters", [TEXT])
+        fit_tokenizer("letters", [TEXT])

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from hopmin._files import load_arrays, save_arrays
 from hopmin.transformer import training
-from hopmin.transformer.corpus import Tokenizer
+from hopmin.transformer.corpus import SymbolTokenizer
 from hopmin.transformer.model import GPT, GPTConfig, load_model
-from hopmin.transformer.training import AdamW, Log, Trainer, clip, cross_entropy, schedule
+from hopmin.transformer.training import AdamW, Log, Trainer, clip_gradients, cosine_schedule, cross_entropy
 
 ROWS = np.random.default_rng(0).integers(0, 8, (6, 9))
 ROWS[:, 0] = range(6)  # so that each can be told from the others by its beginning
@@ -33,14 +33,14 @@ def bits(arrays):
 
 
 @given(st.integers(1, 200), st.integers(0, 250), st.floats(1e-6, 1e3), st.floats(0, 1), st.integers(0, 300))
-def test_the_schedule_rises_evenly_then_falls_to_its_final_share(steps, warm_up, peak, final, step):
+def test_the_schedule_rises_evenly_then_falls_to_its_final_share(steps, warmup_steps, peak, final, step):
     def rate(step):
-        return schedule(step, peak=peak, steps=steps, warm_up=warm_up, final=final)
+        return cosine_schedule(step, peak=peak, steps=steps, warmup_steps=warmup_steps, final=final)
 
     slack = 1e-12 * peak  # a few roundings
     assert 0 <= rate(step) <= peak + slack
-    if step < warm_up:
-        assert rate(step) == pytest.approx(peak * (step + 1) / warm_up, rel=1e-14)
+    if step < warmup_steps:
+        assert rate(step) == pytest.approx(peak * (step + 1) / warmup_steps, rel=1e-14)
     elif step >= steps - 1:
         assert rate(step) == pytest.approx(final * peak, rel=1e-12, abs=slack)
     else:
@@ -49,7 +49,7 @@ def test_the_schedule_rises_evenly_then_falls_to_its_final_share(steps, warm_up,
 
 
 def test_the_schedule_is_at_its_peak_where_warm_up_ends_and_halfway_down_in_the_middle():
-    rates = [schedule(step, peak=2.0, steps=14, warm_up=4) for step in range(14)]
+    rates = [cosine_schedule(step, peak=2.0, steps=14, warmup_steps=4) for step in range(14)]
     assert rates[:4] == [0.5, 1.0, 1.5, 2.0]
     assert rates[8] == pytest.approx(2.0 * (0.1 + 1) / 2, rel=1e-14)
     assert rates[13] == pytest.approx(0.2, rel=1e-14)
@@ -60,7 +60,7 @@ def test_the_schedule_is_at_its_peak_where_warm_up_ends_and_halfway_down_in_the_
 
 def test_a_long_gradient_is_cut_to_length_as_a_whole():
     gradients = {"a": np.array([[3.0, 0.0], [0.0, 4.0]]), "b": np.array([12.0])}
-    assert clip(gradients, 6.5) == 13
+    assert clip_gradients(gradients, 6.5) == 13
     np.testing.assert_array_equal(gradients["a"], [[1.5, 0], [0, 2]])
     np.testing.assert_array_equal(gradients["b"], [6])
 
@@ -68,7 +68,7 @@ def test_a_long_gradient_is_cut_to_length_as_a_whole():
 def test_a_short_gradient_is_left_alone():
     gradients = {"a": np.array([3.0], np.float32), "b": np.array([4.0], np.float32)}
     before = bits(gradients)
-    assert clip(gradients, 6.0) == 5
+    assert clip_gradients(gradients, 6.0) == 5
     assert bits(gradients) == before
 
 
@@ -123,7 +123,7 @@ def test_adamw_works_in_place_and_in_the_dtype_of_the_parameters():
     optimizer.step(gradients, rate=0.1)
     assert bits(gradients) == given
     assert all(model.parameters[name] is a for name, a in kept.items())
-    arrays = (*model.parameters.values(), *optimizer.first.values(), *optimizer.second.values())
+    arrays = (*model.parameters.values(), *optimizer.m.values(), *optimizer.v.values())
     assert {a.dtype for a in arrays} == {np.dtype("float32")}
 
 
@@ -131,24 +131,24 @@ def test_adamw_works_in_place_and_in_the_dtype_of_the_parameters():
 
 
 def test_a_handful_of_rows_is_learned_by_heart():
-    trainer = Trainer(made(spread=0.25), steps=150, learning_rate=0.02, rows_per_step=6)
+    trainer = Trainer(made(init_std=0.25), steps=150, learning_rate=0.02, batch_size=6)
     losses = trainer.run(ROWS)
     assert abs(losses[0] - math.log(8)) < 0.5
     assert trainer.model.cross_entropy(ROWS[:, :-1], ROWS[:, 1:]) < 0.05
 
 
 def test_a_step_returns_the_loss_before_it_and_follows_the_schedule(monkeypatch):
-    trainer, rates = Trainer(made(), steps=10, learning_rate=0.5, warm_up=4, rows_per_step=2), []
+    trainer, rates = Trainer(made(), steps=10, learning_rate=0.5, warmup_steps=4, batch_size=2), []
     monkeypatch.setattr(trainer.optimizer, "step", lambda _, rate: rates.append(rate))
     before = trainer.model.cross_entropy(ROWS[:, :-1], ROWS[:, 1:])
     assert trainer.step(ROWS[:, :-1], ROWS[:, 1:]) == pytest.approx(before, rel=1e-14)
     trainer.optimizer.steps = 6
     trainer.step(ROWS[:, :-1], ROWS[:, 1:])
-    assert rates == [schedule(step, peak=0.5, steps=10, warm_up=4) for step in (0, 6)]
+    assert rates == [cosine_schedule(step, peak=0.5, steps=10, warmup_steps=4) for step in (0, 6)]
 
 
 def test_the_gradient_of_a_step_is_clipped(monkeypatch):
-    trainer, norms = Trainer(made(spread=1.0), steps=1, longest=0.01), []
+    trainer, norms = Trainer(made(init_std=1.0), steps=1, grad_clip=0.01), []
 
     def step(gradients, rate):
         norms.append(math.sqrt(sum((g.astype(float) ** 2).sum() for g in gradients.values())))
@@ -159,16 +159,16 @@ def test_the_gradient_of_a_step_is_clipped(monkeypatch):
 
 
 def test_warm_up_is_a_tenth_of_all_steps_unless_given():
-    assert Trainer(made(), steps=200).options["warm_up"] == 20
-    assert Trainer(made(), steps=3).options["warm_up"] == 1
-    assert Trainer(made(), steps=200, warm_up=0).options["warm_up"] == 0
+    assert Trainer(made(), steps=200).options["warmup_steps"] == 20
+    assert Trainer(made(), steps=3).options["warmup_steps"] == 1
+    assert Trainer(made(), steps=200, warmup_steps=0).options["warmup_steps"] == 0
 
 
 def test_after_each_step_its_number_loss_and_tokens_are_told():
     told = []
     rows = np.array([[1, 2, 3, -1], [4, 5, 6, 7]])
-    trainer = Trainer(made(), steps=5, rows_per_step=4)
-    losses = trainer.run(rows, tell=lambda **news: told.append(news))
+    trainer = Trainer(made(), steps=5, batch_size=4)
+    losses = trainer.run(rows, callback=lambda **news: told.append(news))
     assert [news["step"] for news in told] == [1, 2, 3, 4, 5]
     assert [news["loss"] for news in told] == losses
     assert {news["tokens"] for news in told} <= set(range(8, 13))
@@ -178,7 +178,7 @@ def test_after_each_step_its_number_loss_and_tokens_are_told():
 
 def test_one_seed_is_one_run_and_the_seed_is_of_batches_and_dropout():
     def weights(seed, rate):
-        trainer = Trainer(made(dropout=rate), steps=3, rows_per_step=4, seed=seed)
+        trainer = Trainer(made(dropout=rate), steps=3, batch_size=4, seed=seed)
         return trainer.run(ROWS), bits(trainer.model.parameters)
 
     assert weights(1, 0.2) == weights(1, 0.2)
@@ -188,25 +188,25 @@ def test_one_seed_is_one_run_and_the_seed_is_of_batches_and_dropout():
 
 @pytest.mark.parametrize("broken", [math.nan, 1e30])
 def test_a_loss_that_is_not_finite_ends_the_run_and_changes_nothing(broken):
-    trainer = Trainer(made(), steps=9, rows_per_step=2)
+    trainer = Trainer(made(), steps=9, batch_size=2)
     trainer.step(ROWS[:, :-1], ROWS[:, 1:])
     trainer.model.parameters["tokens"][...] = broken  # with 1e30 the gradient is not finite, though the loss is
-    before = [bits(of) for of in (trainer.model.parameters, trainer.optimizer.first, trainer.optimizer.second)]
+    before = [bits(of) for of in (trainer.model.parameters, trainer.optimizer.m, trainer.optimizer.v)]
     sentence = complaint(FloatingPointError, trainer.step, ROWS[:, :-1], ROWS[:, 1:])
     assert sentence.startswith("loss must stay finite; got ")
     assert sentence.endswith(" at step 2")
-    after = [bits(of) for of in (trainer.model.parameters, trainer.optimizer.first, trainer.optimizer.second)]
+    after = [bits(of) for of in (trainer.model.parameters, trainer.optimizer.m, trainer.optimizer.v)]
     assert after == before
     assert trainer.optimizer.steps == 1
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2])
 def test_at_learning_rate_zero_nothing_is_learned(rate):
-    trainer = Trainer(made(dropout=rate), steps=3, learning_rate=0, rows_per_step=4)
+    trainer = Trainer(made(dropout=rate), steps=3, learning_rate=0, batch_size=4)
     before = bits(trainer.model.parameters)
     trainer.run(ROWS)
     assert bits(trainer.model.parameters) == before
-    assert any(m.any() for m in trainer.optimizer.first.values())
+    assert any(m.any() for m in trainer.optimizer.m.values())
 
 
 def test_random_rows_are_learned_by_heart_and_fresh_ones_cost_at_least_a_guess():
@@ -217,7 +217,7 @@ def test_random_rows_are_learned_by_heart_and_fresh_ones_cost_at_least_a_guess()
     targets[:, 0] = -1
     model = made(width=32, layers=2)
     assert abs(cross_entropy(model, fresh) - math.log(8)) < 0.02
-    trainer = Trainer(model, steps=500, learning_rate=6e-3, warm_up=20)
+    trainer = Trainer(model, steps=500, learning_rate=6e-3, warmup_steps=20)
     loss = min(trainer.step(rows[:, :-1], targets) for _ in range(500))
     assert loss < 0.01
     assert cross_entropy(model, fresh) > math.log(8)
@@ -240,7 +240,7 @@ def test_rows_may_be_a_function_of_the_step(tmp_path):
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_loss_far_above_a_guess_ends_the_run(broken):
-    trainer = Trainer(made(), steps=3, rows_per_step=2)
+    trainer = Trainer(made(), steps=3, batch_size=2)
     if broken:
         trainer.model.parameters["tokens"][...] *= 100  # so that logits are far apart
         trainer.model.parameters["norm.bias"][...] = np.random.default_rng(0).normal(size=16)
@@ -259,8 +259,8 @@ def test_a_loss_far_above_a_guess_ends_the_run(broken):
 def test_a_held_out_loss_that_is_not_finite_ends_the_run_and_is_not_the_best(monkeypatch, cost):
     costs, told = iter([2.0, cost]), []
     monkeypatch.setattr(training, "cross_entropy", lambda model, rows: next(costs))
-    trainer = Trainer(made(), steps=9, rows_per_step=2, evaluate_every=2)
-    sentence = complaint(FloatingPointError, trainer.run, ROWS, held_out=ROWS, tell=lambda step, **_: told.append(step))
+    trainer = Trainer(made(), steps=9, batch_size=2, evaluate_every=2)
+    sentence = complaint(FloatingPointError, trainer.run, ROWS, held_out=ROWS, callback=lambda step, **_: told.append(step))
     assert sentence == f"held-out loss must stay finite; got {cost} after step 4"
     assert (told, trainer.best) == ([1, 2, 3], (2, 2.0))
 
@@ -279,30 +279,30 @@ def looked(monkeypatch, costs, **options):
     """What is told of a run whose looks find these costs."""
     found, told = iter(costs), []
     monkeypatch.setattr(training, "cross_entropy", lambda model, rows: next(found))
-    trainer = Trainer(made(), **{"steps": 12, "rows_per_step": 2, "evaluate_every": 2, **options})
-    trainer.run(ROWS, held_out=ROWS, tell=lambda **news: told.append(news))
+    trainer = Trainer(made(), **{"steps": 12, "batch_size": 2, "evaluate_every": 2, **options})
+    trainer.run(ROWS, held_out=ROWS, callback=lambda **news: told.append(news))
     return trainer, told
 
 
 def test_looks_come_every_so_often_and_at_the_end_and_tell_the_best(monkeypatch):
     trainer, told = looked(monkeypatch, [3.0, 2.0, 2.0], steps=5)
-    assert [(news["step"], news["held_out"], news["better"]) for news in told if "held_out" in news] == [
+    assert [(news["step"], news["held_out_loss"], news["improved"]) for news in told if "held_out_loss" in news] == [
         (2, 3.0, True), (4, 2.0, True), (5, 2.0, False),
     ]  # fmt: skip
-    assert (trainer.best, trainer.missed, trainer.done) == ((4, 2.0), 1, True)
+    assert (trainer.best, trainer.evaluations_without_improvement, trainer.done) == ((4, 2.0), 1, True)
 
 
 def test_patience_ends_the_run(monkeypatch, tmp_path):
     trainer, told = looked(monkeypatch, [3.0, 4.0, 2.0, 2.5, 2.0], patience=2)
-    assert (told[-1]["step"], trainer.best, trainer.missed, trainer.done) == (10, (6, 2.0), 2, True)
+    assert (told[-1]["step"], trainer.best, trainer.evaluations_without_improvement, trainer.done) == (10, (6, 2.0), 2, True)
     trainer.save(tmp_path / "checkpoint.npz")
     again = Trainer.load(tmp_path / "checkpoint.npz")
-    assert (again.best, again.missed, again.done) == ((6, 2.0), 2, True)
+    assert (again.best, again.evaluations_without_improvement, again.done) == ((6, 2.0), 2, True)
     assert again.run(ROWS, held_out=ROWS) == []
 
 
 def test_looking_changes_nothing():
-    quiet, looking = (Trainer(made(dropout=0.2), steps=4, rows_per_step=4, evaluate_every=1) for _ in range(2))
+    quiet, looking = (Trainer(made(dropout=0.2), steps=4, batch_size=4, evaluate_every=1) for _ in range(2))
     assert quiet.run(ROWS) == looking.run(ROWS, held_out=ROWS[::-1])
     assert bits(quiet.model.parameters) == bits(looking.model.parameters)
     assert looking.best[1] == min(looking.best[1], cross_entropy(looking.model, ROWS[::-1]))
@@ -333,7 +333,7 @@ def test_a_log_that_was_cut_in_a_line_is_that_of_a_straight_run(tmp_path):
     ids=str,
 )
 def test_what_are_no_rows_is_refused_before_any_step(rows, error, expected):
-    trainer = Trainer(made(), steps=2, rows_per_step=2)
+    trainer = Trainer(made(), steps=2, batch_size=2)
     assert complaint(error, trainer.run, rows) == f"rows must {expected}"
     assert complaint(error, trainer.run, lambda step: rows) == f"rows must {expected}"
     assert complaint(error, trainer.run, ROWS, held_out=rows) == f"held_out must {expected}"
@@ -359,20 +359,20 @@ class Stop(Exception):
 def run_until(trainer, last, rows=ROWS):
     losses = []
 
-    def tell(step, loss, **_):
+    def callback(step, loss, **_):
         losses.append(loss)
         if step == last:
             raise Stop
 
     with pytest.raises(Stop):
-        trainer.run(rows, tell=tell)
+        trainer.run(rows, callback=callback)
     return losses
 
 
 @pytest.mark.parametrize("stopped", range(1, 7))
 def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path, stopped):
     def begin():
-        return Trainer(made(dropout=0.2), steps=6, rows_per_step=4, learning_rate=0.01, seed=3)
+        return Trainer(made(dropout=0.2), steps=6, batch_size=4, learning_rate=0.01, seed=3)
 
     whole = begin()
     losses = whole.run(ROWS)
@@ -384,11 +384,11 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path, sto
     assert second.optimizer.steps == stopped
     assert before + second.run(ROWS) == losses
     assert bits(second.model.parameters) == bits(whole.model.parameters)
-    assert bits(second.optimizer.second) == bits(whole.optimizer.second)
+    assert bits(second.optimizer.v) == bits(whole.optimizer.v)
 
 
 def test_a_checkpoint_is_a_model_too(tmp_path):
-    trainer, tokenizer = Trainer(made(), steps=2), Tokenizer(tuple("abcdefgh"))
+    trainer, tokenizer = Trainer(made(), steps=2), SymbolTokenizer(tuple("abcdefgh"))
     trainer.run(ROWS)
     trainer.save(tmp_path / "checkpoint.npz", tokenizer, corpus="a note")
     assert bits(GPT.load(tmp_path / "checkpoint.npz").parameters) == bits(trainer.model.parameters)
@@ -425,15 +425,15 @@ def test_a_model_is_no_checkpoint(tmp_path):
 
 
 def without(arrays):
-    del arrays["second/tokens"]
+    del arrays["v/tokens"]
 
 
 def misshaped(arrays):
-    arrays["first/tokens"] = arrays["first/tokens"][:-1]
+    arrays["m/tokens"] = arrays["m/tokens"][:-1]
 
 
 def of_one_row(arrays):
-    arrays["first/tokens"] = arrays["first/tokens"][:1]
+    arrays["m/tokens"] = arrays["m/tokens"][:1]
 
 
 @pytest.mark.parametrize("change", [without, misshaped, of_one_row])
@@ -463,7 +463,7 @@ def test_a_checkpoint_that_says_something_else_is_refused_with_a_sentence_or_is_
     path = tmp_path / "m.npz"
     trainer = Trainer(made(), steps=3, evaluate_every=1)
     trainer.run(ROWS[:2], held_out=ROWS)
-    trainer.save(path, Tokenizer(tuple("abcdefgh")))
+    trainer.save(path, SymbolTokenizer(tuple("abcdefgh")))
     arrays, records = load_arrays(path, "model")
     *above, last = data.draw(st.sampled_from(sorted(places(records), key=str)))
     inside = functools.reduce(operator.getitem, above, records)
@@ -496,10 +496,10 @@ def test_a_tokenizer_that_is_none_or_does_not_fit_is_refused(tmp_path, record):
         ({"steps": 2.0}, TypeError, "steps must be a whole number >= 1; got 2.0"),
         ({"learning_rate": -1}, ValueError, "learning_rate must be a finite number >= 0; got -1"),
         ({"learning_rate": math.inf}, ValueError, "learning_rate must be a finite number >= 0; got inf"),
-        ({"warm_up": -1}, ValueError, "warm_up must be a whole number >= 0; got -1"),
+        ({"warmup_steps": -1}, ValueError, "warmup_steps must be a whole number >= 0; got -1"),
         ({"weight_decay": -0.1}, ValueError, "weight_decay must be a finite number >= 0; got -0.1"),
-        ({"longest": 0.0}, ValueError, "longest must be a finite number > 0; got 0.0"),
-        ({"rows_per_step": 0}, ValueError, "rows_per_step must be a whole number >= 1; got 0"),
+        ({"grad_clip": 0.0}, ValueError, "grad_clip must be a finite number > 0; got 0.0"),
+        ({"batch_size": 0}, ValueError, "batch_size must be a whole number >= 1; got 0"),
         ({"seed": -1}, ValueError, "seed must be a whole number >= 0; got -1"),
         ({"seed": "0"}, TypeError, "seed must be a whole number >= 0; got '0'"),
     ],

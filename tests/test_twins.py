@@ -77,7 +77,7 @@ def test_they_reduce_alike(problem, metric, v, data):
     share = 2 * np.minimum(beta * off, np.sqrt(d + 8) / 256) + (8 + n) * eps
     for a, b, slack in (
         (one.peak, other.peak, off),
-        (one.soft_peak, other.soft_peak, off + share / beta),
+        (one.soft_maximum, other.soft_maximum, off + share / beta),
         (one.mean, other.mean, share[:, None] * 2 * np.abs(values).max(initial=0)),
     ):
         assert (np.abs(a - b) <= slack).all()

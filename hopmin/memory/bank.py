@@ -78,7 +78,7 @@ class Memory:
 
     def __init__(self, patterns: ArrayLike, values: Any = None, energy: Any = DistanceEnergy()) -> None:  # noqa: B008
         rows = _check.floats("patterns", patterns, "n d")
-        self.energy_function = _check.energy(energy)
+        self.energy = _check.energy(energy)
         self._values: Array | None = None if values is None else _check.storable("values", values, len(rows))
         self._mapped: Array | None = None
         self._panels = np.empty((0, rows.shape[1], _backend.core.PANEL), rows.dtype)
@@ -117,12 +117,12 @@ class Memory:
             yield from self._stored[start : start + 1024]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.patterns, self.values, self.energy_function)
+        return type(self), (self.patterns, self.values, self.energy)
 
     def __repr__(self) -> str:
         values = "" if self._values is None else f", values {self._values.dtype}"
         mapped = "" if self._mapped is None else ", mapped"
-        (n, d), energy = self.shape, self.energy_function
+        (n, d), energy = self.shape, self.energy
         return f"Memory({n} patterns, d = {d}, {self.dtype}{mapped}{values}, {energy})"
 
     # Change
@@ -173,13 +173,13 @@ class Memory:
 
     # Answers
 
-    def energy(self, queries: ArrayLike) -> Any:
+    def energies(self, queries: ArrayLike) -> Any:
         """(m,) The energy of each query."""
-        return self.energy_function.value(queries, self._asked)
+        return self.energy.value(queries, self._asked)
 
     def weights(self, queries: ArrayLike) -> Array:
         """(m, n) The share of each pattern in the update of each query."""
-        return self.energy_function.weights(queries, self._asked)
+        return self.energy.weights(queries, self._asked)
 
     def update(self, queries: ArrayLike) -> Array:
         """(m, ...) The values, or else the patterns (m, d), averaged by weight.
@@ -187,16 +187,16 @@ class Memory:
         TypeError if values are not real numbers; truth values and whole numbers are averaged as float64.
         """
         if self._values is None:
-            return self.energy_function.update(queries, self._asked)
+            return self.energy.update(queries, self._asked)
         flat = self._numbers()
-        mean = self.energy_function.update(queries, self._asked, flat)
+        mean = self.energy.update(queries, self._asked, flat)
         return mean.reshape((*mean.shape[:-1], *self._values.shape[1:]))[()]
 
     def retrieve(self, queries: ArrayLike, **options: Any) -> Retrieval:
         """Update until still, with the options of `hopmin.retrieve`; `values`, if they are real numbers, as (n, v)."""
         if self._values is not None and self._values.size and self._values.dtype.kind in "biuf":
             options = {"values": self._numbers().copy(), **options}
-        return retrieve(queries, self._stored[:], self.energy_function, **options)
+        return retrieve(queries, self._stored[:], self.energy, **options)
 
     def nearest(self, queries: ArrayLike, k: int = 1, *, metric: str = "euclidean") -> tuple[Array, Array]:
         """The k nearest patterns of each query, exactly: distances and indices (m, k), as `hopmin.nearest`."""
@@ -220,7 +220,7 @@ class Memory:
         Lookup(values=array(['Paris', ''], dtype='<U5'), indices=array([ 0, -1]),
                similarities=array([0.97618706, 0.70710678]))
         """
-        least = -2.0 if min_similarity is None else _check.similarity("min_similarity", min_similarity)
+        least = -2.0 if min_similarity is None else _check.number("min_similarity", min_similarity, "[-1, 1]")
         distances, indices = nearest(queries, self._stored, metric="cosine")
         similarities, indices = np.maximum(1 - distances[..., 0], -1), indices[..., 0]  # rounding may take it below
         stored, rows = similarities >= least, np.atleast_1d(indices)
@@ -238,7 +238,7 @@ class Memory:
         numpy.load reads it too. The energy is saved if it is one of hopmin's; of one's own the name only.
         """
         values = {} if self._values is None else {"values": self._values[: self._length]}
-        energy = {"name": type(self.energy_function).__name__, "options": _options(self.energy_function)}
+        energy = {"name": type(self.energy).__name__, "options": _options(self.energy)}
         _files.save_arrays(path, KIND, {"patterns": self.patterns, **values}, energy=energy)
 
     @classmethod
@@ -278,7 +278,7 @@ class Memory:
     @property
     def _asked(self) -> Any:
         """The same, as rows for energies that know nothing of panels."""
-        return self._stored if isinstance(self.energy_function, DistanceEnergy | DotEnergy) else self.patterns
+        return self._stored if isinstance(self.energy, DistanceEnergy | DotEnergy) else self.patterns
 
     def _patterns_at(self, indices: Array) -> Array:
         """(k, d) A copy."""
@@ -307,7 +307,7 @@ class Memory:
         self._panels[last, :, lane:] = self._panels[last, :, lane, None]
 
     def _rows(self, patterns: ArrayLike) -> tuple[Array, bool]:
-        return _check.rows("patterns", patterns, self._panels.shape[1], self.dtype)
+        return _check.new_patterns("patterns", patterns, self._panels.shape[1], self.dtype)
 
     def _widened(self, values: Any, k: int, single: bool) -> Array | None:
         """The buffer of values, its dtype wide enough for all, with k more beyond those that are stored."""

@@ -35,7 +35,7 @@ from numpy.typing import ArrayLike
 
 from hopmin import _check
 from hopmin._check import Array
-from hopmin.memory.energy import in_rows
+from hopmin.memory.energy import in_chunks
 from hopmin.numerics import logsumexp, softmax
 
 
@@ -54,13 +54,13 @@ class _Binary:
     binary: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "order", _check.visits("order", self.order, ("asynchronous", "synchronous")))
+        object.__setattr__(self, "order", _check.update_order("order", self.order, ("asynchronous", "synchronous")))
         object.__setattr__(self, "self_coupling", _check.boolean("self_coupling", self.self_coupling))
 
     def value(self, queries: ArrayLike, patterns: ArrayLike) -> Any:
         """E (m,): the energy of each query; a scalar for a single one."""
         x, p, shape, dtype = self._pair(queries, patterns)
-        return in_rows(lambda x: self._value(x, p), x, p).astype(dtype).reshape(shape)[()]
+        return in_chunks(lambda x: self._value(x, p), x, p).astype(dtype).reshape(shape)[()]
 
     def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
         """(m, n), or (n,): each pattern's share in the pull on the neurons, |F'(o_i)| of their sum (if 0: even)."""
@@ -81,20 +81,20 @@ class _Binary:
         """
         x, p, shape, dtype = self._pair(queries, patterns)
         m, d = x.shape
-        free = np.ones((m, d), bool) if clamp is None else ~_check.flags("clamp", clamp, "m d", m=m, d=d)
+        free = np.ones((m, d), bool) if clamp is None else ~_check.boolean_mask("clamp", clamp, "m d", m=m, d=d)
         if values is not None:
-            _, v = _check.companions(values, x.astype(dtype), p)
-            return in_rows(lambda x: self._weights(x, p) @ v, x, p).astype(v.dtype).reshape(*shape, v.shape[1])
+            _, v = _check.matching_values(values, x.astype(dtype), p)
+            return in_chunks(lambda x: self._weights(x, p) @ v, x, p).astype(v.dtype).reshape(*shape, v.shape[1])
         rows, blocks = self._rows(p), self._blocks(d)
-        swept = in_rows(lambda i: self._sweep(x[i], rows, free[i], blocks), np.arange(m), p)
+        swept = in_chunks(lambda i: self._sweep(x[i], rows, free[i], blocks), np.arange(m), p)
         return swept.astype(dtype).reshape(*shape, d)
 
     def guaranteed_decrease(self, queries: ArrayLike, updated: ArrayLike) -> Any:
         """A lower bound (m,) on E(x) - E(T(x)): 0 where the rule never raises the energy, -inf where it may."""
         x = _check.floats("queries", np.atleast_2d(queries), "m d")
         y = _check.floats("updated", np.atleast_2d(updated), "m d", m=len(x), d=x.shape[1])
-        _check.signs("queries", x)
-        _check.signs("updated", y)
+        _check.binary("queries", x)
+        _check.binary("updated", y)
         descends = self._convex if self.self_coupling else self.order != "synchronous"
         bound = np.full(len(x), 0.0 if descends else -np.inf, np.result_type(x, y))
         return bound.reshape(np.shape(queries)[:-1])[()]
@@ -102,8 +102,8 @@ class _Binary:
     def _pair(self, queries: ArrayLike, patterns: ArrayLike) -> tuple[Array, Array, tuple[int, ...], Any]:
         """Both in float64, the shape that results take, and their dtype."""
         x, p, shape = _check.pair(queries, _check.floats("patterns", patterns, "n d"))
-        _check.signs("queries", x)
-        _check.signs("patterns", p)
+        _check.binary("queries", x)
+        _check.binary("patterns", p)
         self._fit(len(p), p.shape[1], x.dtype)
         return x.astype(np.float64), p.astype(np.float64), shape, x.dtype
 
@@ -265,7 +265,7 @@ class PolynomialEnergy(_Binary):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "power", _check.whole("power", self.power))
+        object.__setattr__(self, "power", _check.integer("power", self.power))
         object.__setattr__(self, "rectified", _check.boolean("rectified", self.rectified))
 
     @property

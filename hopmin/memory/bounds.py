@@ -42,7 +42,7 @@ def one_step_error(load: ArrayLike, *, power: int = 2) -> Any:
     >>> one_step_error([0.105, 0.138, 0.185, 0.37, 0.61]).round(5)
     array([0.00101, 0.00355, 0.01004, 0.05009, 0.10021])
     """
-    load = _check.below("load", load, np.inf)
+    load = _check.numbers_below("load", load, np.inf)
     with np.errstate(divide="ignore", over="ignore"):
         return _erfc(1 / np.sqrt(2 * _double_factorial(power) * load))[()] / 2
 
@@ -55,7 +55,7 @@ def one_step_load(error: ArrayLike, *, power: int = 2) -> Any:
     >>> [float(one_step_load(0.005, power=power).round(5)) for power in (2, 3, 4)]
     [0.15072, 0.05024, 0.01005]
     """
-    return (1 / (np.square(_quantile(_check.below("error", error, 0.5))) * _double_factorial(power)))[()]
+    return (1 / (np.square(_quantile(_check.numbers_below("error", error, 0.5))) * _double_factorial(power)))[()]
 
 
 def exact_capacity(d: int, *, power: int = 2, every: bool = False) -> float:
@@ -72,7 +72,7 @@ def exact_capacity(d: int, *, power: int = 2, every: bool = False) -> float:
     >>> [round(exact_capacity(100, power=power), 1) for power in (2, 3, 4)]
     [10.9, 361.9, 7238.2]
     """
-    d, moment = _check.whole("d", d, 2), _double_factorial(power)
+    d, moment = _check.integer("d", d, 2), _double_factorial(power)
     most = d ** (power - 1) / (2 * moment) / math.log(d)  # whole numbers divide, however large
     return most / power if every else most
 
@@ -82,7 +82,7 @@ def _double_factorial(power: int) -> int:
 
     Of powers beyond 151, twice it is no float.
     """
-    return math.prod(range(1, 2 * _check.whole("power", power, 2, 151) - 2, 2))
+    return math.prod(range(1, 2 * _check.integer("power", power, 2, 151) - 2, 2))
 
 
 # The Hebb rule, in the limit
@@ -120,7 +120,7 @@ def hebb_overlap(load: ArrayLike) -> Any:
     >>> hebb_overlap([0.0, 0.05, 0.1, 0.12, 0.137, 0.138]).round(5)
     array([1.     , 0.99999, 0.998  , 0.99322, 0.97544, 0.     ])
     """
-    root = math.sqrt(2) * np.sqrt(_check.below("load", load, np.inf))
+    root = math.sqrt(2) * np.sqrt(_check.numbers_below("load", load, np.inf))
     low, high = np.full(root.shape, _TURN), np.full(root.shape, 6.0)  # where erf is 1 in floats
     for _ in range(60):
         y = (low + high) / 2
@@ -160,7 +160,7 @@ def exponential_rate(flipped: ArrayLike = 0.0) -> Any:
     >>> exponential_rate([0, 0.05, 0.1, 0.2, 0.3]).round(5)
     array([0.34657, 0.24732, 0.18403, 0.09637, 0.04114])
     """
-    flipped = _check.below("flipped", flipped, 0.5)
+    flipped = _check.numbers_below("flipped", flipped, 0.5)
     with np.errstate(divide="ignore", invalid="ignore"):
         turned = np.where(flipped > 0, flipped * np.log(2 * flipped), 0)
     return (turned + (1 - flipped) * np.log1p(1 - 2 * flipped))[()] / 2  # near 1/2, log 2 - H would cancel
@@ -194,8 +194,10 @@ def sphere_capacity(d: int, *, beta: float = 1.0, radius: float = 1.0, failure: 
     >>> round(patterns, 2), holds
     (7.41, True)
     """
-    d, failure = _check.whole("d", d, 2), _check.probability("failure", failure)
-    log_square = 2 * math.log(_check.positive("radius", radius)) + math.log(_check.positive("beta", beta))
+    d, failure = _check.integer("d", d, 2), _check.number("failure", failure, "(0, 1]")
+    log_square = 2 * math.log(_check.number("radius", radius, "(0, inf)")) + math.log(
+        _check.number("beta", beta, "(0, inf)")
+    )
     a = 2 / (d - 1) * (1 + log_square + math.log(2 * failure * (d - 1)))
     log_c = _lambert_w_exp(a + math.log(2 / 5) + log_square) - a  # W0(e^y) + log W0(e^y) = y
     holds = log_c >= 4 / (d - 1) * math.log(2 / math.sqrt(failure))
@@ -231,7 +233,7 @@ def dot_separation(patterns: ArrayLike) -> Array:
         return np.full(1, np.inf, p.dtype)
     best, found = nearest(p.astype(np.float64), p, k=2, metric="dot")
     others = np.where(found[:, 0] == np.arange(len(p)), best[:, 1], best[:, 0])
-    return _check.rounded(np.square(p, dtype=np.float64).sum(axis=1) + others, p, p, p.dtype)
+    return _check.cast(np.square(p, dtype=np.float64).sum(axis=1) + others, p, p, p.dtype)
 
 
 def retrieval_error(patterns: ArrayLike, distance: float, *, beta: float = 1.0) -> Array:
@@ -247,7 +249,7 @@ def retrieval_error(patterns: ArrayLike, distance: float, *, beta: float = 1.0) 
     array([0.037, 0.037, 0.   ])
     """
     p = _check.floats("patterns", patterns, "n d")
-    r, beta = _check.nonnegative("distance", distance), _check.positive("beta", beta)
+    r, beta = _check.number("distance", distance, "[0, inf)"), _check.number("beta", beta, "(0, inf)")
     delta = dot_separation(p.astype(np.float64))
     norm = np.sqrt(np.square(p, dtype=np.float64).sum(axis=1).max())
     with np.errstate(over="ignore", divide="ignore"):
@@ -266,5 +268,5 @@ def sparse_margin(alpha: float) -> float:
     >>> sparse_margin(2.0), sparse_margin(1.5), sparse_margin(1.0)
     (1.0, 2.0, inf)
     """
-    alpha = _check.order("alpha", alpha)
+    alpha = _check.number("alpha", alpha, "[1, inf)")
     return 1 / (alpha - 1) if alpha > 1 else math.inf

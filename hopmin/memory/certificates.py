@@ -59,7 +59,7 @@ def certify(patterns: ArrayLike, radius: float, *, beta: float = 1.0) -> Certifi
     [True, True, True]
     """
     distances = _distances(patterns)
-    radius, beta = _check.positive("radius", radius), _check.positive("beta", beta)
+    radius, beta = _check.number("radius", radius, "(0, inf)"), _check.number("beta", beta, "(0, inf)")
     drift, contraction = _bounds(distances, radius, beta)
     disjoint = 2 * radius < distances.min(axis=1, initial=np.inf)
     return Certificate((drift <= radius) & (contraction < 1) & disjoint, drift, contraction)
@@ -73,7 +73,7 @@ def storing_beta(patterns: ArrayLike, radius: float) -> float:
     >>> round(storing_beta([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]], 0.1), 4)
     2.879
     """
-    distances, radius = _distances(patterns), _check.positive("radius", radius)
+    distances, radius = _distances(patterns), _check.number("radius", radius, "(0, inf)")
     if (closest := float(distances.min(initial=np.inf))) <= 2 * radius:
         raise ValueError(f"radius must be below {closest / 2:.6g}, half the least distance of two; got {radius:.6g}")
     if closest == np.inf:

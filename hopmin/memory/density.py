@@ -33,7 +33,7 @@ def log_volume(d: int, radius: float = 1.0) -> float:
     >>> math.exp(log_volume(2)), math.exp(log_volume(3, radius=2.0))
     (3.141592653589793, 33.51032163829111)
     """
-    d, radius = _check.whole("d", d), _check.positive("radius", radius)
+    d, radius = _check.integer("d", d), _check.number("radius", radius, "(0, inf)")
     return d / 2 * math.log(math.pi) + d * math.log(radius) - math.lgamma(1 + d / 2)
 
 
@@ -45,7 +45,7 @@ def paper_radius(d: int) -> float:
     >>> round(paper_radius(1024), 3), round(math.exp(log_volume(1024, paper_radius(1024))), 5)
     (7.743, 0.01763)
     """
-    return math.sqrt(_check.whole("d", d) / (2 * math.pi * math.e))
+    return math.sqrt(_check.integer("d", d) / (2 * math.pi * math.e))
 
 
 def unit_radius(d: int) -> float:
@@ -54,7 +54,7 @@ def unit_radius(d: int) -> float:
     >>> round(unit_radius(1024), 3)
     7.774
     """
-    d = _check.whole("d", d)
+    d = _check.integer("d", d)
     return math.exp(math.lgamma(1 + d / 2) / d) / math.sqrt(math.pi)
 
 
@@ -151,7 +151,7 @@ def log_partition(
     (1.784667, 1.784678)
     """
     p = _check.floats("patterns", patterns, "n d").astype(np.float64)
-    beta, form = _check.positive("beta", beta), _check.choice("form", form, ("soft", "nearest"))
+    beta, form = _check.number("beta", beta, "(0, inf)"), _check.choice("form", form, ("soft", "nearest"))
     n, d = p.shape
     if radii is None:
         if form == "nearest":
@@ -234,7 +234,11 @@ def sample(patterns: ArrayLike, size: int, rng: Any, *, beta: float = 1.0) -> Ar
     array([9.1, 9. , 8.9, 0. ])
     """
     p = _check.floats("patterns", patterns, "n d")
-    size, beta, rng = _check.whole("size", size), _check.positive("beta", beta), _check.generator("rng", rng)
+    size, beta, rng = (
+        _check.integer("size", size),
+        _check.number("beta", beta, "(0, inf)"),
+        _check.generator("rng", rng),
+    )
     return p[rng.integers(len(p), size=size)] + rng.normal(scale=(2 * beta) ** -0.5, size=(size, p.shape[1]))
 
 
@@ -251,7 +255,7 @@ def differential_cross_entropy(energies: ArrayLike, log_z: float, *, beta: float
     -2.37
     """
     energies = _check.floats("energies", energies, "n")
-    return float(log_z + _check.positive("beta", beta) * np.mean(energies, dtype=np.float64))
+    return float(log_z + _check.number("beta", beta, "(0, inf)") * np.mean(energies, dtype=np.float64))
 
 
 def paper_cross_entropy(log_z: float) -> float:

@@ -51,7 +51,7 @@ class Continuous:
     _curvature: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
-        beta = _check.positive("beta", self.beta)
+        beta = _check.number("beta", self.beta, "(0, inf)")
         if not 1e-30 <= beta <= 1e30:
             raise ValueError(f"beta must lie between 1e-30 and 1e30, so that log(n) / beta fits a float32; got {beta}")
         object.__setattr__(self, "beta", beta)
@@ -59,12 +59,12 @@ class Continuous:
     def value(self, queries: ArrayLike, patterns: ArrayLike) -> Any:
         """E (m,): the energy of each query; a scalar for a single one."""
         x, p, shape = self._pair(queries, patterns)
-        return _check.rounded(self._value(x, p), x, p, x.dtype).reshape(shape)[()]
+        return _check.cast(self._value(x, p), x, p, x.dtype).reshape(shape)[()]
 
     def gradient(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
         """dE/dx (m, d), or (d,) for a single query."""
         x, p, shape = self._pair(queries, patterns)
-        return _check.rounded(self._gradient(x, p), x, p, x.dtype).reshape(*shape, x.shape[1])
+        return _check.cast(self._gradient(x, p), x, p, x.dtype).reshape(*shape, x.shape[1])
 
     def hessian(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
         """d^2E/dx^2 (m, d, d), or (d, d): the signs of its eigenvalues tell a minimum from a saddle."""
@@ -72,7 +72,7 @@ class Continuous:
         hessians = np.empty((len(x), x.shape[1], x.shape[1]))
         for i, row in enumerate(x.astype(np.float64)):
             hessians[i] = self._hessian(row, p.astype(np.float64), self._weights(x[i : i + 1], p)[0])
-        return _check.rounded(hessians, x, p, x.dtype).reshape(*shape, *hessians.shape[1:])
+        return _check.cast(hessians, x, p, x.dtype).reshape(*shape, *hessians.shape[1:])
 
     def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
         """(m, n), or (n,): the share each pattern has in the update of each query."""
@@ -82,7 +82,7 @@ class Continuous:
     def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Array:
         """T(x) (m, d), or (m, v): the patterns, or the `values` (n, v) they stand for, averaged by weight."""
         x, p, shape = self._pair(queries, patterns)
-        x, v = (x, None) if values is None else _check.companions(values, x, p)
+        x, v = (x, None) if values is None else _check.matching_values(values, x, p)
         mean = self._mean(x, p, v)
         return mean.astype(x.dtype).reshape(*shape, mean.shape[1])
 
@@ -92,7 +92,7 @@ class Continuous:
         x = _check.floats("queries", np.atleast_2d(queries), "m d", m=len(y), d=y.shape[1])
         with np.errstate(over="ignore"):
             decrease = self._decrease(np.square(x - y.astype(np.float64)).sum(axis=1))
-        return _check.rounded(decrease, x, y, np.result_type(x, y)).reshape(np.shape(queries)[:-1])[()]
+        return _check.cast(decrease, x, y, np.result_type(x, y)).reshape(np.shape(queries)[:-1])[()]
 
     def _pair(self, queries: ArrayLike, patterns: ArrayLike) -> tuple[Array, Any, tuple[int, ...]]:
         return _whole_pair(queries, patterns)
@@ -109,7 +109,7 @@ class Continuous:
 
     def _mean(self, x: Array, p: Any, v: Array | None = None) -> Array:
         """Of the patterns, or of what they stand for."""
-        return in_rows(lambda x: self._weights(x, p) @ (p if v is None else v), x, p)
+        return in_chunks(lambda x: self._weights(x, p) @ (p if v is None else v), x, p)
 
     def _gradient(self, x: Array, p: Any) -> Array:
         return self._curvature * (x - self._mean(x, p))
@@ -132,7 +132,7 @@ class _SoftMinimum(Continuous):
         return self._reduce(x, p, p if v is None else v).mean
 
     def _weights(self, x: Array, p: Array) -> Array:
-        return shares(self.beta, all_scores(x, p, self._metric))
+        return scaled_softmax(self.beta, all_scores(x, p, self._metric))
 
     def _hessian(self, x: Array, p: Array, w: Array) -> Array:
         return self._curvature * np.eye(len(x)) - self._curvature**2 * self.beta * covariance(p, w)
@@ -168,7 +168,7 @@ class DistanceEnergy(_SoftMinimum):
     _curvature = 2.0
 
     def _value(self, x: Array, p: Any) -> Array:
-        return 0.0 - self._reduce(x, p).soft_peak  # a plain minus would turn 0 into -0
+        return 0.0 - self._reduce(x, p).soft_maximum  # a plain minus would turn 0 into -0
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class DotEnergy(_SoftMinimum):
     def _value(self, x: Array, p: Any) -> Array:
         with np.errstate(over="ignore"):
             longest = max(half_square(p[start : start + BLOCK]).max() for start in range(0, len(p), BLOCK))
-            return half_square(x) - self._reduce(x, p).soft_peak + np.log(len(p)) / self.beta + longest
+            return half_square(x) - self._reduce(x, p).soft_maximum + np.log(len(p)) / self.beta + longest
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ class EuclideanEnergy(Continuous):
     beta: float = 1.0
 
     def _value(self, x: Array, p: Array) -> Array:
-        return in_rows(lambda x: 0.0 - logsumexp(-self.beta * _distances(x, p), axis=1) / self.beta, x, p)
+        return in_chunks(lambda x: 0.0 - logsumexp(-self.beta * _distances(x, p), axis=1) / self.beta, x, p)
 
     def _gradient(self, x: Array, p: Array) -> Array:
         gradient = np.empty(x.shape)
@@ -253,7 +253,7 @@ class EuclideanEnergy(Continuous):
             others = -self.beta * distances - np.where(distances > 0, np.log(distances), np.inf)
         hit = (distances == 0).any(axis=1)
         others[hit & np.isneginf(others).all(axis=1)] = 0  # nobody else: all weight will be the pattern's own
-        weights = shares(1.0, others)
+        weights = scaled_softmax(1.0, others)
         for i in np.flatnonzero(hit):
             _, own, length, here = self._pull(x[i], p, distances[i])
             share = min(1.0, own / length) if length else 1.0
@@ -266,13 +266,13 @@ class EuclideanEnergy(Continuous):
             raise ValueError(
                 f"queries must not be patterns, where the energy has a kink; got pattern {distances.argmin()}"
             )
-        s, units = shares(self.beta, -distances[None])[0], (x - p) / distances[:, None]
+        s, units = scaled_softmax(self.beta, -distances[None])[0], (x - p) / distances[:, None]
         bend = (s / distances).sum() * np.eye(len(x)) - (units.T * (s / distances)) @ units
         return bend - self.beta * covariance(units, s)
 
     def _pull(self, x: Array, p: Array, distances: Array) -> tuple[Array, float, float, Array]:
         """Of a single query: the others' pull, the share of patterns it lies on, the pull's length, who they are."""
-        s, here = shares(self.beta, -distances[None])[0], distances == 0
+        s, here = scaled_softmax(self.beta, -distances[None])[0], distances == 0
         pull = np.divide(s, distances, out=np.zeros(len(p)), where=~here) @ (x.astype(np.float64) - p)
         return pull, float(s[here].sum()), float(np.linalg.norm(pull)), here
 
@@ -291,7 +291,7 @@ def all_scores(x: Array, p: Array, metric: str) -> Array:
     return s
 
 
-def shares(beta: float, s: Array) -> Array:
+def scaled_softmax(beta: float, s: Array) -> Array:
     """softmax(beta s) (m, n), of scores of any size."""
     with np.errstate(over="ignore"):  # infinitely far below the peak: a share of 0
         s = np.exp(beta * (s - s.max(axis=1, keepdims=True)))
@@ -310,7 +310,7 @@ def half_square(a: Array) -> Array:
     return np.square(a, dtype=np.float64).sum(axis=1) / 2
 
 
-def in_rows(function: Callable[[Array], Array], x: Array, p: Array) -> Array:
+def in_chunks(function: Callable[[Array], Array], x: Array, p: Array) -> Array:
     """function(x), a few queries at a time, so that no more than about SCORES scores are held."""
     rows = max(1, SCORES // len(p))
     return np.concatenate([function(x[i : i + rows]) for i in range(0, max(len(x), 1), rows)])

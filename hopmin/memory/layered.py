@@ -99,11 +99,11 @@ class LayeredMemory:
         E_t does not rise: on the way to T_t(x) the parabola above it falls all along. (An energy whose update has no
         such parabola promises that for the whole step only.)
         """
-        patterns = self.layers[_check.whole("layer", layer, 0, len(self) - 1)]
+        patterns = self.layers[_check.integer("layer", layer, 0, len(self) - 1)]
         x, _, shape = _check.pair(queries, patterns)
         y = self.energy.update(x, patterns)
         if trust is not None:
-            radius = np.sqrt(_check.nonnegative("trust", trust))
+            radius = np.sqrt(_check.number("trust", trust, "[0, inf)"))
             length = np.linalg.norm(y - x, axis=1, keepdims=True)
             y = np.where(length <= radius, y, x + (y - x) * radius / np.where(length > 0, length, 1))
         return y.astype(x.dtype).reshape(*shape, x.shape[1])

@@ -52,14 +52,14 @@ def nearest(queries: ArrayLike, patterns: ArrayLike, k: int = 1, *, metric: str 
     """
     metric = _check.choice("metric", metric, METRICS)
     x, p, shape = _check.pair(queries, patterns)
-    k = _check.whole("k", k, 1, len(p))
+    k = _check.integer("k", k, 1, len(p))
     if metric == "cosine":
         r = reduce(_directions("queries", x), _Directions(p), metric="euclidean", beta=None, k=k)
         distances = _distances(r.best, "dot") / 2
     else:
         r = reduce(x, p, metric=metric, beta=None, k=k)
         distances = _distances(r.best, metric)
-    return _check.rounded(distances, x, p, x.dtype).reshape(*shape, k), r.indices.reshape(*shape, k)
+    return _check.cast(distances, x, p, x.dtype).reshape(*shape, k), r.indices.reshape(*shape, k)
 
 
 def within(queries: ArrayLike, patterns: ArrayLike, radius: float) -> Any:
@@ -73,7 +73,7 @@ def within(queries: ArrayLike, patterns: ArrayLike, radius: float) -> Any:
     ([array([0., 1.]), array([], dtype=float64)], [array([0, 1]), array([], dtype=int64)])
     """
     x, p, shape = _check.pair(queries, patterns)
-    radius = _check.nonnegative("radius", radius)
+    radius = _check.number("radius", radius, "[0, inf)")
     found: list[list[tuple[Array, Array]]] = [[] for _ in x]
     for first in range(0, len(p), BLOCK):
         rows = np.asarray(p[first : first + BLOCK])

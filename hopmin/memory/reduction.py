@@ -187,7 +187,7 @@ class Reduction(NamedTuple):
         return self
 
     @property
-    def soft_peak(self) -> Array:
+    def soft_maximum(self) -> Array:
         """(m,) beta^-1 log sum exp(beta score): at least the peak, at most log(n) / beta above it."""
         return self.peak + np.log(self.total) / self.beta
 

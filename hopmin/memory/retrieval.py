@@ -206,10 +206,12 @@ def retrieve(
     (m, d), n = start.shape, len(p)
     p = p.astype(start.dtype, copy=False)
     v = None if values is None else _check.floats("values", values, "n v", n=n)
-    free = np.ones((m, d), bool) if clamp is None else ~_check.flags("clamp", clamp, "m d", m=m, d=d)
-    groups = _Groups(None if mask is None else _check.flags("mask", mask, "m n", m=m, n=n))
-    tolerance = np.sqrt(np.finfo(p.dtype).eps) if tolerance is None else _check.nonnegative("tolerance", tolerance)
-    max_steps = _check.whole("max_steps", max_steps)
+    free = np.ones((m, d), bool) if clamp is None else ~_check.boolean_mask("clamp", clamp, "m d", m=m, d=d)
+    groups = _Groups(None if mask is None else _check.boolean_mask("mask", mask, "m n", m=m, n=n))
+    tolerance = (
+        np.sqrt(np.finfo(p.dtype).eps) if tolerance is None else _check.number("tolerance", tolerance, "[0, inf)")
+    )
+    max_steps = _check.integer("max_steps", max_steps)
     advance = _advance(_check.energy(energy), damping, step_size)
 
     def stillness(rows: Array, seen: Any) -> Array:
@@ -251,9 +253,7 @@ def retrieve(
 
 def _advance(energy: Any, damping: float, step_size: float | None) -> Callable[[Array, Array, Array], Array]:
     """The step (m, d) from states (m, d), given patterns and which coordinates are clamped."""
-    damping, binary = _check.positive("damping", damping), getattr(energy, "binary", False)
-    if damping >= 2:
-        raise ValueError(f"damping must be a number in (0, 2); got {damping}")
+    damping, binary = _check.number("damping", damping, "(0, 2)"), getattr(energy, "binary", False)
     if binary and (damping != 1 or step_size is not None):
         raise ValueError("damping and step_size must be left out for states of -1 and 1; got one of them")
     if binary:  # its neurons look at each other on the way, so it must know which are clamped
@@ -262,7 +262,7 @@ def _advance(energy: Any, damping: float, step_size: float | None) -> Callable[[
         return lambda x, p, clamp: damping * (energy.update(x, p) - x)
     if damping != 1 or not hasattr(energy, "gradient"):
         raise ValueError("step_size must come without damping, and with an energy that has a gradient; got otherwise")
-    rate = _check.positive("step_size", step_size)
+    rate = _check.number("step_size", step_size, "(0, inf)")
     return lambda x, p, clamp: -rate * energy.gradient(x, p)
 
 

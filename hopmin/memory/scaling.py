@@ -55,7 +55,7 @@ def parameter_bound(tokens: float, shape: Shape, *, per_layer: float = PER_LAYER
     >>> f"{parameter_bound(214.18e6, Shape(8, 1280, 1024)):.3g}", f"{parameter_bound(1.0, Shape(8, 1280, 1024)):.2g}"
     ('1.39e+12', '3e-05')
     """
-    tokens = _check.positive("tokens", tokens)
+    tokens = _check.number("tokens", tokens, "(0, inf)")
     return per_layer * shape.layers * shape.width * tokens**2 / (math.pi * shape.positions**3)
 
 
@@ -66,7 +66,7 @@ def parameter_bound_at_fixed_length(tokens: float, shape: Shape, *, per_layer: f
     >>> parameter_bound_at_fixed_length(2e6, shape) / parameter_bound_at_fixed_length(1e6, shape)
     16.0
     """
-    tokens = _check.positive("tokens", tokens)
+    tokens = _check.number("tokens", tokens, "(0, inf)")
     width = (tokens / shape.positions) ** 2 / (math.pi * shape.positions)
     return parameters(shape._replace(width=width), per_layer=per_layer)  # type: ignore[arg-type]
 

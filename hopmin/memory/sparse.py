@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from hopmin import _check
 from hopmin._check import Array
-from hopmin.memory.energy import SCORES, Continuous, all_scores, covariance, half_square, in_rows
+from hopmin.memory.energy import SCORES, Continuous, all_scores, covariance, half_square, in_chunks
 from hopmin.numerics import entmax, tsallis_entropy
 
 
@@ -53,7 +53,7 @@ class SparseEnergy(Continuous):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "alpha", _check.order("alpha", self.alpha))
+        object.__setattr__(self, "alpha", _check.number("alpha", self.alpha, "[1, inf)"))
 
     def _value(self, x: Array, p: Array) -> Array:
         even = tsallis_entropy(np.full(len(p), 1 / len(p)), self.alpha)
@@ -65,7 +65,7 @@ class SparseEnergy(Continuous):
             return peak + (w * (s - peak[:, None])).sum(axis=1) + tsallis_entropy(w, self.alpha, axis=1) / self.beta
 
         with np.errstate(over="ignore"):
-            return half_square(x) - in_rows(best, x, p) + even / self.beta + half_square(p).max()
+            return half_square(x) - in_chunks(best, x, p) + even / self.beta + half_square(p).max()
 
     def _weights(self, x: Array, p: Array) -> Array:
         return self._choice(all_scores(x, p, self._metric))
@@ -119,7 +119,7 @@ class EpanechnikovEnergy(Continuous):
         """E (m,): the energy of each query; a scalar for a single one. +inf outside every reach."""
         x, p, shape = self._pair(queries, patterns)
         with np.errstate(divide="ignore"):
-            value = 0.0 - np.log(in_rows(lambda x: self._bowls(x, p).sum(axis=1), x, p)) / self.beta
+            value = 0.0 - np.log(in_chunks(lambda x: self._bowls(x, p).sum(axis=1), x, p)) / self.beta
         return value.astype(x.dtype).reshape(shape)[()]
 
     def minima(self, patterns: ArrayLike) -> tuple[Array, Array]:
@@ -136,7 +136,7 @@ class EpanechnikovEnergy(Continuous):
                [ True,  True]]))
         """
         p = _check.floats("patterns", patterns, "n d")
-        n, dtype, p = _check.whole("n", len(p), 1, 20), p.dtype, p.astype(np.float64)
+        n, dtype, p = _check.integer("n", len(p), 1, 20), p.dtype, p.astype(np.float64)
         found: list[Array] = []
         for start in range(1, 1 << n, SCORES >> 5):
             numbers = np.arange(start, min(1 << n, start + (SCORES >> 5)))
@@ -159,7 +159,7 @@ class EpanechnikovEnergy(Continuous):
             w = self._weights(x, p)
             return w @ v if v is not None else np.where(w.any(axis=1, keepdims=True), w @ p, x)
 
-        return in_rows(rows, x, p)
+        return in_chunks(rows, x, p)
 
     def _gradient(self, x: Array, p: Array) -> Array:
         def rows(x: Array) -> Array:
@@ -167,7 +167,7 @@ class EpanechnikovEnergy(Continuous):
             count, total = (bowls > 0).sum(axis=1), bowls.sum(axis=1)
             return (count / np.where(count, total, 1))[:, None] * (x - self._mean(x, p))
 
-        return in_rows(rows, x, p)
+        return in_chunks(rows, x, p)
 
     def _hessian(self, x: Array, p: Array, w: Array) -> Array:
         total, step = self._bowls(x[None], p).sum(), x - w @ p

@@ -41,7 +41,7 @@ class Preset:
     rows: tuple[int, int] = (100, 12_500)
     amounts: int = 4
     steps: int = 1000
-    rows_per_step: int = 16
+    batch_size: int = 16
     measured: int = 300  # rows that each measurement looks at
     text_positions: int = 32  # characters in a row of a plain text
 
@@ -81,7 +81,7 @@ def tasks(corpus: Corpus, preset: Preset, seed: int) -> list[Task]:
     sizes = sorted(preset.models, key=lambda size: -size[2])
     return [
         Task(
-            number, GPTConfig(V, positions, L, H, D, spread=D**-0.5), corpus.train[:rows], corpus.held_out,
+            number, GPTConfig(V, positions, L, H, D, init_std=D**-0.5), corpus.train[:rows], corpus.held_out,
             corpus.train[: amounts[0]], preset, seed,
         )
         for number, ((L, H, D), rows) in enumerate(itertools.product(sizes, amounts))
@@ -102,7 +102,7 @@ def study(
     `progress(steps, name, loss, tokens per second)` is called now and then with the steps taken since the last call;
     `finished(record, run)` after each run, with the record so far, which is returned, `complete`, in the end.
     """
-    workers = min(os.cpu_count() or 1, 8) if workers is None else _check.whole("workers", workers)
+    workers = min(os.cpu_count() or 1, 8) if workers is None else _check.integer("workers", workers)
     todo = tasks(corpus, preset, seed)
     record: Record = {
         "hopmin": hopmin.__version__,
@@ -154,15 +154,15 @@ def run(task: Task, news: Any, stop: Any) -> Record:
     trainer = Trainer(
         model,
         steps=preset.steps,
-        rows_per_step=preset.rows_per_step,
-        shards=1,
+        batch_size=preset.batch_size,
+        micro_batches=1,
         seed=task.seed,
         learning_rate=0.04 * config.width**-0.5,
     )
     curve: list[float] = []
     since = {"time": time.perf_counter(), "steps": 0, "tokens": 0}
 
-    def tell(step: int, loss: float, tokens: int, **_: Any) -> None:
+    def callback(step: int, loss: float, tokens: int, **_: Any) -> None:
         curve.append(loss)
         since["steps"] += 1
         since["tokens"] += tokens
@@ -174,7 +174,7 @@ def run(task: Task, news: Any, stop: Any) -> Record:
             since.update(time=time.perf_counter(), steps=0, tokens=0)
 
     began = time.perf_counter()
-    trainer.run(task.train, tell=tell)
+    trainer.run(task.train, callback=callback)
     seconds = time.perf_counter() - began
     return {
         "number": task.number,

@@ -16,7 +16,7 @@ from hopmin._check import Array
 from hopmin.memory.density import paper_radius
 from hopmin.memory.nearest import separation
 from hopmin.memory.reduction import scores
-from hopmin.transformer.corpus import batch
+from hopmin.transformer.corpus import inputs_and_targets
 from hopmin.transformer.model import GPT
 from hopmin.transformer.training import BATCH, cross_entropy
 
@@ -35,7 +35,7 @@ def extraction_rate(model: GPT, rows: Array) -> float:
     """
     right = 0
     for start in range(0, len(rows), BATCH):
-        tokens, targets = batch(rows[start : start + BATCH])
+        tokens, targets = inputs_and_targets(rows[start : start + BATCH])
         second_half = (np.arange(targets.shape[1]) >= halves(targets)[:, None]) & (targets >= 0)
         likeliest = model.logits(tokens).argmax(axis=-1)
         right += int(((likeliest == targets) | ~second_half).all(axis=1).sum())
@@ -55,7 +55,7 @@ def activation_distances(model: GPT, rows: Array) -> Array:
     """
     found = []
     for start in range(0, len(rows), BATCH):
-        tokens, targets = batch(rows[start : start + BATCH])
+        tokens, targets = inputs_and_targets(rows[start : start + BATCH])
         outputs = model.activations(tokens).outputs
         found.append(outputs[np.arange(len(tokens)), halves(targets)])
     return separation(np.concatenate(found))
@@ -79,7 +79,7 @@ def head_agreement(model: GPT, rows: Array) -> tuple[Array, float]:
     agreed: Array = np.zeros((model.config.layers, model.config.heads))
     counted, chance = 0, 0.0
     for start in range(0, len(rows), BATCH):
-        tokens, targets = batch(rows[start : start + BATCH])
+        tokens, targets = inputs_and_targets(rows[start : start + BATCH])
         seen = model.activations(tokens)
         real = targets >= 0
         real[:, 0] = False  # the first position sees only itself

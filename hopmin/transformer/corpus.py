@@ -3,8 +3,8 @@
 - a grammar whose entropy is known exactly [`Grammar`]
 - declaratives and the questions they form, McCoy, Frank & Linzen 2020 [`question_formation`]
 - English that needs no download [`python_topics`], and any text [`from_text`], [`from_file`]
-- any of these by what the commands call it [`named`]
-- rows to what a model is trained on [`batch`]
+- any of these by what the commands call it [`open_corpus`]
+- rows to what a model is trained on [`inputs_and_targets`]
 
 Tokenizers are in `tokenizer.py`; text larger than memory is in `stream.py`.
 
@@ -28,7 +28,7 @@ import numpy as np
 from hopmin import _check
 from hopmin._check import Array
 from hopmin._files import Name, read_bytes, read_text
-from hopmin.transformer.tokenizer import AnyTokenizer, Bytes, Tokenizer, fitted
+from hopmin.transformer.tokenizer import ByteTokenizer, SymbolTokenizer, Tokenizer, fit_tokenizer
 
 END = "<end>"  # opens and closes every row of Question Formation; one token, as in GPT-2
 
@@ -42,28 +42,28 @@ class Corpus:
         rows
     floors : for each split, the nats per token that the true distribution itself needs for just those rows
     splits : further splits by name
-    ordered : whether each row goes on where the one before it ended
+    contiguous : whether each row goes on where the one before it ended
     """
 
     name: str
-    tokenizer: AnyTokenizer
+    tokenizer: Tokenizer
     train: Array
     held_out: Array
     entropy: float | None = None
     floors: Mapping[str, float] = field(default_factory=dict)
     splits: Mapping[str, Array] = field(default_factory=dict)
-    ordered: bool = False
+    contiguous: bool = False
 
 
-def batch(rows: Array) -> tuple[Array, Array]:
+def inputs_and_targets(rows: Array) -> tuple[Array, Array]:
     """Tokens and targets (B, T) of rows (B, T + 1): each token's target is the next one; -1 is not counted.
 
-    >>> batch(np.array([[7, 8, 9, -1], [7, 5, -1, -1]]))
+    >>> inputs_and_targets(np.array([[7, 8, 9, -1], [7, 5, -1, -1]]))
     (array([[7, 8],
            [7, 5]]), array([[ 8,  9],
            [ 5, -1]]))
     """
-    rows = _check.examples("rows", rows)
+    rows = _check.token_rows("rows", rows)
     longest = int((rows >= 0).sum(axis=1).max())
     return np.maximum(rows[:, : longest - 1], 0), rows[:, 1:longest]
 
@@ -178,7 +178,7 @@ def question_grammar(mix: str = "published", *, nouns: int = 13, verbs: int = 9)
     13, `verbs` of 9 of each kind) makes a language of the same form and lower entropy.
     """
     weights = MIXES[_check.choice("mix", mix, MIXES)]
-    nouns, verbs = _check.whole("nouns", nouns, 1, len(NOUNS)), _check.whole("verbs", verbs, 1, len(INTRANSITIVE))
+    nouns, verbs = _check.integer("nouns", nouns, 1, len(NOUNS)), _check.integer("verbs", verbs, 1, len(INTRANSITIVE))
     plain, phrase, clause = weights["subject"]
     rules: dict[str, dict[str, float]] = {
         "ROW": {"DECL . decl": 1, "QUEST . quest": (plain + phrase) / (plain + phrase + clause)},
@@ -260,7 +260,7 @@ def question_formation(
     0.987
     """
     sizes = {"train": rows, "dev": dev, "test": test, "generalization": generalization}
-    sizes = {name: _check.whole("rows" if name == "train" else name, size) for name, size in sizes.items()}
+    sizes = {name: _check.integer("rows" if name == "train" else name, size) for name, size in sizes.items()}
     rng = _check.generator("seed", seed)
     grammar = question_grammar(mix, nouns=nouns, verbs=verbs)
     trained = _distinct(grammar, "ROW", sizes["train"] + sizes["dev"] + sizes["test"], rng)
@@ -269,7 +269,7 @@ def question_formation(
         {word.lstrip("^") for sides in grammar.rules.values() for _, side in sides for word in side}
         - set(grammar.rules)
     )
-    tokenizer = Tokenizer((END, *words, "?"), " ")
+    tokenizer = SymbolTokenizer((END, *words, "?"), " ")
     padded = _pad([tokenizer.encode(f"{END} {' '.join(_answer(list(words)))} {END}") for words, _ in drawn])
     cuts = list(itertools.accumulate(sizes.values()))[:-1]
     splits = dict(zip(sizes, np.split(padded, cuts), strict=True))
@@ -308,7 +308,7 @@ def from_text(
     name: str = "text",
     positions: int = 64,
     held_out: float = 0.1,
-    tokenizer: str | AnyTokenizer = "characters",
+    tokenizer: str | Tokenizer = "characters",
     vocabulary: int = 1000,
     seed: int = 0,
 ) -> Corpus:
@@ -322,15 +322,15 @@ def from_text(
     >>> len(corpus.train), len(corpus.held_out), corpus.tokenizer.decode(corpus.train[0])
     (44, 5, 'e or not ')
     """
-    positions, share = _check.whole("positions", positions), _check.fraction("held_out", held_out)
-    chosen = fitted(tokenizer, [text], vocabulary)  # type: ignore[list-item]  # bytes for bytes alone
-    rows = cut_rows(chosen.encode(text), positions, chosen)  # type: ignore[arg-type]
+    positions, share = _check.integer("positions", positions), _check.number("held_out", held_out, "[0, 1)")
+    chosen = fit_tokenizer(tokenizer, [text], vocabulary)  # type: ignore[list-item]  # bytes for bytes alone
+    rows = split_into_rows(chosen.encode(text), positions, chosen)  # type: ignore[arg-type]
     order = _check.generator("seed", seed).permutation(len(rows))
-    cut = held_out_rows(len(rows), share)
+    cut = held_out_count(len(rows), share)
     return Corpus(name, chosen, train=rows[order[cut:]], held_out=rows[order[:cut]])
 
 
-def cut_rows(tokens: Array, positions: int, tokenizer: AnyTokenizer) -> Array:
+def split_into_rows(tokens: Array, positions: int, tokenizer: Tokenizer) -> Array:
     """(n, T + 1) The tokens as rows, each of which begins with the last token of the one before; a view."""
     count = (len(tokens) - 1) // positions
     if count < 10:
@@ -338,7 +338,7 @@ def cut_rows(tokens: Array, positions: int, tokenizer: AnyTokenizer) -> Array:
     return np.lib.stride_tricks.sliding_window_view(tokens, positions + 1)[::positions][:count]
 
 
-def held_out_rows(count: int, share: float) -> int:
+def held_out_count(count: int, share: float) -> int:
     """How many of the rows are held out: neither split is empty."""
     return min(max(1, round(share * count)), count - 1)
 
@@ -357,17 +357,17 @@ def from_file(path: Name, **options: Any) -> Corpus:
     """A UTF-8 text file, or any file where the tokenizer is "bytes"; as `from_text`. Raises ValueError if it cannot be
     read, is not UTF-8, or is too short.
     """
-    text = read_bytes(path) if options.get("tokenizer") in ("bytes", Bytes()) else read_text(path)
+    text = read_bytes(path) if options.get("tokenizer") in ("bytes", ByteTokenizer()) else read_text(path)
     return from_text(text, name=re.split(r"[\\/]", str(path))[-1], **options)
 
 
-def named(
+def open_corpus(
     name: str,
     *,
     rows: int,
     positions: int,
     seed: int,
-    tokenizer: str | AnyTokenizer | None = None,
+    tokenizer: str | Tokenizer | None = None,
     vocabulary: int = 1000,
 ) -> Corpus:
     """A corpus as the commands name it: question-formation (of so many `rows`), python-topics, a file of tokens (.npz),

@@ -11,18 +11,18 @@ import numpy as np
 
 from hopmin import _backend
 from hopmin._check import Array
-from hopmin.transformer.generation import Cache
+from hopmin.transformer.generation import KVCache
 
 
-def fits(config: Any) -> bool:
+def supports(config: Any) -> bool:
     """Whether there is a decoder for such a model."""
     return bool(_backend.layers and config.attention == "dot" and config.hidden)
 
 
 class Decoder:
-    """The logits (B, V) that follow one more token (B, 1) of each row, which joins the cache, for a GPT that `fits`."""
+    """The logits (B, V) that follow one more token (B, 1) of each row, which joins the cache, for a supported GPT."""
 
-    def __init__(self, model: Any, cache: Cache) -> None:
+    def __init__(self, model: Any, cache: KVCache) -> None:
         c, B = model.config, len(cache.start)
         self.model, self.cache, self.start = model, cache, cache.start.astype(np.intp)
         self.post, self.relu = c.norm == "post", c.activation == "relu"
@@ -53,14 +53,14 @@ class Decoder:
         x = model._scale * model.parameters["tokens"][tokens[:, 0]] + model._encoded(cache.positions(1)[:, 0])
         y = x.copy()
         if self.first is not None:
-            rows.settle(x, *self.still, *self.first, *room, y, False)
+            rows.add_and_norm(x, *self.still, *self.first, *room, y, False)
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
             (attention, bias1), (output, bias2), (expand, bias3), (contract, bias4), norm1, norm2 = block
             rows.attend(
                 np.matmul(y, attention, out=self.projected), bias1, keys, values, self.start, cache.length, self.joined
             )
-            rows.settle(x, np.matmul(self.joined, output, out=self.change), bias2, *norm1, *room, y, self.post)
+            rows.add_and_norm(x, np.matmul(self.joined, output, out=self.change), bias2, *norm1, *room, y, self.post)
             rows.activate(np.matmul(y, expand, out=self.wide), bias3, self.relu)
-            rows.settle(x, np.matmul(self.wide, contract, out=self.change), bias4, *norm2, *room, y, self.post)
+            rows.add_and_norm(x, np.matmul(self.wide, contract, out=self.change), bias4, *norm2, *room, y, self.post)
         cache.length += 1
         return model._unembedded(y)[0]

@@ -1,6 +1,4 @@
-"""Generation, the same for every [`CausalModel`]: drawing a token [`choose`], and remembering what was attended to
-[`Cache`].
-"""
+"""Generation for every [`CausalModel`]: sampling a token [`sample_token`], caching keys and values [`KVCache`]."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from hopmin._check import Array
 from hopmin.numerics import softmax
 
 
-def choose(
+def sample_token(
     logits: Array,
     rng: np.random.Generator | None = None,
     *,
@@ -32,10 +30,10 @@ def choose(
     At temperature 0 the likeliest is taken, of equals the lowest, and no rng is needed. One number is drawn a row.
 
     >>> logits = np.log([[0.1, 0.6, 0.3]])
-    >>> choose(logits, temperature=0)
+    >>> sample_token(logits, temperature=0)
     array([1])
     >>> rng = np.random.default_rng(0)
-    >>> np.bincount([choose(logits, rng, top_p=0.7)[0] for _ in range(300)]).tolist()     # 1 and 2, as 2 to 1
+    >>> np.bincount([sample_token(logits, rng, top_p=0.7)[0] for _ in range(300)]).tolist()     # 1 and 2, as 2 to 1
     [0, 179, 121]
     """
     if temperature == 0 or rng is None:
@@ -53,7 +51,7 @@ def choose(
     return np.take_along_axis(order, rank, axis=-1)[:, 0]
 
 
-class Cache:
+class KVCache:
     """Keys and values (B, H, S, E) of each layer, for the S positions that a model has seen so far.
 
     Prompts of different lengths are set flush right: row b begins at `start[b]`, and what lies before is hidden.
@@ -75,7 +73,7 @@ class Cache:
         """(B, count) Where in its row each of the next tokens stands; 0 for what lies before it begins."""
         return np.maximum(0, np.arange(self.length, self.length + count) - self.start[:, None])
 
-    def hidden(self, count: int) -> Array:
+    def padding_mask(self, count: int) -> Array:
         """(B, 1, S + count) Which keys no token may see."""
         return (np.arange(self.length + count) < self.start[:, None])[:, None]
 
@@ -92,28 +90,28 @@ class CausalModel(ABC):
     config: Any
 
     @abstractmethod
-    def _cache(self, start: Array) -> Cache:
+    def _cache(self, start: Array) -> KVCache:
         """An empty one, for rows that begin at `start` (B,)."""
 
     @abstractmethod
-    def _next(self, tokens: Array, cache: Cache) -> Array:
+    def _next(self, tokens: Array, cache: KVCache) -> Array:
         """(B, V) The logits of what follows tokens (B, T), which join the cache."""
 
     def generate(
         self,
         prompt: ArrayLike | Sequence[ArrayLike],
-        count: int,
+        max_new_tokens: int,
         *,
         temperature: float = 0.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        stop: int | None = None,
+        stop_token: int | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> Any:
-        """The prompt (T,) and up to `count` more tokens, each drawn from softmax(logits / temperature).
+        """The prompt (T,) and up to `max_new_tokens` more tokens, each drawn from softmax(logits / temperature).
 
         At temperature 0 the likeliest token is taken, of equals the lowest. `top_k` draws among the k likeliest only,
-        `top_p` among the fewest that hold this share of the probability. Ends early after a `stop` token. Several
+        `top_p` among the fewest that hold this share of the probability. Ends early after a `stop_token`. Several
         prompts, of any lengths, are gone on from together, and give a list of arrays.
 
         The model sees the last `positions` tokens. Until there are more, keys and values are kept from step to step,
@@ -121,29 +119,29 @@ class CausalModel(ABC):
         where temperature is above 0.
         """
         rows, single = prompts("prompt", prompt, self.config.vocabulary)
-        if _check.nonnegative("temperature", temperature) and rng is None:
+        if _check.number("temperature", temperature, "[0, inf)") and rng is None:
             raise ValueError("rng must be given where temperature is above 0; got None")
         rng = None if rng is None else _check.generator("rng", rng)
-        top_k = None if top_k is None else _check.whole("top_k", top_k)
-        top_p = None if top_p is None else _check.probability("top_p", top_p)
+        top_k = None if top_k is None else _check.integer("top_k", top_k)
+        top_p = None if top_p is None else _check.number("top_p", top_p, "(0, 1]")
         going, cache, grown = np.ones(len(rows), bool), None, [row.tolist() for row in rows]
-        for _ in range(_check.whole("count", count, 0)):
+        for _ in range(_check.integer("max_new_tokens", max_new_tokens, 0)):
             if cache is None or cache.full:
-                tokens, start = flush_right([np.array(row[-self.config.positions :]) for row in grown])
+                tokens, start = pad_left([np.array(row[-self.config.positions :]) for row in grown])
                 cache = self._cache(start)
             else:
                 tokens = np.array([row[-1:] for row in grown])
-            chosen = choose(self._next(tokens, cache), rng, temperature=temperature, top_k=top_k, top_p=top_p)
+            chosen = sample_token(self._next(tokens, cache), rng, temperature=temperature, top_k=top_k, top_p=top_p)
             for row, token, more in zip(grown, chosen.tolist(), going, strict=True):
                 if more:
                     row.append(token)
-            going &= chosen != stop
+            going &= chosen != stop_token
             if not going.any():
                 break
         return np.array(grown[0]) if single else [np.array(row) for row in grown]
 
 
-def flush_right(rows: list[Array]) -> tuple[Array, Array]:
+def pad_left(rows: list[Array]) -> tuple[Array, Array]:
     """Rows of different lengths as (B, T), with zeros before the shorter ones, and where each begins (B,)."""
     longest = max(map(len, rows))
     return (

@@ -57,16 +57,16 @@ def embedding(indices: Array, table: Array) -> tuple[Array, Backward]:
 
 def layer_norm(x: Array, gain: Array, bias: Array | None = None, epsilon: float = 1e-5) -> tuple[Array, Backward]:
     """y = gain z + bias, where z = (x - mean) / sqrt(variance + epsilon) over the last axis (Ba et al. 2016)."""
-    y, z, scale = normed(x, gain, bias, epsilon)
+    y, z, scale = layer_norm_forward(x, gain, bias, epsilon)
 
     def backward(dy: Array) -> tuple[Array, Array, Array | None]:
-        return normed_back(dy, z, scale, gain, bias)
+        return layer_norm_backward(dy, z, scale, gain, bias)
 
     return y, backward
 
 
 @compiled
-def normed(x: Array, gain: Array, bias: Array | None, epsilon: float) -> tuple[Array, Array, Array]:
+def layer_norm_forward(x: Array, gain: Array, bias: Array | None, epsilon: float) -> tuple[Array, Array, Array]:
     """y; z; and 1 / sqrt(variance + epsilon), (..., 1)."""
     z = x - x.mean(axis=-1, keepdims=True)
     scale = 1 / np.sqrt((z * z).mean(axis=-1, keepdims=True) + epsilon)
@@ -75,7 +75,7 @@ def normed(x: Array, gain: Array, bias: Array | None, epsilon: float) -> tuple[A
 
 
 @compiled
-def normed_back(
+def layer_norm_backward(
     dy: Array, z: Array, scale: Array, gain: Array, bias: Array | None
 ) -> tuple[Array, Array, Array | None]:
     """dx, dgain, and dbias if there is a bias."""
@@ -89,7 +89,7 @@ def gelu(x: Array) -> tuple[Array, Backward]:
     """y = x w, where w = (1 + tanh(u)) / 2 and u = sqrt(2/pi) (x + 0.044715 x^3): GPT-2's form of x Phi(x) (Hendrycks
     & Gimpel 2016).
     """
-    y, slope = gelu_and_slope(x)
+    y, slope = gelu_and_derivative(x)
 
     def backward(dy: Array) -> Array:
         return dy * slope
@@ -98,7 +98,7 @@ def gelu(x: Array) -> tuple[Array, Backward]:
 
 
 @compiled
-def gelu_and_slope(x: Array) -> tuple[Array, Array]:
+def gelu_and_derivative(x: Array) -> tuple[Array, Array]:
     """y, and dy/dx."""
     a, c, square = math.sqrt(2 / math.pi), 0.044715, x * x
     w = (1 + np.tanh(a * x * (1 + c * square))) / 2
@@ -133,7 +133,7 @@ def attention(
     values: Array,
     rate: float = 0.0,
     rng: np.random.Generator | None = None,
-    hidden: Array | None = None,
+    padding_mask: Array | None = None,
     *,
     distances: bool = False,
 ) -> tuple[Array, Array, Backward]:
@@ -142,23 +142,23 @@ def attention(
     Row t is DotEnergy(1 / sqrt(E)).update(q[t], k[: t + 1], v[: t + 1]); with `distances`, which take |k|^2 / 2 off
     each product, DistanceEnergy(1 / (2 sqrt(E))).update of the same. What lies ahead has score -inf, before
     anything is subtracted, and so a weight of exactly 0. Of S keys and values, the last T are at the queries'
-    positions, the others before them; the first of them may be `hidden` (..., S), for rows that start later. Returns
-    y, the weights (..., T, S), and backward.
+    positions, the others before them; `padding_mask` (..., S) is true at those before a row starts. Returns y, the
+    weights (..., T, S), and backward.
     """
     (T, E), S = queries.shape[-2:], keys.shape[-2]
     beta = 1 / math.sqrt(E)
     scores = queries @ keys.mT
     if distances:  # -|q - k|^2 / 2, but for |q|^2 / 2, which softmax does not see
         scores -= np.vecdot(keys, keys)[..., None, :] / 2
-    if hidden is not None:  # but a query always sees its own position
-        np.copyto(scores, -np.inf, where=hidden[..., None, :] & ~np.eye(T, S, k=S - T, dtype=bool))
-    weights = softened(scores, beta)
+    if padding_mask is not None:  # but a query always sees its own position
+        np.copyto(scores, -np.inf, where=padding_mask[..., None, :] & ~np.eye(T, S, k=S - T, dtype=bool))
+    weights = causal_softmax(scores, beta)
     kept, back_dropout = dropout(weights, rate, rng)
     # each result is laid out in memory as its like among the arguments, so that heads can be joined without a copy
     y = np.matmul(kept, values, out=np.empty_like(queries, shape=(*queries.shape[:-1], values.shape[-1])))
 
     def backward(dy: Array) -> tuple[Array, Array, Array]:
-        dscores = softened_back(back_dropout(dy @ values.mT), weights, beta)
+        dscores = causal_softmax_backward(back_dropout(dy @ values.mT), weights, beta)
         dkeys = np.matmul(dscores.mT, queries, out=np.empty_like(keys))
         if distances:
             dkeys -= keys * dscores.sum(axis=-2)[..., None]
@@ -169,7 +169,7 @@ def attention(
 
 
 @compiled
-def softened(scores: Array, beta: float) -> Array:
+def causal_softmax(scores: Array, beta: float) -> Array:
     """softmax(beta scores), in place of scores (..., T, S): row t of the last T positions sees those up to its own."""
     T, S = scores.shape[-2:]
     np.copyto(scores, -np.inf, where=np.triu(np.ones((T, S), bool), k=1 + S - T))
@@ -181,7 +181,7 @@ def softened(scores: Array, beta: float) -> Array:
 
 
 @compiled
-def softened_back(dweights: Array, weights: Array, beta: float) -> Array:
+def causal_softmax_backward(dweights: Array, weights: Array, beta: float) -> Array:
     """dscores, in place of dweights; 0 where the weight is: nothing flows from ahead."""
     dweights -= np.vecdot(weights, dweights)[..., None]  # their mean under the weights
     dweights *= weights

@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._check import Array
 from hopmin._files import Name, load_arrays, save_arrays
-from hopmin.transformer.decoding import Decoder, fits
-from hopmin.transformer.generation import Cache, CausalModel
+from hopmin.transformer.decoding import Decoder, supports
+from hopmin.transformer.generation import CausalModel, KVCache
 from hopmin.transformer.layers import (
     Backward,
     attention,
@@ -31,7 +31,7 @@ from hopmin.transformer.layers import (
     linear,
     relu,
 )  # fmt: skip
-from hopmin.transformer.tokenizer import AnyTokenizer, restored
+from hopmin.transformer.tokenizer import Tokenizer, tokenizer_from_record
 
 Gradients = dict[str, Array]
 Shapes = dict[str, tuple[int, ...]]
@@ -41,18 +41,18 @@ ACTIVATIONS = {"gelu": gelu, "relu": relu}
 @dataclass(frozen=True)
 class GPTConfig:
     """The sizes of a GPT: V vocabulary, T positions, L layers, H heads, D width; its dropout rate and dtype; and
-    `spread`, the standard deviation of its initial weights, embeddings included: GPT-2's 0.02, made for widths near a
+    `init_std`, the standard deviation of its initial weights, embeddings included: GPT-2's 0.02, made for widths near a
     thousand, leaves small models all but silent; 1 / sqrt(D) suits every width.
 
     hidden : width of the layer between `expand` and `contract`; 4 D if None; 0 leaves both out
     norm : "pre", x + f(norm(x)), with one more norm at the end; or "post", norm(x + f(x))
     activation : "gelu", in GPT-2's form, or "relu"
-    encoding : of positions, "learned", or "sinusoidal" with embeddings scaled by sqrt(D)
-    tied : whether the output weights are the embedding's
-    biases : whether linear layers and norms have any
+    position_encoding : of positions, "learned", or "sinusoidal" with embeddings scaled by sqrt(D)
+    tied_embeddings : whether the output weights are the embedding's
+    bias : whether linear layers and norms have any
     attention : "dot", or "energy", x + eta (u - x), where u is the update of x in a DistanceEnergy (`energy_step`)
     eta : how far energy attention goes; the energy falls for 0 < eta < 2
-    shared : whether all blocks have the same weights
+    shared_layers : whether all blocks have the same weights
 
     Raises ValueError or TypeError if a size is not a whole number >= 1, heads do not divide width, dropout is not in
     [0, 1), or an option is none of those named.
@@ -69,34 +69,38 @@ class GPTConfig:
     heads: int
     width: int
     dropout: float = 0.0
-    spread: float = 0.02
+    init_std: float = 0.02
     dtype: str = "float32"
     hidden: int | None = None
     norm: str = "pre"
     activation: str = "gelu"
-    encoding: str = "learned"
-    tied: bool = True
-    biases: bool = True
+    position_encoding: str = "learned"
+    tied_embeddings: bool = True
+    bias: bool = True
     attention: str = "dot"
     eta: float = 0.5
-    shared: bool = False
+    shared_layers: bool = False
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "positions", "layers", "heads", "width"):
-            object.__setattr__(self, name, _check.whole(name, getattr(self, name)))
+            object.__setattr__(self, name, _check.integer(name, getattr(self, name)))
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads; got {self.width} and {self.heads}")
-        object.__setattr__(self, "dropout", _check.fraction("dropout", self.dropout))
-        object.__setattr__(self, "spread", _check.positive("spread", self.spread))
+        object.__setattr__(self, "dropout", _check.number("dropout", self.dropout, "[0, 1)"))
+        object.__setattr__(self, "init_std", _check.number("init_std", self.init_std, "(0, inf)"))
         object.__setattr__(self, "dtype", _check.choice("dtype", self.dtype, ("float32", "float64")))
-        hidden = 4 * self.width if self.hidden is None else _check.whole("hidden", self.hidden, 0)
+        hidden = 4 * self.width if self.hidden is None else _check.integer("hidden", self.hidden, 0)
         object.__setattr__(self, "hidden", hidden)
         object.__setattr__(self, "norm", _check.choice("norm", self.norm, ("pre", "post")))
         object.__setattr__(self, "activation", _check.choice("activation", self.activation, ACTIVATIONS))
-        object.__setattr__(self, "encoding", _check.choice("encoding", self.encoding, ("learned", "sinusoidal")))
+        object.__setattr__(
+            self,
+            "position_encoding",
+            _check.choice("position_encoding", self.position_encoding, ("learned", "sinusoidal")),
+        )
         object.__setattr__(self, "attention", _check.choice("attention", self.attention, ("dot", "energy")))
-        object.__setattr__(self, "eta", _check.positive("eta", self.eta))
-        for name in ("tied", "biases", "shared"):
+        object.__setattr__(self, "eta", _check.number("eta", self.eta, "(0, inf)"))
+        for name in ("tied_embeddings", "bias", "shared_layers"):
             object.__setattr__(self, name, _check.boolean(name, getattr(self, name)))
 
     @classmethod
@@ -111,22 +115,22 @@ class GPTConfig:
         assert M is not None  # None has become a number
 
         def affine(i: int, o: int) -> Shapes:
-            return {"weight": (i, o), "bias": (o,)} if self.biases else {"weight": (i, o)}
+            return {"weight": (i, o), "bias": (o,)} if self.bias else {"weight": (i, o)}
 
-        norm: Shapes = {"gain": (D,), "bias": (D,)} if self.biases else {"gain": (D,)}
+        norm: Shapes = {"gain": (D,), "bias": (D,)} if self.bias else {"gain": (D,)}
         block = {"norm1": norm, "attention": affine(D, 3 * D), "output": affine(D, D)}
         if self.attention == "energy":
             block = {"patterns": affine(D, D)}
         if M:
             block |= {"norm2": norm, "expand": affine(D, M), "contract": affine(M, D)}
-        layers = 1 if self.shared else self.layers
+        layers = 1 if self.shared_layers else self.layers
         parts = {f"layers.{layer}.{part}": of for layer in range(layers) for part, of in block.items()}
         if self.norm == "pre":
             parts["norm"] = norm
-        if not self.tied:
+        if not self.tied_embeddings:
             parts["head"] = affine(D, V)
         shapes: Shapes = {"tokens": (V, D)}
-        if self.encoding == "learned":
+        if self.position_encoding == "learned":
             shapes["positions"] = (T, D)
         return shapes | {f"{part}.{name}": shape for part, of in parts.items() for name, shape in of.items()}
 
@@ -139,7 +143,7 @@ class GPTConfig:
 _GPT2 = {"vocabulary": 50257, "positions": 1024}
 _QUESTIONS = {
     "vocabulary": 69, "positions": 5000, "heads": 4, "width": 512, "dropout": 0.1, "norm": "post",
-    "activation": "relu", "encoding": "sinusoidal", "tied": False, "spread": 512**-0.5,
+    "activation": "relu", "position_encoding": "sinusoidal", "tied_embeddings": False, "init_std": 512**-0.5,
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     "gpt2": {**_GPT2, "layers": 12, "heads": 12, "width": 768},
@@ -148,7 +152,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt2-xl": {**_GPT2, "layers": 48, "heads": 25, "width": 1600},
     "questions-6": {**_QUESTIONS, "layers": 6},  # Niu et al. 2024, section 6.2: Question Formation
     "questions-10": {**_QUESTIONS, "layers": 10},
-    "tiny": {"vocabulary": 69, "positions": 64, "layers": 4, "heads": 4, "width": 128, "spread": 128**-0.5},
+    "tiny": {"vocabulary": 69, "positions": 64, "layers": 4, "heads": 4, "width": 128, "init_std": 128**-0.5},
 }
 
 
@@ -173,7 +177,7 @@ class GPT(CausalModel):
     """A causal language model: tokens (B, T) to logits (B, T, V), with a backward written by hand.
 
     `config` is a GPTConfig; `rng`, a Generator or a seed, draws the initial parameters: normal with standard
-    deviation `spread`, or spread / sqrt(2 L) where a block adds to the residual stream; gains one, biases zero.
+    deviation `init_std`, or init_std / sqrt(2 L) where a block adds to the residual stream; gains one, biases zero.
     `parameters` maps names to arrays, which training changes in place. Without an rng, nothing is ever dropped out.
 
     >>> model = GPT(GPTConfig(vocabulary=5, positions=8, layers=2, heads=2, width=16), rng=0)
@@ -195,7 +199,7 @@ class GPT(CausalModel):
                 drawn = np.zeros(shape)
             else:
                 adds = name.endswith(("output.weight", "contract.weight"))
-                drawn = rng.normal(0, config.spread / np.sqrt(2 * config.layers) if adds else config.spread, shape)
+                drawn = rng.normal(0, config.init_std / np.sqrt(2 * config.layers) if adds else config.init_std, shape)
             self.parameters[name] = drawn.astype(config.dtype)
 
     def logits(self, tokens: ArrayLike) -> Array:
@@ -231,7 +235,7 @@ class GPT(CausalModel):
     def save(
         self,
         path: Name,
-        tokenizer: AnyTokenizer | None = None,
+        tokenizer: Tokenizer | None = None,
         *,
         extra: dict[str, Array] | None = None,
         **records: Any,
@@ -263,12 +267,12 @@ class GPT(CausalModel):
             raise ValueError(f"targets must have shape {tokens.shape}, not all -1; got {targets.shape}")
         return tokens, targets
 
-    def _cache(self, start: Array) -> Cache:
+    def _cache(self, start: Array) -> KVCache:
         c = self.config
-        return Cache(c.layers, (len(start), c.heads, c.positions, c.width // c.heads), c.dtype, start)
+        return KVCache(c.layers, (len(start), c.heads, c.positions, c.width // c.heads), c.dtype, start)
 
-    def _next(self, tokens: Array, cache: Cache) -> Array:
-        if tokens.shape[1] > 1 or not fits(self.config):
+    def _next(self, tokens: Array, cache: KVCache) -> Array:
+        if tokens.shape[1] > 1 or not supports(self.config):
             return self._forward(tokens, cache=cache, last=True)[0][:, -1]
         cache.decoder = cache.decoder or Decoder(self, cache)
         return cache.decoder(tokens)
@@ -279,19 +283,19 @@ class GPT(CausalModel):
         rng: np.random.Generator | None = None,
         *,
         seen: dict[str, list[Array]] | None = None,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         last: bool = False,
     ) -> tuple[Array, Backward]:
         """Logits (B, T, V), or of the last position only (B, 1, V), which has no backward; nor has what is cached."""
         p, c, T = self.parameters, self.config, tokens.shape[1]
         places = np.arange(T) if cache is None else cache.positions(T)
         words, back_words = embedding(tokens, p["tokens"])
-        first, back_dropout = dropout(self._scale * words + self._encoded(places), c.dropout, rng)
-        x = first
+        x0, back_dropout = dropout(self._scale * words + self._encoded(places), c.dropout, rng)
+        x = x0
         record(seen, states=x)
         backs = []
         for layer in range(c.layers):
-            x, back = block(x, first, self._layer(layer), c, rng, seen, None if cache is None else (cache, layer))
+            x, back = block(x, x0, self._layer(layer), c, rng, seen, None if cache is None else (cache, layer))
             backs.append(back)
         if cache is not None:
             cache.length += T
@@ -302,15 +306,15 @@ class GPT(CausalModel):
 
         def backward(dlogits: Array) -> Gradients:
             dx, d = back_read(dlogits)
-            dfirst: Any = 0
+            dx0: Any = 0
             for layer in reversed(range(c.layers)):
                 dx, dlater, dlayer = backs.pop()(dx)  # and what it kept goes with it
-                dfirst = dfirst + dlater
+                dx0 = dx0 + dlater
                 for name, gradient in dlayer.items():
-                    name = f"layers.{0 if c.shared else layer}.{name}"
+                    name = f"layers.{0 if c.shared_layers else layer}.{name}"
                     d[name] = gradient if d.get(name) is None else d[name] + gradient  # None: no bias
-            dx = back_dropout(dx + dfirst)
-            if c.encoding == "learned":
+            dx = back_dropout(dx + dx0)
+            if c.position_encoding == "learned":
                 d["positions"] = np.zeros_like(p["positions"])
                 d["positions"][:T] = dx.sum(axis=0)
             d["tokens"] = d.get("tokens", 0) + back_words(self._scale * dx)
@@ -330,29 +334,31 @@ class GPT(CausalModel):
             d: dict[str, Any] = {}
             dy, dweight, d["head.bias"] = back_head(dlogits)
             dx, d["norm.gain"], d["norm.bias"] = back_norm(dy)
-            return dx, d | ({"tokens": dweight.T} if c.tied else {"head.weight": dweight})
+            return dx, d | ({"tokens": dweight.T} if c.tied_embeddings else {"head.weight": dweight})
 
         return y, logits, backward
 
     def _unembedded(self, y: Array) -> tuple[Array, Backward]:
         """The logits of outputs; if tied, the embedding is the output weight too."""
         p = self.parameters
-        return linear(y, p["tokens"].T) if self.config.tied else linear(y, p["head.weight"], p.get("head.bias"))
+        return (
+            linear(y, p["tokens"].T) if self.config.tied_embeddings else linear(y, p["head.weight"], p.get("head.bias"))
+        )
 
     @property
     def _scale(self) -> Any:
         """What embeddings are multiplied by."""
-        scale = 1.0 if self.config.encoding == "learned" else np.sqrt(self.config.width)
+        scale = 1.0 if self.config.position_encoding == "learned" else np.sqrt(self.config.width)
         return np.dtype(self.config.dtype).type(scale)
 
     def _encoded(self, places: Array) -> Array:
         """(..., D) What is added to the embeddings of tokens at these places."""
-        if self.config.encoding == "learned":
+        if self.config.position_encoding == "learned":
             return self.parameters["positions"][places]
         return sinusoids(places, self.config.width).astype(self.config.dtype)
 
     def _layer(self, layer: int) -> dict[str, Array]:
-        prefix = f"layers.{0 if self.config.shared else layer}."
+        prefix = f"layers.{0 if self.config.shared_layers else layer}."
         return {name.removeprefix(prefix): a for name, a in self.parameters.items() if name.startswith(prefix)}
 
 
@@ -373,20 +379,20 @@ Sublayer = Callable[[Array], tuple[Array, Backward]]
 
 def block(
     x: Array,
-    first: Array,
+    x0: Array,
     p: dict[str, Array],
     config: GPTConfig,
     rng: np.random.Generator | None = None,
     seen: dict[str, list[Array]] | None = None,
-    past: tuple[Cache, int] | None = None,
+    past: tuple[KVCache, int] | None = None,
 ) -> tuple[Array, Backward]:
-    """Attention, then two linear layers, each added to what came in: x (B, T, D); `first` is what came into the first
-    block. Returns dx, dfirst and {name: gradient}.
+    """Attention, then two linear layers, each added to what came in: x (B, T, D); `x0` is what came into the first
+    block. Returns dx, dx0 and {name: gradient}.
     """
     if config.attention == "energy":
-        y, back_attend = energy_step(x, first, p, config, rng, seen, past)
+        y, back_attention = energy_step(x, x0, p, config, rng, seen, past)
     else:
-        y, back_attend = residual(x, lambda x: attend(x, p, config, rng, seen, past), p, "norm1", config.norm)
+        y, back_attention = residual(x, lambda x: attend(x, p, config, rng, seen, past), p, "norm1", config.norm)
     back_feed: Backward = lambda dy: (dy, {})  # noqa: E731
     if config.hidden:
         y, back_feed = residual(y, lambda x: feed_forward(x, p, config, rng), p, "norm2", config.norm)
@@ -394,8 +400,8 @@ def block(
 
     def backward(dy: Array) -> tuple[Array, Any, Gradients]:
         dy, d2 = back_feed(dy)
-        dx, *dfirst, d1 = back_attend(dy)
-        return dx, sum(dfirst), d1 | d2
+        dx, *dx0, d1 = back_attention(dy)
+        return dx, sum(dx0), d1 | d2
 
     return y, backward
 
@@ -404,8 +410,8 @@ def residual(x: Array, f: Sublayer, p: dict[str, Array], name: str, norm: str) -
     """ "pre": y = x + f(norm(x)); "post": y = norm(x + f(x))."""
     gain, bias = p[f"{name}.gain"], p.get(f"{name}.bias")
     if norm == "pre":
-        normed, back_norm = layer_norm(x, gain, bias)
-        y, back_f = f(normed)
+        normalized, back_norm = layer_norm(x, gain, bias)
+        y, back_f = f(normalized)
         y += x
     else:
         change, back_f = f(x)
@@ -414,8 +420,8 @@ def residual(x: Array, f: Sublayer, p: dict[str, Array], name: str, norm: str) -
 
     def backward(dy: Array) -> tuple[Array, Gradients]:
         if norm == "pre":
-            dnormed, d = back_f(dy)
-            dx, dgain, dbias = back_norm(dnormed)
+            dnormalized, d = back_f(dy)
+            dx, dgain, dbias = back_norm(dnormalized)
             dx += dy
         else:
             dsum, dgain, dbias = back_norm(dy)
@@ -432,51 +438,51 @@ def attend(
     config: GPTConfig,
     rng: np.random.Generator | None,
     seen: dict[str, list[Array]] | None,
-    past: tuple[Cache, int] | None,
+    past: tuple[KVCache, int] | None,
 ) -> tuple[Array, Backward]:
     """The heads' updates, joined; with a past, over the keys that are kept there too."""
     T, H, rate = x.shape[1], config.heads, config.dropout
     projected, back_project = linear(x, p["attention.weight"], p.get("attention.bias"))
-    q, k, v = (split(a, H) for a in np.split(projected, 3, axis=-1))
-    hidden = None
+    q, k, v = (split_heads(a, H) for a in np.split(projected, 3, axis=-1))
+    padding_mask = None
     if past is not None:
         cache, layer = past
-        hidden = cache.hidden(T)
+        padding_mask = cache.padding_mask(T)
         k, v = cache.extended(layer, k, v)
-    mixed, weights, back_mix = attention(q, k, v, rate, rng, hidden)
-    attended, back_output = linear(joined(mixed), p["output.weight"], p.get("output.bias"))
+    mixed, weights, back_mix = attention(q, k, v, rate, rng, padding_mask)
+    attended, back_output = linear(merge_heads(mixed), p["output.weight"], p.get("output.bias"))
     y, back_dropout = dropout(attended, rate, rng)
     record(seen, queries=q, keys=k, values=v, weights=weights)
 
     def backward(dy: Array) -> tuple[Array, Gradients]:
         d: Gradients = {}
         djoined, d["output.weight"], d["output.bias"] = back_output(back_dropout(dy))
-        dprojected = np.concatenate([joined(a) for a in back_mix(split(djoined, H))], axis=-1)
+        dprojected = np.concatenate([merge_heads(a) for a in back_mix(split_heads(djoined, H))], axis=-1)
         dx, d["attention.weight"], d["attention.bias"] = back_project(dprojected)
         return dx, d
 
     return y, backward
 
 
-def split(a: Array, heads: int) -> Array:
+def split_heads(a: Array, heads: int) -> Array:
     """(B, T, D) -> (B, H, T, E), a view: E of the coordinates for each head."""
     return a.reshape(*a.shape[:2], heads, -1).transpose(0, 2, 1, 3)
 
 
-def joined(a: Array) -> Array:
-    """(B, H, T, E) -> (B, T, D), and a view too where `split` made it."""
+def merge_heads(a: Array) -> Array:
+    """(B, H, T, E) -> (B, T, D), and a view too where `split_heads` made it."""
     B, H, T, E = a.shape
     return a.transpose(0, 2, 1, 3).reshape(B, T, H * E)
 
 
 def energy_step(
     x: Array,
-    first: Array,
+    x0: Array,
     p: dict[str, Array],
     config: GPTConfig,
     rng: np.random.Generator | None,
     seen: dict[str, list[Array]] | None,
-    past: tuple[Cache, int] | None,
+    past: tuple[KVCache, int] | None,
 ) -> tuple[Array, Backward]:
     """y = x + eta (u - x), where u is the update of x in an energy: for each head, on E of the D coordinates,
     DistanceEnergy(1 / (2 sqrt(E))) of patterns that are a linear image of the first states up to the position.
@@ -486,22 +492,22 @@ def energy_step(
     change from block to block: with shared weights the whole stack goes down one energy.
     """
     T, H, eta = x.shape[1], config.heads, x.dtype.type(config.eta)
-    patterns, back_patterns = linear(first, p["patterns.weight"], p.get("patterns.bias"))
-    q, k = split(x, H), split(patterns, H)
-    hidden = None
+    patterns, back_patterns = linear(x0, p["patterns.weight"], p.get("patterns.bias"))
+    q, k = split_heads(x, H), split_heads(patterns, H)
+    padding_mask = None
     if past is not None:
         cache, layer = past
-        hidden = cache.hidden(T)
+        padding_mask = cache.padding_mask(T)
         k, _ = cache.extended(layer, k, k)
-    mixed, weights, back_mix = attention(q, k, k, config.dropout, rng, hidden, distances=True)
-    y = x + eta * (joined(mixed) - x)
+    mixed, weights, back_mix = attention(q, k, k, config.dropout, rng, padding_mask, distances=True)
+    y = x + eta * (merge_heads(mixed) - x)
     record(seen, queries=q, keys=k, values=k, weights=weights)
 
     def backward(dy: Array) -> tuple[Array, Array, Gradients]:
         d: Gradients = {}
-        dq, dk, dv = map(joined, back_mix(split(eta * dy, H)))
-        dfirst, d["patterns.weight"], d["patterns.bias"] = back_patterns(dk + dv)
-        return (1 - eta) * dy + dq, dfirst, d
+        dq, dk, dv = map(merge_heads, back_mix(split_heads(eta * dy, H)))
+        dx0, d["patterns.weight"], d["patterns.bias"] = back_patterns(dk + dv)
+        return (1 - eta) * dy + dq, dx0, d
 
     return y, backward
 
@@ -536,7 +542,7 @@ class Saved:
     """What a model file holds: the model, its tokenizer, if any, and whatever else was kept beside them."""
 
     model: GPT
-    tokenizer: AnyTokenizer | None
+    tokenizer: Tokenizer | None
     extra: dict[str, Array]
     records: dict[str, Any]
 
@@ -547,14 +553,16 @@ def load_model(path: Name) -> Saved:
     model = GPT.__new__(GPT)
     try:
         model.config = GPTConfig(**records["config"])
-        if model.config.layers > len(arrays) and not model.config.shared:  # before the shapes of all of them are made
+        if (
+            model.config.layers > len(arrays) and not model.config.shared_layers
+        ):  # before the shapes of all of them are made
             raise ValueError("not as many arrays as layers need")
         shapes = model.config.shapes
         if len(shapes) != sum(name.startswith("parameters/") for name in arrays):
             raise ValueError("not as many arrays as layers need")
         model.parameters = {name: arrays.pop(f"parameters/{name}") for name in shapes}
         fitting = all(a.shape == shapes[name] and a.dtype == model.config.dtype for name, a in model.parameters.items())
-        tokenizer = restored(records["tokenizer"]) if records["tokenizer"] else None
+        tokenizer = tokenizer_from_record(records["tokenizer"]) if records["tokenizer"] else None
         fitting &= tokenizer is None or len(tokenizer.symbols) == model.config.vocabulary
     except (KeyError, TypeError, ValueError):
         fitting = False

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._check import Array
 from hopmin._files import Name
-from hopmin.transformer.generation import Cache, CausalModel
+from hopmin.transformer.generation import CausalModel, KVCache
 from hopmin.transformer.layers import attention, cross_entropy
 from hopmin.transformer.model import GPT, Activations, GPTConfig, record
 
@@ -67,7 +67,7 @@ class LlamaConfig:
     key_heads : how many heads have keys and values of their own; H / G heads of queries share each
     base : of the angles by which positions turn queries and keys
     epsilon : what the norms add to the mean square
-    tied : whether the output weights are the embedding's
+    tied_embeddings : whether the output weights are the embedding's
 
     Raises ValueError or TypeError if a size is not a whole number >= 1, key_heads do not divide heads, or heads do not
     divide width into even parts.
@@ -85,18 +85,18 @@ class LlamaConfig:
     hidden: int
     base: float = 10000.0
     epsilon: float = 1e-5
-    tied: bool = True
+    tied_embeddings: bool = True
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "positions", "layers", "heads", "key_heads", "width", "hidden"):
-            object.__setattr__(self, name, _check.whole(name, getattr(self, name)))
+            object.__setattr__(self, name, _check.integer(name, getattr(self, name)))
         for name in ("base", "epsilon"):
-            object.__setattr__(self, name, _check.positive(name, getattr(self, name)))
+            object.__setattr__(self, name, _check.number(name, getattr(self, name), "(0, inf)"))
         if self.heads % self.key_heads:
             raise ValueError(f"heads must be a multiple of key_heads; got {self.heads} and {self.key_heads}")
         if self.width % (2 * self.heads):
             raise ValueError(f"width must be a multiple of twice the heads; got {self.width} and {self.heads}")
-        object.__setattr__(self, "tied", _check.boolean("tied", self.tied))
+        object.__setattr__(self, "tied_embeddings", _check.boolean("tied_embeddings", self.tied_embeddings))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -108,7 +108,9 @@ class LlamaConfig:
             "norm2.gain": (D,), "gate.weight": (D, M), "expand.weight": (D, M), "contract.weight": (M, D),
         }  # fmt: skip
         layers = {f"layers.{layer}.{name}": shape for layer in range(self.layers) for name, shape in block.items()}
-        return {"tokens": (V, D), **layers, "norm.gain": (D,)} | ({} if self.tied else {"head.weight": (D, V)})
+        return {"tokens": (V, D), **layers, "norm.gain": (D,)} | (
+            {} if self.tied_embeddings else {"head.weight": (D, V)}
+        )
 
     @property
     def parameter_count(self) -> int:
@@ -120,9 +122,9 @@ class Llama(CausalModel):
     """A causal language model (Touvron et al. 2023) to be looked at: forward only.
 
     A GPT but for four things: norms divide by the root of the mean square and subtract nothing; positions turn queries
-    and keys (`rotated`); several heads of queries may share one of keys and values; the wide layer is gated (`silu`).
-    There are no biases. `parameters` maps the names of `config.shapes` to arrays, all float32 or all float64, in which
-    everything is computed. `tokenizer`, if there is one, encodes text and decodes tokens.
+    and keys (`apply_rope`); several heads of queries may share one of keys and values; the wide layer is gated
+    (`silu`). There are no biases. `parameters` maps the names of `config.shapes` to arrays, all float32 or all float64,
+    in which everything is computed. `tokenizer`, if there is one, encodes text and decodes tokens.
 
     Raises ValueError if a parameter is missing, of another shape, or not finite.
 
@@ -171,24 +173,26 @@ class Llama(CausalModel):
     @property
     def _head(self) -> Array:
         """(D, V) The output weights."""
-        return self.parameters["tokens"].T if self.config.tied else self.parameters["head.weight"]
+        return self.parameters["tokens"].T if self.config.tied_embeddings else self.parameters["head.weight"]
 
     def _tokens(self, tokens: ArrayLike) -> Array:
         return _check.tokens("tokens", tokens, self.config.vocabulary, T=self.config.positions)
 
-    def _cache(self, start: Array) -> Cache:
+    def _cache(self, start: Array) -> KVCache:
         c, dtype = self.config, self.parameters["tokens"].dtype
-        return Cache(c.layers, (len(start), c.key_heads, c.positions, c.width // c.heads), dtype.name, start)
+        return KVCache(c.layers, (len(start), c.key_heads, c.positions, c.width // c.heads), dtype.name, start)
 
-    def _next(self, tokens: Array, cache: Cache) -> Array:
+    def _next(self, tokens: Array, cache: KVCache) -> Array:
         return self._outputs(tokens, cache)[:, -1] @ self._head
 
-    def _outputs(self, tokens: Array, cache: Cache | None = None, seen: dict[str, list[Array]] | None = None) -> Array:
+    def _outputs(
+        self, tokens: Array, cache: KVCache | None = None, seen: dict[str, list[Array]] | None = None
+    ) -> Array:
         """(B, T, D) The last state after the last norm; keys and values of the G key heads join the cache."""
         c, p = self.config, self.parameters
         (B, T), E = tokens.shape, c.width // c.heads
         # products of turned vectors know no starts: rows may be set flush right as they are
-        first, hidden = (0, None) if cache is None else (cache.length, cache.hidden(T))
+        first, padding_mask = (0, None) if cache is None else (cache.length, cache.padding_mask(T))
         x = p["tokens"][tokens]
         record(seen, states=x)
         for layer in range(c.layers):
@@ -199,11 +203,11 @@ class Llama(CausalModel):
             q, k, v = (
                 (z @ w[name]).reshape(B, T, -1, E).transpose(0, 2, 1, 3) for name in ("queries", "keys", "values")
             )  # (B, H, T, E), and G for H
-            q, k = rotated(q, first, c.base), rotated(k, first, c.base)
+            q, k = apply_rope(q, first, c.base), apply_rope(k, first, c.base)
             if cache is not None:
                 k, v = cache.extended(layer, k, v)
             k, v = (np.repeat(a, c.heads // c.key_heads, axis=1) for a in (k, v))
-            mixed, weights, _ = attention(q, k, v, hidden=hidden)
+            mixed, weights, _ = attention(q, k, v, padding_mask=padding_mask)
             x = x + mixed.transpose(0, 2, 1, 3).reshape(B, T, c.width) @ w["output"]
 
             # feed forward
@@ -228,13 +232,13 @@ def silu(x: Array) -> Array:
     return x * (1 + np.tanh(x / 2)) / 2  # the same, and no exp to overflow
 
 
-def rotated(x: Array, first: int = 0, base: float = 10000.0) -> Array:
+def apply_rope(x: Array, first: int = 0, base: float = 10000.0) -> Array:
     """x (..., T, E) with its pairs (2j, 2j + 1) turned by the angle t base^(-2j/E), at positions t from `first` on.
 
     A turned query and a turned key have a product that depends on how far apart they are, not on where (Su et al.
     2021, equation 34). Lengths stay.
 
-    >>> rotated(np.array([[1.0, 0.0], [1.0, 0.0]])).round(3)     # position 0 does not turn, position 1 by one radian
+    >>> apply_rope(np.array([[1.0, 0.0], [1.0, 0.0]])).round(3)     # position 0 does not turn, position 1 by one radian
     array([[1.   , 0.   ],
            [0.54 , 0.841]])
     """
@@ -324,7 +328,7 @@ def load_gpt2(folder: Name) -> tuple[GPT, BytePairs]:
     if tokenizer.size > config.vocabulary:
         raise ValueError(f"tokenizer must have at most {config.vocabulary} pieces; in {folder} it has {tokenizer.size}")
     found: dict[str, Array] = {}
-    for path in _shards(folder):
+    for path in _weight_files(folder):
         found |= {name.removeprefix("transformer."): a for name, a in _safetensors(path).items()}
     head = found.pop("lm_head.weight", None)
     shapes = {name: a.shape for name, a in found.items()}
@@ -350,7 +354,7 @@ def load_llama(path: Name) -> Llama:
         if (value := header.get(name)) not in options:
             raise ValueError(f"model must have {name} {options[-1]}; {path} has {value!r:.60}")
     with _refused(path):
-        config = _llama_config(header, tied=GGUF_WORDS["head"] + ".weight" not in tensors)
+        config = _llama_config(header, tied_embeddings=GGUF_WORDS["head"] + ".weight" not in tensors)
         tokenizer = _gguf_tokenizer(header)
 
     def read(name: str) -> Array:
@@ -385,7 +389,7 @@ def _taken(
     return parameters
 
 
-def _llama_config(header: dict[str, Any], tied: bool) -> LlamaConfig:
+def _llama_config(header: dict[str, Any], tied_embeddings: bool) -> LlamaConfig:
     llama = {name.removeprefix("llama."): value for name, value in header.items() if name.startswith("llama.")}
     config = LlamaConfig(
         vocabulary=len(header["tokenizer.ggml.tokens"]),
@@ -397,7 +401,7 @@ def _llama_config(header: dict[str, Any], tied: bool) -> LlamaConfig:
         hidden=llama["feed_forward_length"],
         base=llama.get("rope.freq_base", 10000.0),
         epsilon=llama["attention.layer_norm_rms_epsilon"],
-        tied=tied,
+        tied_embeddings=tied_embeddings,
     )
     E = config.width // config.heads
     if any(llama.get(name, E) != E for name in ("rope.dimension_count", "attention.key_length")):
@@ -463,7 +467,7 @@ def _single(dtype: str, data: bytearray) -> Array:
         return np.frombuffer(data, FLOATS[dtype]).astype(np.float32, copy=False)
 
 
-def _shards(folder: Path) -> list[Path]:
+def _weight_files(folder: Path) -> list[Path]:
     """The files that hold the tensors: one, or those of the index, all of them in the folder itself."""
     index = folder / "model.safetensors.index.json"
     if not index.exists():

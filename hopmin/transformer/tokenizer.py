@@ -1,9 +1,9 @@
 """Symbols to numbers and back.
 
-- characters, or words [`Tokenizer`]
-- bytes, of any file [`Bytes`]
-- pieces of words that are frequent [`BPE`]
-- the one that is asked for by name, or kept in a file [`fitted`, `restored`]
+- characters, or words [`SymbolTokenizer`]
+- bytes, of any file [`ByteTokenizer`]
+- pieces of words that are frequent [`BPETokenizer`]
+- the one that is asked for by name, or kept in a file [`fit_tokenizer`, `tokenizer_from_record`]
 
 Each has `symbols` and what their `unit` is, `encode`, `decode`, and a `record` of JSON.
 """
@@ -21,14 +21,14 @@ from hopmin import _check
 from hopmin._check import Array
 
 LARGEST = 1_000_000  # symbols of a bpe: the library takes memory for as many as are asked for before it begins
-KINDS = ("characters", "words", "bytes", "bpe")
+TOKENIZERS = ("characters", "words", "bytes", "bpe")
 
 
 @dataclass(frozen=True)
-class Tokenizer:
+class SymbolTokenizer:
     """Symbols and their numbers: characters if `separator` is empty, else words between single separators.
 
-    >>> t = Tokenizer.characters("hello")
+    >>> t = SymbolTokenizer.characters("hello")
     >>> t.encode("hole").tolist(), t.decode([1, 0])
     ([1, 3, 2, 0], 'he')
     """
@@ -45,12 +45,12 @@ class Tokenizer:
         object.__setattr__(self, "_index", {symbol: i for i, symbol in enumerate(self.symbols)})
 
     @classmethod
-    def characters(cls, text: str) -> Tokenizer:
+    def characters(cls, text: str) -> SymbolTokenizer:
         """All characters of the text, in code-point order."""
         return cls(tuple(sorted(set(text))))
 
     @classmethod
-    def words(cls, text: str) -> Tokenizer:
+    def words(cls, text: str) -> SymbolTokenizer:
         """All words of the text, in code-point order; a word is what stands between white space."""
         return cls(tuple(sorted(set(text.split()))), " ")
 
@@ -61,7 +61,7 @@ class Tokenizer:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What `restored` makes a tokenizer of."""
+        """What `tokenizer_from_record` makes a tokenizer of."""
         return {"symbols": self.symbols, "separator": self.separator}
 
     def encode(self, text: str) -> Array:
@@ -77,10 +77,10 @@ class Tokenizer:
         return self.separator.join(self.symbols[i] for i in _known(numbers, self.symbols))
 
 
-class Bytes:
+class ByteTokenizer:
     """256 symbols, one for each byte; text is taken as UTF-8, and what is no UTF-8 is decoded as a question mark.
 
-    >>> Bytes().encode("é").tolist(), Bytes().decode([195, 169, 33])
+    >>> ByteTokenizer().encode("é").tolist(), ByteTokenizer().decode([195, 169, 33])
     ([195, 169], 'é!')
     """
 
@@ -89,7 +89,7 @@ class Bytes:
     unit = "bytes"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Bytes)
+        return isinstance(other, ByteTokenizer)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -102,13 +102,13 @@ class Bytes:
         return bytes(_known(numbers, self.symbols)).decode(errors="replace")
 
 
-class BPE:
+class BPETokenizer:
     """Byte pair encoding (Sennrich et al. 2016) on bytes, by the library `tokenizers`: any text has an encoding.
 
     `text` is what the library saves as tokenizer.json. Raises ImportError if it is not installed, ValueError if the
     text is not its JSON.
 
-    >>> t = BPE.trained(["to be or not to be"], vocabulary=258)
+    >>> t = BPETokenizer.trained(["to be or not to be"], vocabulary=258)
     >>> len(t.symbols), t.decode(t.encode("be or bee"))
     (258, 'be or bee')
     """
@@ -131,13 +131,13 @@ class BPE:
             raise ValueError("tokenizer must number its symbols from 0 on; got gaps")
 
     @classmethod
-    def trained(cls, texts: Iterable[str], vocabulary: int) -> BPE:
+    def trained(cls, texts: Iterable[str], vocabulary: int) -> BPETokenizer:
         """As many symbols as asked for, bytes included, or fewer where no pair comes twice; ValueError below 256
         or above a million.
         """
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-        vocabulary = _check.whole("vocabulary", vocabulary, 256, LARGEST)
+        vocabulary = _check.integer("vocabulary", vocabulary, 256, LARGEST)
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -155,13 +155,13 @@ class BPE:
         return cls(tokenizer.to_str())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BPE) and json.loads(self.text) == json.loads(other.text)
+        return isinstance(other, BPETokenizer) and json.loads(self.text) == json.loads(other.text)
 
     __hash__ = None  # type: ignore[assignment]
 
     @property
     def record(self) -> dict[str, Any]:
-        """What `restored` makes a tokenizer of."""
+        """What `tokenizer_from_record` makes a tokenizer of."""
         return {"kind": "bpe", "json": self.text}
 
     def encode(self, text: str) -> Array:
@@ -174,35 +174,35 @@ class BPE:
         return self._tokenizer.decode(_known(numbers, self.symbols), skip_special_tokens=False)
 
 
-AnyTokenizer = Tokenizer | Bytes | BPE
+Tokenizer = SymbolTokenizer | ByteTokenizer | BPETokenizer
 
 
-def fitted(kind: str | AnyTokenizer, texts: Iterable[str], vocabulary: int = 1000) -> AnyTokenizer:
-    """The tokenizer of a kind, one of [`KINDS`], for texts; `vocabulary` is how many symbols a bpe may have.
+def fit_tokenizer(kind: str | Tokenizer, texts: Iterable[str], vocabulary: int = 1000) -> Tokenizer:
+    """The tokenizer of a kind, one of [`TOKENIZERS`], for texts; `vocabulary` is how many symbols a bpe may have.
 
-    >>> fitted("words", ["to be", "or not"]).symbols
+    >>> fit_tokenizer("words", ["to be", "or not"]).symbols
     ('be', 'not', 'or', 'to')
     """
     if not isinstance(kind, str):
         return kind
-    match _check.choice("tokenizer", kind, KINDS):
+    match _check.choice("tokenizer", kind, TOKENIZERS):
         case "bytes":
-            return Bytes()
+            return ByteTokenizer()
         case "bpe":
-            return BPE.trained(texts, vocabulary)
+            return BPETokenizer.trained(texts, vocabulary)
         case "words":
-            return Tokenizer(tuple(sorted(set().union(*(text.split() for text in texts)))), " ")
-    return Tokenizer(tuple(sorted(set().union(*texts))))
+            return SymbolTokenizer(tuple(sorted(set().union(*(text.split() for text in texts)))), " ")
+    return SymbolTokenizer(tuple(sorted(set().union(*texts))))
 
 
-def restored(record: Mapping[str, Any]) -> AnyTokenizer:
+def tokenizer_from_record(record: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer whose `record` this is; KeyError, TypeError or ValueError if it is none."""
     match dict(record).get("kind", "symbols"):
         case "bytes":
-            return Bytes()
+            return ByteTokenizer()
         case "bpe":
-            return BPE(record["json"])
-    return Tokenizer(tuple(record["symbols"]), record["separator"])
+            return BPETokenizer(record["json"])
+    return SymbolTokenizer(tuple(record["symbols"]), record["separator"])
 
 
 def _utf8(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Training: [`AdamW`], its [`schedule`], gradient [`clip`]ping, and the loop that holds them together, [`Trainer`];
+"""Training: [`AdamW`], its [`cosine_schedule`], [`clip_gradients`], and the loop that holds them together, [`Trainer`];
 what a model's rows cost it, [`cross_entropy`].
 
 Every random choice of a step is drawn from the seed and the number of the step alone. So a run that was stopped goes on
@@ -20,34 +20,33 @@ from numpy.typing import ArrayLike
 from hopmin import _check, _threads
 from hopmin._backend import compiled
 from hopmin._check import Array
-from hopmin._files import Name, replaced
-from hopmin.transformer.corpus import batch
+from hopmin._files import Name, atomic_write
+from hopmin.transformer.corpus import inputs_and_targets
+from hopmin.transformer.data_parallel import DataParallel
 from hopmin.transformer.model import GPT, Gradients, load_model
-from hopmin.transformer.shards import Shards
-from hopmin.transformer.tokenizer import AnyTokenizer
+from hopmin.transformer.tokenizer import Tokenizer
 
 
-def schedule(step: int, *, peak: float, steps: int, warm_up: int, final: float = 0.1) -> float:
-    """The learning rate of a step (from 0): a linear rise over `warm_up` steps, then a cosine down to `final` of the
-    peak.
+def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, final: float = 0.1) -> float:
+    """The learning rate of a step, from 0: a linear warm-up, then a cosine decay to `final` times the peak.
 
-    >>> [round(schedule(step, peak=1.0, steps=8, warm_up=2), 2) for step in range(8)]
+    >>> [round(cosine_schedule(step, peak=1.0, steps=8, warmup_steps=2), 2) for step in range(8)]
     [0.5, 1.0, 0.94, 0.78, 0.55, 0.33, 0.16, 0.1]
     """
-    if step < warm_up:
-        return peak * (step + 1) / warm_up
-    progress = min(1.0, (step + 1 - warm_up) / max(1, steps - warm_up))
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    progress = min(1.0, (step + 1 - warmup_steps) / max(1, steps - warmup_steps))
     return peak * (final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def clip(gradients: Gradients, longest: float) -> float:
-    """Scale all gradients together, in place, so that their joint Euclidean norm is at most `longest`; return what it
+def clip_gradients(gradients: Gradients, max_norm: float) -> float:
+    """Scale all gradients together, in place, so that their joint Euclidean norm is at most `max_norm`; return what it
     was.
     """
     norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
-    if norm > longest:
+    if norm > max_norm:
         for g in gradients.values():
-            g *= longest / norm
+            g *= max_norm / norm
     return norm
 
 
@@ -69,8 +68,8 @@ class AdamW:
         weight_decay: float = 0.01,
     ) -> None:
         self.parameters, self.betas, self.epsilon, self.weight_decay = parameters, betas, epsilon, weight_decay
-        self.first = {name: np.zeros_like(p) for name, p in parameters.items()}
-        self.second = {name: np.zeros_like(p) for name, p in parameters.items()}
+        self.m = {name: np.zeros_like(p) for name, p in parameters.items()}
+        self.v = {name: np.zeros_like(p) for name, p in parameters.items()}
         self.steps = 0
 
     def step(self, gradients: Gradients, rate: float) -> None:
@@ -84,7 +83,7 @@ class AdamW:
             kept = 1 - rate * self.weight_decay if p.ndim > 1 else 1.0
             change = adamw if p.flags.c_contiguous else getattr(adamw, "__wrapped__", adamw)  # which takes any strides
             change(
-                p, gradients[name], self.first[name], self.second[name],
+                p, gradients[name], self.m[name], self.v[name],
                 b1, b2, kept, rate * unbias2 / unbias1, self.epsilon * unbias2,
             )  # fmt: skip
 
@@ -113,9 +112,9 @@ def cross_entropy(model: GPT, rows: Array) -> float:
     >>> round(cross_entropy(model, np.array([[0, 1, 2], [3, 4, -1]])), 1)          # it knows nothing: log 5
     1.6
     """
-    rows, total, counted = _check.examples("rows", rows), 0.0, 0
+    rows, total, counted = _check.token_rows("rows", rows), 0.0, 0
     for start in range(0, len(rows), BATCH):
-        tokens, targets = batch(rows[start : start + BATCH])
+        tokens, targets = inputs_and_targets(rows[start : start + BATCH])
         count = int((targets >= 0).sum())
         total, counted = total + count * model.cross_entropy(tokens, targets), counted + count
     return total / counted
@@ -138,7 +137,7 @@ class Log:
 
     def __init__(self, path: Name, step: int) -> None:
         lines = Path(path).read_bytes().splitlines(keepends=True)[:step] if Path(path).exists() else []
-        with replaced(path) as file:
+        with atomic_write(path) as file:
             file.writelines(lines)
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
@@ -160,17 +159,17 @@ class Trainer:
     ----------
     model : a GPT, whose parameters are changed in place
     steps : how many steps the schedule is laid out for
-    learning_rate, warm_up : the schedule's peak, and its length in steps (a tenth of all, if not given)
+    learning_rate, warmup_steps : the schedule's peak, and its length in steps (a tenth of all, if not given)
     weight_decay : of matrices
-    longest : to which the gradient is clipped
-    rows_per_step : rows of a batch
-    shards : parts that a batch is cut into; threads take one each, and more parts than threads need less memory
+    grad_clip : to which the gradient is clipped
+    batch_size : rows of a batch
+    micro_batches : parts that a batch is cut into; threads take one each, and more parts than threads need less memory
     evaluate_every : steps between two looks at held-out rows
-    patience : how many looks in a row may bring nothing better before training ends
+    patience : how many looks in a row may bring nothing improved before training ends
     seed : of batches and dropout
 
-    `steps_taken`, `best` (step and held-out cross-entropy of the best look) and `missed` (looks since) tell how far it
-    is.
+    `steps_taken`, `best` (step and held-out cross-entropy of the best evaluation) and
+    `evaluations_without_improvement` tell how far it is.
 
     >>> from hopmin.transformer.corpus import from_text
     >>> from hopmin.transformer.model import GPTConfig
@@ -188,33 +187,34 @@ class Trainer:
         *,
         steps: int,
         learning_rate: float = 3e-3,
-        warm_up: int | None = None,
+        warmup_steps: int | None = None,
         weight_decay: float = 0.01,
-        longest: float = 1.0,
-        rows_per_step: int = 32,
-        shards: int = 2,
+        grad_clip: float = 1.0,
+        batch_size: int = 32,
+        micro_batches: int = 2,
         evaluate_every: int = 100,
         patience: int | None = None,
         seed: int = 0,
     ) -> None:
         self.model = model
-        steps = _check.whole("steps", steps)
+        steps = _check.integer("steps", steps)
+        warmup_steps = max(1, steps // 10) if warmup_steps is None else warmup_steps
         self.options: dict[str, Any] = {
             "steps": steps,
-            "learning_rate": _check.nonnegative("learning_rate", learning_rate),
-            "warm_up": max(1, steps // 10) if warm_up is None else _check.whole("warm_up", warm_up, 0),
-            "weight_decay": _check.nonnegative("weight_decay", weight_decay),
-            "longest": _check.positive("longest", longest),
-            "rows_per_step": _check.whole("rows_per_step", rows_per_step),
-            "shards": _check.whole("shards", shards),
-            "evaluate_every": _check.whole("evaluate_every", evaluate_every),
-            "patience": None if patience is None else _check.whole("patience", patience),
-            "seed": _check.whole("seed", seed, 0),
+            "learning_rate": _check.number("learning_rate", learning_rate, "[0, inf)"),
+            "warmup_steps": _check.integer("warmup_steps", warmup_steps, 0),
+            "weight_decay": _check.number("weight_decay", weight_decay, "[0, inf)"),
+            "grad_clip": _check.number("grad_clip", grad_clip, "(0, inf)"),
+            "batch_size": _check.integer("batch_size", batch_size),
+            "micro_batches": _check.integer("micro_batches", micro_batches),
+            "evaluate_every": _check.integer("evaluate_every", evaluate_every),
+            "patience": None if patience is None else _check.integer("patience", patience),
+            "seed": _check.integer("seed", seed, 0),
         }
-        self.gradients = Shards(model, self.options["shards"])
+        self.gradients = DataParallel(model, self.options["micro_batches"])
         self.optimizer = AdamW(model.parameters, weight_decay=self.options["weight_decay"])
         self.best: tuple[int, float] | None = None
-        self.missed = 0
+        self.evaluations_without_improvement = 0
 
     @property
     def steps_taken(self) -> int:
@@ -225,7 +225,9 @@ class Trainer:
     def done(self) -> bool:
         """Whether no step is left, or patience has run out."""
         patience = self.options["patience"]
-        return self.steps_taken >= self.options["steps"] or (patience is not None and self.missed >= patience)
+        return self.steps_taken >= self.options["steps"] or (
+            patience is not None and self.evaluations_without_improvement >= patience
+        )
 
     def step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None = None) -> float:
         """One step of the schedule on a batch (B, T); returns its cross-entropy in nats, before the step.
@@ -239,7 +241,7 @@ class Trainer:
         o, number = self.options, self.steps_taken
         loss, gradients = self.gradients(tokens, targets, rng)
         with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told below, once
-            norm = clip(gradients, o["longest"])
+            norm = clip_gradients(gradients, o["grad_clip"])
         if not math.isfinite(loss + norm):
             raise FloatingPointError(f"loss must stay finite; got {loss} at step {number + 1}")
         guess = math.log(max(2, self.model.config.vocabulary))
@@ -247,39 +249,37 @@ class Trainer:
             raise FloatingPointError(
                 f"loss must stay below {10 * guess:.1f}, ten guesses; got {loss} at step {number + 1}"
             )
-        rate = schedule(number, peak=o["learning_rate"], steps=o["steps"], warm_up=o["warm_up"])
+        rate = cosine_schedule(number, peak=o["learning_rate"], steps=o["steps"], warmup_steps=o["warmup_steps"])
         self.optimizer.step(gradients, rate)
-        return {"step": number + 1, "loss": loss, "rate": rate, "norm": norm}
+        return {"step": number + 1, "loss": loss, "learning_rate": rate, "grad_norm": norm}
 
     def run(
         self,
         rows: Array | Callable[[int], Array],
         *,
         held_out: Array | None = None,
-        tell: Callable[..., None] = lambda **_: None,
+        callback: Callable[..., None] = lambda **_: None,
     ) -> list[float]:
         """All steps that are left; returns their losses.
 
         `rows` (n, T + 1) are drawn from with replacement; or else it is a function that gives the rows of a step, from
-        0. After each step `tell(step=, loss=, rate=, norm=, tokens=)` is called: its number, from 1, the loss
-        before it, the learning rate, the gradient's norm before clipping, and how many tokens it saw. With `held_out`
-        rows some steps also tell their cross-entropy after it, and whether that is the best so far: `held_out=`,
-        `better=`. If that is not finite, FloatingPointError is raised and the step not told.
+        0. After each step `callback(step=, loss=, learning_rate=, grad_norm=, tokens=)` is called: its number, from 1,
+        the loss before it, the learning rate, the gradient norm before clipping, and how many tokens it saw. With
+        `held_out` rows, steps that are evaluated also pass `held_out_loss=` and whether it `improved=`. If the held-out
+        loss is not finite, FloatingPointError is raised and the callback is not called for that step.
         """
         o, losses = self.options, []
-        rows = rows if callable(rows) else _check.examples("rows", rows)
-        held_out = None if held_out is None else _check.examples("held_out", held_out)
+        rows = rows if callable(rows) else _check.token_rows("rows", rows)
+        held_out = None if held_out is None else _check.token_rows("held_out", held_out)
         while not self.done:
             rng = np.random.default_rng([o["seed"], self.steps_taken])
-            chosen = (
-                rows(self.steps_taken) if callable(rows) else rows[rng.integers(len(rows), size=o["rows_per_step"])]
-            )
-            tokens, targets = batch(chosen)
+            chosen = rows(self.steps_taken) if callable(rows) else rows[rng.integers(len(rows), size=o["batch_size"])]
+            tokens, targets = inputs_and_targets(chosen)
             record = self._step(tokens, targets, rng) | {"tokens": int((targets >= 0).sum())}
             if held_out is not None and (self.steps_taken % o["evaluate_every"] == 0 or self.steps_taken == o["steps"]):
                 record |= self._look(held_out)
             losses.append(record["loss"])
-            tell(**record)
+            callback(**record)
         return losses
 
     def _look(self, held_out: Array) -> dict[str, Any]:
@@ -287,18 +287,25 @@ class Trainer:
             loss = cross_entropy(self.model, held_out)
         if not math.isfinite(loss):
             raise FloatingPointError(f"held-out loss must stay finite; got {loss} after step {self.steps_taken}")
-        better = self.best is None or loss < self.best[1]
-        self.best, self.missed = ((self.steps_taken, loss), 0) if better else (self.best, self.missed + 1)
-        return {"held_out": loss, "better": better}
+        improved = self.best is None or loss < self.best[1]
+        self.best, self.evaluations_without_improvement = (
+            ((self.steps_taken, loss), 0) if improved else (self.best, self.evaluations_without_improvement + 1)
+        )
+        return {"held_out_loss": loss, "improved": improved}
 
-    def save(self, path: Name, tokenizer: AnyTokenizer | None = None, **records: Any) -> None:
+    def save(self, path: Name, tokenizer: Tokenizer | None = None, **records: Any) -> None:
         """A checkpoint: what GPT.save writes, and what it takes to go on. GPT.load reads it too."""
         moments = {
             f"{moment}/{name}": a
-            for moment, of in (("first", self.optimizer.first), ("second", self.optimizer.second))
+            for moment, of in (("m", self.optimizer.m), ("v", self.optimizer.v))
             for name, a in of.items()
         }
-        training = {"options": self.options, "steps": self.steps_taken, "best": self.best, "missed": self.missed}
+        training = {
+            "options": self.options,
+            "steps": self.steps_taken,
+            "best": self.best,
+            "evaluations_without_improvement": self.evaluations_without_improvement,
+        }
         self.model.save(path, tokenizer, extra=moments, training=training, **records)
 
     @classmethod
@@ -308,12 +315,14 @@ class Trainer:
         try:
             training = saved.records["training"]
             trainer = cls(saved.model, **training["options"])
-            trainer.optimizer.steps = _check.whole("steps", training["steps"], 0)
+            trainer.optimizer.steps = _check.integer("steps", training["steps"], 0)
             if training.get("best"):
                 step, loss = training["best"]
-                trainer.best = _check.whole("step", step), _check.nonnegative("loss", loss)
-            trainer.missed = _check.whole("missed", training.get("missed", 0), 0)
-            for moment, of in (("first", trainer.optimizer.first), ("second", trainer.optimizer.second)):
+                trainer.best = _check.integer("step", step), _check.number("loss", loss, "[0, inf)")
+            trainer.evaluations_without_improvement = _check.integer(
+                "evaluations_without_improvement", training.get("evaluations_without_improvement", 0), 0
+            )
+            for moment, of in (("m", trainer.optimizer.m), ("v", trainer.optimizer.v)):
                 for name, a in of.items():
                     found = saved.extra[f"{moment}/{name}"]
                     if (found.shape, found.dtype) != (a.shape, a.dtype):

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hopmin.transformer.data_parallel import DataParallel
 from hopmin.transformer.model import GPT, GPTConfig
-from hopmin.transformer.shards import Shards
 from hopmin.transformer.training import Trainer
 
 
 def made(**options):
-    sizes = {"vocabulary": 7, "positions": 6, "layers": 2, "heads": 2, "width": 8, "dtype": "float64", "spread": 0.4}
+    sizes = {"vocabulary": 7, "positions": 6, "layers": 2, "heads": 2, "width": 8, "dtype": "float64", "init_std": 0.4}
     return GPT(GPTConfig(**{**sizes, **options}), 0)
 
 
@@ -35,18 +35,18 @@ def assert_close(found, expected, relative):
 @settings(max_examples=30)
 def test_parts_have_the_gradient_of_the_whole(count, seed, padded):
     model = made()
-    assert_close(Shards(model, count)(*drawn(seed, padded=padded)), model.loss_and_gradients(*drawn(seed, padded=padded)), 1e-12)
+    assert_close(DataParallel(model, count)(*drawn(seed, padded=padded)), model.loss_and_gradients(*drawn(seed, padded=padded)), 1e-12)
 
 
 def test_a_part_without_targets_counts_for_nothing():
     model, (tokens, targets) = made(), drawn(0, rows=4, padded=False)
     targets[2:] = -1
-    assert_close(Shards(model, 4)(tokens, targets), model.loss_and_gradients(tokens[:2], targets[:2]), 1e-12)
+    assert_close(DataParallel(model, 4)(tokens, targets), model.loss_and_gradients(tokens[:2], targets[:2]), 1e-12)
 
 
 def test_each_part_drops_out_by_a_child_of_the_generator():
     model, (tokens, targets) = made(dropout=0.3), drawn(1, rows=4, padded=False)
-    found = Shards(model, 2)(tokens, targets, np.random.default_rng(5))
+    found = DataParallel(model, 2)(tokens, targets, np.random.default_rng(5))
     parts = [
         model.loss_and_gradients(tokens[i : i + 2], targets[i : i + 2], rng)
         for i, rng in zip((0, 2), np.random.default_rng(5).spawn(2), strict=True)
@@ -60,7 +60,7 @@ def test_threads_do_not_change_a_bit(threads, count):
     seen = []
     for number in (1, 2, 5):
         threads(number)
-        trainer = Trainer(made(dtype="float32", dropout=0.2, width=64), steps=5, rows_per_step=8, shards=count)
+        trainer = Trainer(made(dtype="float32", dropout=0.2, width=64), steps=5, batch_size=8, micro_batches=count)
         losses = trainer.run(np.random.default_rng(0).integers(7, size=(20, 7)))
         seen.append((losses, {name: p.tobytes() for name, p in trainer.model.parameters.items()}))
     assert seen[0] == seen[1] == seen[2]
@@ -68,21 +68,21 @@ def test_threads_do_not_change_a_bit(threads, count):
 
 def test_parts_beyond_the_rows_are_left_out():
     model, batch = made(), drawn(2, rows=2)
-    assert_close(Shards(model, 50)(*batch), model.loss_and_gradients(*batch), 1e-12)
+    assert_close(DataParallel(model, 50)(*batch), model.loss_and_gradients(*batch), 1e-12)
 
 
 def test_gradients_outlive_the_next_step():
-    shards = Shards(made(), 2)
-    _, gradients = shards(*drawn(3))
+    data_parallel = DataParallel(made(), 2)
+    _, gradients = data_parallel(*drawn(3))
     before = {name: g.tobytes() for name, g in gradients.items()}
-    shards(*drawn(4))
+    data_parallel(*drawn(4))
     assert {name: g.tobytes() for name, g in gradients.items()} == before
 
 
 def test_an_error_in_a_part_is_raised():
     model = made()
     with pytest.raises(ValueError, match="targets must have shape"):
-        Shards(model, 2)(np.zeros((2, 3), int), np.zeros((2, 2), int))
+        DataParallel(model, 2)(np.zeros((2, 3), int), np.zeros((2, 2), int))
     del model.parameters["layers.1.expand.weight"]
     with pytest.raises(KeyError):
-        Shards(model, 2)(*drawn(5))
+        DataParallel(model, 2)(*drawn(5))

@@ -1,4 +1,4 @@
-"""The gradient of a batch, in parts: [`Shards`].
+"""The gradient of a batch, in parts: [`DataParallel`].
 
 A batch is cut into parts, each goes forward and backward on a thread of its own with one thread of BLAS, and their
 gradients are summed in the order of the parts. So how a batch is cut decides on the bits of the sum; how many threads
@@ -26,7 +26,7 @@ except ImportError:  # not compiled: memory comes and goes
     buffers, within = object, nullcontext
 
 
-class Shards:
+class DataParallel:
     """The cross-entropy of a model and its gradient, computed in `count` parts of a batch.
 
     The memory that a part needs is kept for the next step. BLAS is held to one thread if threadpoolctl is installed;
@@ -35,7 +35,7 @@ class Shards:
     >>> from hopmin.transformer.model import GPTConfig
     >>> model = GPT(GPTConfig(vocabulary=5, positions=3, layers=1, heads=1, width=8, dtype="float64"), rng=0)
     >>> tokens, targets = np.array([[0, 1, 2], [3, 4, 0]]), np.array([[1, 2, 3], [4, 0, 1]])
-    >>> whole, parts = (Shards(model, count)(tokens, targets) for count in (1, 2))
+    >>> whole, parts = (DataParallel(model, count)(tokens, targets) for count in (1, 2))
     >>> abs(whole[0] - parts[0]) < 1e-14, abs(whole[1]["tokens"] - parts[1]["tokens"]).max() < 1e-14
     (True, np.True_)
     """
