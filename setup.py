@@ -11,6 +11,7 @@ work on it, four variables, each "1" or absent:
 
 import os
 import sys
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -19,9 +20,9 @@ SANITIZE, DEBUG, PLAIN, STRICT = (
     os.environ.get(f"HOPMIN_{name}") == "1" for name in ("SANITIZE", "DEBUG", "PLAIN", "STRICT")
 )
 
-vectors = ["hopmin/_variants.h", "hopmin/_vectors.h"]
-core = Extension("hopmin._core", ["hopmin/_core.pyx"], depends=["hopmin/_tile.h", "hopmin/_tiles.h", *vectors])
-layers = Extension("hopmin._layers", ["hopmin/_layers.pyx"], depends=["hopmin/_row.h", "hopmin/_rows.h", *vectors])
+headers = sorted(glob("hopmin/_simd/*.h"))
+core = Extension("hopmin._core", ["hopmin/_core.pyx"], depends=headers)
+layers = Extension("hopmin._layers", ["hopmin/_layers.pyx"], depends=headers)
 buffers = Extension("hopmin._buffers", ["hopmin/_buffers.pyx"])
 for extension in (core, layers, buffers):
     extension.py_limited_api = True

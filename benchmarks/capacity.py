@@ -20,8 +20,8 @@ import numpy as np
 
 import hopmin
 from benchmarks._measure import machine, table
-from hopmin.memory import bounds
 from hopmin.memory.binary import ExponentialEnergy, HopfieldEnergy, PolynomialEnergy
+from hopmin.paper import capacity
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Record = dict[str, Any]
@@ -103,7 +103,7 @@ def hebb(sizes: Record) -> Rows:
         for load in LOADS:
             n = round(load * d)
             found = over_seeds(measure, sizes["seeds"], d, n)
-            theory = bounds.one_step_error((n - 1) / d), bounds.hebb_overlap(load)
+            theory = capacity.one_step_error((n - 1) / d), capacity.hebb_overlap(load)
             rows.append({"d": d, "load": load, **alternate(found, *theory)})
     return rows
 
@@ -117,7 +117,7 @@ def powers(sizes: Record) -> Rows:
 
     rows = []
     for power, d in sizes["power"].items():
-        n = round(bounds.one_step_load(0.005, power=power) * d ** (power - 1))
+        n = round(capacity.one_step_load(0.005, power=power) * d ** (power - 1))
         found = over_seeds(measure, 5 * sizes["seeds"], power, d, n)
         rows.append({"power": power, "d": d, "n": n, **alternate(found, 0.005)})
     return rows
@@ -136,7 +136,7 @@ def exponential(sizes: Record) -> Rows:
 
     rows = []
     for rate, turned in sizes["rates"]:
-        n, bound = round(math.exp(50 * rate)), float(bounds.exponential_rate(turned))
+        n, bound = round(math.exp(50 * rate)), float(capacity.exponential_rate(turned))
         found = over_seeds(measure, sizes["seeds"], n, turned)
         rows.append({"rate": rate, "flipped": turned, "n": n, **found, "bound on the rate": bound})
     return rows
@@ -194,13 +194,13 @@ def margins(sizes: Record) -> Rows:
             n, d = int(rng.integers(2, 12)), int(rng.integers(2, 8))
             p = rng.normal(size=(n, d)) * np.exp(rng.normal(0, 0.3, (n, 1)))
             energy = hopmin.SparseEnergy(alpha, 10 ** rng.uniform(-1, 1))
-            room = np.append(room, energy.beta * bounds.dot_separation(p) - bounds.sparse_margin(alpha))
+            room = np.append(room, energy.beta * capacity.dot_separation(p) - capacity.sparse_margin(alpha))
             exact = np.append(exact, (energy.update(p, p) == p).all(axis=1))
         above = room > 0
         rows.append(
             {
                 "alpha": alpha,
-                "margin": bounds.sparse_margin(alpha),
+                "margin": capacity.sparse_margin(alpha),
                 "above": int(above.sum()),
                 "not kept": int((above & ~exact).sum()),
                 "below": int((~above).sum()),
@@ -246,7 +246,7 @@ def draw(report: Record, path: Path) -> None:
     from matplotlib.figure import Figure
 
     from hopmin._files import write_text
-    from hopmin.plot import MARKERS, SHADES
+    from hopmin.study.figures import MARKERS, SHADES
     from hopmin.study.report import svg
 
     figure = Figure(figsize=(10.5, 7.2), layout="constrained")
@@ -257,8 +257,8 @@ def draw(report: Record, path: Path) -> None:
         ax.errorbar([row[x] for row in rows], values, bars, linestyle=style, color=SHADES[i % 4], marker=MARKERS[i % 4],
                     markersize=5, linewidth=1.4, capsize=2, label=label)  # fmt: skip
 
-    theory = np.linspace(0.04, bounds.hebb_capacity().load, 200)
-    load.plot(theory, bounds.hebb_overlap(theory), color="0.35", linewidth=1.2, label="theory, infinitely many")
+    theory = np.linspace(0.04, capacity.hebb_capacity().load, 200)
+    load.plot(theory, capacity.hebb_overlap(theory), color="0.35", linewidth=1.2, label="theory, infinitely many")
     load.axvline(theory[-1], color="0.35", linestyle=(0, (5, 2)), linewidth=1.2)
     for i, d in enumerate(dict.fromkeys(row["d"] for row in report["hebb"])):
         line(load, [row for row in report["hebb"] if row["d"] == d], "load", "overlap", i, f"{d} neurons", "--")

@@ -9,18 +9,18 @@ In reading order:
     memory.binary        the binary ancestors: Hopfield 1982, Krotov-Hopfield 2016, Demircigil 2017
     memory.retrieval     update until still
     memory.nearest       the hard limit: nearest neighbours
-    memory.bounds        capacity and its margins, in closed form
-    memory.bank          Memory: patterns and values one can add to, remove from, save, map from disk
     memory.layered       layers put together: layer energies, global energy, majorization-minimization
-    memory.certificates  what can be promised about given patterns
-    memory.density       partition functions, mixtures, cross-entropy
-    memory.scaling       model size and data size, as the paper chains them
+    memory.memory        Memory: patterns and values one can add to, remove from, save, map from disk
+    data.corpus          languages to learn, one of them with a known entropy
     transformer.layers   each layer's backward under its forward
     transformer.model    a GPT made of them
-    transformer.corpus   languages to learn, one of them with a known entropy
     transformer.training AdamW, schedule, clipping, the loop
+    paper.capacity       capacity and its margins, in closed form
+    paper.certificates   what can be promised about given patterns
+    paper.density        partition functions, mixtures, cross-entropy
+    paper.scaling        model size and data size, as the paper chains them
+    paper.claims         the paper's statements, each with a check one can run
     study                how far trained transformers behave as associative memories
-    claims               the paper's statements, each with a check one can run
     sklearn              the memory as scikit-learn's estimators (needs scikit-learn)
     testing              laws that judge any implementation, ours or yours (needs hypothesis)
 
@@ -42,16 +42,15 @@ if TYPE_CHECKING:
     from hopmin._config import show_config as show_config
     from hopmin._threads import get_threads as get_threads
     from hopmin._threads import set_threads as set_threads
-    from hopmin.memory.bank import Lookup as Lookup
-    from hopmin.memory.bank import Memory as Memory
     from hopmin.memory.binary import ExponentialEnergy as ExponentialEnergy
     from hopmin.memory.binary import HopfieldEnergy as HopfieldEnergy
     from hopmin.memory.binary import PolynomialEnergy as PolynomialEnergy
-    from hopmin.memory.certificates import certify as certify
     from hopmin.memory.energy import DistanceEnergy as DistanceEnergy
     from hopmin.memory.energy import DotEnergy as DotEnergy
     from hopmin.memory.energy import EuclideanEnergy as EuclideanEnergy
     from hopmin.memory.layered import LayeredMemory as LayeredMemory
+    from hopmin.memory.memory import Lookup as Lookup
+    from hopmin.memory.memory import Memory as Memory
     from hopmin.memory.nearest import nearest as nearest
     from hopmin.memory.nearest import separation as separation
     from hopmin.memory.nearest import within as within
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
     from hopmin.numerics import softmax as softmax
     from hopmin.numerics import softmax_derivative as softmax_derivative
     from hopmin.numerics import tsallis_entropy as tsallis_entropy
+    from hopmin.paper.certificates import certify as certify
     from hopmin.transformer.model import GPT as GPT
     from hopmin.transformer.model import GPTConfig as GPTConfig
     from hopmin.transformer.training import Trainer as Trainer
@@ -93,9 +93,9 @@ _HOME = {
     "separation": "memory.nearest",
     "Packed": "memory.reduction",
     "LayeredMemory": "memory.layered",
-    "certify": "memory.certificates",
-    "Memory": "memory.bank",
-    "Lookup": "memory.bank",
+    "certify": "paper.certificates",
+    "Memory": "memory.memory",
+    "Lookup": "memory.memory",
     "GPT": "transformer.model",
     "GPTConfig": "transformer.model",
     "Trainer": "transformer.training",

@@ -1,6 +1,6 @@
 """The compiled core: `_core_numpy.py` in C, function by function and step by step. Read that one first.
 
-What is here is the order of things; the arithmetic on scores is the tile, `_tile.h`, in as many variants as there are
+What is here is the order of things; the arithmetic on scores is the tile, `_simd/tile.h`, in as many variants as there are
 sets of instructions. Scores are first computed roughly, in the arrays' own precision. A bound on their rounding says
 which of them might be among the k best, and those are computed again, exactly; so are, for the sums, those where
 rounding would show in the weights.
@@ -11,7 +11,7 @@ from libc.math cimport INFINITY, exp, fabs, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-cdef extern from "_tiles.h" nogil:
+cdef extern from "_simd/tiles.h" nogil:
     enum: _PANEL "PANEL"
     enum: _TILE "TILE"
     enum: VARIANTS

@@ -2,7 +2,7 @@
 
 First the twins of functions in transformer/layers.py and training.py, which say what is meant; then a GPT's parts as it
 goes on by one token (transformer/decoding.py), where calls of NumPy would take longer than what they compute. The
-arithmetic is `_row.h`.
+arithmetic is `_simd/row.h`.
 """
 
 from cpython.buffer cimport (
@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-cdef extern from "_rows.h" nogil:
+cdef extern from "_simd/rows.h" nogil:
     enum: VARIANTS
     ctypedef struct rows:
         void (*norm)(const void* x, Py_ssize_t m, Py_ssize_t d, const void* gain, const void* bias, double epsilon,

@@ -59,8 +59,8 @@ def study(options: argparse.Namespace) -> int:
     """Train a grid of models, measure them, write a report."""
     from tqdm import tqdm
 
+    from hopmin.data.corpus import open_corpus
     from hopmin.study import grid, report
-    from hopmin.transformer.corpus import open_corpus
 
     preset = grid.PRESETS[options.preset]
     workers = None if options.workers is None else _check.integer("workers", options.workers)
@@ -199,7 +199,7 @@ def _recorded(saved: Any, checkpoint: Any) -> tuple[dict[str, Any], Any]:
 
 def _corpus(made: dict[str, Any], tokenizer: Any) -> Any:
     """The corpus that was asked for, cut by a tokenizer."""
-    from hopmin.transformer.corpus import open_corpus
+    from hopmin.data.corpus import open_corpus
 
     return open_corpus(
         **{key: made[key] for key in ("name", "rows", "positions", "seed", "vocabulary")}, tokenizer=tokenizer
@@ -208,7 +208,7 @@ def _corpus(made: dict[str, Any], tokenizer: Any) -> Any:
 
 def _batches(corpus: Any, kind: str, options: dict[str, Any]) -> Any:
     """What Trainer.run takes: rows to draw from, or a function of the step."""
-    from hopmin.transformer.stream import contiguous_batches, shuffled_batches
+    from hopmin.data.token_files import contiguous_batches, shuffled_batches
 
     if kind == "random":
         return corpus.train
@@ -230,7 +230,7 @@ def _checksum(corpus: Any) -> int:
 
 def tokenize(options: argparse.Namespace) -> int:
     """Write a text as a file of tokens, which training maps instead of reading."""
-    from hopmin.transformer.stream import write_tokens
+    from hopmin.data.token_files import write_tokens
 
     _check.integer("vocabulary", options.vocabulary)
     count = write_tokens(options.corpus, options.out, options.tokenizer, vocabulary=options.vocabulary)
@@ -286,7 +286,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """Let a trained model go on from a prompt."""
-    from hopmin.transformer.corpus import END
+    from hopmin.data.corpus import END
     from hopmin.transformer.model import load_model
 
     saved = load_model(options.checkpoint)
@@ -304,7 +304,7 @@ def generate(options: argparse.Namespace) -> int:
 
 def claims(options: argparse.Namespace) -> int:
     """Check the paper's statements on fresh random instances."""
-    from hopmin.claims import CLAIMS, examine
+    from hopmin.paper.claims import CLAIMS, examine
 
     found = [(claim, examine(claim, cases=options.cases, seed=options.seed)) for claim in CLAIMS]
     if options.json:

@@ -20,8 +20,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hopmin import _check
 from hopmin._check import Array
-from hopmin.memory.bank import Memory
 from hopmin.memory.energy import DistanceEnergy
+from hopmin.memory.memory import Memory
 
 FLOATS = (np.float64, np.float32)
 MODES = ("connectivity", "distance")  # of graphs

@@ -17,8 +17,8 @@ import hopmin
 import hopmin.study
 from hopmin._files import load_arrays, save_arrays
 from hopmin.cli import main
+from hopmin.data.corpus import SymbolTokenizer, from_file
 from hopmin.study import grid
-from hopmin.transformer.corpus import SymbolTokenizer, from_file
 from hopmin.transformer.model import GPT, load_model
 from hopmin.transformer.training import AdamW, Trainer, cross_entropy
 
@@ -637,7 +637,7 @@ def test_a_wish_beyond_all_memory_is_a_sentence_too(run, text, tmp_path):
 
 @pytest.mark.parametrize("library", ["matplotlib", "jinja2", "tqdm"])
 def test_a_missing_library_is_named(refused, monkeypatch, tmp_path, library):
-    for module in [name for name in sys.modules if name in ("hopmin.plot", "hopmin.study.report")]:
+    for module in [name for name in sys.modules if name in ("hopmin.study.figures", "hopmin.study.report")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.delattr(hopmin.study, "report", raising=False)
     monkeypatch.delattr(hopmin, "plot", raising=False)

@@ -2,8 +2,8 @@
 
 import pickle
 
+import helpers
 import numpy as np
-import oracles
 import pytest
 from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
@@ -37,7 +37,7 @@ def test_probabilities_are_the_weights_of_a_class():
     model = HopfieldClassifier(beta=2.0).fit(X, y)
     assert model.classes_.tolist() == ["a", "b", "c"]
     for row, found, word in zip(x, model.predict_proba(x), model.predict(x), strict=True):
-        w = oracles.weights([-2.0 * oracles.squared_distance(row, p) for p in X])
+        w = helpers.weights([-2.0 * helpers.squared_distance(row, p) for p in X])
         expected = [sum(share for share, label in zip(w, y, strict=True) if label == name) for name in "abc"]
         np.testing.assert_allclose(found, expected, rtol=1e-13)
         assert word == "abc"[np.argmax(expected)]
@@ -50,8 +50,8 @@ def test_predictions_are_targets_averaged_by_weight(targets):
     found = HopfieldRegressor(beta=0.7).fit(X, y).predict(x)
     assert found.shape == (7, *targets)
     for row, one in zip(x, found, strict=True):
-        w = oracles.weights([-0.7 * oracles.squared_distance(row, p) for p in X])
-        np.testing.assert_allclose(np.atleast_1d(one), oracles.average(w, y.reshape(len(X), -1)), rtol=1e-12)
+        w = helpers.weights([-0.7 * helpers.squared_distance(row, p) for p in X])
+        np.testing.assert_allclose(np.atleast_1d(one), helpers.average(w, y.reshape(len(X), -1)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("estimator", AVERAGING)

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hopmin._files import write_text
-from hopmin.memory.density import log_gamma_p, log_volume
-from hopmin.plot import SHADES
+from hopmin.paper.density import log_gamma_p, log_volume
+from hopmin.study.figures import SHADES
 from hopmin.study.report import svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from hopmin import DistanceEnergy, retrieve
 from hopmin._files import write_text
-from hopmin.plot import FIG1_PATTERNS as PATTERNS
-from hopmin.plot import MARKERS, SHADES
+from hopmin.study.figures import FIG1_PATTERNS as PATTERNS
+from hopmin.study.figures import MARKERS, SHADES
 from hopmin.study.report import svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")

@@ -10,7 +10,7 @@ from matplotlib.patches import Polygon, Rectangle
 from hopmin._core_numpy import PANEL, TILE
 from hopmin._files import write_text
 from hopmin.memory.reduction import BLOCK
-from hopmin.plot import SHADES
+from hopmin.study.figures import SHADES
 from hopmin.study.report import svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")

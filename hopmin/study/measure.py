@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 
 from hopmin._check import Array
-from hopmin.memory.density import paper_radius
+from hopmin.data.corpus import inputs_and_targets
 from hopmin.memory.nearest import separation
 from hopmin.memory.reduction import scores
-from hopmin.transformer.corpus import inputs_and_targets
+from hopmin.paper.density import paper_radius
 from hopmin.transformer.model import GPT
 from hopmin.transformer.training import BATCH, cross_entropy
 

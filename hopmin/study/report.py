@@ -18,18 +18,18 @@ import matplotlib
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from hopmin import plot
 from hopmin._files import write_text
+from hopmin.study import figures
 
 Record = dict[str, Any]
 
 FIGURES = {
-    "landscapes": lambda record: plot.landscapes(),
-    "curves": plot.curves,
-    "scaling": plot.scaling,
-    "extraction": plot.extraction,
-    "distances": plot.distances,
-    "heads": plot.heads,
+    "landscapes": lambda record: figures.landscapes(),
+    "curves": figures.curves,
+    "scaling": figures.scaling,
+    "extraction": figures.extraction,
+    "distances": figures.distances,
+    "heads": figures.heads,
 }
 
 
@@ -40,13 +40,13 @@ def write_results(record: Record, folder: Path) -> None:
 
 def write_report(record: Record, folder: Path) -> Path:
     """An SVG file a figure, and `report.html`, which holds them and needs no network. Returns the page's path."""
-    figures = {name: svg(draw(record)) for name, draw in FIGURES.items()}
-    for name, content in figures.items():
+    drawings = {name: svg(draw(record)) for name, draw in FIGURES.items()}
+    for name, content in drawings.items():
         write_text(folder / f"{name}.svg", content)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = percent
     template = files("hopmin.study").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    inline = {name: content[content.index("<svg") :] for name, content in figures.items()}
+    inline = {name: content[content.index("<svg") :] for name, content in drawings.items()}
     page = environment.from_string(template).render(
         record=record, corpus=record["corpus"], figures=inline, summary=summary(record), **facts(record)
     )
@@ -99,7 +99,7 @@ def facts(record: Record) -> dict[str, Any]:
     return {
         "least": of_largest[0],
         "most": of_largest[-1],
-        "least_by_heart": plot.by_heart(of_largest[0]),
+        "least_by_heart": figures.by_heart(of_largest[0]),
         "best": by_loss[0],
         "worst": by_loss[-1],
         "below_entropy": sum(entropy is not None and run["curve"][-1] < entropy - 0.02 for run in runs),

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._check import Array
 from hopmin._files import Name, load_arrays, save_arrays
+from hopmin.data.tokenizers import Tokenizer, tokenizer_from_record
 from hopmin.transformer.decoding import Decoder, supports
 from hopmin.transformer.generation import CausalModel, KVCache
 from hopmin.transformer.layers import (
@@ -31,7 +32,6 @@ from hopmin.transformer.layers import (
     linear,
     relu,
 )  # fmt: skip
-from hopmin.transformer.tokenizer import Tokenizer, tokenizer_from_record
 
 Gradients = dict[str, Array]
 Shapes = dict[str, tuple[int, ...]]

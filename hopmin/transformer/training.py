@@ -21,10 +21,10 @@ from hopmin import _check, _threads
 from hopmin._backend import compiled
 from hopmin._check import Array
 from hopmin._files import Name, atomic_write
-from hopmin.transformer.corpus import inputs_and_targets
+from hopmin.data.corpus import inputs_and_targets
+from hopmin.data.tokenizers import Tokenizer
 from hopmin.transformer.data_parallel import DataParallel
 from hopmin.transformer.model import GPT, Gradients, load_model
-from hopmin.transformer.tokenizer import Tokenizer
 
 
 def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, final: float = 0.1) -> float:
@@ -171,7 +171,7 @@ class Trainer:
     `steps_taken`, `best` (step and held-out cross-entropy of the best evaluation) and
     `evaluations_without_improvement` tell how far it is.
 
-    >>> from hopmin.transformer.corpus import from_text
+    >>> from hopmin.data.corpus import from_text
     >>> from hopmin.transformer.model import GPTConfig
     >>> corpus = from_text("abcdefgh" * 40, positions=8)
     >>> model = GPT(GPTConfig(vocabulary=8, positions=8, layers=1, heads=1, width=16), rng=0)

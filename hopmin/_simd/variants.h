@@ -1,0 +1,157 @@
+/* A PAGE of functions, once for each variant of vectors that this compiler can make and for each type of floats, and the
+ * choice among them by what the processor can do. The page ends with a TABLE of its functions, a struct of that name.
+ *
+ * No compiler flag and no model name decides: everything is compiled for the plainest processor, the page for better
+ * ones as well, and each variant is asked whether it runs here. Where the compiler knows no vectors (or PLAIN is set) a
+ * vector is one number, and the same text makes plain loops.
+ */
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifndef PLAIN
+#if defined(__GNUC__) || defined(__clang__)
+#define PLAIN 0
+#else
+#define PLAIN 1
+#endif
+#endif
+
+#if PLAIN
+#define INLINE static inline
+#define UNROLL
+#define PREFETCH(address)
+#else
+#define INLINE static inline __attribute__((always_inline))
+#define PREFETCH(address) __builtin_prefetch(address)
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(places, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(places, a, b, ...) __builtin_shuffle(a, b, (places){__VA_ARGS__})
+#endif
+#endif
+
+/* The coefficients of q in e^r = 1 + r + r^2 q(r), highest first. */
+#define Q_FLOAT 0.00139262134663f, 0.00836320297158f, 0.04166655443769f, 0.16666576845994f, 0.5f
+#define Q_DOUBLE \
+    2.0914717341716376e-9, 2.5105259538448493e-8, 2.7557273570102140e-7, 2.7557255297969644e-6, 2.4801587325605323e-5, \
+    1.9841269874901259e-4, 1.3888888888883732e-3, 8.3333333333261121e-3, 4.1666666666669770e-2, 1.6666666666666671e-1, 0.5
+
+#define JOIN_(a, b, c) a##b##c
+#define JOIN(a, b, c) JOIN_(a, b, c)
+#define NAME(f) JOIN(f, VARIANT, T) /* each function has its variant and its float type in its name */
+
+/* What every machine of the kind has: SSE2, NEON, or whatever the compiler makes of vectors of 16 bytes. */
+#define VARIANT _baseline_
+#if PLAIN
+#define BYTES sizeof(T)
+#define ROWS 6
+#define WIDE 2
+#elif defined(__aarch64__)
+#define BYTES 16
+#define ROWS 6
+#define WIDE 4 /* 32 registers hold 6 x 4 sums, 16 hold 6 x 2 */
+#else
+#define BYTES 16
+#define ROWS 6
+#define WIDE 2
+#endif
+#if !PLAIN && defined(__aarch64__)
+#include <arm_neon.h>
+#define FMA(a, b, c) OF(vfmaq_f32, vfmaq_f64)(c, a, b)
+#else
+#define FMA(a, b, c) ((a) * (b) + (c))
+#endif
+#if !PLAIN && defined(__x86_64__)
+#include <immintrin.h>
+#define MAX OF(_mm_max_ps, _mm_max_pd)
+#define SQRT OF(_mm_sqrt_ps, _mm_sqrt_pd)
+#define AT_LEAST(a, b) OF(_mm_movemask_ps, _mm_movemask_pd)(OF(_mm_cmpge_ps, _mm_cmpge_pd)(a, b))
+#else
+#define MAX NAME(greater)
+#define SQRT NAME(root)
+#define AT_LEAST NAME(at_least)
+#endif
+#include "vectors.h"
+
+#if !PLAIN && defined(__x86_64__)
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#define VARIANT _avx2_
+#define BYTES 32
+#define ROWS 6
+#define WIDE 2
+#define FMA OF(_mm256_fmadd_ps, _mm256_fmadd_pd)
+#define MAX OF(_mm256_max_ps, _mm256_max_pd)
+#define SQRT OF(_mm256_sqrt_ps, _mm256_sqrt_pd)
+#define AT_LEAST(a, b) OF(_mm256_movemask_ps, _mm256_movemask_pd)(OF(_mm256_cmp_ps, _mm256_cmp_pd)(a, b, _CMP_GE_OQ))
+#include "vectors.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,prefer-vector-width=512")
+#endif
+#define VARIANT _avx512_
+#define BYTES 64
+#define ROWS 6
+#define WIDE 4 /* not 12 x 2: wide broadcasts are as dear as additions on some processors */
+#define FMA OF(_mm512_fmadd_ps, _mm512_fmadd_pd)
+#define MAX OF(_mm512_max_ps, _mm512_max_pd)
+#define SQRT OF(_mm512_sqrt_ps, _mm512_sqrt_pd)
+#define AT_LEAST(a, b) OF(_mm512_cmp_ps_mask, _mm512_cmp_pd_mask)(a, b, _CMP_GE_OQ)
+#include "vectors.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static int has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
+           && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+}
+
+#endif
+
+static int always(void) { return 1; }
+
+#define BOTH(variant) &JOIN(TABLE, variant, float), &JOIN(TABLE, variant, double)
+
+/* The variants of this build, plainest first; each runs where the next one does. */
+static const struct variant {
+    const char *name;
+    int (*runs_here)(void);
+    const TABLE *single_precision, *double_precision;
+} variants[] = {
+    {"baseline", always, BOTH(_baseline_)},
+#if !PLAIN && defined(__x86_64__)
+    {"avx2", has_avx2, BOTH(_avx2_)},
+    {"avx512", has_avx512, BOTH(_avx512_)},
+#endif
+};
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+static int best_variant(void)
+{
+    int best = 0;
+    while (best + 1 < VARIANTS && variants[best + 1].runs_here())
+        best++;
+    return best;
+}

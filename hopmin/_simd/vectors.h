@@ -1,0 +1,134 @@
+/* Vectors, and what is done with them. `variants.h` includes this file once for each variant, and defines
+ *
+ *     VARIANT, BYTES   its name, and the size of its vectors (of one number, where the compiler has none)
+ *     FMA(a, b, c)     a b + c, rounded once where the processor can
+ *     MAX(a, b)        lane by lane; b where one of them is NaN
+ *     SQRT(a)          lane by lane
+ *     AT_LEAST(a, b)   a bit for each lane with a >= b
+ *
+ * Here it includes itself for each type T of floats, with I, the integers of that size, and OF, the choice between what
+ * is written for one or the other; and then the PAGE.
+ */
+#ifndef T
+
+#define T float
+#define I int32_t
+#define OF(of_float, of_double) of_float
+#include "vectors.h"
+#undef T
+#undef I
+#undef OF
+
+#define T double
+#define I int64_t
+#define OF(of_float, of_double) of_double
+#include "vectors.h"
+#undef T
+#undef I
+#undef OF
+
+#undef VARIANT
+#undef BYTES
+#undef ROWS
+#undef WIDE
+#undef FMA
+#undef MAX
+#undef SQRT
+#undef AT_LEAST
+
+#else
+
+#define LANES ((int)(BYTES / sizeof(T)))
+#define vec NAME(vec)
+#define ivec NAME(ivec)
+#if PLAIN
+typedef T vec;
+typedef I ivec;
+#define MASK(condition) (-(ivec)(condition))
+#else
+typedef T vec __attribute__((vector_size(BYTES)));
+typedef I ivec __attribute__((vector_size(BYTES)));
+#define MASK(condition) ((ivec)(condition))
+#endif
+
+INLINE vec NAME(load)(const T *from) { vec v; memcpy(&v, from, sizeof v); return v; }
+INLINE void NAME(store)(T *to, vec v) { memcpy(to, &v, sizeof v); }
+INLINE vec NAME(splat)(T x) { return x - (vec){0}; }
+INLINE ivec NAME(bits)(vec v) { ivec b; memcpy(&b, &v, sizeof b); return b; }
+INLINE vec NAME(floats)(ivec b) { vec v; memcpy(&v, &b, sizeof v); return v; }
+
+/* For those without intrinsics. */
+INLINE vec NAME(greater)(vec a, vec b)
+{
+    const ivec first = MASK(a > b);
+    return NAME(floats)((NAME(bits)(a) & first) | (NAME(bits)(b) & ~first));
+}
+
+INLINE unsigned NAME(at_least)(vec a, vec b)
+{
+    T a_lane[BYTES / sizeof(T)], b_lane[BYTES / sizeof(T)];
+    unsigned lanes = 0;
+    NAME(store)(a_lane, a);
+    NAME(store)(b_lane, b);
+    for (int l = 0; l < LANES; l++)
+        lanes |= (unsigned)(a_lane[l] >= b_lane[l]) << l;
+    return lanes;
+}
+
+INLINE vec NAME(root)(vec v)
+{
+    T lane[BYTES / sizeof(T)];
+    NAME(store)(lane, v);
+    for (int l = 0; l < LANES; l++)
+        lane[l] = OF(sqrtf, sqrt)(lane[l]);
+    return NAME(load)(lane);
+}
+
+INLINE T NAME(highest)(vec v)
+{
+    T lane[BYTES / sizeof(T)];
+    NAME(store)(lane, v);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int l = 0; l < half; l++)
+            lane[l] = lane[l] > lane[l + half] ? lane[l] : lane[l + half];
+    return lane[0];
+}
+
+INLINE T NAME(sum)(vec v)
+{
+    T lane[BYTES / sizeof(T)];
+    NAME(store)(lane, v);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    return lane[0];
+}
+
+/* e^x for x <= 0: within 2 ulp and monotone; exactly 1 at 0, exactly 0 where it would be less than normal numbers. */
+INLINE vec NAME(exponential)(vec x)
+{
+    /* x = n log 2 + r, with |r| <= log(2) / 2. Adding 3/2 of 2^23 (or 2^52) rounds, and leaves n in the lowest bits. */
+    const T shift = OF(12582912.f, 6755399441055744.);
+    const vec t = x * (T)1.4426950408889634 + shift, n = t - shift;
+    const T high = OF(0.693359375f, 6.93147180369123816490e-01);                /* of log 2: n times it is exact */
+    const T low = OF(-2.12194440e-4f, 1.90821492927058770002e-10);
+    const vec r = FMA(n, NAME(splat)(-low), FMA(n, NAME(splat)(-high), x));
+    /* e^r = 1 + r + r^2 q(r), where q is minimax (mpmath's chebyfit); the error is .13 and .002 ulp */
+    static const T q[] = {OF(Q_FLOAT, Q_DOUBLE)};
+    vec p = NAME(splat)(q[0]);
+    UNROLL for (int i = 1; i < (int)(sizeof q / sizeof *q); i++)
+        p = FMA(p, r, NAME(splat)(q[i]));
+    p = FMA(r * r, p, r) + (T)1;
+    /* times 2^n: into the exponent's bits with it; the other bits of t fall off on the left */
+    const ivec scaled = NAME(bits)(p) + (NAME(bits)(t) << OF(23, 52));
+    return NAME(floats)(scaled & MASK(x >= OF(-87.33654f, -708.3964185322641)));
+}
+
+#include PAGE
+
+#undef LANES
+#undef MASK
+#undef vec
+#undef ivec
+
+#endif

@@ -1,0 +1,1 @@
+"""Languages to learn: corpora, tokenizers and files of tokens. Nothing here knows a model."""

@@ -1,0 +1,1 @@
+"""Part III, the paper: capacities, certificates, densities, scaling, and its statements with a check for each."""

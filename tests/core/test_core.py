@@ -1,0 +1,799 @@
+"""The core and its tile: exact whatever is computed roughly first, on every set of instructions that runs here."""
+
+import functools
+import json
+import os
+import re
+import sys
+from fractions import Fraction
+
+import helpers
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hopmin
+from hopmin import _backend
+from hopmin.memory import reduction
+from hopmin.memory.reduction import Reduction, reduce
+
+PANEL, TILE, BLOCK = _backend.core.PANEL, _backend.core.TILE, reduction.BLOCK
+EDGES = [1, 2, PANEL - 1, PANEL, PANEL + 1, TILE - 1, TILE, TILE + 1, 2 * TILE + 3]
+METRICS = ["euclidean", "dot"]
+ENERGIES = [hopmin.DistanceEnergy, hopmin.DotEnergy]
+DTYPES = ["float32", "float64"]
+
+pytestmark = pytest.mark.usefixtures("simd")
+
+
+# What is drawn
+
+
+def ulps(points, count, rng):
+    """`points`, each number moved by up to `count` floats."""
+    integer = f"int{8 * points.itemsize}"
+    return (points.view(integer) + rng.integers(-count, count + 1, points.shape, integer)).view(points.dtype)
+
+
+def shell(rng, m, n, d, dtype):
+    """Patterns equally far from each query but for rounding: what float32 finds nearest is a lottery."""
+    p = rng.normal(size=(n, d))
+    x = np.tile(rng.normal(size=d).astype(dtype), (m, 1))
+    return x, (x[0] + 3 * p / np.linalg.norm(p, axis=1, keepdims=True)).astype(dtype)
+
+
+def specks(rng, m, n, d, dtype):
+    """Patterns that differ in their last bits only."""
+    p = ulps(np.tile(rng.normal(size=d).astype(dtype), (n, 1)), 2, rng)
+    return rng.normal(size=(m, d)).astype(dtype), p
+
+
+def lattice(rng, m, n, d, dtype):
+    return rng.integers(-2, 3, (m, d)).astype(dtype), rng.integers(-2, 3, (n, d)).astype(dtype)
+
+
+def crowd(rng, m, n, d, dtype):
+    return rng.normal(size=(m, d)).astype(dtype), rng.normal(size=(n, d)).astype(dtype)
+
+
+def denormal(rng, m, n, d, dtype):
+    """Numbers so small that no float32 holds their squares."""
+    return tuple((1e-40 * a).astype(dtype) for a in crowd(rng, m, n, d, "float64"))
+
+
+def huge(rng, m, n, d, dtype):
+    """Numbers so large that no float32 holds their squares, some as large as float32 goes."""
+    size = float(np.finfo("float32").max) / np.sqrt(d) / 2
+    return tuple((size * rng.uniform(-1, 1, (rows, d)) ** 9).astype(dtype) for rows in (m, n))
+
+
+def origin(rng, m, n, d, dtype):
+    """All patterns the same, and the queries among them."""
+    return np.zeros((m, d), dtype), np.zeros((n, d), dtype)
+
+
+KINDS = [shell, specks, lattice, crowd, denormal, huge, origin]
+
+
+@st.composite
+def clouds(draw, kinds=KINDS, dtypes=DTYPES, most=2 * TILE + 3):
+    """Queries and patterns that are hard to tell apart, in numbers that end at, before and after panels and tiles."""
+    n = draw(st.sampled_from([edge for edge in EDGES if edge <= most]) | st.integers(1, most))
+    m, d = draw(st.integers(1, 13)), draw(st.integers(1, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    x, p = draw(st.sampled_from(kinds))(rng, m, n, d, draw(st.sampled_from(dtypes)))
+    if draw(st.booleans()) and np.abs(p).max() < 1e3:
+        offset = draw(st.sampled_from([1e2, 1e3, 1e4, 1e6][: 3 if p.itemsize == 2 else 4]))
+        x, p = (x + offset).astype(x.dtype), (p + offset).astype(p.dtype)
+    if draw(st.booleans()):
+        x[0] = p[rng.integers(n)]
+    if draw(st.booleans()):
+        p[rng.integers(n, size=n // 3)] = p[rng.integers(n, size=n // 3)]  # duplicates
+    return x, p
+
+
+def some_of(n):
+    """k: one, a few, more than a tile, all."""
+    return st.sampled_from([k for k in (1, 2, 5, TILE + 1, n) if k <= n]) | st.integers(1, n)
+
+
+def same_bits(one, other):
+    one, other = (a if isinstance(a, tuple) else (a,) for a in (one, other))
+    for a, b in zip(one, other, strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of two panels, so that few patterns are many blocks."""
+    monkeypatch.setattr(reduction, "BLOCK", 2 * PANEL)
+    return 2 * PANEL
+
+
+# Exact search
+
+
+def assert_nearest(x, p, k, metric="euclidean"):
+    """Indices, their order and distances are those of brute force in float64, to the bit."""
+    distances, indices = helpers.ranked(x, p, k, metric)
+    same_bits(hopmin.nearest(x, p, k, metric=metric), (distances.astype(p.dtype), indices))
+
+
+@given(cloud=clouds(), data=st.data())
+def test_nearest_is_brute_force_in_float64(cloud, data):
+    x, p = cloud
+    assert_nearest(x, p, data.draw(some_of(len(p))))
+
+
+@given(cloud=clouds(kinds=[shell, specks, lattice, crowd, denormal, origin]), data=st.data())
+def test_the_largest_products_are_those_of_brute_force_in_float64(cloud, data):
+    x, p = cloud
+    assert_nearest(x, p, data.draw(some_of(len(p))), "dot")
+
+
+@pytest.mark.parametrize("n", [*EDGES, BLOCK - 1, BLOCK, BLOCK + 1])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_number_of_patterns_is_searched_for_any_number_of_them(n, dtype):
+    rng = np.random.default_rng(n)
+    for kind in (specks, lattice):
+        x, p = kind(rng, 2, n, 3, dtype)
+        for k in {1, min(7, n), min(TILE + 1, n), n}:
+            for metric in METRICS:
+                assert_nearest(x, p, k, metric)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 191, 192, 193, reduction.TASK - 1, reduction.TASK, reduction.TASK + 1])
+def test_any_number_of_queries_finds_its_own(m):
+    rng = np.random.default_rng(m)
+    for kind in (shell, crowd):
+        x, p = kind(rng, m, 150, 5, "float32")
+        assert_nearest(rng.permuted(x, axis=1), p, 3)
+
+
+@pytest.mark.parametrize("d", [*range(1, 10), 15, 16, 17, 64, 100])
+def test_any_number_of_dimensions_is_searched(d):
+    rng = np.random.default_rng(d)
+    for kind in (shell, specks, crowd):
+        for metric in METRICS:
+            assert_nearest(*kind(rng, 3, 200, d, "float32"), 9, metric)
+
+
+@pytest.mark.parametrize("offset", [0, 1e2, 1e3, 1e4, 1e6])
+def test_the_nearest_ten_are_found_however_far_from_the_origin(offset):
+    p = (offset + np.random.default_rng(0).normal(size=(3000, 64))).astype(np.float32)
+    assert_nearest(p[:40], p, 10)
+
+
+@pytest.mark.parametrize("kind", [shell, specks])
+def test_scores_that_float32_ties_or_inverts_are_told_apart(kind):
+    rng = np.random.default_rng(0)
+    for d in (3, 48, 200):
+        x, p = kind(rng, 6, 3000, d, "float32")
+        rough = np.square(x[:, None, :] - p).sum(axis=2)  # in float32
+        assert not np.array_equal(np.argsort(rough, axis=1, kind="stable")[:, :20], helpers.ranked(x, p, 20)[1])
+        for metric in METRICS:
+            assert_nearest(x, p, 20, metric)
+
+
+def misleading(metric):
+    """A query, the better of two patterns, and the other: sums that float32 rounds the same way at every step, up to
+    the worse score, down to the better one or the other way round, so that it sees the other far ahead."""
+    d, ulp = 300, 2.0**-23  # of float32 next to 1
+    x, down, up = np.zeros((3, 1, d), np.float32)
+    if metric == "euclidean":
+        down[:], up[:] = np.sqrt(0.495 * ulp), np.sqrt(0.505 * ulp)
+        down[0, 0], up[0, 0] = 1 + 2.0**-11, 1 + 2.0**-11 - 4 * ulp
+        return x, up, down
+    x[:], down[:], up[:] = ulp / 2, 0.99, 1.01
+    x[0, 0], down[0, 0], up[0, 0] = 1, 1 + 2.0**-10, 1 + 2.0**-10 - 8 * ulp
+    return x, down, up
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("before", [0, 5, TILE, TILE + 70])
+def test_the_worst_that_rounding_can_do_is_borne(metric, before):
+    x, better, other = misleading(metric)
+    # far from the query, or so small that what is met first does not tell how large patterns may be
+    rest = np.full((before, x.size), 100 if metric == "euclidean" else -1e-3, np.float32)
+    for two in ([better, other], [other, better]):
+        p = np.concatenate([rest, *two])
+        assert (p[helpers.ranked(x, p, 1, metric)[1]] == better).all()
+        for k in {1, 2, min(3, len(p))}:
+            assert_nearest(x, p, k, metric)
+            same_bits(hopmin.nearest(x, hopmin.Packed(p), k, metric=metric), hopmin.nearest(x, p, k, metric=metric))
+
+
+@pytest.mark.parametrize("n", [50, 3 * TILE + 9])
+def test_products_are_told_apart_however_large_what_cancels_in_them(n):
+    """The error of a product is a share of what it is a sum of; and large coordinates may come late."""
+    rng = np.random.default_rng(0)
+    x = np.float32([[1, 0, 0, 0, 0, 0, -1, 1], [1e-3, 1e-3, 0, 0, 0, 0, -1, 1]])
+    for large in (1.0, 1e4, 1e12):
+        p = rng.normal(size=(n, 8)).astype(np.float32)
+        p[:, 6] = p[:, 7] = large * np.linspace(1e-3, 1, n)
+        assert_nearest(x, p, 25, "dot")
+        same_bits(hopmin.nearest(x, hopmin.Packed(p), 25, metric="dot"), hopmin.nearest(x, p, 25, metric="dot"))
+
+
+@given(cloud=clouds(kinds=[shell, specks, crowd, denormal], most=6))
+def test_distances_are_true(cloud):
+    """Of float32 within an ulp of the true value; of float64 within d + 2 relative epsilons."""
+    x, p = cloud
+    (d, eps), double = (p.shape[1], np.finfo(p.dtype).eps), p.dtype == np.float64
+    distances, indices = hopmin.nearest(x, p, len(p))
+    for row, found, places in zip(x, distances, indices, strict=True):
+        for distance, i in zip(found, places, strict=True):
+            slack = Fraction(float((d + 2) * eps * distance if double else np.spacing(distance)))
+            square, distance = helpers.exact_squared_distance(row, p[i]), Fraction(float(distance))
+            assert max(0, distance - slack) ** 2 <= square <= (distance + slack) ** 2
+
+
+@given(cloud=clouds(most=2 * PANEL))
+def test_scores_are_the_same_bits_from_rows_and_panels(cloud):
+    x, p = cloud
+    if not np.isfinite(helpers.ranked(x, p, 1)[0]).all():
+        return
+    core, out = _backend.core, np.full((2, len(x), len(p)), np.nan)
+    panels = np.empty((-(-len(p) // PANEL), p.shape[1], PANEL), p.dtype)
+    core.pack(p, panels)
+    for metric in METRICS:
+        core.scores(x, p, metric, out[0])
+        core.scores(x, panels, metric, out[1])
+        same_bits(out[0], out[1])
+        best = 0 - np.sort(-out[0], axis=1, kind="stable")
+        distances = helpers.ranked(x, p, len(p), metric)[0]
+        same_bits(np.sqrt(0 - best) if metric == "euclidean" else 0 - best, distances)
+
+
+# Directions
+
+
+@given(cloud=clouds(kinds=[shell, specks, crowd, denormal, huge], most=9), data=st.data())
+def test_cosine_distances_are_true(cloud, data):
+    x, p = cloud
+    if not (np.abs(x).max(axis=1).all() and np.abs(p).max(axis=1).all()):
+        return
+    k, eps = data.draw(some_of(len(p))), np.finfo(float).eps
+    distances, indices = hopmin.nearest(x, p, k, metric="cosine")
+    off = 2 * (p.shape[1] + 6) * eps  # by which a direction may be: a length, and a division by it, twice
+    for row, found, places in zip(x, distances, indices, strict=True):
+        true = np.array([helpers.cosine_distance(row, q) for q in p])
+        slack = np.sqrt(2 * np.abs(true)) * off + off**2
+        slack += (np.finfo(p.dtype).eps + (p.shape[1] + 3) * eps) * np.abs(true)
+        assert (np.abs(found - true[places]) <= slack[places]).all()
+        assert len(set(places.tolist())) == k
+        assert (np.sort(true - slack)[:k] <= true[places] + slack[places]).all()
+        others = np.setdiff1d(np.arange(len(p)), places)
+        assert (true[places].max() - slack[places].max() <= (true + slack)[others]).all()
+
+
+@given(cloud=clouds(kinds=[lattice, crowd, specks], most=2 * PANEL), data=st.data())
+def test_the_length_of_a_row_does_not_show_in_its_direction(cloud, data):
+    x, p = (a + (np.abs(a).max(axis=1, keepdims=True) == 0) for a in cloud)
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    longer, other = (a * 2.0 ** rng.integers(-60, 60, (len(a), 1)).astype(a.dtype) for a in (x, p))
+    assert longer.dtype == x.dtype
+    k = data.draw(some_of(len(p)))
+    same_bits(hopmin.nearest(longer, other, k, metric="cosine"), hopmin.nearest(x, p, k, metric="cosine"))
+
+
+@pytest.mark.parametrize("m", [0, 2])
+def test_a_row_of_zeros_has_no_direction(m):
+    p = np.ones((BLOCK + 5, 2), np.float32)
+    for name, i in (("queries", m - 1), ("patterns", 0), ("patterns", BLOCK + 3)):
+        x, q = np.ones((m, 2), np.float32), p.copy()
+        if m or name == "patterns":
+            (x if name == "queries" else q)[i] = 0
+            sentence = rf"^{name} must have no row of zeros for metric 'cosine'; got one at index {i}$"
+            with pytest.raises(ValueError, match=sentence):
+                hopmin.nearest(x, q, metric="cosine")
+
+
+# Energies and updates
+
+
+def rounding(x, p, beta, metric):
+    """What rounding may do: (m,) to a score near the peak, and the share by which it may change the weights."""
+    (n, d), eps, double = p.shape, np.finfo(p.dtype).eps, np.finfo(float).eps
+    size = helpers.ranked(x, p, 1)[0][:, 0] ** 2 if metric == "euclidean" else np.abs(x).sum(axis=1, dtype=float) * np.abs(p).max()
+    off, exact = (d + 3) / 2 * eps * size + d * np.finfo(p.dtype).tiny, (d + 3) * double * size
+    # float32 scores are off by so much, or by what is not looked at again, which is nothing where that is clear;
+    # exact ones by the rounding of float64; what they lie below the peak, y, comes with a few epsilons, and y e^-y
+    # summed is at most log n; then 2 ulp of the exponential, and a sum of up to TILE numbers of that precision
+    looked_at = beta * off
+    if p.dtype == np.float32:
+        clear = (looked_at > np.sqrt(d + 8) / 128) & (metric == "euclidean" or n <= TILE)
+        looked_at = np.where(clear, 0, np.minimum(looked_at, np.sqrt(d + 8) / 512))
+    share = 2 * (looked_at + beta * exact) + ((d + 8) * (1 + np.log(n)) + min(n, TILE)) * eps + n * double
+    return np.minimum(off, looked_at / beta) + exact, np.expm1(np.minimum(share, 700))
+
+
+def assert_energies(x, p, beta, values):
+    eps, double = np.finfo(p.dtype).eps, np.finfo(float).eps
+    for kind, metric, oracle in zip(ENERGIES, METRICS, (helpers.distance_energy, helpers.dot_energy), strict=True):
+        energy, judge = kind(beta), helpers.squared_distance if metric == "euclidean" else helpers.product
+        off, share = rounding(x, p, beta, metric)
+        true = np.array([oracle(row, p, beta) for row in x])
+        slack = off + np.log1p(share) / beta + eps * np.abs(true) + 8 * double * (np.abs(true) + np.log(len(p)) / beta)
+        if metric == "dot":
+            lengths = np.square(x, dtype=float).sum(axis=1) + np.square(p, dtype=float).sum(axis=1).max()
+            slack += (p.shape[1] + 8) * double * lengths
+        value = energy.value(x, p)
+        assert (np.abs(value - true) <= slack).all(), (metric, value, true, slack)
+        sign = -1 if metric == "euclidean" else 1
+        weights = [helpers.shares([sign * beta * judge(row, q) for q in p]) for row in x]
+        for w, row, s, found, moved, gradient in zip(
+            weights, x, share, energy.update(x, p, values), energy.update(x, p), energy.gradient(x, p), strict=True
+        ):
+            mean = np.array(helpers.average(w, values))
+            assert (np.abs(found - mean) <= 2 * min(s, 1) * np.abs(values).max() + eps * np.abs(mean)).all(), (metric, found, mean, s)
+            mean, size = np.array(helpers.average(w, p)), np.abs(p).max()
+            assert (np.abs(moved - mean) <= 2 * min(s, 1) * size + eps * np.abs(mean)).all()
+            slope = (3 + sign * -1) / 2 * (row.astype(float) - mean)
+            assert (np.abs(gradient - slope) <= 4 * min(s, 1) * size + 4 * eps * (np.abs(row) + np.abs(mean))).all()
+
+
+@given(
+    cloud=clouds(kinds=[shell, specks, lattice, crowd, origin], most=PANEL + 1),
+    scale=st.sampled_from([1e-18, 1e-9, 1e-3, 1.0, 1e3, 1e9, 1e18]),
+    beta=st.sampled_from([1e-30, 1e-3, 1.0, 1e3, 1e30]) | st.floats(-3, 3).map(lambda e: 10.0**e),
+    v=st.integers(1, 3),
+)
+def test_energies_and_updates_are_those_of_dull_loops(cloud, scale, beta, v):
+    x, p = ((a[:3] if i == 0 else a) / max(1, np.abs(a).max()) for i, a in enumerate(cloud))
+    x, p = ((a * scale).astype(a.dtype) for a in (x, p))
+    values = np.random.default_rng(v).normal(size=(len(p), v)).astype(p.dtype)
+    assert_energies(x, p, beta, values)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "v"), [(TILE - 1, 1), (TILE, PANEL - 1), (TILE + 1, PANEL), (PANEL, PANEL + 1), (2 * TILE + 70, 2)])
+def test_energies_and_updates_over_many_tiles_are_those_of_dull_loops(n, v, dtype):
+    rng = np.random.default_rng(n)
+    values = rng.normal(size=(n, v)).astype(dtype)
+    for offset, beta in ((0, 0.5), (1e3, 20.0)):
+        x, p = ((a + offset).astype(dtype) for a in crowd(rng, 1, n, 3, dtype))
+        assert_energies(x, p, beta, values)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("far", [0.0, 30.0, 1e4, 1e15])
+@pytest.mark.parametrize("near_first", [True, False])
+def test_tiles_of_which_only_one_counts_are_summed_right(far, near_first, dtype):
+    x, p = crowd(np.random.default_rng(0), 2, 2 * TILE, 2, dtype)
+    p[TILE if near_first else 0 :][:TILE] += far
+    assert_energies(x, p, 1.0, p)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("slope", [1.0, -1.0])
+def test_blocks_that_come_nearer_or_go_farther_are_merged_right(slope, dtype, small_blocks):
+    x, p = crowd(np.random.default_rng(0), 3, 3 * small_blocks + 9, 2, dtype)
+    p += (slope * np.linspace(-2, 2, len(p))[:, None]).astype(dtype)
+    assert_energies(x - p.dtype.type(2), p, 1.0, p)
+
+
+@pytest.mark.parametrize("gap", [0.5, 2.0, 8.0])
+def test_panels_a_little_farther_than_others_count_where_scores_are_computed_again(gap):
+    p = np.repeat(np.float32([[1000], [np.sqrt(1e6 + gap)]]), PANEL, axis=0)
+    for order in (p, p[::-1].copy()):
+        assert_energies(np.float32([[0]]), order, 1.0, np.where(order > 1000, 1, -1).astype(np.float32))
+
+
+@pytest.mark.parametrize("beta", [1e3, 1e8])
+def test_the_worst_that_rounding_can_do_is_borne_by_energies(beta):
+    for metric in METRICS:
+        x, *two = misleading(metric)
+        for rows in (two, two[::-1]):
+            p = np.repeat(np.concatenate(rows), PANEL, axis=0)
+            assert_energies(x, p, beta, np.repeat(np.float32([[-1], [1]]), PANEL, axis=0))
+
+
+# The same bits: however patterns are cut, packed or laid out, however many queries come at once
+
+
+def copied(r):
+    return Reduction(r.beta, *(a.copy() for a in r[1:]))
+
+
+@given(cloud=clouds(most=3 * PANEL), data=st.data())
+def test_the_best_merge_like_sets_in_any_order_and_grouping(cloud, data):
+    x, p = cloud
+    n, k = len(p), data.draw(some_of(len(p)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, n), min_size=2, max_size=2)))
+    none = np.empty((n, 0), p.dtype)
+    parts = [
+        Reduction.identity(None, len(x), 0, k).absorb(x, p[a:b], none[a:b], "euclidean", first=a)
+        for a, b in zip([0, *cuts], [*cuts, n], strict=True)
+    ]
+    whole = reduce(x, p, metric="euclidean", beta=None, k=k)
+    a, b, c = (lambda i=i: copied(parts[i]) for i in range(3))
+    nothing = Reduction.identity(None, len(x), 0, k)
+    for merged in (
+        a().merge(b()).merge(c()),
+        a().merge(b().merge(c())),
+        c().merge(a()).merge(b()),
+        nothing.merge(b()).merge(c().merge(a())).merge(Reduction.identity(None, len(x), 0, k)),
+    ):
+        same_bits(merged[1:], whole[1:])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_patterns_in_chunks_of_whole_blocks_give_the_same_bits(metric, dtype, small_blocks):
+    x, p = crowd(np.random.default_rng(0), 7, 1000, 3, dtype)
+    whole = reduce(x, p, p, metric=metric, beta=0.7, k=5)
+    for blocks in (1, 2, 3):
+        chunks, size = Reduction.identity(0.7, 7, 3, 5), blocks * small_blocks
+        for i in range(0, 1000, size):
+            chunks.absorb(x, p[i : i + size], p[i : i + size], metric, first=i)
+        same_bits(chunks[1:], whole[1:])
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="sums by BLAS depend on how many are made together")
+@given(cloud=clouds(kinds=[shell, crowd, specks, lattice], most=TILE + 1), beta=st.sampled_from([1e-2, 1.0, 1e3]), metric=st.sampled_from(METRICS))
+def test_a_batch_is_its_rows_to_the_last_bit(cloud, beta, metric):
+    x, p = cloud
+    batch = reduce(x, p, p, metric=metric, beta=beta, k=min(4, len(p)))
+    for i in range(len(x)):
+        same_bits(
+            tuple(a[i : i + 1] for a in batch[1:]),
+            reduce(x[i : i + 1], p, p, metric=metric, beta=beta, k=min(4, len(p)))[1:],
+        )
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="sums by BLAS depend on how many are made together")
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_one_query_has_met_does_not_show_in_the_next(metric):
+    """With patterns that grow, at all sharpnesses around the one from which scores are computed again."""
+    x, p = crowd(np.random.default_rng(0), reduction.TASK + 7, 2 * TILE + 40, 3, "float32")
+    x[:, 2], p[:, :2], p[:, 2] = 0, p[:, :2] / 100, np.linspace(1e-3, 100, len(p))  # the same scores, ever less precise
+    for beta in np.geomspace(1, 1e4, 9):
+        batch = reduce(x, p, p, metric=metric, beta=beta)
+        for i in (0, reduction.TASK - 1, reduction.TASK, len(x) - 1):
+            for patterns in (p, hopmin.Packed(p)):
+                alone = reduce(x[i : i + 1], patterns, p, metric=metric, beta=beta)
+                same_bits(tuple(a[i : i + 1] for a in batch[1:]), alone[1:])
+
+
+def mapped(p, tmp_path):
+    np.save(tmp_path / "patterns.npy", p)
+    return np.load(tmp_path / "patterns.npy", mmap_mode="r")
+
+
+def strided(p):
+    return np.repeat(np.repeat(p, 2, axis=0), 3, axis=1)[::2, ::3]
+
+
+def read_only(p):
+    p = p.copy()
+    p.flags.writeable = False
+    return p
+
+
+LAYOUTS = {
+    "Fortran": np.asfortranarray,
+    "strided": strided,
+    "reversed": lambda p: p[::-1, ::-1].copy()[::-1, ::-1],
+    "read-only": read_only,
+    "packed": hopmin.Packed,
+}
+
+
+def everything(x, p, k, beta):
+    yield from (hopmin.nearest(x, p, k, metric=metric) for metric in (*METRICS, "cosine"))
+    distances, indices = hopmin.within(x, p, 1.0)
+    yield (*distances, *indices)
+    for kind in ENERGIES:
+        energy = kind(beta)
+        yield from (f(x, p) for f in (energy.value, energy.gradient, energy.weights, energy.update))
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "mapped"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_layout_of_patterns_does_not_show(layout, dtype, tmp_path, small_blocks):
+    for n in (1, PANEL, PANEL + 1, 5 * PANEL + 7):
+        x, p = crowd(np.random.default_rng(n), 3, n, 5, dtype)
+        laid = mapped(p, tmp_path) if layout == "mapped" else LAYOUTS[layout](p)
+        for got, wanted in zip(everything(x, laid, min(n, 4), 0.5), everything(x, p, min(n, 4), 0.5), strict=True):
+            same_bits(got, wanted)
+
+
+@given(
+    cloud=clouds(kinds=[shell, crowd], dtypes=["float16", "float32"], most=PANEL + 1),
+    dtypes=st.sampled_from([("float16", "float32"), ("float32", "float64"), ("float64", "float16")]),
+)
+def test_patterns_of_another_precision_are_as_if_converted_before(cloud, dtypes):
+    x, p = (a.astype(np.result_type(a, dtype)) for a, dtype in zip(cloud, dtypes, strict=True))
+    if not (np.isfinite(x).all() and np.isfinite(p).all()):
+        return
+    dtype = np.result_type(x, p, np.float32)
+    for laid in (p, hopmin.Packed(p)):
+        for got, wanted in zip(everything(x, laid, 1, 1.0), everything(x.astype(dtype), p.astype(dtype), 1, 1.0), strict=True):
+            same_bits(got, wanted)
+
+
+# The exponential
+
+
+def exp_nonpositive(x):
+    out = np.full_like(x, np.nan)
+    _backend.core.exp_nonpositive(x, out)
+    return out
+
+
+def switches(dtype):
+    """Where x / log 2 rounds to another whole number, each with the floats around it; and 0 and the last of all."""
+    lowest = float(np.log(np.finfo(dtype).tiny))
+    points = np.array([*((np.arange(int(lowest / np.log(2)) - 1, 0) + 0.5) * np.log(2)), lowest, -1e-3], dtype)
+    floats = points.view(f"i{points.itemsize}")[:, None] + np.arange(-20, 21, dtype=f"i{points.itemsize}")
+    return np.sort(np.append(floats.view(dtype).ravel(), [0, -0.0, -np.finfo(dtype).tiny])).astype(dtype)
+
+
+def true_exponentials(x):
+    """The float64 next to e^x, and what is missing."""
+    if x.dtype == np.float32:
+        return np.exp(x.astype(np.float64)), 0
+    with mpmath.workdps(40):
+        true = [mpmath.exp(mpmath.mpf(a)) for a in x.tolist()]
+        near = np.array(true, float)
+        return near, np.array([float(a - mpmath.mpf(b)) for a, b in zip(true, near.tolist(), strict=True)])
+
+
+def assert_true_exponentials(x, true=None):
+    """Of ascending x <= 0: within 2 ulp of the truth, ascending, and never subnormal."""
+    found, tiny = exp_nonpositive(x), np.finfo(x.dtype).tiny
+    near, missing = true or true_exponentials(x)
+    off = np.abs(near - found + missing) / np.spacing(np.maximum(near, tiny).astype(x.dtype))
+    lost = (found == 0) & (near < tiny * (1 + 4 * np.finfo(x.dtype).eps))
+    assert (lost | (off <= 2)).all(), x[np.argmax(~lost * off)]
+    assert (np.diff(found) >= 0).all()
+    assert ((found == 0) | (found >= tiny)).all()
+
+
+def spread(dtype):
+    """Numbers of all sizes down to where e^x ends, each with its neighbour."""
+    rng, lowest = np.random.default_rng(0), float(np.log(np.finfo(dtype).tiny))
+    count = 100_000 if dtype == "float32" else 2000
+    sizes = [10.0 ** rng.uniform(-12, 0, count), rng.uniform(0, -lowest, count), rng.uniform(0, 3, count)]
+    some = -np.concatenate(sizes).astype(dtype)
+    return np.sort(np.concatenate([some, np.nextafter(some, np.zeros(1, dtype))]))
+
+
+@functools.cache
+def known(numbers, dtype):
+    x = numbers(dtype)
+    return x, true_exponentials(x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("numbers", [switches, spread])
+def test_exponentials_are_true(numbers, dtype):
+    assert_true_exponentials(*known(numbers, dtype))
+
+
+@given(x=st.floats(-750, 0), count=st.integers(1, 70), dtype=st.sampled_from(DTYPES))
+def test_exponentials_of_neighbours_ascend_and_do_not_depend_on_where_they_stand(x, count, dtype):
+    x = np.full(count, x, dtype)
+    for i in range(1, count):
+        x[i] = np.nextafter(x[i - 1], np.array(0, dtype))
+    found = exp_nonpositive(x)
+    assert (np.diff(found) >= 0).all()
+    same_bits(found, np.concatenate([exp_nonpositive(x[i : i + 1]) for i in range(count)]))
+    if count < 10:
+        assert_true_exponentials(x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exponentials_at_both_ends(dtype):
+    far = -np.array([np.inf, np.finfo(dtype).max, 1e30, 1e4, 750], dtype)
+    same_bits(exp_nonpositive(far), np.zeros(5, dtype))
+    same_bits(exp_nonpositive(np.array([0, -0.0, -np.finfo(dtype).tiny, -np.finfo(dtype).smallest_subnormal], dtype)), np.ones(4, dtype))
+    assert len(exp_nonpositive(np.empty(0, dtype))) == 0
+
+
+@pytest.mark.slow
+def test_exponentials_of_all_floats_are_true():
+    zero, last = (int(np.array(a, np.float32).view(np.uint32)) for a in (-0.0, -88.0))
+    for start in range(zero, last + 1, 1 << 22):
+        assert_true_exponentials(np.arange(start, min(start + (1 << 22) + 1, last + 1), dtype=np.uint32).view(np.float32)[::-1].copy())
+
+
+# Looking for what is not finite, and packing
+
+
+@given(count=st.integers(0, 200), data=st.data(), dtype=st.sampled_from(DTYPES))
+def test_the_largest_magnitude_is_found_and_so_is_what_is_not_finite(count, data, dtype):
+    numbers = np.random.default_rng(count).normal(size=count).astype(dtype)
+    assert _backend.core.max_abs(numbers) == np.abs(numbers).max(initial=0)
+    if count:
+        i = data.draw(st.integers(0, count - 1))
+        for large in (np.finfo(dtype).max, np.finfo(dtype).min, 100, -100):
+            numbers[i] = large
+            assert _backend.core.max_abs(numbers) == abs(numbers[i])
+        for strange in (np.nan, np.inf, -np.inf):
+            numbers[i] = strange
+            assert np.isnan(_backend.core.max_abs(numbers))
+        numbers[data.draw(st.integers(0, count - 1))] = -np.inf
+        assert np.isnan(_backend.core.max_abs(numbers))
+
+
+@given(n=st.sampled_from(EDGES) | st.integers(1, 300), d=st.integers(1, 19), dtype=st.sampled_from(DTYPES))
+def test_what_is_packed_is_unpacked_to_the_same_bits(n, d, dtype):
+    p = np.random.default_rng(n).normal(size=(n, d)).astype(dtype)
+    panels, back = np.full((-(-n // PANEL), d, PANEL), np.nan, dtype), np.full((n, d), np.nan, dtype)
+    _backend.core.pack(p, panels)
+    rows = panels.transpose(0, 2, 1).reshape(-1, d)
+    same_bits(rows[:n].copy(), p)
+    same_bits(rows[n:].copy(), np.repeat(p[-1:], len(rows) - n, axis=0))
+    _backend.core.unpack(panels, back)
+    same_bits(back, p)
+
+
+@given(
+    n=st.sampled_from(EDGES[:5]) | st.integers(1, 200),
+    rows=st.slices(200) | st.sampled_from([slice(None), slice(64, 128), slice(-3, None), slice(None, None, -1)]),
+    dtype=st.sampled_from(DTYPES),
+)
+def test_packed_patterns_are_the_patterns(n, rows, dtype):
+    p = np.random.default_rng(n).normal(size=(n, 3)).astype(dtype)
+    packed = hopmin.Packed(p)
+    assert (len(packed), packed.shape, packed.dtype) == (n, (n, 3), p.dtype)
+    same_bits(np.asarray(packed), p)
+    same_bits(np.asarray(packed, np.float64), p.astype(np.float64))
+    same_bits(packed[rows].copy(), p[rows].copy())
+
+
+def test_packed_patterns_do_not_follow_what_they_were_made_of_nor_can_they_be_changed():
+    p = np.ones((3, 2))
+    packed = hopmin.Packed(p)
+    p[:] = 7
+    packed[:][:] = 8
+    np.asarray(packed)[:] = 9
+    same_bits(np.asarray(packed), np.ones((3, 2)))
+    with pytest.raises(AttributeError, match=r"^packed patterns cannot be changed; got a new shape$"):
+        packed.shape = (1, 2)
+    with pytest.raises(TypeError):
+        packed[0:1] = 0
+    with pytest.raises(ValueError, match=r"^packed patterns can only be given back as a copy; got copy=False$"):
+        np.asarray(packed, copy=False)
+
+
+@pytest.mark.parametrize(("patterns", "sentence"), [
+    ([[0.0, np.nan]], "patterns must be finite; got nan at index (0, 1)"),
+    (np.float32([[0.0]] * 99 + [[np.inf]]), "patterns must be finite; got inf at index (99, 0)"),
+    ([1.0], "patterns must have shape (n, d); got (1,)"),
+    (np.zeros((0, 2)), "patterns must not be empty; got shape (0, 2)"),
+])  # fmt: skip
+def test_what_cannot_be_packed_is_told_in_a_sentence(patterns, sentence):
+    with pytest.raises(ValueError) as caught:
+        hopmin.Packed(patterns)
+    assert str(caught.value) == sentence
+
+
+# What is refused
+
+
+CALLS = {
+    **{f"nearest, {metric}": lambda x, p, metric=metric: hopmin.nearest(x, p, metric=metric) for metric in (*METRICS, "cosine")},
+    "within": lambda x, p: hopmin.within(x, p, 1.0),
+    "separation": lambda x, p: hopmin.separation(p),
+    **{
+        f"{kind.__name__}.{name}": lambda x, p, kind=kind, name=name: getattr(kind(), name)(x, p)
+        for kind in ENERGIES for name in ("value", "gradient", "weights", "update")
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_patterns_that_are_not_finite_are_refused_wherever_they_are(call, small_blocks):
+    n = 3 * small_blocks + 40
+    for dtype in DTYPES:
+        for i in (0, 1, PANEL - 1, PANEL + 30, small_blocks, n - 1):
+            for m in (0, 3):
+                x, p = crowd(np.random.default_rng(i), m, n, 2, dtype)
+                p[i, 1] = (np.nan, np.inf, -np.inf)[i % 3]
+                with pytest.raises(ValueError) as caught:
+                    CALLS[call](x, p)
+                assert str(caught.value) == f"patterns must be finite; got {p[i, 1]} at index ({i}, 1)"
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [0.5, 1e-3])
+def test_numbers_as_large_as_they_get_have_an_answer_or_a_sentence(call, dtype, size):
+    """`size` is a share of the largest number, or of its root."""
+    most = float(np.finfo(dtype).max)
+    for largest in (most, size * most, most**0.5, size * most**0.5):
+        x, p = (largest * np.sign(a).astype(dtype) for a in crowd(np.random.default_rng(0), 2, PANEL + 5, 2, dtype))
+        p[3] = 0.5
+        answer, sentence = (), ""
+        try:
+            answer = CALLS[call](x, p)
+        except ValueError as error:
+            sentence = str(error)
+        if sentence:
+            assert re.fullmatch(rf"queries and patterns must be small enough to square in {dtype}; got values up to \S+", sentence)
+            assert largest > 1e-3 * most**0.5
+        for part in answer if isinstance(answer, tuple) else (answer,):
+            assert all(np.isfinite(a).all() for a in part)
+        if call == "nearest, euclidean" and not sentence:
+            assert_nearest(x, p, 1)
+
+
+# Memory
+
+
+LIMITED = """
+import json, resource, sys
+import numpy as np
+import hopmin
+from hopmin import _backend
+hopmin.set_threads(2)
+_backend.core.simd(sys.argv[2])
+p = np.load(sys.argv[1], mmap_mode="r")
+x = np.array(p[-3:] + np.float32(0.25))
+energy = hopmin.DistanceEnergy(1.0)
+def answers(p):
+    return [hopmin.nearest(x, p, 3)[1].tolist(), energy.value(x, p).tolist(), energy.update(x, p).tolist()]
+answers(p[:20000])  # all there is to import and to warm up
+status = dict(line.split(":") for line in open("/proc/self/status"))
+limit = 1024 * int(status["VmData"].split()[0]) + int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+print(json.dumps(answers(p)))
+try:
+    np.ones(int(sys.argv[3]) // 8 + 1000000)
+except MemoryError:
+    print("limited")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is one of Linux")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps what is freed")
+def test_a_file_four_times_the_memory_is_searched(tmp_path, simd, run):
+    n, d, room = 400_000, 64, 25_000_000
+    p = np.lib.format.open_memmap(tmp_path / "patterns.npy", "w+", np.float32, (n, d))
+    rng = np.random.default_rng(0)
+    for start in range(0, n, 20_000):
+        p[start : start + 20_000] = rng.integers(-50, 50, (20_000, d))
+    p.flush()
+    assert p.nbytes > 4 * room
+    finished = run(LIMITED, p.filename, simd, room)
+    assert finished.stderr == ""
+    answers, limited = finished.stdout.splitlines()
+    indices, values, updated = json.loads(answers)
+    assert limited == "limited"
+    assert [row[0] for row in indices] == [n - 3, n - 2, n - 1]
+    assert values == [4.0, 4.0, 4.0]  # sixty-four sixteenths; all others are hundreds farther
+    np.testing.assert_array_equal(updated, p[-3:])
+
+
+# Which variant
+
+
+def test_a_forced_variant_is_the_one_in_use_and_named(simd, run):
+    finished = run("import hopmin; hopmin.show_config()", HOPMIN_SIMD=simd)
+    names = ", ".join(_backend.core.SIMD)
+    assert finished.stdout.splitlines()[1].startswith(f"SIMD {simd} (of {names}), ")
+
+
+def test_unless_forced_the_best_variant_is_in_use(run):
+    finished = run("from hopmin import _backend; print(_backend.core.simd())", HOPMIN_SIMD="")
+    assert finished.stdout == f"{_backend.core.SIMD[-1]}\n"
+
+
+def test_a_variant_of_another_name_is_refused(run):
+    finished = run("import hopmin", HOPMIN_SIMD="mmx")
+    names = ", ".join(map(repr, _backend.core.SIMD))
+    assert finished.stderr.splitlines()[-1] == f"ImportError: HOPMIN_SIMD must be one of {names} here; got 'mmx'"
+
+
+def test_the_plainest_variant_is_always_there_and_an_unknown_one_changes_nothing(simd):
+    assert _backend.core.SIMD[0] == ("baseline" if hopmin.BACKEND == "compiled" else "numpy")
+    with pytest.raises(ValueError):
+        _backend.core.simd("mmx")
+    assert _backend.core.simd() == simd

@@ -1,0 +1,195 @@
+"""Layers put together: what each step lowers, what it may raise, and that all of them are one memory."""
+
+import math
+
+import helpers
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hopmin import DistanceEnergy, DotEnergy, EpanechnikovEnergy, LayeredMemory, SparseEnergy
+from hopmin.testing import betas
+
+PINNED = LayeredMemory([[[0.0]], [[5.0]]])
+
+
+@st.composite
+def stacks(draw, energies=(DistanceEnergy,)):
+    """Queries (m, d) and a layered memory of 1 to 4 layers, of any beta."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    d, scale = draw(st.integers(1, 4)), 10.0 ** draw(st.integers(-1, 1))
+    layers = [rng.normal(size=(rng.integers(1, 5), d)) * scale for _ in range(draw(st.integers(1, 4)))]
+    energy = draw(st.sampled_from(energies))(beta=draw(betas()))
+    return rng.normal(size=(3, d)) * scale * 2, LayeredMemory(layers, energy)
+
+
+def slack(x, memory, ulps=64):
+    size = max(np.abs(x).max(), max(np.abs(p).max() for p in memory.layers))
+    return ulps * np.finfo(float).eps * (x.shape[-1] * size**2 * 9 + (1 + math.log(9)) / memory.beta)
+
+
+@settings(max_examples=60)
+@given(stacks())
+def test_the_global_energy_is_that_of_all_patterns_in_one_memory(stack):
+    x, memory = stack
+    union = np.concatenate(memory.layers)
+    expected = [helpers.distance_energy(row, union, memory.beta) for row in x]
+    np.testing.assert_allclose(memory.global_energy(x), expected, rtol=0, atol=slack(x, memory))
+    np.testing.assert_allclose(
+        memory.weighted_step(x), memory.energy.update(x, union), rtol=1e-9, atol=1e-9 * np.abs(union).max()
+    )
+
+
+@settings(max_examples=60)
+@given(stacks((DistanceEnergy, DotEnergy)))
+def test_the_global_energy_lies_at_most_log_of_the_layers_below_the_lowest(stack):
+    """Equation 8, with <= for <."""
+    x, memory = stack
+    lowest = memory.layer_energies(x).min(axis=0)
+    assert (memory.global_energy(x) <= lowest + slack(x, memory)).all()
+    assert (memory.global_energy(x) >= lowest - math.log(len(memory)) / memory.beta - slack(x, memory)).all()
+    np.testing.assert_allclose(memory.responsibilities(x).sum(axis=0), 1, rtol=1e-14)
+
+
+@settings(max_examples=60)
+@given(stacks((DistanceEnergy, DotEnergy, lambda beta: SparseEnergy(1.5, beta))), st.floats(0, 9))
+def test_a_layers_step_stays_in_the_trust_region_and_does_not_raise_its_energy(stack, trust):
+    x, memory = stack
+    for t in range(len(memory)):
+        whole = memory.layer_step(x, t)
+        np.testing.assert_array_equal(whole, memory.energy.update(x, memory.layers[t]))
+        y = memory.layer_step(x, t, trust=trust)
+        assert (np.linalg.norm(y - x, axis=1) <= math.sqrt(trust) + 1e-14 * np.abs(x).max()).all()
+        before, after = (memory.layer_energies(s)[t] for s in (x, y))
+        assert (after <= before + slack(x, memory)).all()
+        inside = np.square(whole - x).sum(axis=1) <= trust * (1 - 1e-12)
+        np.testing.assert_allclose(y[inside], whole[inside], rtol=1e-12, atol=1e-12 * np.abs(x).max())
+        # nobody in the region is closer to T(x): the step ends on the way there
+        lengths = np.linalg.norm(whole - x, axis=1)
+        np.testing.assert_allclose(
+            np.linalg.norm(whole - y, axis=1),
+            np.maximum(0, lengths - math.sqrt(trust)),
+            atol=1e-9 * (1 + lengths.max()),
+        )
+
+
+@settings(max_examples=80)
+@given(stacks((DistanceEnergy, DotEnergy, lambda beta: SparseEnergy(2.0, beta))))
+def test_the_weighted_step_lowers_the_global_energy_as_guaranteed(stack):
+    x, memory = stack
+    y = memory.weighted_step(x)
+    fall = memory.global_energy(x) - memory.global_energy(y)
+    assert (fall >= memory.energy.guaranteed_decrease(x, y) - 4 * slack(x, memory)).all()
+
+
+@settings(max_examples=80)
+@given(stacks((DistanceEnergy, DotEnergy)), st.integers(0, 2**32), st.floats(-3, 1))
+def test_the_surrogate_touches_and_lies_above(stack, seed, reach):
+    x, memory = stack
+    y = x + np.random.default_rng(seed).normal(size=x.shape) * np.abs(x).max() * 10**reach
+    room = 4 * slack(np.concatenate([x, y]), memory)
+    np.testing.assert_allclose(memory.surrogate(x, x), memory.global_energy(x), rtol=0, atol=room)
+    assert (memory.surrogate(y, x) >= memory.global_energy(y) - room).all()
+
+
+@settings(max_examples=60)
+@given(stacks(), st.none() | st.floats(0, 9))
+def test_a_pass_records_what_happened_and_no_step_rises_above_its_bound(stack, trust):
+    x, memory = stack
+    trace, L = memory.sequential_pass(x, trust=trust), len(memory)
+    assert trace.states.shape == (L + 1, *x.shape)
+    assert trace.layer_energies.shape == (L + 1, L, len(x))
+    for t in range(L):
+        np.testing.assert_array_equal(trace.states[t + 1], memory.layer_step(trace.states[t], t, trust=trust))
+        np.testing.assert_array_equal(trace.layer_energies[t], memory.layer_energies(trace.states[t]))
+        np.testing.assert_array_equal(trace.global_energies[t], memory.global_energy(trace.states[t]))
+    assert (np.diff(trace.global_energies, axis=0) <= trace.bounds + slack(x, memory)).all()
+    shares = np.array([memory.responsibilities(s)[t] for t, s in enumerate(trace.states[:-1])])
+    whole = shares >= np.finfo(float).tiny  # below, a share has lost digits
+    surprise = -np.log(shares[whole]) / memory.beta
+    np.testing.assert_allclose(trace.bounds[whole], surprise, rtol=1e-6, atol=slack(x, memory))
+    one = memory.sequential_pass(x[1], trust=trust)
+    for batch, part, axis in zip(trace, one, (1, 2, 1, 1), strict=True):
+        np.testing.assert_allclose(part, np.take(batch, 1, axis=axis), rtol=1e-12, atol=slack(x, memory))
+
+
+def test_one_layer_after_another_may_raise_the_global_energy():
+    """Patterns 0 and 5, a layer each: from 0.5, a step of squared length 1 towards the second climbs from .25 to 2.25."""
+    y = PINNED.layer_step([0.5], 1, trust=1.0)
+    np.testing.assert_allclose(y, [1.5], rtol=1e-15)
+    assert PINNED.global_energy([0.5]) == pytest.approx(0.25, abs=1e-8)
+    assert PINNED.global_energy(y) == pytest.approx(2.25, abs=1e-4)
+    assert PINNED.layer_energies([0.5]).tolist() == [0.25, 20.25]
+    assert PINNED.layer_energies(y).tolist() == [2.25, 12.25]
+
+
+def test_a_layers_energy_does_not_majorize_the_global_one():
+    """It is above, but the gap shrinks away from where the step starts: it does not touch there."""
+    gaps = [PINNED.layer_energies([s])[1] - PINNED.global_energy([s]) for s in (0.5, 1.5)]
+    assert gaps[1] < gaps[0] - 9
+
+
+def test_with_dot_energies_the_layers_are_no_single_memory():
+    """Each has constants of its own; only distances add up."""
+    memory = LayeredMemory([[[1.0]], [[2.0]]], DotEnergy())
+    assert abs(memory.global_energy([0.5]) - DotEnergy().value([0.5], [[1.0], [2.0]])) > 0.1
+
+
+def test_an_energy_of_ones_own_without_a_beta_counts_as_one():
+    class Mean:
+        def value(self, queries, patterns):
+            return np.square(np.asarray(queries) - patterns.mean(axis=0)).sum(axis=-1)
+
+        def update(self, queries, patterns):
+            return np.broadcast_to(patterns.mean(axis=0), np.shape(queries))
+
+        def weights(self, queries, patterns):
+            return np.full((len(queries), len(patterns)), 1 / len(patterns))
+
+    memory = LayeredMemory([[[0.0], [2.0]], [[5.0]]], Mean())
+    assert memory.beta == 1
+    np.testing.assert_allclose(memory.sequential_pass([[3.0]]).states.ravel(), [3, 1, 5])
+    assert memory.global_energy([1.0]) == pytest.approx(-math.log(1 + math.exp(-16)), abs=1e-15)
+
+
+def test_outside_every_reach_all_layers_count_alike():
+    memory = LayeredMemory([[[0.0]], [[5.0]]], EpanechnikovEnergy())
+    x = [[0.5], [50.0]]  # in the reach of the first layer alone, and of none
+    np.testing.assert_array_equal(memory.global_energy(x), [-math.log1p(-0.125), math.inf])
+    np.testing.assert_array_equal(memory.responsibilities(x), [[1, 0.5], [0, 0.5]])
+    np.testing.assert_array_equal(memory.weighted_step(x), [[0], [50]])
+    np.testing.assert_array_equal(memory.surrogate(x, x), memory.global_energy(x))
+    trace = memory.sequential_pass(x)
+    np.testing.assert_array_equal(trace.states[:, :, 0], [[0.5, 50], [0, 50], [0, 50]])
+    np.testing.assert_array_equal(trace.bounds, [[0, math.log(2)], [math.inf, math.log(2)]])
+    assert memory.responsibilities(x[1]).tolist() == [0.5, 0.5]
+
+
+def test_what_was_stored_does_not_change_with_the_arrays_given():
+    patterns = np.zeros((2, 1))
+    memory = LayeredMemory([patterns])
+    patterns += 7
+    assert memory.global_energy([7.0]) > 40
+
+
+def test_float32_stays_float32():
+    memory = LayeredMemory([np.float32([[0.0]]), np.float32([[5.0]])])
+    x = np.float32([[0.5]])
+    assert memory.layer_step(x, 0, trust=0.1).dtype == memory.weighted_step(x).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("attempt", "sentence"),
+    [
+        (lambda: LayeredMemory([]), "layers must hold at least one array of patterns; got none"),
+        (lambda: LayeredMemory([[[0.0]], [[1.0, 2.0]]]), "layers[1] must have shape (n, d) with d = 1; got (1, 2)"),
+        (lambda: PINNED.layer_step([0.0], 2), "layer must be a whole number from 0 to 1; got 2"),
+        (lambda: PINNED.layer_step([0.0], 0, trust=-1), "trust must be a finite number >= 0; got -1"),
+        (lambda: PINNED.global_energy([math.nan]), "queries must be finite; got nan at index (0, 0)"),
+    ],
+)
+def test_what_makes_no_sense_gets_one_sentence(attempt, sentence):
+    with pytest.raises(ValueError) as caught:
+        attempt()
+    assert str(caught.value) == sentence

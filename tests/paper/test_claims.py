@@ -1,0 +1,102 @@
+"""Every row of the table is examined, and its verdict is what the evidence says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hopmin import cli
+from hopmin.paper import claims
+from hopmin.paper.claims import CLAIMS, CONDITION, FAILS, HOLDS, claim, examine
+
+
+@pytest.mark.parametrize("row", CLAIMS, ids=lambda row: row.id)
+def test_the_verdict_is_what_the_evidence_says(row):
+    found = examine(row, cases=200, seed=1)
+    assert found.printed.cases == 200
+    if row.verdict == HOLDS:
+        assert found.printed.fails == 0, found.printed.example
+        assert found.corrected is None
+    else:
+        assert row.verdict in (CONDITION, FAILS)
+        assert found.printed.fails > 0
+        assert found.printed.example
+        assert found.corrected.fails == 0, found.corrected.example
+        assert row.condition
+
+
+def test_every_lemma_and_proposition_is_there_once():
+    ids = [row.id for row in CLAIMS]
+    assert len(set(ids)) == len(ids)
+    assert {"L1", "L2", "L3", "L4", "L5", "P1", "P2", "P3", "P4", "P5"} <= set(ids)
+    for equation in ("E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "E12", "E14"):
+        assert equation in ids
+    assert all(row.statement and row.where for row in CLAIMS)
+
+
+def test_the_same_seed_draws_the_same_instances_and_another_seed_others():
+    first, again, other = (examine(claim("P3"), cases=30, seed=seed) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_a_check_can_fail():
+    """The statements that hold, with a sign or a constant changed."""
+    wrong = {
+        "P1": lambda rng: claims.at_most(claims.g(*(i := claims.problem(rng))), claims.E.value(*i)),
+        "P2": lambda rng: claims.equal(claims.E.value(*(i := claims.problem(rng))), 2 * claims.MCHN.value(*i)),
+        "E4": lambda rng: _descends_twice(rng),
+        "E8": lambda rng: _between_half(rng),
+    }
+    for name, check in wrong.items():
+        assert examine(claim(name)._replace(check=check), cases=100).printed.fails > 0, name
+
+
+def _descends_twice(rng):
+    x, p = claims.problem(rng)
+    y = claims.E.update(x, p)
+    return claims.at_most(2 * np.square(x - y).sum(), claims.E.value(x, p) - claims.E.value(y, p))
+
+
+def _between_half(rng):
+    x, memory = claims.layers(rng)
+    return claims.at_most(memory.layer_energies(x).min() - 0.1, memory.global_energy(x))
+
+
+def test_an_unknown_claim_is_refused():
+    with pytest.raises(ValueError, match=r"^id must be one of 'L1', 'L2'"):
+        claim("P6")
+    with pytest.raises(ValueError, match="cases must be a whole number >= 1; got 0"):
+        examine(claim("P1"), cases=0)
+
+
+def test_the_command_prints_every_claim(capsys):
+    assert cli.main(["claims", "--cases", "5"]) == 0
+    text = capsys.readouterr().out
+    for row in CLAIMS:
+        assert f"\n{row.id} " in text
+    assert "none of 5 instances fail" in text
+
+
+def test_the_command_prints_json(capsys):
+    assert cli.main(["claims", "--cases", "5", "--seed", "3", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["cases"], record["seed"]) == (5, 3)
+    assert [row["id"] for row in record["claims"]] == [row.id for row in CLAIMS]
+    p3 = next(row for row in record["claims"] if row["id"] == "P3")
+    assert set(p3) == {"id", "where", "statement", "verdict", "condition", "printed", "corrected"}
+    assert p3["corrected"]["fails"] == 0
+    assert record["claims"][0]["corrected"] is None
+
+
+def test_the_command_refuses_nonsense_in_one_sentence(capsys):
+    assert cli.main(["claims", "--cases", "0"]) == 2
+    assert capsys.readouterr().err == "hopmin: cases must be a whole number >= 1; got 0\n"
+
+
+def test_the_chapter_has_the_table_as_it_is():
+    chapter = (Path(__file__).resolve().parents[2] / "docs" / "claims.md").read_text(encoding="utf-8")
+    for row in CLAIMS:
+        cells = (row.id, row.where, row.statement, row.verdict, row.condition)
+        line = " | ".join(cell.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;") for cell in cells)
+        assert f"| {line} |" in chapter, row.id

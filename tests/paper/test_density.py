@@ -1,0 +1,210 @@
+"""Energies as densities: against fifty digits, quadrature, and sampling."""
+
+import math
+from itertools import pairwise
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import hopmin
+from hopmin import DistanceEnergy
+from hopmin.paper import density
+from hopmin.paper.density import log_gamma_p, log_partition, log_volume
+
+TRIANGLE = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+
+
+@pytest.mark.parametrize("a", [0.5, 1.0, 1.5, 2.0, 5.0, 29.5, 30.0, 64.0, 511.5, 2048.0, 131071.5])
+def test_the_incomplete_gamma_function_to_thirteen_digits(a):
+    """a = n/2 up to n = 262143, from where P underflows to where it is 1 but for the last digits."""
+    shares = [1e-6, 1e-3, 0.1, 0.5, 0.9, 1.0, 1 + 0.99 / a, 1 + 1 / a, 1 + 3 / math.sqrt(a), 1 + 8 / math.sqrt(a), 5.0]
+    for z in (a * share for share in shares):
+        with mpmath.workdps(60):
+            exact = mpmath.log(mpmath.gammainc(a, 0, mpmath.mpf(z), regularized=True))
+            off = abs(float(mpmath.mpf(float(log_gamma_p(a, z))) - exact))
+            assert off <= 1e-13 * max(1, abs(float(exact))), (a, z)
+
+
+def test_the_ends_of_the_incomplete_gamma_function():
+    assert log_gamma_p(3.0, 0.0) == -math.inf
+    assert log_gamma_p(3.0, math.inf) == 0
+    assert log_gamma_p([1.0, 2.0], 1.0).shape == (2,)
+    assert log_gamma_p(1e12, 1e-300) == pytest.approx(1e12 * (1 - 312 * math.log(10)), rel=1e-9)  # z / a is no float
+    assert log_gamma_p(5e-324, 1e10) == 0
+    for a, z in ((0.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (math.nan, 1.0), (1.0, math.nan), (math.inf, 1.0), (1e13, 1.0)):
+        with pytest.raises(ValueError, match=r"^a must be in \(0, 1e12\], and z >= 0; got otherwise$"):
+            log_gamma_p(a, z)
+
+
+@settings(max_examples=100)
+@given(st.floats(0.3, 3000), st.floats(-4, 4))
+def test_the_incomplete_gamma_function_rises_and_keeps_its_recurrence(a, exponent):
+    """P(a, z) - P(a + 1, z) = z^a e^-z / Gamma(a + 1)."""
+    z = a * 10**exponent
+    low, high = log_gamma_p(a, z), log_gamma_p(a, z * 1.001)
+    assert low <= high + 1e-13 * (1 + abs(low))
+    step = a * math.log(z) - z - math.lgamma(a + 1)
+    if step > -600:
+        assert np.logaddexp(log_gamma_p(a + 1, z), step) == pytest.approx(low, rel=1e-11, abs=1e-10)
+
+
+def test_the_volume_of_balls():
+    assert [math.exp(log_volume(d)) for d in (1, 2, 3)] == pytest.approx([2, math.pi, 4 / 3 * math.pi], rel=1e-14)
+    assert log_volume(1024, 2.0) - log_volume(1024) == pytest.approx(1024 * math.log(2), rel=1e-14)
+    assert log_volume(1024, density.unit_radius(1024)) == pytest.approx(0, abs=1e-10)
+    assert density.paper_radius(1024) == pytest.approx(7.74306, abs=5e-6)
+    assert density.unit_radius(1024) == pytest.approx(7.774, abs=5e-4)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 1024), st.floats(-2, 1.3))
+def test_a_balls_integral_lies_between_its_bounds(d, exponent):
+    """exp(-r^2) V <= integral <= V."""
+    r = 10**exponent
+    log_z = log_partition(np.zeros((1, d)), r, form="nearest")
+    assert log_volume(d, r) - r * r - 1e-9 <= log_z <= log_volume(d, r) + 1e-9 * abs(log_z)
+
+
+def test_the_papers_integral_is_that_of_the_plain_distance():
+    """Equation 12 at (n, r) = (5, 2): 33.26 as printed, 14.76 in truth; and its lower bound exceeds that."""
+    true = math.exp(log_partition(np.zeros((1, 5)), 2.0, form="nearest"))
+    printed = 2 * math.pi**2.5 * math.exp(log_gamma_p(5, 2.0)) * math.gamma(5) / math.gamma(2.5)
+    assert (round(true, 2), round(printed, 2)) == (14.76, 33.26)
+    assert math.exp(log_volume(5, 2.0) - 2.0) > true > math.exp(log_volume(5, 2.0) - 4.0)
+    r = np.linspace(0, 2, 200_001)
+    for integrand, value in ((np.exp(-(r**2)), true), (np.exp(-r), printed)):
+        shells = integrand * r**4 * 5 * math.exp(log_volume(5))
+        assert np.trapezoid(shells, r) == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 5, 8])
+def test_partition_functions_against_sampling(d):
+    """At four standard deviations, both energies, unequal radii, two betas."""
+    rng = np.random.default_rng(d)
+    p = np.concatenate([np.zeros((1, d)), 3.1 * np.eye(d)[:2]])[: d + 1]
+    r = np.array([1.5, 1.5, 1.2])[: len(p)]
+    for beta in (0.3, 1.0):
+        for form in ("soft", "nearest"):
+            radii = r if form == "soft" else r * 0 + 1.5
+            parts, variance = 0.0, 0.0
+            for centre, radius in zip(p, radii, strict=True):
+                u = rng.normal(size=(100_000, d))
+                x = centre + radius * rng.random((len(u), 1)) ** (1 / d) * u / np.linalg.norm(u, axis=1, keepdims=True)
+                squares = np.square(x[:, None] - p).sum(axis=2)
+                f = np.exp(-beta * squares).sum(axis=1) if form == "soft" else np.exp(-beta * squares.min(axis=1))
+                f *= math.exp(log_volume(d, radius))
+                parts, variance = parts + f.mean(), variance + f.var() / len(f)
+            z = math.exp(log_partition(p, radii, beta=beta, form=form))
+            assert abs(z - parts) <= 4 * math.sqrt(variance), (beta, form)
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 300), st.floats(-2, 1.5), st.floats(0, 30))
+def test_off_centre_balls_against_the_noncentral_chi_squared_distribution(d, exponent, away):
+    r = 10**exponent
+    p = np.zeros((2, d))
+    p[1, 0] = 2 * r + away
+    own, other = (stats.ncx2.logcdf(2 * r * r, d, 2 * square) for square in (1e-300, p[1, 0] ** 2))
+    expected = d / 2 * math.log(math.pi) + math.log(2) + np.logaddexp(own, other)
+    if own > -680:  # where the judge is about to underflow it is silent
+        assert log_partition(p, r) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_everywhere_is_the_limit_of_large_balls_and_the_sum_over_patterns():
+    assert log_partition(TRIANGLE) == pytest.approx(math.log(3) + math.log(math.pi), rel=1e-15)
+    assert log_partition(TRIANGLE, beta=4.0) == pytest.approx(math.log(3) + math.log(math.pi / 4), rel=1e-15)
+    assert log_partition([[1.0, 2.0]], 50.0) == pytest.approx(math.log(math.pi), abs=1e-12)
+    far = TRIANGLE * 100  # where soft and nearest are the same
+    assert log_partition(far, 2.0) == pytest.approx(log_partition(far, 2.0, form="nearest"), rel=1e-14)
+
+
+def test_patterns_may_be_far_apart_and_balls_tiny():
+    """What is too far away to count is left out, rather than summed over as many terms as it would take."""
+    far = TRIANGLE * 1e5
+    assert log_partition(far, 1e5) == pytest.approx(log_partition(far), rel=1e-14)
+    assert log_partition(far, 1e-150) == pytest.approx(math.log(3) + log_volume(2, 1e-150), rel=1e-14)
+    assert log_partition(far, 1e-170, beta=1e300) == pytest.approx(math.log(3) + log_volume(2, 1e-170), rel=1e-14)
+    assert log_partition(far, 1.0, beta=1e306) == pytest.approx(log_partition(far, beta=1e306), rel=1e-14)
+
+
+def test_the_nearest_form_integrates_more_slowly_falling_energies():
+    """E <= g, so the soft form's integral is the larger."""
+    for r in (0.5, 1.0, 2.0):
+        assert log_partition(TRIANGLE, r) >= log_partition(TRIANGLE, r, form="nearest")
+
+
+def test_the_mixture_integrates_to_one_and_is_sampled():
+    p, beta = np.array([[-1.0], [2.0], [2.5]]), 3.0
+    x = np.linspace(-6, 8, 20_001)[:, None]
+    assert np.trapezoid(np.exp(density.log_density(x, p, beta=beta)), x.ravel()) == pytest.approx(1, abs=1e-9)
+    drawn = density.sample(p, 20_000, 0, beta=beta)
+    edges = np.linspace(-3, 5, 33)
+    counts, _ = np.histogram(drawn, edges)
+    inside = np.array([
+        np.trapezoid(np.exp(density.log_density((t := np.linspace(a, b, 201))[:, None], p, beta=beta)), t)
+        for a, b in pairwise(edges)
+    ])  # fmt: skip
+    errors = (counts - 20_000 * inside) / np.sqrt(20_000 * inside + 1)
+    assert np.abs(errors).max() < 4.5
+    np.testing.assert_array_equal(drawn, density.sample(p, 20_000, np.random.default_rng(0), beta=beta))
+
+
+def test_the_cross_entropy_identity_and_the_papers_formula_side_by_side():
+    """Three balls of radius .1 in the plane: Z = .094, so L = -2.37, where log Z + 1/Z = 8.30: not a bound of 1."""
+    p = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    log_z = log_partition(p, 0.1, form="nearest")
+    assert math.exp(log_z) == pytest.approx(0.0938, abs=5e-5)
+    g = hopmin.nearest(p, p)[0][:, 0] ** 2
+    assert density.differential_cross_entropy(g, log_z) == pytest.approx(-2.3668, abs=5e-4)
+    assert density.paper_cross_entropy(log_z) == pytest.approx(8.30, abs=0.01)
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    for beta in (0.5, 2.0):
+        by_hand = -np.mean([density.log_density(row, p, beta=beta) for row in x])
+        energies = DistanceEnergy(beta).value(x, p)
+        assert density.differential_cross_entropy(energies, log_partition(p, beta=beta), beta=beta) == pytest.approx(by_hand)
+
+
+@given(st.floats(-1e4, 1e4))
+def test_the_papers_formula_is_at_least_one(log_z):
+    assert density.paper_cross_entropy(log_z) >= 1 - 2e-16
+
+
+@pytest.mark.parametrize(
+    ("attempt", "sentence"),
+    [
+        (
+            lambda: log_partition(TRIANGLE, 2.5),
+            "radii must leave the balls disjoint; got 2.5 and 2.5 for patterns 0 and 1 at distance 4",
+        ),
+        (
+            lambda: log_partition([[0.0], [1.2]], [1.0, 0.1], form="nearest"),
+            "radii must be equal, or at most half the distance to the nearest other pattern; got 1 for pattern 0, at distance 1.2",
+        ),
+        (
+            lambda: log_partition(TRIANGLE, form="nearest"),
+            "radii must be given for form 'nearest', which has no closed form without; got None",
+        ),
+        (lambda: log_partition(TRIANGLE, 0.0), "radii must be finite and > 0; got otherwise"),
+        (
+            lambda: log_partition(TRIANGLE, 1e-200),
+            "radii must have squares, times beta, that are floats > 0; got 1e-200 to 1e-200",
+        ),
+        (lambda: density.differential_cross_entropy([], 0.0), "energies must not be empty; got shape (0,)"),
+        (lambda: log_partition(TRIANGLE, [1.0, 2.0]), "radii must be one number or (n,) with n = 3; got (2,)"),
+        (lambda: log_partition(TRIANGLE, form="hard"), "form must be one of 'soft', 'nearest'; got 'hard'"),
+        (lambda: log_volume(0), "d must be a whole number >= 1; got 0"),
+        (lambda: density.sample(TRIANGLE, 0, 0), "size must be a whole number >= 1; got 0"),
+    ],
+)
+def test_preconditions_are_checked_at_the_door(attempt, sentence):
+    with pytest.raises(ValueError) as caught:
+        attempt()
+    assert str(caught.value) == sentence
+
+
+def test_balls_may_touch():
+    assert np.isfinite(log_partition(TRIANGLE, 2.0))

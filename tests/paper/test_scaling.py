@@ -1,0 +1,66 @@
+"""From data to model size: the chain as the paper has it, its numbers, and what it takes for granted."""
+
+import math
+
+import pytest
+
+from hopmin.paper.density import log_gamma_p, log_volume, paper_radius
+from hopmin.paper.scaling import (
+    Shape,
+    measured_exponent,
+    measured_ratios,
+    parameter_bound,
+    parameter_bound_at_fixed_length,
+    parameters,
+    state_dimension,
+)
+
+OPENELM = Shape(layers=8, width=1280, positions=1024)
+
+
+def test_the_bound_is_the_chain_of_its_parts():
+    """Z = 1 <= (D/T) V_n with V_n = 1 / sqrt(pi n): the largest n, then N = A l w n / T."""
+    tokens = 5e6
+    n = (tokens / OPENELM.positions) ** 2 / math.pi
+    by_hand = 10 * OPENELM.layers * OPENELM.width * n / OPENELM.positions
+    assert parameter_bound(tokens, OPENELM) == pytest.approx(by_hand, rel=1e-14)
+    assert parameters(OPENELM) == 10 * 8 * 1280**2 == pytest.approx(10 * 8 * 1280 * state_dimension(OPENELM) / 1024)
+
+
+def test_it_goes_with_the_square_of_the_data_or_the_fourth_power():
+    assert parameter_bound(2e6, OPENELM) == 4 * parameter_bound(1e6, OPENELM)
+    assert parameter_bound_at_fixed_length(2e6, OPENELM) == 16 * parameter_bound_at_fixed_length(1e6, OPENELM)
+    # at the width that it is about, the one is the other
+    width = (5e6 / 1024) ** 2 / (math.pi * 1024)
+    wide = OPENELM._replace(width=width)
+    assert parameter_bound(5e6, wide) == pytest.approx(parameter_bound_at_fixed_length(5e6, OPENELM), rel=1e-12)
+
+
+def test_the_volume_behind_it():
+    """V_n at the paper's radius is 1 / sqrt(pi n) by Stirling: within 1 / (6 n)."""
+    for n in (1, 2, 10, 1000, 100_000):
+        log_v = log_volume(n, paper_radius(n))
+        assert -1 / (6 * n) - 1e-9 <= log_v + math.log(math.pi * n) / 2 <= 1e-9
+
+
+def test_it_is_necessary_and_far_from_sufficient():
+    """At n = 1024 a single ball has log Z = -63.9, so Z = 1 takes exp(63.9) patterns, where the bound says exp(4.04)."""
+    n = 1024
+    log_z = n / 2 * math.log(math.pi) + float(log_gamma_p(n / 2, paper_radius(n) ** 2))
+    assert log_z == pytest.approx(-63.9, abs=0.05)
+    assert -log_volume(n, paper_radius(n)) == pytest.approx(4.04, abs=0.005)
+
+
+def test_the_papers_numbers_again():
+    assert [f"{ratio * 1e10:.3f}" for ratio in measured_ratios()] == ["8.709", "8.793", "8.379"]
+    assert parameter_bound(1.0, OPENELM) == pytest.approx(3.0e-5, rel=0.02)
+    assert 1.5 < measured_exponent() < 2.5
+    counted = 75_497_472 + 25_214_976 + 151_093_248
+    assert counted == 251_805_696
+    assert counted / (24 * 1024**2) == pytest.approx(10.0, abs=0.01)
+
+
+def test_no_data_is_refused():
+    for bound in (parameter_bound, parameter_bound_at_fixed_length):
+        with pytest.raises(ValueError, match="tokens must be a finite number > 0; got 0"):
+            bound(0, OPENELM)
