@@ -12,7 +12,7 @@ from pydoc_data.topics import topics
 import numpy as np
 
 from hopmin import DotEnergy
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.study.measure import head_agreement
 from hopmin.transformer.pretrained import load_llama
 

@@ -3,6 +3,7 @@
 In reading order:
 
     numerics             LogSumExp, softmax and their derivatives
+    special              the few special functions that need no SciPy
     memory.reduction     the one walk over the patterns that everything below is read off
     memory.energy        energies: value, gradient, weights and update as one object
     memory.sparse        energies whose weights can be exactly zero
@@ -11,10 +12,12 @@ In reading order:
     memory.nearest       the hard limit: nearest neighbours
     memory.layered       layers put together: layer energies, global energy, majorization-minimization
     memory.memory        Memory: patterns and values one can add to, remove from, save, map from disk
-    data.corpus          languages to learn, one of them with a known entropy
+    data.corpus          languages to learn, from any text
+    data.question_formation  a language whose entropy is known
     transformer.layers   each layer's backward under its forward
     transformer.model    a GPT made of them
     transformer.training AdamW, schedule, clipping, the loop
+    transformer.llama    a Llama, forward only
     paper.capacity       capacity and its margins, in closed form
     paper.certificates   what can be promised about given patterns
     paper.density        partition functions, mixtures, cross-entropy

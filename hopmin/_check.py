@@ -1,5 +1,7 @@
-"""The door: anything reasonable comes in, contiguous float32 or float64 goes on; every text of a wrong argument lives
-here (of a wrong file: in `_files`).
+"""Argument checks, and all argument error messages. (Messages about files are in `_files`.)
+
+Arguments are checked once, where they enter the library. What comes out is a C-contiguous float32 or float64 array, an
+int64 array, or a plain Python number.
 
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`], [`storable`], [`indices`],
   [`boolean_mask`], [`tokens`], [`token_rows`]
@@ -8,7 +10,7 @@ here (of a wrong file: in `_files`).
 - objects: [`energy`], [`generator`], [`update_order`]
 - names: [`choice`], [`letters`]
 
-Each complaint is one sentence: the name, what was expected, what came.
+Each message is one sentence: the name of the argument, what was expected, what was given.
 """
 
 from __future__ import annotations
@@ -20,15 +22,13 @@ from typing import Any
 import numpy as np
 
 from hopmin import _backend
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
+from hopmin._typing import Array
 
 # Arrays
 
 
 def real(name: str, a: Any) -> Array:
-    """`a` as an array of floats of any width and shape; integers become float64. NaN and infinities may pass."""
+    """Return `a` as a floating-point array of any shape; integers become float64. NaN and infinities are allowed."""
     a = _array(name, a)
     if a.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be real numbers; got dtype {a.dtype}")
@@ -36,7 +36,7 @@ def real(name: str, a: Any) -> Array:
 
 
 def slices(name: str, a: Any, axis: int | tuple[int, ...] | None) -> Array:
-    """`a` as `real`, with something in it along `axis`."""
+    """Return `a` as `real` does; raise if a slice along `axis` is empty."""
     a = real(name, a)
     if a.size == 0 and np.max(a, axis=axis, initial=0).size:
         raise ValueError(f"{name} must not be empty along axis {axis}; got shape {a.shape}")
@@ -44,9 +44,9 @@ def slices(name: str, a: Any, axis: int | tuple[int, ...] | None) -> Array:
 
 
 def floats(name: str, a: Any, shape: str, **sizes: int) -> Array:
-    """`a` as a finite C-contiguous array, float32 or float64; integers become float64, half precision float32.
+    """Return `a` as a finite C-contiguous float32 or float64 array; integers become float64, float16 becomes float32.
 
-    `shape` spells the axes in the library's letters ("n d"); `sizes` fixes some of them ("d=3"). Only the axis of
+    `shape` names the axes in the library's letters ("n d"); `sizes` fixes the length of some (d=3). Only the axis of
     queries, m, may be empty.
     """
     a = _shaped(name, _single_or_double(name, a), shape, **sizes)
@@ -56,10 +56,10 @@ def floats(name: str, a: Any, shape: str, **sizes: int) -> Array:
 
 
 def pair(queries: Any, patterns: Any) -> tuple[Array, Any, tuple[int, ...]]:
-    """Queries (m, d) or (d,) in the common dtype, patterns (n, d), and the shape that results take: (m,) or ().
+    """Return queries (m, d) in the common dtype, patterns (n, d), and the shape of the results: (m,) or ().
 
-    Patterns may be large, in a file, or packed: they stay as they are, and are not looked at here. What walks over them
-    brings them into the queries' dtype and sees whether all are finite.
+    Patterns may be large, mapped from a file, or packed, so they are returned as they are: the search casts them to the
+    queries' dtype and checks that they are finite, one block at a time.
     """
     if not hasattr(patterns, "_panels"):  # not packed
         patterns = _shaped("patterns", real("patterns", patterns), "n d")
@@ -73,14 +73,14 @@ def pair(queries: Any, patterns: Any) -> tuple[Array, Any, tuple[int, ...]]:
 
 
 def matching_values(values: Any, queries: Array, patterns: Any) -> tuple[Array, Array]:
-    """Queries and values (n, v), one row for each pattern, in the common dtype of the two."""
+    """Return queries and values (n, v), one row for each pattern, both in their common dtype."""
     values = floats("values", values, "n v", n=len(patterns))
     dtype = np.result_type(queries, values)
     return queries.astype(dtype, copy=False), values.astype(dtype, copy=False)
 
 
 def finite(name: str, a: Array, first: int = 0) -> None:
-    """Raise if a number is not finite; rows are counted from `first`."""
+    """Raise if an entry is not finite; the index in the message counts rows from `first`."""
     if a.flags.c_contiguous and a.dtype in (np.float32, np.float64):
         if np.isfinite(_backend.core.max_abs(a.reshape(-1))):
             return
@@ -92,14 +92,14 @@ def finite(name: str, a: Array, first: int = 0) -> None:
 
 
 def binary(name: str, a: Array) -> None:
-    """Raise if a number of `a` (m, d) is neither -1 nor 1."""
+    """Raise if an entry of `a` (m, d) is neither -1 nor 1."""
     if (wrong := np.abs(a) != 1).any():
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name} must hold -1 and 1 only; got {a[index]} at index {index}")
+        raise ValueError(f"{name} must contain only -1 and 1; got {a[index]} at index {index}")
 
 
 def numbers_below(name: str, a: Any, limit: float) -> Array:
-    """Numbers from 0 to `limit`, which itself is left out, of any shape, as float64."""
+    """Return numbers in [0, limit), of any shape, as float64."""
     a = real(name, a).astype(np.float64)
     if (wrong := ~((a >= 0) & (a < limit))).any():
         raise ValueError(f"{name} must be numbers in [0, {limit:g}); got {a[wrong][0]}")
@@ -107,13 +107,13 @@ def numbers_below(name: str, a: Any, limit: float) -> Array:
 
 
 def too_large(queries: Array, patterns: Any, dtype: Any) -> ValueError:
-    """What to raise if scores of finite numbers are not finite."""
+    """The error to raise when scores of finite numbers overflow."""
     reach = float(np.abs(patterns).max()) + float(np.abs(queries).max(initial=0))
     return ValueError(f"queries and patterns must be small enough to square in {dtype}; got values up to {reach:.3g}")
 
 
 def cast(result: Array, queries: Array, patterns: Any, dtype: Any) -> Array:
-    """The result in `dtype`. Raises if it does not fit."""
+    """Return the result in `dtype`; raise if it overflows."""
     with np.errstate(over="ignore"):
         rounded = result.astype(dtype, copy=False)
     if not np.isfinite(rounded).all():
@@ -122,7 +122,7 @@ def cast(result: Array, queries: Array, patterns: Any, dtype: Any) -> Array:
 
 
 def new_patterns(name: str, a: Any, d: int, dtype: Any) -> tuple[Array, bool]:
-    """Rows (k, d) in `dtype`, and whether it was a single one, (d,)."""
+    """Return patterns to store, (k, d) in `dtype`, and whether a single one, (d,), was given."""
     a = _single_or_double(name, a)
     single = a.ndim == 1 and len(a) == d
     a = floats(name, a[None] if single else a, "k d", d=d)
@@ -134,28 +134,28 @@ def new_patterns(name: str, a: Any, d: int, dtype: Any) -> tuple[Array, bool]:
 
 
 def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
-    """An array (n, ...) of anything but Python objects, a copy; a `single` one is the first and last."""
+    """Return values to store, a copy (n, ...) of any dtype but object; with `single`, one value without its axis."""
     a = _array(name, a)
     a = a[None] if single else a
     if a.dtype.hasobject:
-        raise TypeError(f"{name} must be numbers, strings or the like, no Python objects; got dtype {a.dtype}")
+        raise TypeError(f"{name} must not be an object array; got dtype {a.dtype}")
     if a.ndim == 0 or len(a) != n:
         raise ValueError(f"{name} must have shape (n, ...) with n = {n}; got {a.shape}")
     return a.copy()
 
 
 def indices(name: str, a: Any, n: int) -> Array:
-    """Whole numbers from 0 to n - 1, each once, as int64 (k,)."""
+    """Return unique integers from 0 to n - 1 as int64 (k,)."""
     a = np.atleast_1d(_array(name, a))
     if a.dtype.kind not in "iu" and a.size:
-        raise TypeError(f"{name} must be whole numbers; got dtype {a.dtype}")
+        raise TypeError(f"{name} must be integers; got dtype {a.dtype}")
     if a.ndim != 1 or (a.size and (a.min() < 0 or a.max() >= n)) or len(np.unique(a)) != len(a):
-        raise ValueError(f"{name} must be numbers from 0 to {n - 1}, each once; got {a.tolist()!s:.60}")
+        raise ValueError(f"{name} must be unique integers from 0 to {n - 1}; got {a.tolist()!s:.60}")
     return a.astype(np.int64)
 
 
 def boolean_mask(name: str, a: Any, shape: str, **sizes: int) -> Array:
-    """Booleans, a row for each query; a single row stands for all of them."""
+    """Return booleans, one row for each query; a single row is broadcast to all of them."""
     a = _array(name, a)
     if a.dtype != bool:
         raise TypeError(f"{name} must be booleans; got dtype {a.dtype}")
@@ -167,7 +167,7 @@ def boolean_mask(name: str, a: Any, shape: str, **sizes: int) -> Array:
 
 
 def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Array:
-    """Whole numbers from `lowest` to vocabulary - 1, as int64."""
+    """Return integers from `lowest` to vocabulary - 1 as int64."""
     a = _array(name, a)
     wanted = shape.split()
     if (
@@ -180,29 +180,29 @@ def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: in
             f"{name} must have shape {letters(wanted)}{known and f' with {known}'}, not empty; got {a.shape}"
         )
     if a.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be whole numbers; got dtype {a.dtype}")
+        raise TypeError(f"{name} must be integers; got dtype {a.dtype}")
     if a.min() < lowest or a.max() >= vocabulary:
         raise ValueError(f"{name} must lie between {lowest} and {vocabulary - 1}; got {a.min()} to {a.max()}")
     return a.astype(np.int64, copy=False)
 
 
 def token_rows(name: str, a: Any) -> Array:
-    """Rows of whole numbers of any width (n, T + 1), as they are: they may be a map of a large file."""
+    """Return rows of tokens (n, T + 1) of any integer dtype, without a copy: they may be mapped from a large file."""
     a = _array(name, a)
     if a.ndim != 2 or a.size == 0:
         raise ValueError(f"{name} must have shape (n, T + 1), not empty; got {a.shape}")
     if a.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be whole numbers; got dtype {a.dtype}")
+        raise TypeError(f"{name} must be integers; got dtype {a.dtype}")
     return a
 
 
 def _array(name: str, a: Any) -> Array:
     if isinstance(a, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain array, for a mask would be lost; got a masked one")
+        raise TypeError(f"{name} must not be a masked array; got one")
     try:
         return np.asarray(a)
     except ValueError:
-        raise ValueError(f"{name} must be an array of numbers; got rows of different lengths") from None
+        raise ValueError(f"{name} must be a rectangular array; got rows of different lengths") from None
 
 
 def _shaped(name: str, a: Array, shape: str, **sizes: int) -> Array:
@@ -223,7 +223,7 @@ def _single_or_double(name: str, a: Any) -> Array:
 
 
 def letters(axes: Iterable[str]) -> str:
-    """The axes as a shape is written: (n,) or (n, d)."""
+    """Format axes as a shape: (n,) or (n, d)."""
     axes = tuple(axes)
     return f"({axes[0]},)" if len(axes) == 1 else f"({', '.join(axes)})"
 
@@ -237,12 +237,12 @@ def _number(name: str, x: Any, expected: str, kind: Any = numbers.Real) -> Any:
     try:
         number = float(x)
     except OverflowError:
-        raise ValueError(f"{name} must be {expected}; got a number beyond all floats") from None
+        raise ValueError(f"{name} must be {expected}; got a number too large for a float") from None
     return x if kind is numbers.Integral else number
 
 
 def number(name: str, x: Any, interval: str) -> float:
-    """A number in an interval, which is written as in mathematics: "[0, 1)", or "(0, inf)" for any finite one above 0.
+    """Return a float in an interval, written as in mathematics: "[0, 1)", or "(0, inf)" for any finite number above 0.
 
     >>> number("dropout", 0.5, "[0, 1)")
     0.5
@@ -260,8 +260,8 @@ def number(name: str, x: Any, interval: str) -> float:
 
 
 def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int:
-    """A whole number from `lowest` to `highest`, both included."""
-    expected = f"a whole number >= {lowest}" if highest is None else f"a whole number from {lowest} to {highest}"
+    """Return an int from `lowest` to `highest`, inclusive."""
+    expected = f"an integer >= {lowest}" if highest is None else f"an integer from {lowest} to {highest}"
     number = _number(name, x, expected, numbers.Integral)
     if number < lowest or (highest is not None and number > highest):
         raise ValueError(f"{name} must be {expected}; got {x!r}")
@@ -269,31 +269,31 @@ def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> i
 
 
 def energy(x: Any) -> Any:
-    """Anything that `retrieve` can ask."""
+    """Return `x` if it has the methods of an energy."""
     if isinstance(x, type) or not all(callable(getattr(x, name, None)) for name in ("value", "update", "weights")):
         raise TypeError(f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {x!r}")
     return x
 
 
 def generator(name: str, rng: Any) -> np.random.Generator:
-    """A numpy Generator as it is, or one made from a seed."""
+    """Return a numpy Generator as it is, or make one from a seed."""
     if isinstance(rng, np.random.Generator):
         return rng
-    expected = "a numpy Generator or a seed, a whole number >= 0"
+    expected = "a numpy Generator or a seed, an integer >= 0"
     if _number(name, rng, expected, numbers.Integral) < 0:
         raise ValueError(f"{name} must be {expected}; got {rng!r}")
     return np.random.default_rng(int(rng))
 
 
 def boolean(name: str, x: Any) -> bool:
-    """True or False, and nothing that merely counts as one of them."""
+    """Return True or False; other truthy or falsy values are refused."""
     if not isinstance(x, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False; got {x!r}")
     return bool(x)
 
 
 def choice(name: str, x: Any, options: Iterable[str]) -> str:
-    """One of a few words."""
+    """Return one of the options."""
     options = tuple(options)
     for option in options:
         if x == option:
@@ -302,10 +302,10 @@ def choice(name: str, x: Any, options: Iterable[str]) -> str:
 
 
 def update_order(name: str, x: Any, words: Iterable[str]) -> Any:
-    """One of a few words or a numpy Generator, as it is; or a sequence of neurons to visit, as a tuple."""
+    """Return one of `words` or a numpy Generator unchanged, or a sequence of neurons to visit as a tuple."""
     if isinstance(x, np.random.Generator) or (isinstance(x, str) and x in words):
         return x
-    expected = f"{', '.join(map(repr, words))}, a numpy Generator or a sequence of whole numbers >= 0"
+    expected = f"{', '.join(map(repr, words))}, a numpy Generator or a sequence of integers >= 0"
     a = _array(name, None if isinstance(x, str) else x)
     if a.ndim != 1 or a.size == 0 or a.dtype.kind not in "iu" or a.min() < 0:
         raise ValueError(f"{name} must be {expected}; got {x!r}")

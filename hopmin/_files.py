@@ -21,9 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from hopmin._check import Array
+from hopmin._typing import Array, Name
 
-Name = str | os.PathLike[str]
 FORMAT = 1  # of what save_arrays writes
 ALIGN = 64  # bytes
 CHUNK = 1 << 20  # bytes that are written at a time: NumPy would make a copy of all

@@ -33,7 +33,7 @@ def get_threads() -> int:
     if not _count:
         wanted = os.environ.get("HOPMIN_THREADS", "")
         if wanted and not (wanted.isascii() and wanted.isdigit() and int(wanted) > 0):
-            raise ValueError(f"HOPMIN_THREADS must be a whole number >= 1; got {wanted!r}")
+            raise ValueError(f"HOPMIN_THREADS must be an integer >= 1; got {wanted!r}")
         _count = int(wanted) if wanted else _processors()
     return _count
 

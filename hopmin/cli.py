@@ -59,7 +59,7 @@ def study(options: argparse.Namespace) -> int:
     """Train a grid of models, measure them, write a report."""
     from tqdm import tqdm
 
-    from hopmin.data.corpus import open_corpus
+    from hopmin.data.open import open_corpus
     from hopmin.study import grid, report
 
     preset = grid.PRESETS[options.preset]
@@ -199,7 +199,7 @@ def _recorded(saved: Any, checkpoint: Any) -> tuple[dict[str, Any], Any]:
 
 def _corpus(made: dict[str, Any], tokenizer: Any) -> Any:
     """The corpus that was asked for, cut by a tokenizer."""
-    from hopmin.data.corpus import open_corpus
+    from hopmin.data.open import open_corpus
 
     return open_corpus(
         **{key: made[key] for key in ("name", "rows", "positions", "seed", "vocabulary")}, tokenizer=tokenizer
@@ -286,7 +286,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """Let a trained model go on from a prompt."""
-    from hopmin.data.corpus import END
+    from hopmin.data.question_formation import END
     from hopmin.transformer.model import load_model
 
     saved = load_model(options.checkpoint)

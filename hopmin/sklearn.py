@@ -19,7 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hopmin import _check
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.memory.energy import DistanceEnergy
 from hopmin.memory.memory import Memory
 

@@ -17,7 +17,8 @@ import hopmin
 import hopmin.study
 from hopmin._files import load_arrays, save_arrays
 from hopmin.cli import main
-from hopmin.data.corpus import SymbolTokenizer, from_file
+from hopmin.data.corpus import from_file
+from hopmin.data.tokenizers import SymbolTokenizer
 from hopmin.study import grid
 from hopmin.transformer.model import GPT, load_model
 from hopmin.transformer.training import AdamW, Trainer, cross_entropy
@@ -400,16 +401,16 @@ def test_a_wrong_choice_is_named(refused, arguments, beginning):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--seed", -1), "seed must be a whole number >= 0; got -1"),
-        (("--steps", 0), "steps must be a whole number >= 1; got 0"),
-        (("--layers", 0), "layers must be a whole number >= 1; got 0"),
+        (("--seed", -1), "seed must be an integer >= 0; got -1"),
+        (("--steps", 0), "steps must be an integer >= 1; got 0"),
+        (("--layers", 0), "layers must be an integer >= 1; got 0"),
         (("--heads", 3), "width must be a multiple of heads; got 8 and 3"),
         (("--dropout", 1), "dropout must be a number in [0, 1); got 1.0"),
         (("--learning-rate", -1), "learning_rate must be a finite number >= 0; got -1.0"),
         (("--learning-rate", "nan"), "learning_rate must be a finite number >= 0; got nan"),
-        (("--batch-size", 0), "batch_size must be a whole number >= 1; got 0"),
-        (("--checkpoint-every", 0), "checkpoint_every must be a whole number >= 1; got 0"),
-        (("--positions", 0), "positions must be a whole number >= 1; got 0"),
+        (("--batch-size", 0), "batch_size must be an integer >= 1; got 0"),
+        (("--checkpoint-every", 0), "checkpoint_every must be an integer >= 1; got 0"),
+        (("--positions", 0), "positions must be an integer >= 1; got 0"),
         (("--positions", 99), "corpus must have more than 990 characters; got 420"),
     ],
     ids=str,
@@ -422,11 +423,11 @@ def test_a_wrong_number_is_named(refused, text, tmp_path, options, sentence):
 @pytest.mark.parametrize("option", ["steps", "width"])
 def test_a_number_beyond_all_floats_is_named(refused, text, tmp_path, option):
     sentence = refused("train", "--corpus", text, "--out", tmp_path / "out", *SMALL, f"--{option}", 10**400)
-    assert sentence == f"{option} must be a whole number >= 1; got a number beyond all floats"
+    assert sentence == f"{option} must be an integer >= 1; got a number too large for a float"
 
 
 def test_too_few_rows_of_question_formation_are_named(refused, tmp_path):
-    assert refused("train", "--rows", 0, "--out", tmp_path) == "rows must be a whole number >= 1; got 0"
+    assert refused("train", "--rows", 0, "--out", tmp_path) == "rows must be an integer >= 1; got 0"
 
 
 @pytest.mark.parametrize("command", ["train", "study"])
@@ -554,9 +555,9 @@ def test_a_checkpoint_cut_in_half_is_refused_and_left_alone(run, refused, text, 
     [
         (("--prompt", "Zounds"), "text must be made of the tokenizer's 15 symbols; got 'Z'"),
         (("--prompt", ""), "prompt must have shape (T,), not empty; got (0,)"),
-        (("--prompt", "to", "--max-new-tokens", -1), "max_new_tokens must be a whole number >= 0; got -1"),
+        (("--prompt", "to", "--max-new-tokens", -1), "max_new_tokens must be an integer >= 0; got -1"),
         (("--prompt", "to", "--temperature", "nan"), "temperature must be a finite number >= 0; got nan"),
-        (("--prompt", "to", "--seed", -1), "seed must be a whole number >= 0; got -1"),
+        (("--prompt", "to", "--seed", -1), "seed must be an integer >= 0; got -1"),
     ],
     ids=str,
 )
@@ -575,7 +576,7 @@ def test_a_model_without_a_tokenizer_generates_no_text(refused, tmp_path):
 @pytest.mark.parametrize(("options", "name"), [(("--seed", -1), "seed"), (("--workers", 0), "workers")])
 def test_a_wrong_wish_for_a_study_is_named(refused, tmp_path, options, name):
     sentence = refused("study", "--preset", "smoke", "--out", tmp_path, *options)
-    assert sentence == f"{name} must be a whole number >= {int(name == 'workers')}; got {options[1]}"
+    assert sentence == f"{name} must be an integer >= {int(name == 'workers')}; got {options[1]}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -654,4 +655,4 @@ def test_an_import_that_fails_for_another_reason_is_not_explained_away(run, monk
 
 def test_a_width_of_nothing_is_a_sentence(refused, text, tmp_path):
     sentence = refused("train", "--corpus", text, "--out", tmp_path / "out", *SMALL, "--width", 0)
-    assert sentence == "width must be a whole number >= 1; got 0"
+    assert sentence == "width must be an integer >= 1; got 0"

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hopmin import ExponentialEnergy, HopfieldEnergy, PolynomialEnergy, retrieve
-from hopmin._check import Array
 from hopmin._files import write_text
+from hopmin._typing import Array
 from hopmin.study.figures import FLOOR, MARKERS, SHADES
 from hopmin.study.report import svg
 

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hopmin import DotEnergy, nearest
-from hopmin._check import Array
 from hopmin._files import write_text
+from hopmin._typing import Array
 from hopmin.study.figures import MARKERS, SHADES
 from hopmin.study.report import svg
 

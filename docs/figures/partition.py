@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hopmin._files import write_text
-from hopmin.paper.density import log_gamma_p, log_volume
+from hopmin.paper.density import log_volume
+from hopmin.special import log_gamma_p
 from hopmin.study.figures import SHADES
 from hopmin.study.report import svg
 

@@ -1,12 +1,9 @@
 """Languages to learn.
 
-- a grammar whose entropy is known exactly [`Grammar`]
-- declaratives and the questions they form, McCoy, Frank & Linzen 2020 [`question_formation`]
+- what a corpus is [`Corpus`], and its rows as a model takes them [`inputs_and_targets`]
 - English that needs no download [`python_topics`], and any text [`from_text`], [`from_file`]
-- any of these by what the commands call it [`open_corpus`]
-- rows to what a model is trained on [`inputs_and_targets`]
 
-Tokenizers are in `tokenizer.py`; text larger than memory is in `stream.py`.
+Question Formation is in `question_formation.py`, text larger than memory in `token_files.py`.
 
 A corpus is a set of *rows*, each learned from its first token to its last: an integer array (n, T + 1), where -1 pads
 what is shorter. Its loss is counted on the T tokens after the first.
@@ -14,23 +11,17 @@ what is shorter. Its loss is counted on the T tokens after the first.
 
 from __future__ import annotations
 
-import bisect
-import itertools
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from hopmin import _check
-from hopmin._check import Array
-from hopmin._files import Name, read_bytes, read_text
-from hopmin.data.tokenizers import ByteTokenizer, SymbolTokenizer, Tokenizer, fit_tokenizer
-
-END = "<end>"  # opens and closes every row of Question Formation; one token, as in GPT-2
+from hopmin._files import read_bytes, read_text
+from hopmin._typing import Array, Name
+from hopmin.data.tokenizers import ByteTokenizer, Tokenizer, fit_tokenizer
 
 
 @dataclass(frozen=True)
@@ -68,235 +59,11 @@ def inputs_and_targets(rows: Array) -> tuple[Array, Array]:
     return np.maximum(rows[:, : longest - 1], 0), rows[:, 1:longest]
 
 
-def _pad(rows: list[Array]) -> Array:
+def pad(rows: list[Array]) -> Array:
     out = np.full((len(rows), max(map(len, rows))), -1, np.int64)
     for padded, row in zip(out, rows, strict=True):
         padded[: len(row)] = row
     return out
-
-
-# A grammar and its entropy
-
-
-class Grammar:
-    """A probabilistic context-free grammar without recursion; a symbol with no rule is a word.
-
-    Where every string has one derivation, the entropy of the language is that of the derivation, and the chain rule
-    gives it symbol by symbol: H(A) = sum_r p_r (-log p_r + sum_{B in r} H(B)).
-
-    >>> coin = Grammar({"S": {"Coin": 1, "Coin Coin": 1}, "Coin": {"heads": 1, "tails": 1}})
-    >>> round(coin.entropy("S") / math.log(2), 12), coin.length("S")     # one bit, and one or two more
-    (2.5, 1.5)
-    """
-
-    def __init__(self, rules: Mapping[str, Mapping[str, float]]) -> None:
-        self.rules = {
-            symbol: [(weight / sum(sides.values()), side.split()) for side, weight in sides.items() if weight > 0]
-            for symbol, sides in rules.items()
-        }
-        self._cumulative = {s: list(itertools.accumulate(p for p, _ in sides)) for s, sides in self.rules.items()}
-        self.entropy = cache(self._entropy)
-        self.length = cache(self._length)
-        try:
-            for symbol in self.rules:
-                self.length(symbol)
-        except RecursionError:
-            raise ValueError("rules must not lead from a symbol back to itself; got a recursive grammar") from None
-
-    def _entropy(self, symbol: str) -> float:
-        """Nats of the derivations of `symbol`, exactly."""
-        return sum(p * (sum(map(self.entropy, side)) - math.log(p)) for p, side in self.rules.get(symbol, ()))
-
-    def _length(self, symbol: str) -> float:
-        """Expected number of words under `symbol`, exactly."""
-        if symbol not in self.rules:
-            return 1.0
-        return sum(p * sum(map(self.length, side)) for p, side in self.rules[symbol])
-
-    def sample(self, symbol: str, rng: np.random.Generator) -> tuple[list[str], float]:
-        """Words drawn from `symbol`, and -log of their probability in nats."""
-        if symbol not in self.rules:
-            return [symbol], 0.0
-        sides = self.rules[symbol]
-        choice = min(bisect.bisect(self._cumulative[symbol], rng.random()), len(sides) - 1)
-        p, side = sides[choice]
-        words, nats = [], -math.log(p)
-        for part in side:
-            more, cost = self.sample(part, rng)
-            words += more
-            nats += cost
-        return words, nats
-
-
-# Question Formation
-
-NOUNS = [
-    "newt",
-    "orangutan",
-    "peacock",
-    "quail",
-    "raven",
-    "salamander",
-    "tyrannosaurus",
-    "unicorn",
-    "vulture",
-    "walrus",
-    "xylophone",
-    "yak",
-    "zebra",
-]
-INTRANSITIVE = ["giggle", "smile", "sleep", "swim", "wait", "move", "change", "read", "eat"]
-TRANSITIVE = ["entertain", "amuse", "high_five", "applaud", "confuse", "admire", "accept", "remember", "comfort"]
-AUXILIARIES = {"S": ("does", "doesn't"), "P": ("do", "don't")}
-LEXICON = {
-    "Det": ["the", "some", "my", "your", "our", "her"],
-    "Prep": ["around", "near", "with", "upon", "by", "behind", "above", "below"],
-    "Rel": ["who", "that"],
-}
-
-# How often a structure is chosen: (none, prepositional phrase, relative clause) for a noun phrase; (subject relative,
-# intransitive; object relative; subject relative, transitive) for a clause; the share of intransitive main verbs.
-# "published" are the weights of McCoy's grammar; "released" what his files show (the first 20 000 training rows).
-MIXES: dict[str, dict[str, Any]] = {
-    "published": {
-        "subject": (1, 1, 1), "object": (1, 1, 1),
-        "subject_clause": (2, 2, 2), "object_clause": (2, 2, 2), "intransitive": 0.5,
-    },
-    "released": {
-        "subject": (50, 21, 29), "object": (30, 30, 40),
-        "subject_clause": (25, 51, 24), "object_clause": (52, 24, 24), "intransitive": 0.22,
-    },
-}  # fmt: skip
-
-
-def question_grammar(mix: str = "published", *, nouns: int = 13, verbs: int = 9) -> Grammar:
-    """The grammar of Question Formation: start from ROW for training rows, GENERALIZATION for what they never show.
-
-    A row is an input and its task, `decl` (repeat it) or `quest` (move its main auxiliary, marked ^ here, to the
-    front). In ROW, a question's subject never has a relative clause, so that its first auxiliary is its main one; in
-    GENERALIZATION it always has, and the two auxiliaries differ but agree in number. A smaller lexicon (`nouns` of
-    13, `verbs` of 9 of each kind) makes a language of the same form and lower entropy.
-    """
-    weights = MIXES[_check.choice("mix", mix, MIXES)]
-    nouns, verbs = _check.integer("nouns", nouns, 1, len(NOUNS)), _check.integer("verbs", verbs, 1, len(INTRANSITIVE))
-    plain, phrase, clause = weights["subject"]
-    rules: dict[str, dict[str, float]] = {
-        "ROW": {"DECL . decl": 1, "QUEST . quest": (plain + phrase) / (plain + phrase + clause)},
-        "DECL": {"Subject_S VP_S": 1, "Subject_P VP_P": 1},
-        "QUEST": {"Plain_S VP_S": 1, "Plain_P VP_P": 1},
-        "N": {"N_S": 1, "N_P": 1},
-        "N_S": dict.fromkeys(NOUNS[:nouns], 1),
-        "N_P": {noun + ("es" if noun.endswith("us") else "s"): 1 for noun in NOUNS[:nouns]},
-        "V_intrans": dict.fromkeys(INTRANSITIVE[:verbs], 1),
-        "V_trans": dict.fromkeys(TRANSITIVE[:verbs], 1),
-        **{symbol: dict.fromkeys(words, 1) for symbol, words in LEXICON.items()},
-        "Object": {"Object_S": 1, "Object_P": 1},
-        "GENERALIZATION": {},
-        "Predicate": {"V_intrans": weights["intransitive"], "V_trans Bare": 1 - weights["intransitive"]},
-        "Bare": {"Det N": weights["object"][0], "Det N Prep Det N": weights["object"][1]},
-    }
-    for x, auxiliaries in AUXILIARIES.items():
-        rules[f"Aux_{x}"] = dict.fromkeys(auxiliaries, 1)
-        rules[f"Main_{x}"] = {f"^{auxiliary}": 1 for auxiliary in auxiliaries}
-        rules[f"Plain_{x}"] = {f"Det N_{x}": plain, f"Det N_{x} Prep Det N": phrase}
-        rules[f"Subject_{x}"] = {f"Plain_{x}": plain + phrase, f"Det N_{x} Subject_clause_{x}": clause}
-        rules[f"VP_{x}"] = {
-            f"Main_{x} V_intrans": weights["intransitive"], f"Main_{x} V_trans Object": 1 - weights["intransitive"]
-        }  # fmt: skip
-        bare, modified, relative = weights["object"]
-        rules[f"Object_{x}"] = {
-            f"Det N_{x}": bare, f"Det N_{x} Prep Det N": modified, f"Det N_{x} Object_clause_{x}": relative
-        }  # fmt: skip
-        for role in ("Subject", "Object"):
-            intransitive, by_object, transitive = weights[f"{role.lower()}_clause"]
-            rules[f"{role}_clause_{x}"] = {
-                f"Rel Aux_{x} V_intrans": intransitive,
-                "Rel Det N_S Aux_S V_trans": by_object / 2,
-                "Rel Det N_P Aux_P V_trans": by_object / 2,
-                f"Rel Aux_{x} V_trans Det N": transitive,
-            }
-        for main, other in itertools.permutations(auxiliaries):
-            for side in (f"{other} V_intrans", f"Det N_{x} {other} V_trans", f"{other} V_trans Det N"):
-                rules["GENERALIZATION"][f"Det N_{x} Rel {side} ^{main} Predicate . quest"] = 1
-    return Grammar(rules)
-
-
-def _answer(words: list[str]) -> list[str]:
-    """IN . TASK OUT: the row that a drawn input and its task make."""
-    *sentence, stop, task = words
-    main = next(i for i, word in enumerate(sentence) if word.startswith("^"))
-    sentence[main] = sentence[main][1:]
-    if task == "decl":
-        return [*sentence, stop, task, *sentence, stop]
-    return [*sentence, stop, task, sentence[main], *sentence[:main], *sentence[main + 1 :], "?"]
-
-
-def question_formation(
-    rows: int = 100_000,
-    *,
-    mix: str = "published",
-    seed: int | np.random.Generator = 0,
-    dev: int = 1_000,
-    test: int = 10_000,
-    generalization: int = 10_000,
-    nouns: int = 13,
-    verbs: int = 9,
-) -> Corpus:
-    """Question Formation (McCoy, Frank & Linzen 2020): 68 words and <end>, up to 37 tokens a row, entropy known.
-
-    Rows are drawn from `question_grammar`, each kept once, and cut into train, dev and test in that order; the
-    generalization rows are drawn apart. `held_out` is the test split. `entropy` is exactly that of the language, in
-    nats per token, <end> included: the input half costs two nats a token, the output half follows from it. Keeping
-    each row once takes likely rows away from later splits, so the floor of a split's own rows, in `floors`, lies a
-    little higher.
-
-    Raises ValueError if the counts are not whole and positive or the mix is unknown; a lexicon too small to
-    hold that many rows is noticed when a thousand draws in a row bring nothing new.
-
-    >>> corpus = question_formation(100, dev=10, test=10, generalization=10)
-    >>> corpus.tokenizer.decode(corpus.train[24])
-    "<end> some zebra doesn't smile . quest doesn't some zebra smile ? <end>"
-    >>> round(corpus.entropy, 3)
-    0.987
-    """
-    sizes = {"train": rows, "dev": dev, "test": test, "generalization": generalization}
-    sizes = {name: _check.integer("rows" if name == "train" else name, size) for name, size in sizes.items()}
-    rng = _check.generator("seed", seed)
-    grammar = question_grammar(mix, nouns=nouns, verbs=verbs)
-    trained = _distinct(grammar, "ROW", sizes["train"] + sizes["dev"] + sizes["test"], rng)
-    drawn = [*trained, *_distinct(grammar, "GENERALIZATION", sizes["generalization"], rng)]
-    words = sorted(
-        {word.lstrip("^") for sides in grammar.rules.values() for _, side in sides for word in side}
-        - set(grammar.rules)
-    )
-    tokenizer = SymbolTokenizer((END, *words, "?"), " ")
-    padded = _pad([tokenizer.encode(f"{END} {' '.join(_answer(list(words)))} {END}") for words, _ in drawn])
-    cuts = list(itertools.accumulate(sizes.values()))[:-1]
-    splits = dict(zip(sizes, np.split(padded, cuts), strict=True))
-    nats = dict(zip(sizes, np.split(np.array([cost for _, cost in drawn]), cuts), strict=True))
-    return Corpus(
-        name="question-formation" if mix == "published" else f"question-formation, {mix} mix",
-        tokenizer=tokenizer,
-        train=splits["train"],
-        held_out=splits["test"],
-        entropy=grammar.entropy("ROW") / (2 * grammar.length("ROW")),  # input and output are equally long
-        floors={name: float(nats[name].sum() / (split[:, 1:] >= 0).sum()) for name, split in splits.items()},
-        splits=splits,
-    )
-
-
-def _distinct(
-    grammar: Grammar, start: str, count: int, rng: np.random.Generator
-) -> list[tuple[tuple[str, ...], float]]:
-    found: dict[tuple[str, ...], float] = {}
-    failures = 0
-    while len(found) < count:
-        words, nats = grammar.sample(start, rng)
-        failures = failures + 1 if tuple(words) in found else 0
-        found[tuple(words)] = nats
-        if failures == 1000:
-            raise ValueError(f"rows must be fewer than the lexicon has; got {count}, and found {len(found)} to draw")
-    return list(found.items())
 
 
 # Plain text
@@ -359,30 +126,3 @@ def from_file(path: Name, **options: Any) -> Corpus:
     """
     text = read_bytes(path) if options.get("tokenizer") in ("bytes", ByteTokenizer()) else read_text(path)
     return from_text(text, name=re.split(r"[\\/]", str(path))[-1], **options)
-
-
-def open_corpus(
-    name: str,
-    *,
-    rows: int,
-    positions: int,
-    seed: int,
-    tokenizer: str | Tokenizer | None = None,
-    vocabulary: int = 1000,
-) -> Corpus:
-    """A corpus as the commands name it: question-formation (of so many `rows`), python-topics, a file of tokens (.npz),
-    or else a text file. Those of text are cut into "characters", unless another tokenizer is asked for.
-    """
-    own = name == "question-formation" or name.endswith(".npz")
-    if own and isinstance(tokenizer, str):
-        raise ValueError(f"tokenizer must not be given where the corpus has its own; got {tokenizer!r} for {name}")
-    if name == "question-formation":
-        return question_formation(rows, seed=seed, dev=1, test=1_000, generalization=1)
-    if name.endswith(".npz"):
-        from hopmin.data.token_files import from_tokens
-
-        return from_tokens(name, positions=positions)
-    options: dict[str, Any] = {"tokenizer": tokenizer or "characters", "vocabulary": vocabulary, "seed": seed}
-    if name == "python-topics":
-        return python_topics(positions=positions, **options)
-    return from_file(name, positions=positions, **options)

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from hopmin import _check
-from hopmin._check import Array
-from hopmin._files import Name, map_arrays, read_chunks, save_arrays
+from hopmin._files import map_arrays, read_chunks, save_arrays
+from hopmin._typing import Array, Name
 from hopmin.data.corpus import Corpus, held_out_count, split_into_rows
 from hopmin.data.tokenizers import ByteTokenizer, Tokenizer, fit_tokenizer, tokenizer_from_record
 

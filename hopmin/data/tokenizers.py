@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hopmin import _check
-from hopmin._check import Array
+from hopmin._typing import Array
 
 LARGEST = 1_000_000  # symbols of a bpe: the library takes memory for as many as are asked for before it begins
 TOKENIZERS = ("characters", "words", "bytes", "bpe")

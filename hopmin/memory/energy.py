@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.memory.reduction import BLOCK, Reduction, reduce, scores
 from hopmin.numerics import logsumexp
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _backend, _check, _files
-from hopmin._check import Array
+from hopmin._typing import Array, Name
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import nearest, within
 from hopmin.memory.reduction import Packed
@@ -232,7 +232,7 @@ class Memory:
 
     # Files
 
-    def save(self, path: _files.Name) -> None:
+    def save(self, path: Name) -> None:
         """Write all to a `.npz` file, whole or not at all: `patterns` (n, d), `values`, and which energy it is.
 
         numpy.load reads it too. The energy is saved if it is one of hopmin's; of one's own the name only.
@@ -242,7 +242,7 @@ class Memory:
         _files.save_arrays(path, KIND, {"patterns": self.patterns, **values}, energy=energy)
 
     @classmethod
-    def load(cls, path: _files.Name, *, mmap: bool = False, energy: Any = None) -> Memory:
+    def load(cls, path: Name, *, mmap: bool = False, energy: Any = None) -> Memory:
         """The memory that `save` wrote; with `energy` for one that was not hopmin's, or to ask by another.
 
         With mmap=True patterns and values stay in the file, of which a block at a time is read: for memories larger
@@ -369,7 +369,7 @@ def _options(energy: Any) -> dict[str, Any] | None:
         return None
 
 
-def _energy(path: _files.Name, records: dict[str, Any]) -> Any:
+def _energy(path: Name, records: dict[str, Any]) -> Any:
     try:
         name, options = records["energy"]["name"], records["energy"]["options"]
         if options is not None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.memory.reduction import BLOCK, reduce, scores
 
 METRICS = ("euclidean", "dot", "cosine")

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hopmin import _backend, _check, _threads
-from hopmin._check import Array
+from hopmin._typing import Array
 
 BLOCK = 8192  # patterns that are summed before they are merged: part of the results
 TASK = 384  # queries in a task: enough to make up for packing the patterns once more

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.memory.nearest import nearest
 
 PATIENCE = 10  # steps without a fall: one alone may be rounding

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.memory.energy import SCORES, Continuous, all_scores, covariance, half_square, in_chunks
 from hopmin.numerics import entmax, tsallis_entropy
 

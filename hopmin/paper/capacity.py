@@ -14,19 +14,15 @@ as d grows; what is said of given ones holds for them.
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.memory.nearest import nearest
-
-_erf, _erfc = (np.vectorize(f, otypes=[np.float64]) for f in (math.erf, math.erfc))
-_quantile = np.vectorize(lambda share: NormalDist().inv_cdf(share) if share else -math.inf, otypes=[np.float64])
-
+from hopmin.special import erf, erfc, lambert_w_exp, normal_quantile
 
 # Random patterns, and the overlap to a power
 
@@ -44,7 +40,7 @@ def one_step_error(load: ArrayLike, *, power: int = 2) -> Any:
     """
     load = _check.numbers_below("load", load, np.inf)
     with np.errstate(divide="ignore", over="ignore"):
-        return _erfc(1 / np.sqrt(2 * _double_factorial(power) * load))[()] / 2
+        return erfc(1 / np.sqrt(2 * _double_factorial(power) * load))[()] / 2
 
 
 def one_step_load(error: ArrayLike, *, power: int = 2) -> Any:
@@ -55,7 +51,7 @@ def one_step_load(error: ArrayLike, *, power: int = 2) -> Any:
     >>> [float(one_step_load(0.005, power=power).round(5)) for power in (2, 3, 4)]
     [0.15072, 0.05024, 0.01005]
     """
-    return (1 / (np.square(_quantile(_check.numbers_below("error", error, 0.5))) * _double_factorial(power)))[()]
+    return (1 / (np.square(normal_quantile(_check.numbers_below("error", error, 0.5))) * _double_factorial(power)))[()]
 
 
 def exact_capacity(d: int, *, power: int = 2, every: bool = False) -> float:
@@ -125,12 +121,12 @@ def hebb_overlap(load: ArrayLike) -> Any:
     for _ in range(60):
         y = (low + high) / 2
         low, high = np.where(_root_load(y) > root, (y, high), (low, y))
-    return np.where(root > _root_load(_TURN), 0.0, _erf(low))[()]
+    return np.where(root > _root_load(_TURN), 0.0, erf(low))[()]
 
 
 def _root_load(y: Any) -> Any:
     """sqrt(2 load)"""
-    return _erf(y) / y - 2 / math.sqrt(math.pi) * np.exp(-np.square(y))
+    return erf(y) / y - 2 / math.sqrt(math.pi) * np.exp(-np.square(y))
 
 
 def _turn() -> float:
@@ -199,21 +195,11 @@ def sphere_capacity(d: int, *, beta: float = 1.0, radius: float = 1.0, failure: 
         _check.number("beta", beta, "(0, inf)")
     )
     a = 2 / (d - 1) * (1 + log_square + math.log(2 * failure * (d - 1)))
-    log_c = _lambert_w_exp(a + math.log(2 / 5) + log_square) - a  # W0(e^y) + log W0(e^y) = y
+    log_c = lambert_w_exp(a + math.log(2 / 5) + log_square) - a  # W0(e^y) + log W0(e^y) = y
     holds = log_c >= 4 / (d - 1) * math.log(2 / math.sqrt(failure))
     with np.errstate(over="ignore"):
         growth, patterns = np.exp([log_c, log_c * (d - 1) / 4 + math.log(failure) / 2]).tolist()
     return SphereCapacity(growth, patterns, holds)
-
-
-def _lambert_w_exp(y: float) -> float:
-    """W0(exp(y)), the root w of w + log w = y, by Newton's steps, which climb towards it from below."""
-    if y < -37:  # where w (1 + w) is w in floats
-        return math.exp(y)
-    w = y - math.log(y) if y > 1 else math.exp(y - 1)
-    for _ in range(6):
-        w *= (1 + y - math.log(w)) / (1 + w)
-    return w
 
 
 # Given patterns

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hopmin import _check
-from hopmin._check import Array
-from hopmin.data.corpus import question_grammar
+from hopmin._typing import Array
+from hopmin.data.question_formation import question_grammar
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.layered import LayeredMemory
 from hopmin.memory.nearest import nearest, separation
@@ -30,7 +30,6 @@ from hopmin.paper.certificates import certify
 from hopmin.paper.density import (
     differential_cross_entropy,
     log_density,
-    log_gamma_p,
     log_partition,
     log_volume,
     paper_cross_entropy,
@@ -39,6 +38,7 @@ from hopmin.paper.density import (
     unit_radius,
 )
 from hopmin.paper.scaling import Shape, measured_ratios, parameter_bound, parameters
+from hopmin.special import log_gamma_p
 
 HOLDS, CONDITION, FAILS = "holds", "holds under a condition", "fails as read"
 E, MCHN = DistanceEnergy(1.0), DotEnergy(2.0)  # the paper's energies (4) and, at beta = 2, (Ramsauer)

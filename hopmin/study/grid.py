@@ -23,7 +23,7 @@ import numpy as np
 
 import hopmin
 from hopmin import _check
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.data.corpus import Corpus
 from hopmin.study.measure import activation_distances, cross_entropy, extraction_rate, head_agreement, predicted_radius
 from hopmin.transformer.model import GPT, GPTConfig

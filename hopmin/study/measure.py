@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.data.corpus import inputs_and_targets
 from hopmin.memory.nearest import separation
 from hopmin.memory.reduction import scores

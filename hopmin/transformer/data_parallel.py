@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _threads
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.transformer.layers import cross_entropy
 from hopmin.transformer.model import GPT, Gradients
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hopmin import _backend
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.transformer.generation import KVCache
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from hopmin._backend import compiled
-from hopmin._check import Array
+from hopmin._typing import Array
 from hopmin.numerics import log_softmax
 
 Backward = Callable[[Any], Any]

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._check import Array
-from hopmin._files import Name, load_arrays, save_arrays
+from hopmin._files import load_arrays, save_arrays
+from hopmin._typing import Array, Name
 from hopmin.data.tokenizers import Tokenizer, tokenizer_from_record
 from hopmin.transformer.decoding import Decoder, supports
 from hopmin.transformer.generation import CausalModel, KVCache
@@ -54,7 +54,7 @@ class GPTConfig:
     eta : how far energy attention goes; the energy falls for 0 < eta < 2
     shared_layers : whether all blocks have the same weights
 
-    Raises ValueError or TypeError if a size is not a whole number >= 1, heads do not divide width, dropout is not in
+    Raises ValueError or TypeError if a size is not an integer >= 1, heads do not divide width, dropout is not in
     [0, 1), or an option is none of those named.
 
     >>> GPTConfig(vocabulary=50257, positions=1024, layers=12, heads=12, width=768).parameter_count     # GPT-2 small

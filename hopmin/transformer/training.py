@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike
 
 from hopmin import _check, _threads
 from hopmin._backend import compiled
-from hopmin._check import Array
-from hopmin._files import Name, atomic_write
+from hopmin._files import atomic_write
+from hopmin._typing import Array, Name
 from hopmin.data.corpus import inputs_and_targets
 from hopmin.data.tokenizers import Tokenizer
 from hopmin.transformer.data_parallel import DataParallel

@@ -244,7 +244,7 @@ def test_a_number_of_threads_that_is_none_is_refused(count, error):
     before = hopmin.get_threads()
     with pytest.raises(error) as caught:
         hopmin.set_threads(count)
-    assert str(caught.value) == f"threads must be a whole number >= 1; got {count!r}"
+    assert str(caught.value) == f"threads must be an integer >= 1; got {count!r}"
     assert hopmin.get_threads() == before
 
 
@@ -263,7 +263,7 @@ def test_the_environment_says_how_many_threads(run):
 @pytest.mark.parametrize("wanted", ["0", "-1", "1.5", "two", " 2", "²"])
 def test_an_environment_that_makes_no_sense_is_refused_in_a_sentence(wanted, run):
     finished = run(GET, HOPMIN_THREADS=wanted, PYTHONUTF8="1")
-    assert finished.stderr.splitlines()[-1] == f"ValueError: HOPMIN_THREADS must be a whole number >= 1; got {wanted!r}"
+    assert finished.stderr.splitlines()[-1] == f"ValueError: HOPMIN_THREADS must be an integer >= 1; got {wanted!r}"
 
 
 # Processes that fork, and that end

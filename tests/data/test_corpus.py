@@ -10,19 +10,11 @@ from helpers import complaint
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hopmin.data import corpus as corpora
-from hopmin.data.corpus import (
-    END,
-    Grammar,
-    SymbolTokenizer,
-    from_file,
-    from_text,
-    inputs_and_targets,
-    open_corpus,
-    python_topics,
-    question_formation,
-    question_grammar,
-)
+from hopmin.data import question_formation as corpora
+from hopmin.data.corpus import from_file, from_text, inputs_and_targets, python_topics
+from hopmin.data.open import open_corpus
+from hopmin.data.question_formation import END, Grammar, question_formation, question_grammar
+from hopmin.data.tokenizers import SymbolTokenizer
 
 AUXILIARIES = ("do", "does", "don't", "doesn't")
 RELATIVES = ("who", "that")
@@ -473,13 +465,13 @@ def test_a_corpus_that_is_no_file_is_named():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"rows": 0}, "rows must be a whole number >= 1; got 0"),
-        ({"dev": -1}, "dev must be a whole number >= 1; got -1"),
-        ({"test": 0}, "test must be a whole number >= 1; got 0"),
-        ({"generalization": 0}, "generalization must be a whole number >= 1; got 0"),
+        ({"rows": 0}, "rows must be an integer >= 1; got 0"),
+        ({"dev": -1}, "dev must be an integer >= 1; got -1"),
+        ({"test": 0}, "test must be an integer >= 1; got 0"),
+        ({"generalization": 0}, "generalization must be an integer >= 1; got 0"),
         ({"mix": "other"}, "mix must be one of 'published', 'released'; got 'other'"),
-        ({"nouns": 14}, "nouns must be a whole number from 1 to 13; got 14"),
-        ({"verbs": 0}, "verbs must be a whole number from 1 to 9; got 0"),
+        ({"nouns": 14}, "nouns must be an integer from 1 to 13; got 14"),
+        ({"verbs": 0}, "verbs must be an integer from 1 to 9; got 0"),
     ],
     ids=str,
 )
@@ -490,7 +482,7 @@ def test_a_wrong_wish_for_question_formation_is_named(options, sentence):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"positions": 0}, "positions must be a whole number >= 1; got 0"),
+        ({"positions": 0}, "positions must be an integer >= 1; got 0"),
         ({"held_out": 1.0}, "held_out must be a number in [0, 1); got 1.0"),
     ],
     ids=str,
@@ -501,7 +493,7 @@ def test_a_wrong_wish_for_a_text_is_named(options, sentence):
 
 @pytest.mark.parametrize("make", [lambda: question_formation(5, seed=-1), lambda: from_text(TEXT, seed=-1)])
 def test_a_negative_seed_is_named(make):
-    assert complaint(ValueError, make) == "seed must be a numpy Generator or a seed, a whole number >= 0; got -1"
+    assert complaint(ValueError, make) == "seed must be a numpy Generator or a seed, an integer >= 0; got -1"
 
 
 # Batches

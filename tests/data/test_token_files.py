@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hopmin import _files
-from hopmin.data.corpus import open_corpus
+from hopmin.data.open import open_corpus
 from hopmin.data.token_files import contiguous_batches, from_tokens, shuffled_batches, write_tokens
 from hopmin.data.tokenizers import TOKENIZERS, BPETokenizer, ByteTokenizer, fit_tokenizer
 from hopmin.transformer.model import GPT, GPTConfig
@@ -152,8 +152,8 @@ def test_each_lane_goes_on_where_it_ended(n, count, positions):
 def test_no_rows_and_batches_of_none_are_refused(batches):
     rows = np.arange(6).reshape(3, 2)
     assert complaint(ValueError, batches, rows[:0], 2) == "rows must have shape (n, T + 1), not empty; got (0, 2)"
-    assert complaint(ValueError, batches, rows, 0) == "batch_size must be a whole number >= 1; got 0"
-    assert complaint(TypeError, batches, rows, 2.0) == "batch_size must be a whole number >= 1; got 2.0"
+    assert complaint(ValueError, batches, rows, 0) == "batch_size must be an integer >= 1; got 0"
+    assert complaint(TypeError, batches, rows, 2.0) == "batch_size must be an integer >= 1; got 2.0"
 
 
 def test_an_empty_file_is_refused(tmp_path):

@@ -88,7 +88,7 @@ def test_a_bpe_has_as_many_symbols_as_asked_for_and_fewer_pieces_than_bytes():
     assert len(t.symbols) == 262
     assert len(t.encode("to be or not to be ")) < 19
     for size in (255, 1_000_001, 2**64):  # the library would end the process, or panic, where memory does not suffice
-        with pytest.raises(ValueError, match=rf"^vocabulary must be a whole number from 256 to 1000000; got {size}$"):
+        with pytest.raises(ValueError, match=rf"^vocabulary must be an integer from 256 to 1000000; got {size}$"):
             BPETokenizer.trained([TEXT], size)
 
 

@@ -434,7 +434,7 @@ def test_energies_are_values():
             make()
 
 
-ORDER = "order must be 'asynchronous', 'synchronous', a numpy Generator or a sequence of whole numbers >= 0; got "
+ORDER = "order must be 'asynchronous', 'synchronous', a numpy Generator or a sequence of integers >= 0; got "
 
 
 @pytest.mark.parametrize(
@@ -445,21 +445,21 @@ ORDER = "order must be 'asynchronous', 'synchronous', a numpy Generator or a seq
         (lambda: ExponentialEnergy(order=[]), ORDER + "[]"),
         (lambda: ExponentialEnergy(order=[0, -1]), ORDER + "[0, -1]"),
         (lambda: ExponentialEnergy(order=[0.0]), ORDER + "[0.0]"),
-        (lambda: ExponentialEnergy(order=[[0], [0, 1]]), "order must be an array of numbers; got rows of different lengths"),
+        (lambda: ExponentialEnergy(order=[[0], [0, 1]]), "order must be a rectangular array; got rows of different lengths"),
         (lambda: ExponentialEnergy(self_coupling=1), "self_coupling must be True or False; got 1"),
         (lambda: HopfieldEnergy(rule="storkey"), "rule must be one of 'hebb', 'pseudo-inverse'; got 'storkey'"),
         (lambda: HopfieldEnergy(bias=[[1.0]]), "bias must have shape (d,); got (1, 1)"),
         (lambda: HopfieldEnergy(bias=[]), "bias must not be empty; got shape (0,)"),
         (lambda: HopfieldEnergy(bias=[0.0, math.nan]), "bias must be finite; got nan at index 1"),
         (lambda: HopfieldEnergy(bias="1"), "bias must be real numbers; got dtype <U1"),
-        (lambda: PolynomialEnergy(0), "power must be a whole number >= 1; got 0"),
-        (lambda: PolynomialEnergy(2.0), "power must be a whole number >= 1; got 2.0"),
+        (lambda: PolynomialEnergy(0), "power must be an integer >= 1; got 0"),
+        (lambda: PolynomialEnergy(2.0), "power must be an integer >= 1; got 2.0"),
         (lambda: PolynomialEnergy(rectified=None), "rectified must be True or False; got None"),
         (lambda: ExponentialEnergy(order=[0, 3]).update([1, 1, 1], [[1, 1, 1]]), "order must visit neurons below d = 3; got 3"),
         (lambda: HopfieldEnergy(bias=[1, 2]).value([1, 1, 1], [[1, 1, 1]]), "bias must have shape (d,) with d = 3; got (2,)"),
-        (lambda: ExponentialEnergy().value([1, 0, 1], [[1, 1, 1]]), "queries must hold -1 and 1 only; got 0.0 at index (0, 1)"),
-        (lambda: HopfieldEnergy().update([[1, 1]], [[1, 1], [1, 0.5]]), "patterns must hold -1 and 1 only; got 0.5 at index (1, 1)"),
-        (lambda: HopfieldEnergy().guaranteed_decrease([1, 1], [1, 2]), "updated must hold -1 and 1 only; got 2.0 at index (0, 1)"),
+        (lambda: ExponentialEnergy().value([1, 0, 1], [[1, 1, 1]]), "queries must contain only -1 and 1; got 0.0 at index (0, 1)"),
+        (lambda: HopfieldEnergy().update([[1, 1]], [[1, 1], [1, 0.5]]), "patterns must contain only -1 and 1; got 0.5 at index (1, 1)"),
+        (lambda: HopfieldEnergy().guaranteed_decrease([1, 1], [1, 2]), "updated must contain only -1 and 1; got 2.0 at index (0, 1)"),
         (lambda: HopfieldEnergy().guaranteed_decrease([1, 1], [1]), "updated must have shape (m, d) with m = 1, d = 2; got (1, 1)"),
         (lambda: HopfieldEnergy().weights([1, 1], [1, 1]), "patterns must have shape (n, d); got (2,)"),
         (
@@ -476,7 +476,7 @@ ORDER = "order must be 'asynchronous', 'synchronous', a numpy Generator or a seq
         ),
         (
             lambda: PolynomialEnergy(10**400).value([1], [[1]]),
-            "power must be a whole number >= 1; got a number beyond all floats",
+            "power must be an integer >= 1; got a number too large for a float",
         ),
         (
             lambda: HopfieldEnergy(bias=1e38).value(np.ones(2, "float32"), np.ones((1, 2), "float32")),

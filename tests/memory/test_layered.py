@@ -184,7 +184,7 @@ def test_float32_stays_float32():
     [
         (lambda: LayeredMemory([]), "layers must hold at least one array of patterns; got none"),
         (lambda: LayeredMemory([[[0.0]], [[1.0, 2.0]]]), "layers[1] must have shape (n, d) with d = 1; got (1, 2)"),
-        (lambda: PINNED.layer_step([0.0], 2), "layer must be a whole number from 0 to 1; got 2"),
+        (lambda: PINNED.layer_step([0.0], 2), "layer must be an integer from 0 to 1; got 2"),
         (lambda: PINNED.layer_step([0.0], 0, trust=-1), "trust must be a finite number >= 0; got -1"),
         (lambda: PINNED.global_energy([math.nan]), "queries must be finite; got nan at index (0, 0)"),
     ],

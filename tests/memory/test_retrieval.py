@@ -128,7 +128,7 @@ def test_queries_stay_as_they_were():
         ({"damping": 2}, "damping must be a number in (0, 2); got 2"),
         ({"damping": 0}, "damping must be a number in (0, 2); got 0"),
         ({"tolerance": -1}, "tolerance must be a finite number >= 0; got -1"),
-        ({"max_steps": 0}, "max_steps must be a whole number >= 1; got 0"),
+        ({"max_steps": 0}, "max_steps must be an integer >= 1; got 0"),
     ],
 )
 def test_bad_options_get_one_sentence(options, sentence):

@@ -282,7 +282,7 @@ def test_minima_far_from_the_origin_are_the_same():
 
 
 def test_minima_are_refused_beyond_twenty_patterns():
-    with pytest.raises(ValueError, match=r"^n must be a whole number from 1 to 20; got 21$"):
+    with pytest.raises(ValueError, match=r"^n must be an integer from 1 to 20; got 21$"):
         EpanechnikovEnergy().minima(np.zeros((21, 1)))
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import hopmin
+from hopmin import special
 from hopmin.paper import capacity
 from hopmin.testing import problems
 
@@ -177,14 +178,14 @@ def test_where_the_constants_condition_fails_it_says_so():
 def test_the_lambert_function_is_that_of_scipy(y):
     """log w rounds y where that is below zero."""
     expected = float(scipy.special.wrightomega(y))
-    assert capacity._lambert_w_exp(y) == pytest.approx(expected, rel=3e-16 * (10 - max(-40, min(y, 0))), abs=0)
+    assert special.lambert_w_exp(y) == pytest.approx(expected, rel=3e-16 * (10 - max(-40, min(y, 0))), abs=0)
 
 
 def test_the_lambert_function_is_that_of_mpmath():
     for y in (*np.linspace(-700, -40, 34), *np.linspace(-40, 40, 81)):
         with mpmath.workdps(40):
             expected = float(mpmath.lambertw(mpmath.exp(mpmath.mpf(y))))
-        assert capacity._lambert_w_exp(y) == pytest.approx(expected, rel=5e-16 * (1 + min(abs(y), 40)), abs=0)
+        assert special.lambert_w_exp(y) == pytest.approx(expected, rel=5e-16 * (1 + min(abs(y), 40)), abs=0)
 
 
 # Given patterns
@@ -252,13 +253,13 @@ def test_margins_of_entmax():
         (lambda: capacity.one_step_error(-0.1), r"load must be numbers in \[0, inf\); got -0.1"),
         (lambda: capacity.one_step_error([0.1, np.nan]), r"load must be numbers in \[0, inf\); got nan"),
         (lambda: capacity.one_step_error(np.inf), r"load must be numbers in \[0, inf\); got inf"),
-        (lambda: capacity.one_step_error(0.1, power=1), r"power must be a whole number from 2 to 151; got 1"),
-        (lambda: capacity.exact_capacity(9, power=10**9), r"power must be a whole number from 2 to 151; got 1000000000"),
+        (lambda: capacity.one_step_error(0.1, power=1), r"power must be an integer from 2 to 151; got 1"),
+        (lambda: capacity.exact_capacity(9, power=10**9), r"power must be an integer from 2 to 151; got 1000000000"),
         (lambda: capacity.one_step_load([[0.1, 0.5]]), r"error must be numbers in \[0, 0.5\); got 0.5"),
-        (lambda: capacity.exact_capacity(1), r"d must be a whole number >= 2; got 1"),
+        (lambda: capacity.exact_capacity(1), r"d must be an integer >= 2; got 1"),
         (lambda: capacity.hebb_overlap(-1), r"load must be numbers in \[0, inf\); got -1.0"),
         (lambda: capacity.exponential_rate(0.5), r"flipped must be numbers in \[0, 0.5\); got 0.5"),
-        (lambda: capacity.sphere_capacity(1), r"d must be a whole number >= 2; got 1"),
+        (lambda: capacity.sphere_capacity(1), r"d must be an integer >= 2; got 1"),
         (lambda: capacity.sphere_capacity(9, failure=0), r"failure must be a number in \(0, 1\]; got 0"),
         (lambda: capacity.sphere_capacity(9, failure=1.5), r"failure must be a number in \(0, 1\]; got 1.5"),
         (lambda: capacity.sphere_capacity(9, beta=0), r"beta must be a finite number > 0; got 0"),

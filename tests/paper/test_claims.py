@@ -66,7 +66,7 @@ def _between_half(rng):
 def test_an_unknown_claim_is_refused():
     with pytest.raises(ValueError, match=r"^id must be one of 'L1', 'L2'"):
         claim("P6")
-    with pytest.raises(ValueError, match="cases must be a whole number >= 1; got 0"):
+    with pytest.raises(ValueError, match="cases must be an integer >= 1; got 0"):
         examine(claim("P1"), cases=0)
 
 
@@ -91,7 +91,7 @@ def test_the_command_prints_json(capsys):
 
 def test_the_command_refuses_nonsense_in_one_sentence(capsys):
     assert cli.main(["claims", "--cases", "0"]) == 2
-    assert capsys.readouterr().err == "hopmin: cases must be a whole number >= 1; got 0\n"
+    assert capsys.readouterr().err == "hopmin: cases must be an integer >= 1; got 0\n"
 
 
 def test_the_chapter_has_the_table_as_it_is():

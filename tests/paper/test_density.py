@@ -13,7 +13,8 @@ from scipy import stats
 import hopmin
 from hopmin import DistanceEnergy
 from hopmin.paper import density
-from hopmin.paper.density import log_gamma_p, log_partition, log_volume
+from hopmin.paper.density import log_partition, log_volume
+from hopmin.special import log_gamma_p
 
 TRIANGLE = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
 
@@ -196,8 +197,8 @@ def test_the_papers_formula_is_at_least_one(log_z):
         (lambda: density.differential_cross_entropy([], 0.0), "energies must not be empty; got shape (0,)"),
         (lambda: log_partition(TRIANGLE, [1.0, 2.0]), "radii must be one number or (n,) with n = 3; got (2,)"),
         (lambda: log_partition(TRIANGLE, form="hard"), "form must be one of 'soft', 'nearest'; got 'hard'"),
-        (lambda: log_volume(0), "d must be a whole number >= 1; got 0"),
-        (lambda: density.sample(TRIANGLE, 0, 0), "size must be a whole number >= 1; got 0"),
+        (lambda: log_volume(0), "d must be an integer >= 1; got 0"),
+        (lambda: density.sample(TRIANGLE, 0, 0), "size must be an integer >= 1; got 0"),
     ],
 )
 def test_preconditions_are_checked_at_the_door(attempt, sentence):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from hopmin.paper.density import log_gamma_p, log_volume, paper_radius
+from hopmin.paper.density import log_volume, paper_radius
 from hopmin.paper.scaling import (
     Shape,
     measured_exponent,
@@ -14,6 +14,7 @@ from hopmin.paper.scaling import (
     parameters,
     state_dimension,
 )
+from hopmin.special import log_gamma_p
 
 OPENELM = Shape(layers=8, width=1280, positions=1024)
 

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hopmin
-from hopmin.data.corpus import Corpus, SymbolTokenizer, question_formation
+from hopmin.data.corpus import Corpus
+from hopmin.data.question_formation import question_formation
+from hopmin.data.tokenizers import SymbolTokenizer
 from hopmin.study import measure
 from hopmin.study.grid import PRESETS, Preset, run, study, tasks
 from hopmin.transformer.model import GPT
@@ -197,7 +199,7 @@ def test_a_study_leaves_the_environment_as_it_was(corpus, monkeypatch):
 
 
 def test_a_run_that_fails_ends_the_study(corpus):
-    with pytest.raises(ValueError, match=r"^batch_size must be a whole number >= 1; got 0$"):
+    with pytest.raises(ValueError, match=r"^batch_size must be an integer >= 1; got 0$"):
         study(corpus, replace(TINY, batch_size=0), 0, workers=2)
     assert multiprocessing.active_children() == []
 
@@ -221,7 +223,7 @@ def test_an_interrupt_ends_the_study_and_its_processes(corpus):
 
 
 def test_a_study_without_workers_is_refused(corpus):
-    with pytest.raises(ValueError, match=r"^workers must be a whole number >= 1; got 0$"):
+    with pytest.raises(ValueError, match=r"^workers must be an integer >= 1; got 0$"):
         study(corpus, TINY, 0, workers=0)
 
 

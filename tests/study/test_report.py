@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hopmin.data.corpus import question_formation
+from hopmin.data.question_formation import question_formation
 from hopmin.study import figures
 from hopmin.study.grid import Preset, study
 from hopmin.study.report import FIGURES, facts, percent, summary, svg, write_report, write_results

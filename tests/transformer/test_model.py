@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import hopmin
 from hopmin import DistanceEnergy, retrieve, testing
 from hopmin._files import load_arrays, save_arrays
-from hopmin.data.corpus import SymbolTokenizer
+from hopmin.data.tokenizers import SymbolTokenizer
 from hopmin.transformer import decoding
 from hopmin.transformer.generation import pad_left, sample_token
 from hopmin.transformer.model import GPT, GPTConfig, load_model
@@ -432,12 +432,12 @@ def test_a_file_whose_parameters_do_not_fit_is_refused(tmp_path, change):
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"vocabulary": 0}, ValueError, "vocabulary must be a whole number >= 1; got 0"),
-        ({"positions": -3}, ValueError, "positions must be a whole number >= 1; got -3"),
-        ({"layers": 1.5}, TypeError, "layers must be a whole number >= 1; got 1.5"),
-        ({"heads": "2"}, TypeError, "heads must be a whole number >= 1; got '2'"),
-        ({"width": None}, TypeError, "width must be a whole number >= 1; got None"),
-        ({"layers": True}, TypeError, "layers must be a whole number >= 1; got True"),
+        ({"vocabulary": 0}, ValueError, "vocabulary must be an integer >= 1; got 0"),
+        ({"positions": -3}, ValueError, "positions must be an integer >= 1; got -3"),
+        ({"layers": 1.5}, TypeError, "layers must be an integer >= 1; got 1.5"),
+        ({"heads": "2"}, TypeError, "heads must be an integer >= 1; got '2'"),
+        ({"width": None}, TypeError, "width must be an integer >= 1; got None"),
+        ({"layers": True}, TypeError, "layers must be an integer >= 1; got True"),
         ({"heads": 5}, ValueError, "width must be a multiple of heads; got 12 and 5"),
         ({"dropout": 1.0}, ValueError, "dropout must be a number in [0, 1); got 1.0"),
         ({"dropout": -0.1}, ValueError, "dropout must be a number in [0, 1); got -0.1"),
@@ -463,7 +463,7 @@ def test_a_wrong_size_is_named(options, error, sentence):
 )
 @pytest.mark.parametrize(("rng", "error"), [(-1, ValueError), ("seed", TypeError), (1.5, TypeError), (True, TypeError)])
 def test_a_wrong_rng_is_named(draw, rng, error):
-    assert complaint(error, draw, rng) == f"rng must be a numpy Generator or a seed, a whole number >= 0; got {rng!r}"
+    assert complaint(error, draw, rng) == f"rng must be a numpy Generator or a seed, an integer >= 0; got {rng!r}"
 
 
 def test_a_model_is_not_drawn_from_nowhere():
@@ -482,10 +482,10 @@ def test_a_model_is_not_drawn_from_nowhere():
         ([[0, 11]], ValueError, "tokens must lie between 0 and 10; got 0 to 11"),
         ([[0, -1]], ValueError, "tokens must lie between 0 and 10; got -1 to 0"),
         ([[2**63]], ValueError, f"tokens must lie between 0 and 10; got {2**63} to {2**63}"),
-        ([[1.0]], TypeError, "tokens must be whole numbers; got dtype float64"),
-        ([[True]], TypeError, "tokens must be whole numbers; got dtype bool"),
-        ([["a"]], TypeError, "tokens must be whole numbers; got dtype <U1"),
-        ([[2**70]], TypeError, "tokens must be whole numbers; got dtype object"),
+        ([[1.0]], TypeError, "tokens must be integers; got dtype float64"),
+        ([[True]], TypeError, "tokens must be integers; got dtype bool"),
+        ([["a"]], TypeError, "tokens must be integers; got dtype <U1"),
+        ([[2**70]], TypeError, "tokens must be integers; got dtype object"),
     ],
     ids=str,
 )
@@ -507,7 +507,7 @@ def test_ragged_tokens_are_named():
         ([1, 2], ValueError, "targets must have shape (B, T), not empty; got (2,)"),
         ([[1, 11]], ValueError, "targets must lie between -1 and 10; got 1 to 11"),
         ([[1, -2]], ValueError, "targets must lie between -1 and 10; got -2 to 1"),
-        ([[1.0, 2.0]], TypeError, "targets must be whole numbers; got dtype float64"),
+        ([[1.0, 2.0]], TypeError, "targets must be integers; got dtype float64"),
     ],
     ids=str,
 )
@@ -522,12 +522,12 @@ def test_wrong_targets_are_named(method, targets, error, sentence):
         ({"prompt": [[[1]]]}, ValueError, "prompt must have shape (T,), not empty; got (1, 1)"),
         ({"prompt": [[1], []]}, ValueError, "prompt must have shape (T,), not empty; got (0,)"),
         ({"prompt": np.zeros((0, 3), int)}, ValueError, "prompt must hold at least one row; got none"),
-        ({"top_k": 0}, ValueError, "top_k must be a whole number >= 1; got 0"),
+        ({"top_k": 0}, ValueError, "top_k must be an integer >= 1; got 0"),
         ({"top_p": 0.0}, ValueError, "top_p must be a number in (0, 1]; got 0.0"),
         ({"prompt": [11]}, ValueError, "prompt must lie between 0 and 10; got 11 to 11"),
-        ({"prompt": [0.5]}, TypeError, "prompt must be whole numbers; got dtype float64"),
-        ({"max_new_tokens": -1}, ValueError, "max_new_tokens must be a whole number >= 0; got -1"),
-        ({"max_new_tokens": 1.0}, TypeError, "max_new_tokens must be a whole number >= 0; got 1.0"),
+        ({"prompt": [0.5]}, TypeError, "prompt must be integers; got dtype float64"),
+        ({"max_new_tokens": -1}, ValueError, "max_new_tokens must be an integer >= 0; got -1"),
+        ({"max_new_tokens": 1.0}, TypeError, "max_new_tokens must be an integer >= 0; got 1.0"),
         ({"temperature": -1.0}, ValueError, "temperature must be a finite number >= 0; got -1.0"),
         ({"temperature": math.nan}, ValueError, "temperature must be a finite number >= 0; got nan"),
         ({"temperature": 1.0}, ValueError, "rng must be given where temperature is above 0; got None"),
@@ -546,7 +546,7 @@ def test_a_tokenizer_of_another_size_is_refused(tmp_path):
 
 
 def test_a_number_beyond_all_floats_is_refused():
-    sentence = "init_std must be a finite number > 0; got a number beyond all floats"
+    sentence = "init_std must be a finite number > 0; got a number too large for a float"
     assert complaint(ValueError, GPTConfig, **{**SIZES, "init_std": 10**400}) == sentence
 
 
@@ -647,7 +647,7 @@ def test_presets():
         ({"norm": "none"}, ValueError, "norm must be one of 'pre', 'post'; got 'none'"),
         ({"activation": "swish"}, ValueError, "activation must be one of 'gelu', 'relu'; got 'swish'"),
         ({"position_encoding": "rotary"}, ValueError, "position_encoding must be one of 'learned', 'sinusoidal'; got 'rotary'"),
-        ({"hidden": -1}, ValueError, "hidden must be a whole number >= 0; got -1"),
+        ({"hidden": -1}, ValueError, "hidden must be an integer >= 0; got -1"),
         ({"attention": "cosine"}, ValueError, "attention must be one of 'dot', 'energy'; got 'cosine'"),
         ({"eta": 0.0}, ValueError, "eta must be a finite number > 0; got 0.0"),
         ({"shared_layers": None}, TypeError, "shared_layers must be True or False; got None"),

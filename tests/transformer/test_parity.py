@@ -9,8 +9,9 @@ from helpers import LLAMA_SIZES, drawn_parameters, gguf_header, gguf_tensors, wr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hopmin.transformer.llama import LlamaConfig
 from hopmin.transformer.model import GPT, GPTConfig
-from hopmin.transformer.pretrained import GPT2_WORDS, LlamaConfig, load_gpt2, load_llama
+from hopmin.transformer.pretrained import GPT2_WORDS, load_gpt2, load_llama
 from hopmin.transformer.training import AdamW, clip_gradients, cosine_schedule
 
 torch = pytest.importorskip("torch")

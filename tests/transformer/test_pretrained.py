@@ -19,17 +19,9 @@ from hypothesis import strategies as st
 from hopmin import DotEnergy
 from hopmin.transformer import pretrained
 from hopmin.transformer.generation import pad_left
+from hopmin.transformer.llama import Llama, LlamaConfig, apply_rope, rms_norm, silu
 from hopmin.transformer.model import GPT, GPTConfig
-from hopmin.transformer.pretrained import (
-    BytePairs,
-    Llama,
-    LlamaConfig,
-    apply_rope,
-    load_gpt2,
-    load_llama,
-    rms_norm,
-    silu,
-)
+from hopmin.transformer.pretrained import BytePairs, load_gpt2, load_llama
 
 SIZES = {"vocabulary": 11, "positions": 9, "layers": 2, "heads": 4, "key_heads": 2, "width": 24, "hidden": 20}
 CONFIGS = [{}, {"key_heads": 1}, {"key_heads": 4, "tied_embeddings": False}, {"base": 50.0, "epsilon": 0.3, "layers": 1}]
@@ -203,8 +195,8 @@ def test_draws_follow_the_rng_and_leave_the_prompt_alone():
     [
         (([], 1), {}, ValueError, "prompt must have shape (T,), not empty; got (0,)"),
         (([11], 1), {}, ValueError, "prompt must lie between 0 and 10; got 11 to 11"),
-        (([1], -1), {}, ValueError, "max_new_tokens must be a whole number >= 0; got -1"),
-        (([1], 1), {"top_k": 0}, ValueError, "top_k must be a whole number >= 1; got 0"),
+        (([1], -1), {}, ValueError, "max_new_tokens must be an integer >= 0; got -1"),
+        (([1], 1), {"top_k": 0}, ValueError, "top_k must be an integer >= 1; got 0"),
         (([1], 1), {"temperature": 1.0}, ValueError, "rng must be given where temperature is above 0; got None"),
         (([1], 1), {"temperature": -1.0}, ValueError, "temperature must be a finite number >= 0; got -1.0"),
     ],
@@ -216,8 +208,8 @@ def test_a_wrong_wish_is_named(arguments, options, error, sentence):
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"layers": 0}, ValueError, "layers must be a whole number >= 1; got 0"),
-        ({"heads": "4"}, TypeError, "heads must be a whole number >= 1; got '4'"),
+        ({"layers": 0}, ValueError, "layers must be an integer >= 1; got 0"),
+        ({"heads": "4"}, TypeError, "heads must be an integer >= 1; got '4'"),
         ({"key_heads": 3}, ValueError, "heads must be a multiple of key_heads; got 4 and 3"),
         ({"width": 20}, ValueError, "width must be a multiple of twice the heads; got 20 and 4"),
         ({"base": 0.0}, ValueError, "base must be a finite number > 0; got 0.0"),

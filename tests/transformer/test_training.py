@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hopmin._files import load_arrays, save_arrays
-from hopmin.data.corpus import SymbolTokenizer
+from hopmin.data.tokenizers import SymbolTokenizer
 from hopmin.transformer import training
 from hopmin.transformer.model import GPT, GPTConfig, load_model
 from hopmin.transformer.training import AdamW, Log, Trainer, clip_gradients, cosine_schedule, cross_entropy
@@ -327,8 +327,8 @@ def test_a_log_that_was_cut_in_a_line_is_that_of_a_straight_run(tmp_path):
         (ROWS[:0], ValueError, "have shape (n, T + 1), not empty; got (0, 9)"),
         (ROWS[0], ValueError, "have shape (n, T + 1), not empty; got (9,)"),
         (3, ValueError, "have shape (n, T + 1), not empty; got ()"),
-        (ROWS / 2, TypeError, "be whole numbers; got dtype float64"),
-        ([["to", "be"]], TypeError, "be whole numbers; got dtype <U2"),
+        (ROWS / 2, TypeError, "be integers; got dtype float64"),
+        ([["to", "be"]], TypeError, "be integers; got dtype <U2"),
     ],
     ids=str,
 )
@@ -492,16 +492,16 @@ def test_a_tokenizer_that_is_none_or_does_not_fit_is_refused(tmp_path, record):
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"steps": 0}, ValueError, "steps must be a whole number >= 1; got 0"),
-        ({"steps": 2.0}, TypeError, "steps must be a whole number >= 1; got 2.0"),
+        ({"steps": 0}, ValueError, "steps must be an integer >= 1; got 0"),
+        ({"steps": 2.0}, TypeError, "steps must be an integer >= 1; got 2.0"),
         ({"learning_rate": -1}, ValueError, "learning_rate must be a finite number >= 0; got -1"),
         ({"learning_rate": math.inf}, ValueError, "learning_rate must be a finite number >= 0; got inf"),
-        ({"warmup_steps": -1}, ValueError, "warmup_steps must be a whole number >= 0; got -1"),
+        ({"warmup_steps": -1}, ValueError, "warmup_steps must be an integer >= 0; got -1"),
         ({"weight_decay": -0.1}, ValueError, "weight_decay must be a finite number >= 0; got -0.1"),
         ({"grad_clip": 0.0}, ValueError, "grad_clip must be a finite number > 0; got 0.0"),
-        ({"batch_size": 0}, ValueError, "batch_size must be a whole number >= 1; got 0"),
-        ({"seed": -1}, ValueError, "seed must be a whole number >= 0; got -1"),
-        ({"seed": "0"}, TypeError, "seed must be a whole number >= 0; got '0'"),
+        ({"batch_size": 0}, ValueError, "batch_size must be an integer >= 1; got 0"),
+        ({"seed": -1}, ValueError, "seed must be an integer >= 0; got -1"),
+        ({"seed": "0"}, TypeError, "seed must be an integer >= 0; got '0'"),
     ],
     ids=str,
 )
