@@ -1,0 +1,119 @@
+"""Development tasks: `nox -l` lists them, `nox -s quick` runs one, `nox -R -s quick` runs it again without installing.
+
+Arguments after `--` go to the tool: `nox -s "tests(compiled)" -- tests/memory -k nearest`. The full gate is `.ci/run`.
+"""
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["quick"]
+nox.options.reuse_venv = "yes"
+
+ROOT = Path(__file__).parent
+PARALLEL = ("-n", "2")
+LINTERS = ("ruff", "cython-lint")
+CORE = ("tests/core", "tests/memory/test_reduction.py", "tests/memory/test_nearest.py", "tests/memory/test_energy.py")
+SLOW = "test_testing or test_docs or test_cli or test_report"  # modules that `quick` leaves out
+BENCHMARKS = (["benchmarks.core", "--quick"], ["benchmarks.capacity", "--quick"], ["benchmarks.transformer", "--quick"])
+
+
+def install(session: nox.Session, *others: str) -> None:
+    """hopmin in place, with what its tests need; builds the compiled core beside its sources."""
+    session.install("-e", ".[test]", "pytest-xdist", *others)
+
+
+def run_linters(session: nox.Session) -> None:
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", "hopmin", "noxfile.py")
+    session.run("cython-lint", "hopmin")
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Linters, types, and most tests with few examples: under two minutes on two cores."""
+    install(session, *LINTERS, "mypy")
+    run_linters(session)
+    session.run("mypy")
+    session.run(
+        "python", "-m", "pytest", *PARALLEL, "-k", f"not ({SLOW})", *session.posargs, env={"HYPOTHESIS_PROFILE": "few"}
+    )
+
+
+@nox.session
+@nox.parametrize("backend", ["compiled", "numpy"], ids=["compiled", "numpy"])
+def tests(session: nox.Session, backend: str) -> None:
+    """The whole suite on one backend."""
+    install(session)
+    session.run("python", "-m", "pytest", *(session.posargs or PARALLEL), env={"HOPMIN_BACKEND": backend})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Examples in chapters and docstrings, links, and figures."""
+    install(session)
+    session.run("python", "-m", "pytest", "tests/docs", *(session.posargs or PARALLEL))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks on small shapes, or the one given: nox -s bench -- benchmarks.core --only energy/1024."""
+    install(session)
+    for arguments in [session.posargs] if session.posargs else BENCHMARKS:
+        session.run("python", "-m", *arguments)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff and cython-lint."""
+    session.install(*LINTERS)
+    run_linters(session)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy."""
+    install(session, "mypy")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def debug(session: nox.Session) -> None:
+    """The tests of the core on a build without optimisation that checks every index."""
+    special_build(session, "HOPMIN_DEBUG")
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """The tests of the core under AddressSanitizer and UndefinedBehaviorSanitizer (GCC)."""
+    libraries = (
+        session.run_always("gcc", f"-print-file-name={name}.so", external=True, silent=True)
+        for name in ("libasan", "libubsan")
+    )
+    special_build(
+        session,
+        "HOPMIN_SANITIZE",
+        LD_PRELOAD=" ".join(path.strip() for path in libraries),
+        ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1",
+    )
+
+
+def special_build(session: nox.Session, variable: str, **environment: str) -> None:
+    """Build in a copy of the tree with one of setup.py's variables set, and run the tests of the core there."""
+    install(session, "setuptools>=77", "Cython>=3.1")
+    copy = Path(session.create_tmp()) / "hopmin"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "*.so", "*.c", "build", "dist", "*.egg-info"))
+    session.chdir(copy)
+    session.run("python", "setup.py", "-q", "build_ext", "--inplace", env={"HOPMIN_STRICT": "1", variable: "1"})
+    session.run(
+        *("python", "-m", "pytest", "-p", "no:cacheprovider", *PARALLEL, *(session.posargs or CORE)),
+        env={
+            "PYTHONPATH": str(copy),
+            "HOPMIN_TESTED": "source",
+            "HOPMIN_BACKEND": "compiled",
+            "HYPOTHESIS_PROFILE": "few",
+            **environment,
+        },
+    )
