@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent
 PARALLEL = ("-n", "2")
 LINTERS = ("ruff", "cython-lint")
 CORE = ("tests/core", "tests/memory/test_reduction.py", "tests/memory/test_nearest.py", "tests/memory/test_energy.py")
-SLOW = "test_testing or test_docs or test_cli or test_report"  # modules that `quick` leaves out
+SLOW = "test_laws or test_testing or test_docs or test_cli or test_report"  # few examples do not shorten these
 BENCHMARKS = (["benchmarks.core", "--quick"], ["benchmarks.capacity", "--quick"], ["benchmarks.transformer", "--quick"])
 
 
