@@ -6,7 +6,7 @@ work on it, four variables, each "1" or absent:
     HOPMIN_SANITIZE   AddressSanitizer and UndefinedBehaviorSanitizer watch every access
     HOPMIN_DEBUG      indices are checked, nothing is optimised
     HOPMIN_PLAIN      no vectors, as for a compiler that has none
-    HOPMIN_STRICT     warnings are errors
+    HOPMIN_STRICT     warnings are errors, and so is an extension that does not compile
 """
 
 import os
@@ -40,6 +40,6 @@ checks = dict.fromkeys(["boundscheck", "wraparound", "initializedcheck"], DEBUG)
 directives = {**checks, "cdivision": not DEBUG}
 extensions = cythonize([core, layers, buffers], language_level=3, compiler_directives=directives, force=DEBUG)
 for extension in extensions:
-    extension.optional = True  # set here: cythonize() forgets it
+    extension.optional = not STRICT  # set here: cythonize() forgets it
 
 setup(ext_modules=extensions, options={"bdist_wheel": {"py_limited_api": "cp311"}})
