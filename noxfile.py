@@ -12,7 +12,6 @@ nox.options.sessions = ["quick"]
 nox.options.reuse_venv = "yes"
 
 ROOT = Path(__file__).parent
-PARALLEL = ("-n", "2")
 LINTERS = ("ruff", "cython-lint")
 CORE = ("tests/core", "tests/memory/test_reduction.py", "tests/memory/test_nearest.py", "tests/memory/test_energy.py")
 SLOW = "test_laws or test_testing or test_docs or test_cli or test_report"  # few examples do not shorten these
@@ -21,7 +20,7 @@ BENCHMARKS = (["benchmarks.core", "--quick"], ["benchmarks.capacity", "--quick"]
 
 def install(session: nox.Session, *others: str) -> None:
     """hopmin in place, with what its tests need; builds the compiled core beside its sources."""
-    session.install("-e", ".[test]", "pytest-xdist", *others)
+    session.install("-e", ".[test]", *others)
 
 
 def run_linters(session: nox.Session) -> None:
@@ -37,7 +36,7 @@ def quick(session: nox.Session) -> None:
     run_linters(session)
     session.run("mypy")
     session.run(
-        "python", "-m", "pytest", *PARALLEL, "-k", f"not ({SLOW})", *session.posargs, env={"HYPOTHESIS_PROFILE": "few"}
+        "python", "-m", "pytest", "-k", f"not ({SLOW})", *session.posargs, env={"HYPOTHESIS_PROFILE": "few"}
     )
 
 
@@ -46,14 +45,14 @@ def quick(session: nox.Session) -> None:
 def tests(session: nox.Session, backend: str) -> None:
     """The whole suite on one backend."""
     install(session)
-    session.run("python", "-m", "pytest", *(session.posargs or PARALLEL), env={"HOPMIN_BACKEND": backend})
+    session.run("python", "-m", "pytest", *session.posargs, env={"HOPMIN_BACKEND": backend})
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Examples in chapters and docstrings, links, and figures."""
     install(session)
-    session.run("python", "-m", "pytest", "tests/docs", *(session.posargs or PARALLEL))
+    session.run("python", "-m", "pytest", "tests/docs", *session.posargs)
 
 
 @nox.session
@@ -76,6 +75,13 @@ def types(session: nox.Session) -> None:
     """mypy."""
     install(session, "mypy")
     session.run("mypy", *session.posargs)
+
+
+@nox.session
+def cross(session: nox.Session) -> None:
+    """Compile the C sources for every platform that gets a wheel, and run the core tests on emulated 64-bit ARM."""
+    session.run("bash", ".ci/cross", external=True)
+    session.run("bash", ".ci/emulate", external=True)
 
 
 @nox.session
@@ -108,7 +114,7 @@ def special_build(session: nox.Session, variable: str, **environment: str) -> No
     session.chdir(copy)
     session.run("python", "setup.py", "-q", "build_ext", "--inplace", env={"HOPMIN_STRICT": "1", variable: "1"})
     session.run(
-        *("python", "-m", "pytest", "-p", "no:cacheprovider", *PARALLEL, *(session.posargs or CORE)),
+        *("python", "-m", "pytest", "-p", "no:cacheprovider", *(session.posargs or CORE)),
         env={
             "PYTHONPATH": str(copy),
             "HOPMIN_TESTED": "source",

@@ -17,10 +17,12 @@ from hypothesis import settings  # noqa: E402
 import hopmin  # noqa: E402
 from hopmin import _backend  # noqa: E402
 
-settings.register_profile("hopmin", deadline=None, print_blob=True)  # machines are shared: no test is timed
-settings.register_profile("ci", settings.get_profile("hopmin"), derandomize=True)  # the gate asks the same each time
+# No profile sets a deadline: machines are shared, and tests do not measure time.
+settings.register_profile("default", deadline=None, print_blob=True, max_examples=30)
+settings.register_profile("ci", settings.get_profile("default"), max_examples=100, derandomize=True)
 settings.register_profile("few", settings.get_profile("ci"), max_examples=10)  # for builds that are slow on purpose
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "hopmin"))
+settings.register_profile("many", settings.get_profile("default"), max_examples=1000)  # for a night
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 CORES = {"compiled": "hopmin._core", "numpy": "hopmin._core_numpy"}
 BACKENDS = ("compiled", "numpy") if hopmin.BACKEND == "compiled" else ("numpy",)
