@@ -35,9 +35,7 @@ def quick(session: nox.Session) -> None:
     install(session, *LINTERS, "mypy")
     run_linters(session)
     session.run("mypy")
-    session.run(
-        "python", "-m", "pytest", "-k", f"not ({SLOW})", *session.posargs, env={"HYPOTHESIS_PROFILE": "few"}
-    )
+    session.run("python", "-m", "pytest", "-k", f"not ({SLOW})", *session.posargs, env={"HYPOTHESIS_PROFILE": "few"})
 
 
 @nox.session
