@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._typing import Array
+from hopmin._typing import Array, Floats, Integers
 from hopmin.numerics import softmax
+from hopmin.transformer.layers import cross_entropy
 
 
 def sample_token(
@@ -37,7 +38,8 @@ def sample_token(
     [0, 179, 121]
     """
     if temperature == 0 or rng is None:
-        return logits.argmax(axis=-1)
+        likeliest: Integers = logits.argmax(axis=-1)
+        return likeliest
     order = np.argsort(-logits, axis=-1, kind="stable")[:, :top_k]
     z = np.take_along_axis(logits, order, axis=-1).astype(np.float64)
     with np.errstate(over="ignore"):  # next to temperature 0 all but the likeliest are infinitely far off
@@ -62,7 +64,7 @@ class KVCache:
         self.values = np.empty((layers, B, H, S, E), dtype)
         self.keys = np.empty((layers, B, H, E, S), dtype).mT  # a coordinate of all keys side by side: see `attend`
         self.start, self.length = start, 0
-        self.decoder: Any = None  # who goes on from here one token at a time
+        self.decoder: Callable[[Array], Floats] | None = None  # compiled, for one token at a time
 
     @property
     def full(self) -> bool:
@@ -77,25 +79,41 @@ class KVCache:
         """(B, 1, S + count) Which keys no token may see."""
         return (np.arange(self.length + count) < self.start[:, None])[:, None]
 
-    def extended(self, layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
-        """All keys and values of a layer, with those of the next tokens (B, H, T, E) put in their place."""
+    def update(self, layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
+        """Store the next tokens' keys and values (B, H, T, E) of a layer; return all of that layer."""
         end = self.length + keys.shape[2]
         self.keys[layer, :, :, self.length : end], self.values[layer, :, :, self.length : end] = keys, values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
 class CausalModel(ABC):
-    """What goes on from prompts, given a `config` with vocabulary and positions, and what a subclass defines."""
+    """A language model whose logits at a position depend on the tokens up to it alone; the base of GPT and Llama."""
 
-    config: Any
-
-    @abstractmethod
-    def _cache(self, start: Array) -> KVCache:
-        """An empty one, for rows that begin at `start` (B,)."""
+    config: Any  # has vocabulary and positions
 
     @abstractmethod
-    def _next(self, tokens: Array, cache: KVCache) -> Array:
-        """(B, V) The logits of what follows tokens (B, T), which join the cache."""
+    def _logits(self, tokens: Array) -> Floats:
+        """Logits (B, T, V) of checked tokens (B, T)."""
+
+    @abstractmethod
+    def _new_cache(self, start: Array) -> KVCache:
+        """An empty cache for rows that begin at `start` (B,)."""
+
+    @abstractmethod
+    def _next_logits(self, tokens: Array, cache: KVCache) -> Floats:
+        """Logits (B, V) of the token after tokens (B, T), whose keys and values join the cache."""
+
+    def logits(self, tokens: ArrayLike) -> Floats:
+        """Return the unnormalised log-probabilities (B, T, V) of each next token; tokens (B, T) with T <= positions.
+
+        Row t depends on tokens up to t alone. Raises ValueError for tokens outside the vocabulary or of another shape.
+        """
+        return self._logits(self._check_tokens(tokens))
+
+    def cross_entropy(self, tokens: ArrayLike, targets: ArrayLike) -> float:
+        """Return the mean negative log-likelihood of the targets (B, T) in nats; a target of -1 is not counted."""
+        tokens, targets = self._check_examples(tokens, targets)
+        return cross_entropy(self._logits(tokens), targets)[0]
 
     def generate(
         self,
@@ -128,10 +146,11 @@ class CausalModel(ABC):
         for _ in range(_check.integer("max_new_tokens", max_new_tokens, 0)):
             if cache is None or cache.full:
                 tokens, start = pad_left([np.array(row[-self.config.positions :]) for row in grown])
-                cache = self._cache(start)
+                cache = self._new_cache(start)
             else:
                 tokens = np.array([row[-1:] for row in grown])
-            chosen = sample_token(self._next(tokens, cache), rng, temperature=temperature, top_k=top_k, top_p=top_p)
+            logits = self._next_logits(tokens, cache)
+            chosen = sample_token(logits, rng, temperature=temperature, top_k=top_k, top_p=top_p)
             for row, token, more in zip(grown, chosen.tolist(), going, strict=True):
                 if more:
                     row.append(token)
@@ -139,6 +158,16 @@ class CausalModel(ABC):
             if not going.any():
                 break
         return np.array(grown[0]) if single else [np.array(row) for row in grown]
+
+    def _check_tokens(self, tokens: ArrayLike) -> Array:
+        return _check.tokens("tokens", tokens, self.config.vocabulary, T=self.config.positions)
+
+    def _check_examples(self, tokens: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:
+        tokens = self._check_tokens(tokens)
+        targets = _check.tokens("targets", targets, self.config.vocabulary, lowest=-1)
+        if targets.shape != tokens.shape or targets.max() < 0:
+            raise ValueError(f"targets must have shape {tokens.shape}, not all -1; got {targets.shape}")
+        return tokens, targets
 
 
 def pad_left(rows: list[Array]) -> tuple[Array, Array]:

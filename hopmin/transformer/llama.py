@@ -6,18 +6,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._typing import Array
+from hopmin._typing import Array, Floats
+from hopmin.data.tokenizers import Tokenizer
 from hopmin.transformer.generation import CausalModel, KVCache
-from hopmin.transformer.layers import attention, cross_entropy
-from hopmin.transformer.model import Activations, record
-
-Shapes = Mapping[str, tuple[int, ...]]
+from hopmin.transformer.layers import attention
+from hopmin.transformer.model import (
+    INFERENCE,
+    Activations,
+    Context,
+    Shapes,
+    check_shapes,
+    merge_heads,
+    split_heads,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class LlamaConfig:
         object.__setattr__(self, "tied_embeddings", _check.boolean("tied_embeddings", self.tied_embeddings))
 
     @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The shape of every parameter, by name, in the order of the forward pass."""
         V, D, M, G = self.vocabulary, self.width, self.hidden, self.key_heads * self.width // self.heads
         block = {
@@ -79,7 +85,7 @@ class LlamaConfig:
 
 
 class Llama(CausalModel):
-    """A causal language model (Touvron et al. 2023) to be looked at: forward only.
+    """A causal language model (Touvron et al. 2023), forward only.
 
     A GPT but for four things: norms divide by the root of the mean square and subtract nothing; positions turn queries
     and keys (`apply_rope`); several heads of queries may share one of keys and values; the wide layer is gated
@@ -95,102 +101,89 @@ class Llama(CausalModel):
     ((1, 3, 5), (7,))
     """
 
-    def __init__(self, config: LlamaConfig, parameters: Mapping[str, ArrayLike], tokenizer: Any = None) -> None:
+    config: LlamaConfig
+
+    def __init__(
+        self, config: LlamaConfig, parameters: Mapping[str, ArrayLike], tokenizer: Tokenizer | None = None
+    ) -> None:
         arrays = {name: _check.real(name, a) for name, a in parameters.items()}
-        fit(config.shapes, {name: a.shape for name, a in arrays.items()}, "parameters")
+        check_shapes(config.shapes, {name: a.shape for name, a in arrays.items()}, "parameters")
         dtype = np.result_type(np.float32, *arrays.values())
         for name, a in arrays.items():
             _check.finite(name, a)
         self.config, self.tokenizer = config, tokenizer
         self.parameters = {name: arrays[name].astype(dtype, copy=False) for name in config.shapes}
 
-    def logits(self, tokens: ArrayLike) -> Array:
-        """(B, T, V) The unnormalised log-probabilities of each next token; tokens (B, T) with T <= positions.
-
-        Row t depends on tokens up to t alone. Raises ValueError for tokens outside the vocabulary or of another shape.
-        """
-        return self._outputs(self._tokens(tokens)) @ self._head
-
-    def cross_entropy(self, tokens: ArrayLike, targets: ArrayLike) -> float:
-        """The mean negative log-likelihood of the targets in nats; a target of -1 is not counted."""
-        tokens = self._tokens(tokens)
-        targets = _check.tokens("targets", targets, self.config.vocabulary, lowest=-1)
-        if targets.shape != tokens.shape or targets.max() < 0:
-            raise ValueError(f"targets must have shape {tokens.shape}, not all -1; got {targets.shape}")
-        return cross_entropy(self._outputs(tokens) @ self._head, targets)[0]
-
     def activations(self, tokens: ArrayLike) -> Activations:
         """All that is computed on the way, for tokens (B, T): queries and keys as they are compared, after turning.
 
         Keys and values that heads share are there once for each of them.
         """
-        seen: dict[str, list[Array]] = {}
-        outputs = self._outputs(self._tokens(tokens), seen=seen)
-        return Activations(outputs=outputs, **{name: np.array(arrays) for name, arrays in seen.items()})
+        context = Context(recorded={})
+        self._outputs(self._check_tokens(tokens), context)
+        return context.activations()
 
     @property
-    def _head(self) -> Array:
+    def _head(self) -> Floats:
         """(D, V) The output weights."""
         return self.parameters["tokens"].T if self.config.tied_embeddings else self.parameters["head.weight"]
 
-    def _tokens(self, tokens: ArrayLike) -> Array:
-        return _check.tokens("tokens", tokens, self.config.vocabulary, T=self.config.positions)
+    def _logits(self, tokens: Array) -> Floats:
+        return self._outputs(tokens) @ self._head
 
-    def _cache(self, start: Array) -> KVCache:
+    def _new_cache(self, start: Array) -> KVCache:
         c, dtype = self.config, self.parameters["tokens"].dtype
         return KVCache(c.layers, (len(start), c.key_heads, c.positions, c.width // c.heads), dtype.name, start)
 
-    def _next(self, tokens: Array, cache: KVCache) -> Array:
-        return self._outputs(tokens, cache)[:, -1] @ self._head
+    def _next_logits(self, tokens: Array, cache: KVCache) -> Floats:
+        return self._outputs(tokens, Context(cache=cache))[:, -1] @ self._head
 
-    def _outputs(
-        self, tokens: Array, cache: KVCache | None = None, seen: dict[str, list[Array]] | None = None
-    ) -> Array:
+    def _outputs(self, tokens: Array, context: Context = INFERENCE) -> Floats:
         """(B, T, D) The last state after the last norm; keys and values of the G key heads join the cache."""
-        c, p = self.config, self.parameters
-        (B, T), E = tokens.shape, c.width // c.heads
+        c, p, cache = self.config, self.parameters, context.cache
         # products of turned vectors know no starts: rows may be set flush right as they are
-        first, padding_mask = (0, None) if cache is None else (cache.length, cache.padding_mask(T))
+        first = 0 if cache is None else cache.length
         x = p["tokens"][tokens]
-        record(seen, states=x)
+        context.record(states=x)
         for layer in range(c.layers):
             w = {name: p[f"layers.{layer}.{name}.weight"] for name in _WEIGHTS}
 
-            # attend
+            # attention: q (B, H, T, E), and k and v (B, G, T, E) until each group of H / G heads has its copy
             z = rms_norm(x, p[f"layers.{layer}.norm1.gain"], c.epsilon)
-            q, k, v = (
-                (z @ w[name]).reshape(B, T, -1, E).transpose(0, 2, 1, 3) for name in ("queries", "keys", "values")
-            )  # (B, H, T, E), and G for H
-            q, k = apply_rope(q, first, c.base), apply_rope(k, first, c.base)
-            if cache is not None:
-                k, v = cache.extended(layer, k, v)
+            q = apply_rope(split_heads(z @ w["queries"], c.heads), first, c.base)
+            k = apply_rope(split_heads(z @ w["keys"], c.key_heads), first, c.base)
+            k, v, padding_mask = context.at(layer).extend(k, split_heads(z @ w["values"], c.key_heads))
             k, v = (np.repeat(a, c.heads // c.key_heads, axis=1) for a in (k, v))
             mixed, weights, _ = attention(q, k, v, padding_mask=padding_mask)
-            x = x + mixed.transpose(0, 2, 1, 3).reshape(B, T, c.width) @ w["output"]
+            x = x + merge_heads(mixed) @ w["output"]
 
             # feed forward
             z = rms_norm(x, p[f"layers.{layer}.norm2.gain"], c.epsilon)
             x = x + (silu(z @ w["gate"]) * (z @ w["expand"])) @ w["contract"]
-            record(seen, queries=q, keys=k, values=v, weights=weights, states=x)
+            context.record(queries=q, keys=k, values=v, weights=weights, states=x)
         if cache is not None:
-            cache.length += T
-        return rms_norm(x, p["norm.gain"], c.epsilon)
+            cache.length += tokens.shape[1]
+        outputs = rms_norm(x, p["norm.gain"], c.epsilon)
+        context.record(outputs=outputs)
+        return outputs
 
 
 _WEIGHTS = ("queries", "keys", "values", "output", "gate", "expand", "contract")
 
 
-def rms_norm(x: Array, gain: Array, epsilon: float = 1e-5) -> Array:
+def rms_norm(x: Floats, gain: Floats, epsilon: float = 1e-5) -> Floats:
     """gain x / sqrt(mean(x^2) + epsilon) over the last axis (Zhang & Sennrich 2019)."""
-    return gain * x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + x.dtype.type(epsilon))
+    y: Floats = gain * x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + x.dtype.type(epsilon))
+    return y
 
 
-def silu(x: Array) -> Array:
+def silu(x: Floats) -> Floats:
     """x / (1 + exp(-x)): with a second product, the gate of SwiGLU (Shazeer 2020)."""
-    return x * (1 + np.tanh(x / 2)) / 2  # the same, and no exp to overflow
+    y: Floats = x * (1 + np.tanh(x / 2)) / 2  # equal, and cannot overflow
+    return y
 
 
-def apply_rope(x: Array, first: int = 0, base: float = 10000.0) -> Array:
+def apply_rope(x: Floats, first: int = 0, base: float = 10000.0) -> Floats:
     """x (..., T, E) with its pairs (2j, 2j + 1) turned by the angle t base^(-2j/E), at positions t from `first` on.
 
     A turned query and a turned key have a product that depends on how far apart they are, not on where (Su et al.
@@ -203,12 +196,5 @@ def apply_rope(x: Array, first: int = 0, base: float = 10000.0) -> Array:
     T, E = x.shape[-2:]
     angles = np.arange(first, first + T)[:, None] * base ** (-np.arange(0, E, 2) / E)
     pairs = np.ascontiguousarray(x).view(np.result_type(x, np.complex64))
-    return (pairs * np.exp(1j * angles).astype(pairs.dtype)).view(x.dtype)
-
-
-def fit(wanted: Shapes, found: Shapes, where: Any) -> None:
-    """Raise ValueError unless the same names have the same shapes."""
-    for name in [*wanted, *found]:
-        expected, got = (f"of shape {shapes[name]}" if name in shapes else "absent" for shapes in (wanted, found))
-        if expected != got:
-            raise ValueError(f"{name} must be {expected}; in {where} it is {got}")
+    rotated: Floats = (pairs * np.exp(1j * angles).astype(pairs.dtype)).view(x.dtype)
+    return rotated

@@ -20,10 +20,8 @@ import numpy as np
 
 from hopmin import _check
 from hopmin._typing import Array, Name
-from hopmin.transformer.llama import Llama, LlamaConfig, fit
-from hopmin.transformer.model import GPT, GPTConfig
-
-Shapes = Mapping[str, tuple[int, ...]]
+from hopmin.transformer.llama import Llama, LlamaConfig
+from hopmin.transformer.model import GPT, Activation, GPTConfig, Parameters, Shapes, check_shapes
 
 # What files call the parts of a parameter's name, where they have another word for it
 GPT2_WORDS = {
@@ -36,7 +34,7 @@ GGUF_WORDS = {
     "norm1": "attn_norm", "queries": "attn_q", "keys": "attn_k", "values": "attn_v", "output": "attn_output",
     "norm2": "ffn_norm", "gate": "ffn_gate", "expand": "ffn_up", "contract": "ffn_down",
 }  # fmt: skip
-GPT2_ACTIVATIONS = {"gelu_new": "gelu", "relu": "relu"}  # there, "gelu" is x Phi(x) itself
+GPT2_ACTIVATIONS: dict[str, Activation] = {"gelu_new": "gelu", "relu": "relu"}  # there, "gelu" is x Phi(x) itself
 # What a configuration must say, one of these, if it says anything, for the model to be hopmin's GPT
 GPT2_OPTIONS = {
     "model_type": ("gpt2",), "activation_function": tuple(GPT2_ACTIVATIONS), "layer_norm_epsilon": (1e-5,),
@@ -137,8 +135,7 @@ def load_gpt2(folder: Name) -> tuple[GPT, BytePairs]:
         found |= {name.removeprefix("transformer."): a for name, a in _safetensors(path).items()}
     head = found.pop("lm_head.weight", None)
     shapes = {name: a.shape for name, a in found.items()}
-    model = GPT.__new__(GPT)
-    model.config, model.parameters = config, _taken(config, GPT2_WORDS, shapes, folder, found.pop)
+    model = GPT._from_parameters(config, _taken(config, GPT2_WORDS, shapes, folder, found.pop))
     if head is not None and not np.array_equal(head, model.parameters["tokens"]):
         raise ValueError(f"model must have its output weights tied to its embedding; {folder} has others")
     return model, tokenizer
@@ -174,12 +171,12 @@ def load_llama(path: Name) -> Llama:
 
 def _taken(
     config: GPTConfig | LlamaConfig, words: Mapping[str, str], shapes: Shapes, path: Name, read: Callable[[str], Array]
-) -> dict[str, Array]:
+) -> Parameters:
     """The parameters that the configuration names, read once all shapes are seen to be right."""
     if config.layers > len(shapes):  # before as many names are made
         raise ValueError(f"model must have {config.layers} layers; {path} has {len(shapes)} tensors")
     theirs = {name: ".".join(words.get(part, part) for part in name.split(".")) for name in config.shapes}
-    fit({theirs[name]: shape for name, shape in config.shapes.items()}, shapes, path)
+    check_shapes({theirs[name]: shape for name, shape in config.shapes.items()}, shapes, path)
     parameters = {name: read(theirs[name]) for name in theirs}
     for name, a in parameters.items():
         _check.finite(f"{theirs[name]} in {path}", a)

@@ -14,7 +14,7 @@ from hopmin._files import load_arrays, save_arrays
 from hopmin.data.tokenizers import SymbolTokenizer
 from hopmin.transformer import decoding
 from hopmin.transformer.generation import pad_left, sample_token
-from hopmin.transformer.model import GPT, GPTConfig, load_model
+from hopmin.transformer.model import GPT, Context, GPTConfig, load_model
 from hopmin.transformer.training import Trainer
 
 V, T, L, H, D = 11, 6, 2, 3, 12
@@ -739,9 +739,9 @@ def test_cached_logits_are_those_without_a_cache(options):
     rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
     tokens, start = pad_left(rows)
     for cut in range(1, T + 1):
-        cache = model._cache(start)
-        parts = [model._forward(tokens[:, :cut], cache=cache)[0]]
-        parts += [model._forward(tokens[:, t : t + 1], cache=cache)[0] for t in range(cut, T)]
+        cache = model._new_cache(start)
+        parts = [model._forward(tokens[:, :cut], Context(cache=cache))[0]]
+        parts += [model._forward(tokens[:, t : t + 1], Context(cache=cache))[0] for t in range(cut, T)]
         logits = np.concatenate(parts, axis=1)
         for row, one, first in zip(rows, logits, start, strict=True):
             np.testing.assert_allclose(one[first:], model.logits([row])[0], rtol=1e-12, atol=1e-12)
@@ -753,10 +753,10 @@ def test_the_next_logits_are_those_without_a_cache(options, dtype):
     model, rng = made(**options, dtype=dtype), np.random.default_rng(1)
     rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
     tokens, start = pad_left(rows)
-    cache = model._cache(start)
-    model._next(tokens[:, : T - 3], cache)
+    cache = model._new_cache(start)
+    model._next_logits(tokens[:, : T - 3], cache)
     for t in range(T - 3, T):
-        logits = model._next(tokens[:, t : t + 1], cache)
+        logits = model._next_logits(tokens[:, t : t + 1], cache)
         assert (logits.dtype, logits.shape, cache.length) == (dtype, (4, V), t + 1)
         for row, one, first in zip(rows, logits, start, strict=True):
             if t >= first:

@@ -20,7 +20,7 @@ from hopmin import DotEnergy
 from hopmin.transformer import pretrained
 from hopmin.transformer.generation import pad_left
 from hopmin.transformer.llama import Llama, LlamaConfig, apply_rope, rms_norm, silu
-from hopmin.transformer.model import GPT, GPTConfig
+from hopmin.transformer.model import GPT, Context, GPTConfig
 from hopmin.transformer.pretrained import BytePairs, load_gpt2, load_llama
 
 SIZES = {"vocabulary": 11, "positions": 9, "layers": 2, "heads": 4, "key_heads": 2, "width": 24, "hidden": 20}
@@ -147,9 +147,9 @@ def test_what_is_kept_changes_nothing(options, dtype, slack):
     model, rows = made(dtype=dtype, **options), [tokens(B=1, T=T)[0] for T in (9, 2, 5)]
     flushed, start = pad_left(rows)
     for cut in range(1, 10):
-        cache = model._cache(start)
-        parts = [model._outputs(flushed[:, :cut], cache)]
-        parts += [model._outputs(flushed[:, t : t + 1], cache) for t in range(cut, 9)]
+        cache = model._new_cache(start)
+        parts = [model._outputs(flushed[:, :cut], Context(cache=cache))]
+        parts += [model._outputs(flushed[:, t : t + 1], Context(cache=cache)) for t in range(cut, 9)]
         for row, outputs, first in zip(rows, np.concatenate(parts, axis=1), start, strict=True):
             whole = model._outputs(row[None])[0]
             np.testing.assert_allclose(outputs[first:], whole, rtol=slack, atol=slack * np.abs(whole).max())
@@ -710,6 +710,6 @@ def test_smollm2_reads_english(smollm2):
 def test_smollm2_keeps_what_it_kept(smollm2):
     """At full size: keys and values kept from step to step against all at once."""
     row = smollm2.tokenizer.encode("To be, or not to be, that is the question.")[None]
-    whole, cache = smollm2._outputs(row), smollm2._cache(np.array([0]))
-    steps = [smollm2._outputs(row[:, :5], cache), *(smollm2._outputs(row[:, t, None], cache) for t in range(5, row.shape[1]))]
+    whole, cache = smollm2._outputs(row), smollm2._new_cache(np.array([0]))
+    steps = [smollm2._outputs(row[:, :5], Context(cache=cache)), *(smollm2._outputs(row[:, t, None], Context(cache=cache)) for t in range(5, row.shape[1]))]
     np.testing.assert_allclose(np.concatenate(steps, axis=1), whole, rtol=0, atol=1e-4 * np.abs(whole).max())
