@@ -44,7 +44,7 @@ def test_any_text_has_pieces_and_comes_back(text):
 
 
 try:
-    PIECES = BPETokenizer.trained([TEXT] * 3, 300)
+    PIECES = BPETokenizer.train([TEXT] * 3, 300)
 except ImportError:
     PIECES = None
 
@@ -66,30 +66,30 @@ def test_numbers_are_below_the_number_of_symbols_and_padding_is_left_out(tokeniz
     assert 0 <= numbers.min() <= numbers.max() < len(tokenizer.symbols) == len(set(tokenizer.symbols))
     assert numbers.dtype == "int64"
     assert tokenizer.decode([-1, *numbers, -1]) == tokenizer.decode(numbers)
-    with pytest.raises(ValueError, match=rf"^numbers must be below {len(tokenizer.symbols)}; got {len(tokenizer.symbols)}$"):
+    with pytest.raises(ValueError, match=rf"^tokens must be below {len(tokenizer.symbols)}; got {len(tokenizer.symbols)}$"):
         tokenizer.decode([len(tokenizer.symbols)])
 
 
 def test_a_bpe_that_says_it_cuts_and_pads_encodes_a_text_whole_and_alone():
     pytest.importorskip("tokenizers")
-    plain = BPETokenizer.trained([TEXT], 300)
+    plain = BPETokenizer.train([TEXT], 300)
     cut = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
     pad = {
         "strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 7, "pad_type_id": 0, "pad_token": "x",
     }  # fmt: skip
-    other = BPETokenizer(json.dumps({**json.loads(plain.text), "truncation": cut, "padding": pad}))
+    other = BPETokenizer(json.dumps({**json.loads(plain.json), "truncation": cut, "padding": pad}))
     for text in ("", "to", TEXT):
         assert other.encode(text).tolist() == plain.encode(text).tolist()
 
 
 def test_a_bpe_has_as_many_symbols_as_asked_for_and_fewer_pieces_than_bytes():
     pytest.importorskip("tokenizers")
-    t = BPETokenizer.trained(["to be or not to be " * 3], 262)
+    t = BPETokenizer.train(["to be or not to be " * 3], 262)
     assert len(t.symbols) == 262
     assert len(t.encode("to be or not to be ")) < 19
     for size in (255, 1_000_001, 2**64):  # the library would end the process, or panic, where memory does not suffice
         with pytest.raises(ValueError, match=rf"^vocabulary must be an integer from 256 to 1000000; got {size}$"):
-            BPETokenizer.trained([TEXT], size)
+            BPETokenizer.train([TEXT], size)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "{", '{"model": 1}'])

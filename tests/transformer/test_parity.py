@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hopmin.transformer.llama import LlamaConfig
 from hopmin.transformer.model import GPT, GPTConfig
-from hopmin.transformer.pretrained import GPT2_WORDS, load_gpt2, load_llama
+from hopmin.transformer.pretrained import GPT2_NAMES, load_gpt2, load_llama, tensor_name
 from hopmin.transformer.training import AdamW, clip_gradients, cosine_schedule
 
 torch = pytest.importorskip("torch")
@@ -237,8 +237,7 @@ def test_gpt2_is_that_of_transformers(tmp_path, transformers, options):
     found, gradients = ours.loss_and_gradients(rows, targets)
     assert found == pytest.approx(loss.item(), rel=SLACK["float64"])
     named = {name.removeprefix("transformer."): a.grad.numpy() for name, a in theirs.named_parameters()}
-    words = {name: ".".join(GPT2_WORDS.get(part, part) for part in name.split(".")) for name in gradients}
-    close({words[name]: a for name, a in gradients.items()}, named, SLACK["float64"])
+    close({tensor_name(name, GPT2_NAMES): a for name, a in gradients.items()}, named, SLACK["float64"])
 
 
 @pytest.mark.parametrize("options", [{}, {"tied_embeddings": False, "base": 50.0}, {"key_heads": 4, "epsilon": 0.25}], ids=str)

@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hopmin import DotEnergy
+from hopmin.data.tokenizers import BPETokenizer
 from hopmin.transformer import pretrained
 from hopmin.transformer.generation import pad_left
 from hopmin.transformer.llama import Llama, LlamaConfig, apply_rope, rms_norm, silu
 from hopmin.transformer.model import GPT, Context, GPTConfig
-from hopmin.transformer.pretrained import BytePairs, load_gpt2, load_llama
+from hopmin.transformer.pretrained import load_gpt2, load_llama
 
 SIZES = {"vocabulary": 11, "positions": 9, "layers": 2, "heads": 4, "key_heads": 2, "width": 24, "hidden": 20}
 CONFIGS = [{}, {"key_heads": 1}, {"key_heads": 4, "tied_embeddings": False}, {"base": 50.0, "epsilon": 0.3, "layers": 1}]
@@ -446,7 +447,7 @@ def test_other_architectures_are_refused(tmp_path, wide):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return BytePairs({piece: i for i, piece in enumerate(bpe_pieces())}, [m.split() for m in MERGES], ["<|endoftext|>"])
+    return BPETokenizer.from_merges({piece: i for i, piece in enumerate(bpe_pieces())}, [m.split() for m in MERGES], ["<|endoftext|>"])
 
 
 @settings(max_examples=50)
@@ -465,14 +466,14 @@ def test_pairs_are_merged_in_their_order(tokenizer):
 
 
 def test_a_number_without_a_piece_is_refused(tokenizer):
-    assert complaint(ValueError, tokenizer.decode, [3, 264]) == "numbers must be below 264; got 264"
+    assert complaint(ValueError, tokenizer.decode, [3, 264]) == "tokens must be below 264; got 264"
 
 
 def test_text_that_would_be_lost_is_refused():
     pytest.importorskip("tokenizers")
-    few = BytePairs({"h": 0, "e": 1}, [])
+    few = BPETokenizer.from_merges({"h": 0, "e": 1}, [])
     assert few.encode("hehe").tolist() == [0, 1, 0, 1]
-    assert complaint(ValueError, few.encode, "he ho") == "text must be made of bytes that have pieces; got 'he ho'"
+    assert complaint(ValueError, few.encode, "he ho") == "text must consist of bytes in the vocabulary; got 'he ho'"
 
 
 # GPT-2
@@ -656,13 +657,13 @@ def test_sizes_beyond_the_file_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("library", "load"),
-    [("gguf", load_llama), ("tokenizers", lambda path: BytePairs({}, []))],
+    [("gguf", load_llama), ("tokenizers", lambda path: BPETokenizer.from_merges({}, []))],
     ids=["gguf", "tokenizers"],
 )
 def test_a_missing_library_is_named_with_what_to_install(monkeypatch, tmp_path, library, load):
     monkeypatch.setitem(sys.modules, library, None)
     sentence = complaint(ImportError, load, tmp_path)
-    assert sentence == f"{library} must be installed to read pretrained models: python -m pip install 'hopmin[pretrained]'"
+    assert sentence == f"{library} must be installed: python -m pip install 'hopmin[pretrained]'"
 
 
 def test_the_module_itself_needs_none_of_them(monkeypatch):
