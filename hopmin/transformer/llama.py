@@ -165,7 +165,7 @@ class Llama(CausalModel):
         return self._outputs(tokens, Context(cache=cache))[:, -1] @ self._head
 
     def _outputs(self, tokens: Array, context: Context = INFERENCE) -> Floats:
-        """Return the last state (B, T, D) after the last norm; the G heads of keys and values are added to the cache."""
+        """Return the last state (B, T, D) after the last norm; keys and values of the G heads join the cache."""
         c, p, cache = self.config, self.parameters, context.cache
         # products of rotated vectors depend on differences of positions only, so rows need not start at position 0
         first = 0 if cache is None else cache.length

@@ -1,13 +1,19 @@
-"""A GPT of the layers in `layers.py`: [`GPTConfig`], [`GPT`], and what it thinks on the way, [`Activations`].
+"""A GPT made of the layers in `layers.py`.
 
-By default GPT-2's architecture (Radford et al. 2019): learned positions; blocks of causal attention and a GELU layer
-four times as wide, each behind a layer norm and added to what came in; a last layer norm; output weights tied to the
-embedding. With norms after the sums, ReLU and sinusoids it is the first transformer's (Vaswani et al. 2017). With
-energy attention a block's attention is a step down an energy of part I, and nothing else.
+- sizes and options [`GPTConfig`], and named configurations [`PRESETS`]
+- the model [`GPT`], its intermediate results [`Activations`], and what is saved with it [`load_model`]
+- its parts, each with its backward: `block`, `residual`, `attend`, `energy_step`, `feed_forward`
+
+The default is GPT-2's architecture (Radford et al. 2019): learned positions; blocks of causal attention and a GELU
+layer of width 4 D, each with a layer norm before it and a residual connection around it; a last layer norm; output
+weights tied to the embedding. With norms after the residual sums, ReLU and sinusoidal positions it is the decoder of
+the first transformer (Vaswani et al. 2017). With energy attention, the attention of a block is a gradient step on an
+energy of part I.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
@@ -174,7 +180,7 @@ class GPTConfig:
     @property
     def parameter_count(self) -> int:
         """Number of parameters; tied output weights count once."""
-        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+        return sum(map(math.prod, self.shapes.values()))
 
 
 _GPT2 = {"vocabulary": 50257, "positions": 1024}
@@ -195,11 +201,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Activations:
-    """What a GPT computes for tokens (B, T) on the way to its logits.
+    """Intermediate results of a forward pass for tokens (B, T).
 
-    states (L + 1, B, T, D): the residual stream before the first block and after each;
-    outputs (B, T, D): the last state, after the last layer norm if there is one, of which the logits are a product;
-    queries, keys, values (L, B, H, T, E) and weights (L, B, H, T, T) of every head.
+    Attributes
+    ----------
+    states : ndarray, shape (L + 1, B, T, D)
+        The residual stream before the first block and after each block.
+    outputs : ndarray, shape (B, T, D)
+        The last state, after the last norm if there is one; the logits are its product with the output weights.
+    queries, keys, values : ndarray, shape (L, B, H, T, E)
+        Of each head, with E = D / H.
+    weights : ndarray, shape (L, B, H, T, T)
+        Attention weights.
     """
 
     states: Array
@@ -212,12 +225,18 @@ class Activations:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the layers of a forward pass share: the generator of dropout, the recorded activations, the KV cache.
+    """State that all layers of a forward pass share.
 
-    rng : draws the dropout masks; without one there is no dropout
-    recorded : the activations by name, one array for each layer; None records nothing
-    cache : keys and values of the positions before these tokens
-    layer : index of the current layer in the cache
+    Parameters
+    ----------
+    rng : Generator, optional
+        Source of the dropout masks; there is no dropout without it.
+    recorded : dict of str to list of ndarray, optional
+        Activations by name, appended to layer by layer; nothing is recorded without it.
+    cache : KVCache, optional
+        Keys and values of the positions before the tokens.
+    layer : int
+        Index of the layer in the cache.
     """
 
     rng: np.random.Generator | None = None
@@ -230,7 +249,7 @@ class Context:
         return replace(self, layer=layer)
 
     def record(self, **arrays: Array) -> None:
-        """Append the arrays to the recorded activations."""
+        """Append arrays to the recorded activations."""
         if self.recorded is not None:
             for name, a in arrays.items():
                 self.recorded.setdefault(name, []).append(a)
@@ -242,7 +261,7 @@ class Context:
         return Activations(**{**stacked, "outputs": stacked["outputs"][0]})
 
     def extend(self, keys: Array, values: Array) -> tuple[Array, Array, Array | None]:
-        """Return the layer's keys and values (B, H, S, E), cached ones first, and the mask of the padding (B, 1, S)."""
+        """Return the layer's cached and new keys and values (B, H, S, E), and the padding mask (B, 1, S)."""
         if self.cache is None:
             return keys, values, None
         padding_mask = self.cache.padding_mask(keys.shape[2])
@@ -253,12 +272,21 @@ INFERENCE = Context()  # no dropout, no recording, no cache
 
 
 class GPT(CausalModel):
-    """A causal language model: tokens (B, T) to logits (B, T, V), with a backward written by hand.
+    """A causal language model, from tokens (B, T) to logits (B, T, V), with a hand-written backward.
 
-    `config` is a GPTConfig; `rng`, a Generator or a seed, draws the initial parameters: normal with standard
-    deviation `init_std`, or init_std / sqrt(2 L) where a block adds to the residual stream; gains one, biases zero.
-    `parameters` maps names to arrays, which training changes in place. Without an rng, nothing is ever dropped out.
+    Parameters
+    ----------
+    config : GPTConfig
+    rng : Generator or int
+        A generator or a seed for the initial parameters (`initial_parameters`).
 
+    Attributes
+    ----------
+    parameters : dict of str to ndarray
+        Arrays by the names of `config.shapes`; training changes them in place.
+
+    Examples
+    --------
     >>> model = GPT(GPTConfig(vocabulary=5, positions=8, layers=2, heads=2, width=16), rng=0)
     >>> model.logits([[1, 2, 3]]).shape
     (1, 3, 5)
@@ -281,14 +309,34 @@ class GPT(CausalModel):
     def loss_and_gradients(
         self, tokens: ArrayLike, targets: ArrayLike, rng: Seed | None = None
     ) -> tuple[float, Gradients]:
-        """The cross-entropy and its gradient for every parameter. With an rng, dropout is on, and drawn from it."""
+        """Return the cross-entropy and its gradients with respect to all parameters.
+
+        Parameters
+        ----------
+        tokens, targets : array_like of int, shape (B, T)
+            Targets of -1 are not counted.
+        rng : Generator or int, optional
+            A generator or a seed for dropout, which is off without it.
+
+        Returns
+        -------
+        loss : float
+            Mean negative log-likelihood of the targets, in nats.
+        gradients : dict of str to ndarray
+            Gradients by the names of the parameters.
+
+        Raises
+        ------
+        TypeError or ValueError
+            If tokens or targets are not integers, outside the vocabulary or of another shape, or no target is counted.
+        """
         tokens, targets = self._check_examples(tokens, targets)
         logits, backward = self._forward(tokens, Context(None if rng is None else _check.generator("rng", rng)))
         loss, back_loss = cross_entropy(logits, targets)
         return loss, backward(back_loss(1.0))
 
     def activations(self, tokens: ArrayLike) -> Activations:
-        """All that is computed on the way, for tokens (B, T), without dropout."""
+        """Return the intermediate results for tokens (B, T), without dropout."""
         context = Context(recorded={})
         self._forward(self._check_tokens(tokens), context)
         return context.activations()
@@ -301,9 +349,22 @@ class GPT(CausalModel):
         extra: dict[str, Array] | None = None,
         **records: Any,
     ) -> None:
-        """Write configuration, parameters and tokenizer, if given, to `path`: .npz without pickle, whole or not at all.
+        """Write the model to one .npz file, without pickle; an older file is replaced only by a complete new one.
 
-        `extra` arrays and JSON records are kept beside them, for whoever asks `load_model`.
+        Parameters
+        ----------
+        path : str or path
+        tokenizer : tokenizer, optional
+            One with a symbol for each token of the vocabulary.
+        extra : dict of str to ndarray, optional
+            More arrays to save.
+        **records
+            More records to save, of what JSON can hold. `load_model` returns both.
+
+        Raises
+        ------
+        ValueError
+            If the tokenizer is of another size.
         """
         if tokenizer is not None and len(tokenizer.symbols) != self.config.vocabulary:
             found = len(tokenizer.symbols)
@@ -315,7 +376,7 @@ class GPT(CausalModel):
 
     @classmethod
     def load(cls, path: Name) -> GPT:
-        """The model saved at `path`. Raises ValueError if there is none, it is damaged, or it is something else."""
+        """Return the model saved at `path`; ValueError if the file is missing, damaged or of another kind."""
         return load_model(path).model
 
     def _logits(self, tokens: Array) -> Floats:
@@ -332,7 +393,7 @@ class GPT(CausalModel):
         return cache.decoder(tokens)
 
     def _forward(self, tokens: Array, context: Context = INFERENCE, *, last: bool = False) -> tuple[Floats, Backward]:
-        """Logits (B, T, V), or of the last position only (B, 1, V), which has no backward; nor has what is cached."""
+        """Return logits (B, T, V) and their backward; there is none for `last`, logits (B, 1, V), or with a cache."""
         p, c, cache, T = self.parameters, self.config, context.cache, tokens.shape[1]
         positions = np.arange(T) if cache is None else cache.positions(T)
         embedded, back_embedding = embedding(tokens, p["tokens"])
@@ -353,11 +414,11 @@ class GPT(CausalModel):
             dx, d = back_head(dlogits)
             dx0: Any = 0
             for layer in reversed(range(c.layers)):
-                dx, dlayer_x0, dlayer = backs.pop()(dx)  # and what it kept goes with it
+                dx, dlayer_x0, dlayer = backs.pop()(dx)  # pop frees the arrays that the layer kept
                 dx0 = dx0 + dlayer_x0
                 for name, gradient in dlayer.items():
                     name = f"layers.{0 if c.shared_layers else layer}.{name}"
-                    d[name] = gradient if d.get(name) is None else d[name] + gradient  # None: no bias
+                    d[name] = gradient if d.get(name) is None else d[name] + gradient  # None if there is no bias
             dx = back_dropout(dx + dx0)
             if c.position_encoding == "learned":
                 d["positions"] = np.zeros_like(p["positions"])
@@ -368,7 +429,7 @@ class GPT(CausalModel):
         return logits, backward
 
     def _output_head(self, x: Array, context: Context) -> tuple[Floats, Backward]:
-        """Logits (..., V) of last states (..., D), and backward: from dlogits to dx and {name: gradient}."""
+        """Return logits (..., V) of last states (..., D), and backward, from dlogits to dx and {name: gradient}."""
         p, c = self.parameters, self.config
         if c.norm == "pre":
             outputs, back_norm = layer_norm(x, p["norm.gain"], p.get("norm.bias"))
@@ -386,7 +447,7 @@ class GPT(CausalModel):
         return logits, backward
 
     def _unembed(self, outputs: Array) -> tuple[Floats, Backward]:
-        """Logits (..., V) of outputs (..., D); if tied, the embedding is the output weight too."""
+        """Return logits (..., V) of outputs (..., D); tied output weights are the embedding."""
         p = self.parameters
         if self.config.tied_embeddings:
             return linear(outputs, p["tokens"].T)
@@ -399,20 +460,22 @@ class GPT(CausalModel):
         return np.dtype(self.config.dtype).type(scale)
 
     def _position_encoding(self, positions: Array) -> Array:
-        """(..., D) What is added to the embeddings of tokens at these positions."""
+        """Return the encoding (..., D) of positions (...), which is added to the embeddings."""
         if self.config.position_encoding == "learned":
             return self.parameters["positions"][positions]
         return sinusoids(positions, self.config.width).astype(self.config.dtype)
 
     def _layer_parameters(self, layer: int) -> Parameters:
-        """The parameters of a layer, by their names within it."""
+        """Return the parameters of a layer, by their names without the prefix."""
         prefix = f"layers.{0 if self.config.shared_layers else layer}."
         return {name.removeprefix(prefix): a for name, a in self.parameters.items() if name.startswith(prefix)}
 
 
 def initial_parameters(config: GPTConfig, rng: np.random.Generator) -> Parameters:
-    """Normal weights with standard deviation `init_std`, over sqrt(2 L) where a block adds to the residual stream; unit
-    gains; zero biases.
+    """Return GPT-2's initial parameters: gains of one, biases of zero, and normal weights.
+
+    Their standard deviation is `init_std`, and init_std / sqrt(2 L) for weights whose products are added to the
+    residual stream (Radford et al. 2019, section 2.3).
     """
 
     std = config.init_std
@@ -429,21 +492,25 @@ def initial_parameters(config: GPTConfig, rng: np.random.Generator) -> Parameter
     return {name: draw(name, shape).astype(config.dtype) for name, shape in config.shapes.items()}
 
 
-def sinusoids(places: Array, width: int) -> Array:
-    """(..., D) sin and cos, in turn, of places (...) over 10000^(2i / D) (Vaswani et al. 2017, section 3.5).
+def sinusoids(positions: Array, width: int) -> Floats:
+    """Return sines and cosines of positions / 10000^(2i / D), alternating (Vaswani et al. 2017, section 3.5).
+
+    Positions (...) become (..., D).
 
     >>> sinusoids(np.array([0, 1]), 4).round(4)
     array([[0.    , 1.    , 0.    , 1.    ],
            [0.8415, 0.5403, 0.01  , 1.    ]])
     """
     i = np.arange(width)
-    angles = places[..., None] / 10000.0 ** (2 * (i // 2) / width)
+    angles = positions[..., None] / 10000.0 ** (2 * (i // 2) / width)
     return np.where(i % 2 == 0, np.sin(angles), np.cos(angles))
 
 
 def block(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
-    """Attention, then two linear layers, each added to what came in: x (B, T, D); `x0` is what came into the first
-    block. Returns dx, dx0 and {name: gradient}.
+    """Attention, then the feed-forward layer, each with its residual connection, for states x (B, T, D).
+
+    `x0` is the input of the first block, of which energy attention makes its patterns. Backward returns dx, dx0 and
+    {name: gradient}.
     """
     energy = config.attention == "energy"
     if energy:
@@ -471,7 +538,7 @@ Sublayer = Callable[[Array, Parameters, GPTConfig, Context], tuple[Array, Backwa
 def residual(
     x: Array, sublayer: Sublayer, norm: str, p: Parameters, config: GPTConfig, context: Context
 ) -> tuple[Array, Backward]:
-    """y = x + f(norm(x)) with norms "pre", y = norm(x + f(x)) with norms "post", for a sublayer f."""
+    """y = x + f(norm(x)) if norms are "pre", y = norm(x + f(x)) if they are "post", for a sublayer f."""
     gain, bias = p[f"{norm}.gain"], p.get(f"{norm}.bias")
     if config.norm == "pre":
         normalized, back_norm = layer_norm(x, gain, bias)
@@ -497,7 +564,7 @@ def residual(
 
 
 def attend(x: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
-    """The heads' updates, merged, over the keys of these tokens and of those in the cache."""
+    """Causal multi-head attention, with the keys and values in the cache, if any, before those of x."""
     H, rate, rng = config.heads, config.dropout, context.rng
     projected, back_project = linear(x, p["attention.weight"], p.get("attention.bias"))
     q, k, v = (split_heads(a, H) for a in np.split(projected, 3, axis=-1))
@@ -518,23 +585,23 @@ def attend(x: Array, p: Parameters, config: GPTConfig, context: Context) -> tupl
 
 
 def split_heads(a: Array, heads: int) -> Array:
-    """(B, T, D) -> (B, H, T, E), a view: E of the coordinates for each head."""
+    """(B, T, D) -> (B, H, T, E), a view with E = D / H coordinates for each head."""
     return a.reshape(*a.shape[:2], heads, -1).transpose(0, 2, 1, 3)
 
 
 def merge_heads(a: Array) -> Array:
-    """(B, H, T, E) -> (B, T, D), and a view too where `split_heads` made it."""
+    """(B, H, T, E) -> (B, T, D); a view if the memory is laid out as `split_heads` returns it."""
     B, H, T, E = a.shape
     return a.transpose(0, 2, 1, 3).reshape(B, T, H * E)
 
 
 def energy_step(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
-    """y = x + eta (u - x), where u is the update of x in an energy: for each head, on E of the D coordinates,
-    DistanceEnergy(1 / (2 sqrt(E))) of patterns that are a linear image of the first states up to the position.
+    """y = x + eta (u - x), where u is the update of x in an energy.
 
-    So y - x is -eta / 2 times the gradient of the energy, summed over heads, and the energy falls by at least
-    eta (2 - eta) |u - x|^2 (Niu et al. 2024, equation 4; `DistanceEnergy.guaranteed_decrease`). The patterns do not
-    change from block to block: with shared weights the whole stack goes down one energy.
+    For each head, on E of the D coordinates, it is DistanceEnergy(1 / (2 sqrt(E))). The patterns are a linear function
+    of the first states x0 up to the position, so with shared weights they are the same in all blocks, and the whole
+    stack descends one energy. Summed over heads, y - x is -eta / 2 times the gradient, and the energy decreases by at
+    least eta (2 - eta) |u - x|^2 (Niu et al. 2024, equation 4; `DistanceEnergy.guaranteed_decrease`).
     """
     H, eta = config.heads, x.dtype.type(config.eta)
     patterns, back_patterns = linear(x0, p["patterns.weight"], p.get("patterns.bias"))
@@ -554,7 +621,7 @@ def energy_step(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: 
 
 
 def feed_forward(x: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
-    """contract(activation(expand(x)))."""
+    """y = contract(activation(expand(x)))."""
     wide, back_expand = linear(x, p["expand.weight"], p.get("expand.bias"))
     active, back_active = ACTIVATIONS[config.activation](wide)
     narrow, back_contract = linear(active, p["contract.weight"], p.get("contract.bias"))
@@ -571,7 +638,7 @@ def feed_forward(x: Array, p: Parameters, config: GPTConfig, context: Context) -
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a model file holds: the model, its tokenizer, if any, and whatever else was kept beside them."""
+    """Contents of a model file: the model, its tokenizer, if any, and further arrays and records."""
 
     model: GPT
     tokenizer: Tokenizer | None
@@ -580,11 +647,11 @@ class SavedModel:
 
 
 def load_model(path: Name) -> SavedModel:
-    """All that is saved at `path`. Raises ValueError if there is nothing, it is damaged, or it is something else."""
+    """Return all that is saved at `path`; ValueError if the file is missing, damaged or of another kind."""
     arrays, records = load_arrays(path, "model")
     try:
         config = GPTConfig(**records["config"])
-        if config.layers > len(arrays) and not config.shared_layers:  # before the names of so many layers are made
+        if config.layers > len(arrays) and not config.shared_layers:  # before their names take memory
             raise ValueError("fewer arrays than layers")
         parameters = {name: arrays.pop(f"parameters/{name}") for name in config.shapes}
         extra = {name: a for name, a in arrays.items() if not name.startswith("parameters/")}
