@@ -1,10 +1,10 @@
-"""Models that were trained elsewhere, to be measured (needs the extra `pretrained`: gguf, safetensors, tokenizers).
+"""Pretrained models, read from files (needs the extra `pretrained`: gguf, safetensors, tokenizers).
 
-- GPT-2 from a folder as Hugging Face writes it, as a `GPT` [`load_gpt2`]
+- GPT-2 from a Hugging Face folder, as a `GPT` [`load_gpt2`]
 - a `Llama` from a GGUF file [`load_llama`]
 
-Nothing is downloaded. Files are read, never run, and what does not fit is refused with a sentence. Weights become
-float32, whatever the file packs them in: 4 bytes a parameter.
+Nothing is downloaded, and no code in a file is executed. Weights of any format become float32, 4 bytes a parameter.
+Damaged files, unknown tensors and other architectures raise ValueError.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hopmin.data.tokenizers import BPETokenizer, import_from_extra
 from hopmin.transformer.llama import Llama, LlamaConfig
 from hopmin.transformer.model import GPT, Activation, GPTConfig, Parameters, Shapes, check_shapes
 
-# What files call the parts of a parameter's name, where they have another word for it
+# The parts of a parameter's name in files, where they differ from ours: see `tensor_name`
 GPT2_NAMES = {
     "tokens": "wte.weight", "positions": "wpe.weight", "layers": "h", "norm": "ln_f", "gain": "weight",
     "norm1": "ln_1", "attention": "attn.c_attn", "output": "attn.c_proj",
@@ -34,29 +34,45 @@ GGUF_NAMES = {
     "norm1": "attn_norm", "queries": "attn_q", "keys": "attn_k", "values": "attn_v", "output": "attn_output",
     "norm2": "ffn_norm", "gate": "ffn_gate", "expand": "ffn_up", "contract": "ffn_down",
 }  # fmt: skip
-GPT2_ACTIVATIONS: dict[str, Activation] = {"gelu_new": "gelu", "relu": "relu"}  # there, "gelu" is x Phi(x) itself
-# What a configuration must say, one of these, if it says anything, for the model to be hopmin's GPT
+GPT2_ACTIVATIONS: dict[str, Activation] = {"gelu_new": "gelu", "relu": "relu"}  # "gelu" is the exact x Phi(x)
+# The values that config.json may have for the model to be a `GPT`; the first is the default
 GPT2_OPTIONS = {
     "model_type": ("gpt2",), "activation_function": tuple(GPT2_ACTIVATIONS), "layer_norm_epsilon": (1e-5,),
     "scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,), "add_cross_attention": (False,),
     "tie_word_embeddings": (True,),
 }  # fmt: skip
-# What a GGUF file must say for it to be a Llama, and its tokenizer one of these
+# The values that a GGUF header may have for the model to be a `Llama` with a `BPETokenizer`
 GGUF_OPTIONS = {
     "general.architecture": ("llama",), "llama.rope.scaling.type": (None, "none"),
     "tokenizer.ggml.model": ("gpt2",), "tokenizer.ggml.pre": ("gpt-2", "smollm"),
 }  # fmt: skip
-FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+FLOAT_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 END_OF_TEXT = "<|endoftext|>"
-CONTROL = 3  # the type, in a GGUF file, of a token that stands for no text
+CONTROL = 3  # the GGUF type of special tokens
 
 
 def load_gpt2(folder: Name) -> tuple[GPT, BPETokenizer]:
-    """GPT-2 and its tokenizer, from a folder as Hugging Face writes it.
+    """Return a GPT-2 and its tokenizer from a Hugging Face folder.
 
-    Read are config.json; model.safetensors, or the files that model.safetensors.index.json names; tokenizer.json, or
-    vocab.json and merges.txt. Weights may be float64, float32, float16 or bfloat16. Raises ValueError if a file is
-    missing or damaged, a tensor is missing, unknown, of another shape or not finite, or it is another kind of model.
+    Parameters
+    ----------
+    folder : str or path
+        With config.json; model.safetensors, or the files that model.safetensors.index.json names; and tokenizer.json,
+        or vocab.json and merges.txt. Weights may be float64, float32, float16 or bfloat16.
+
+    Returns
+    -------
+    model : GPT
+        In float32; it can be trained further.
+    tokenizer : BPETokenizer
+
+    Raises
+    ------
+    ImportError
+        If safetensors or tokenizers is not installed.
+    ValueError
+        If a file is missing or damaged; a tensor is missing, unknown, of another shape or not finite; or it is another
+        kind of model.
     """
     folder = Path(folder)
     options = _read_json(folder / "config.json")
@@ -65,9 +81,11 @@ def load_gpt2(folder: Name) -> tuple[GPT, BPETokenizer]:
             wanted = " or ".join(map(repr, known))
             raise ValueError(f"model must be a GPT-2 with {name} {wanted}; {folder} has {value!r}")
     with _file_errors(folder / "config.json"):
-        sizes = {"vocabulary": "vocab_size", "positions": "n_positions", "layers": "n_layer", "heads": "n_head"}
         config = GPTConfig(
-            **{ours: options[theirs] for ours, theirs in sizes.items()},
+            vocabulary=options["vocab_size"],
+            positions=options["n_positions"],
+            layers=options["n_layer"],
+            heads=options["n_head"],
             width=options["n_embd"],
             hidden=options.get("n_inner"),
             activation=GPT2_ACTIVATIONS[options.get("activation_function", "gelu_new")],
@@ -83,16 +101,31 @@ def load_gpt2(folder: Name) -> tuple[GPT, BPETokenizer]:
     shapes = {name: a.shape for name, a in tensors.items()}
     model = GPT._from_parameters(config, _read_parameters(config, GPT2_NAMES, shapes, folder, tensors.pop))
     if head is not None and not np.array_equal(head, model.parameters["tokens"]):
-        raise ValueError(f"model must have its output weights tied to its embedding; {folder} has others")
+        raise ValueError(f"model must have its output weights tied to its embedding; {folder} has other weights")
     return model, tokenizer
 
 
 def load_llama(path: Name) -> Llama:
-    """A Llama and its tokenizer, from a GGUF file.
+    """Return a Llama, with its tokenizer, from a GGUF file.
 
-    Quantised weights are unpacked, once, to float32. Raises ValueError if the file cannot be read or is damaged, a
-    tensor is missing, unknown, of another shape or not finite, or it holds another kind of model: one of another
-    architecture, with angles that are scaled, or with a tokenizer other than GPT-2's or SmolLM's.
+    Parameters
+    ----------
+    path : str or path
+        Quantised weights are dequantised to float32.
+
+    Returns
+    -------
+    model : Llama
+        Its tokenizer is `model.tokenizer`.
+
+    Raises
+    ------
+    ImportError
+        If gguf or tokenizers is not installed.
+    ValueError
+        If the file cannot be read or is damaged; a tensor is missing, unknown, of another shape or not finite; or it is
+        another kind of model: another architecture, scaled rotary positions, or a tokenizer other than GPT-2's or
+        SmolLM's.
     """
     with _file_errors(path):
         reader = _gguf_reader(path)
@@ -107,9 +140,9 @@ def load_llama(path: Name) -> Llama:
 
     def read(name: str) -> Floats:
         a = _dequantized(tensors[name], path)
-        return a if name == GGUF_NAMES["tokens"] else a.T  # rows are outputs there, inputs here
+        return a if name == GGUF_NAMES["tokens"] else a.T  # weights are (outputs, inputs) there, (inputs, outputs) here
 
-    shapes = {name: tuple(map(int, tensor.shape)) for name, tensor in tensors.items()}  # the last axis first
+    shapes = {name: tuple(map(int, tensor.shape)) for name, tensor in tensors.items()}  # GGUF has the last axis first
     if (embedding := GGUF_NAMES["tokens"]) in shapes:
         shapes[embedding] = shapes[embedding][::-1]
     return Llama(config, _read_parameters(config, GGUF_NAMES, shapes, path, read), tokenizer)
@@ -118,8 +151,8 @@ def load_llama(path: Name) -> Llama:
 def _read_parameters(
     config: GPTConfig | LlamaConfig, names: Mapping[str, str], shapes: Shapes, path: Name, read: Callable[[str], Floats]
 ) -> Parameters:
-    """The parameters that the configuration names, read once all shapes are seen to be right."""
-    if config.layers > len(shapes):  # before as many names are made
+    """Return the parameters that the configuration names; they are read after all shapes have been checked."""
+    if config.layers > len(shapes):  # before their names take memory
         raise ValueError(f"model must have {config.layers} layers; {path} has {len(shapes)} tensors")
     in_file = {name: tensor_name(name, names) for name in config.shapes}
     check_shapes({in_file[name]: shape for name, shape in config.shapes.items()}, shapes, path)
@@ -154,7 +187,7 @@ def _llama_config(header: dict[str, Any], tied_embeddings: bool) -> LlamaConfig:
     )
     E = config.width // config.heads
     if any(llama.get(name, E) != E for name in ("rope.dimension_count", "attention.key_length")):
-        raise ValueError("heads of another width, or turned in part")
+        raise ValueError("heads of another width, or rotated in part")
     return config
 
 
@@ -172,7 +205,7 @@ def _dequantized(tensor: Any, path: Name) -> Floats:
     from gguf.quants import dequantize
 
     try:
-        with np.errstate(all="ignore"):  # what is not finite is found later
+        with np.errstate(all="ignore"):  # `_read_parameters` checks that they are finite
             return np.array(dequantize(tensor.data, tensor.tensor_type), np.float32)
     except NotImplementedError:
         found = tensor.tensor_type.name
@@ -180,7 +213,7 @@ def _dequantized(tensor: Any, path: Name) -> Floats:
 
 
 def _gguf_reader(path: Name) -> Any:
-    """A reader that does not go on past the end of the file, where the library's own would find empty arrays."""
+    """Return a reader that raises at the end of the file, where the library's own returns empty arrays."""
     with import_from_extra("pretrained"):
         from gguf import GGUFReader
 
@@ -190,44 +223,42 @@ def _gguf_reader(path: Name) -> Any:
         def _get(self, offset: int, dtype: Any, count: int = 1, *order: Any, **options: Any) -> Any:
             if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
                 raise ValueError("the file ends before its contents")
-            self.data = np.asarray(self.data)  # a memmap takes long to slice
+            self.data = np.asarray(self.data)  # slicing a memmap is slow
             return super()._get(offset, dtype, count, *order, **options)
 
     return Reader(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Floats]:
-    """The tensors of a file, but for the causal masks that old ones hold, as float32."""
+    """Return the tensors of a file as float32, without the causal masks that old files hold."""
     with import_from_extra("pretrained"):
         from safetensors import deserialize
     parse: Callable[[bytes], Any] = deserialize
     with _file_errors(path):
-        tensors = dict(sorted(parse(path.read_bytes())))  # sees that sizes are those of the file
+        tensors = dict(sorted(parse(path.read_bytes())))  # checks sizes against that of the file
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith((".attn.bias", ".masked_bias"))}
     for name, tensor in tensors.items():
-        if tensor["dtype"] not in (*FLOATS, "BF16"):
+        if tensor["dtype"] not in (*FLOAT_TYPES, "BF16"):
             raise ValueError(f"{name} must be of floats; in {path} it is {tensor['dtype']}")
-    return {
-        name: _to_float32(tensor["dtype"], tensor["data"]).reshape(tensor["shape"]) for name, tensor in tensors.items()
-    }
+    return {name: _to_float32(tensor).reshape(tensor["shape"]) for name, tensor in tensors.items()}
 
 
-def _to_float32(dtype: str, data: bytearray) -> Floats:
-    if dtype == "BF16":  # the upper half of a float32
-        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    with np.errstate(over="ignore"):
-        return np.frombuffer(data, FLOATS[dtype]).astype(np.float32, copy=False)
+def _to_float32(tensor: dict[str, Any]) -> Floats:
+    if tensor["dtype"] == "BF16":  # the upper half of a float32
+        return (np.frombuffer(tensor["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(over="ignore"):  # `_read_parameters` checks that they are finite
+        return np.frombuffer(tensor["data"], FLOAT_TYPES[tensor["dtype"]]).astype(np.float32, copy=False)
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The files that hold the tensors: one, or those of the index, all of them in the folder itself."""
+    """Return the files that hold the tensors: one, or those that the index names, all in the folder itself."""
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return [folder / "model.safetensors"]
     with _file_errors(index):
         names = sorted(set(_read_json(index)["weight_map"].values()))
         if any(Path(name).name != name for name in names):
-            raise ValueError("a file elsewhere")
+            raise ValueError("a file outside the folder")
     return [folder / name for name in names]
 
 
@@ -254,12 +285,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _file_errors(path: Name) -> Iterator[None]:
-    """Whatever goes wrong with a file, in a sentence; damage can look like anything."""
+    """Turn any exception that reading a file raises into a ValueError that names the file."""
     try:
         yield
     except ImportError:
         raise
     except OSError as error:
         raise ValueError(f"model must be made of readable files; {path}: {error.strerror}") from None
-    except Exception:
+    except Exception:  # the libraries raise many types for damaged files
         raise ValueError(f"model must be made of whole files; {path} is damaged or something else") from None

@@ -617,7 +617,7 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path):
     broken[3, 5] = np.inf
     for change, sentence in (
         ({"h.1.mlp.c_fc.weight": broken}, "h.1.mlp.c_fc.weight in {} must be finite; got inf at index (3, 5)"),
-        ({"lm_head.weight": tensors["wte.weight"] + 1}, "model must have its output weights tied to its embedding; {} has others"),
+        ({"lm_head.weight": tensors["wte.weight"] + 1}, "model must have its output weights tied to its embedding; {} has other weights"),
         ({"score.weight": np.ones((2, 16), "f4")}, "score.weight must be absent; in {} it is of shape (2, 16)"),
     ):
         assert refused(folder(tmp_path, {**tensors, **change}), load_gpt2) == sentence
