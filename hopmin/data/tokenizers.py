@@ -231,10 +231,11 @@ class BPETokenizer:
 
         if sorted(pieces.values()) != list(range(len(pieces))):
             raise ValueError(f"pieces must be numbered from 0 to {len(pieces) - 1}; got gaps or duplicates")
-        try:
-            tokenizer = Tokenizer(models.BPE(dict(pieces), [(left, right) for left, right in merges]))
-        except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"merges must be pairs of pieces that form a piece; got {error}") from None
+        pairs = [tuple(merge) for merge in merges]
+        for pair in pairs:  # the library panics on some of these
+            if len(pair) != 2 or not pieces.keys() >= {*pair, "".join(pair)}:
+                raise ValueError(f"merges must be pairs of pieces that form a piece; got {pair}")
+        tokenizer = Tokenizer(models.BPE(dict(pieces), pairs))
         bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False)
         single_digits = pre_tokenizers.Digits(individual_digits=True)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([single_digits, bytewise]) if digits else bytewise

@@ -2,32 +2,21 @@
 
 import math
 
+import helpers
 import numpy as np
 import pytest
-from helpers import complaint
+from helpers import complaint, drawn_gpt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import hopmin
 from hopmin import DistanceEnergy, retrieve, testing
 from hopmin._files import load_arrays, save_arrays
 from hopmin.data.tokenizers import SymbolTokenizer
-from hopmin.transformer import decoding
-from hopmin.transformer.generation import pad_left, sample_token
-from hopmin.transformer.model import GPT, Context, GPTConfig, load_model
+from hopmin.transformer.model import GPT, GPTConfig, load_model
 from hopmin.transformer.training import Trainer
 
-V, T, L, H, D = 11, 6, 2, 3, 12
-SIZES = {"vocabulary": V, "positions": T, "layers": L, "heads": H, "width": D}
-
-
-def made(seed=0, **options):
-    """A model with no parameter at a special value, in float64 unless told otherwise."""
-    model = GPT(GPTConfig(**{**SIZES, "dtype": "float64", "init_std": 0.3, **options}), seed)
-    rng = np.random.default_rng(seed)
-    for a in model.parameters.values():
-        a += rng.normal(0, 0.1, a.shape).astype(a.dtype)
-    return model
+SIZES = helpers.GPT_SIZES
+V, T, L, H, D = SIZES.values()
 
 
 def examples(B=4, seed=0):
@@ -73,7 +62,7 @@ def dull_logits(p, tokens):
 
 
 def test_logits_are_those_of_a_dull_loop():
-    model, (tokens, _) = made(), examples()
+    model, (tokens, _) = drawn_gpt(), examples()
     close(model.logits(tokens), [dull_logits(model.parameters, row) for row in tokens])
 
 
@@ -119,7 +108,7 @@ def test_an_untrained_model_knows_nothing():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_logits_gradients_and_activations_keep_the_dtype(dtype):
-    model, (tokens, targets) = made(dtype=dtype), examples()
+    model, (tokens, targets) = drawn_gpt(dtype=dtype), examples()
     _, gradients = model.loss_and_gradients(tokens, targets)
     assert {a.dtype for a in (model.logits(tokens), *gradients.values())} == {np.dtype(dtype)}
     assert {a.dtype for a in vars(model.activations(tokens)).values()} == {np.dtype(dtype)}
@@ -127,7 +116,7 @@ def test_logits_gradients_and_activations_keep_the_dtype(dtype):
 
 
 def test_tokens_may_be_lists_and_are_not_changed():
-    model, (tokens, targets) = made(), examples()
+    model, (tokens, targets) = drawn_gpt(), examples()
     before = tokens.copy(), targets.copy()
     loss, _ = model.loss_and_gradients(tokens, targets)
     assert model.cross_entropy(tokens.astype(np.uint8).tolist(), targets.astype(np.int8)) == loss
@@ -141,7 +130,7 @@ def test_tokens_may_be_lists_and_are_not_changed():
 @settings(max_examples=20)
 @given(st.integers(1, 5), st.integers(1, T), st.integers(0, 2**32))
 def test_logits_of_a_batch_are_those_of_its_rows(B, length, seed):
-    model, tokens = made(), np.random.default_rng(seed).integers(0, V, (B, length))
+    model, tokens = drawn_gpt(), np.random.default_rng(seed).integers(0, V, (B, length))
     close(model.logits(tokens), np.concatenate([model.logits(row[None]) for row in tokens]))
 
 
@@ -152,7 +141,7 @@ def test_padding_changes_neither_loss_nor_gradients(length, seed):
     tokens, targets = rng.integers(0, V, (2, 3, length))
     padded = np.hstack([tokens, rng.integers(0, V, (3, T - length))])
     uncounted = np.hstack([targets, np.full((3, T - length), -1)])
-    model = made()
+    model = drawn_gpt()
     loss, gradients = model.loss_and_gradients(tokens, targets)
     also, same = model.loss_and_gradients(padded, uncounted)
     close(also, loss)
@@ -161,7 +150,7 @@ def test_padding_changes_neither_loss_nor_gradients(length, seed):
 
 
 def test_the_order_of_a_batch_matters_to_nothing():
-    model, (tokens, targets), order = made(), examples(), [2, 0, 3, 1]
+    model, (tokens, targets), order = drawn_gpt(), examples(), [2, 0, 3, 1]
     loss, gradients = model.loss_and_gradients(tokens, targets)
     shuffled_loss, shuffled = model.loss_and_gradients(tokens[order], targets[order])
     close(model.logits(tokens[order]), model.logits(tokens)[order])
@@ -171,14 +160,14 @@ def test_the_order_of_a_batch_matters_to_nothing():
 
 
 def test_loss_is_the_mean_over_all_counted_targets():
-    model, (tokens, targets) = made(), examples()
+    model, (tokens, targets) = drawn_gpt(), examples()
     log_p = [row - np.log(np.exp(row).sum()) for row in model.logits(tokens).reshape(-1, V)]
     costs = [-row[target] for row, target in zip(log_p, targets.ravel(), strict=True) if target != -1]
     close(model.cross_entropy(tokens, targets), sum(costs) / len(costs))
 
 
 def test_nothing_accumulates():
-    model, (tokens, targets) = made(), examples()
+    model, (tokens, targets) = drawn_gpt(), examples()
     before = {name: a.copy() for name, a in model.parameters.items()}
     first = model.loss_and_gradients(tokens, targets)
     np.testing.assert_equal(model.loss_and_gradients(tokens, targets), first)
@@ -186,7 +175,7 @@ def test_nothing_accumulates():
 
 
 def test_dropout_needs_an_rng_and_follows_it():
-    (tokens, targets), dropping, whole = examples(), made(dropout=0.4), made()
+    (tokens, targets), dropping, whole = examples(), drawn_gpt(dropout=0.4), drawn_gpt()
     np.testing.assert_equal(dropping.loss_and_gradients(tokens, targets), whole.loss_and_gradients(tokens, targets))
     np.testing.assert_array_equal(dropping.logits(tokens), whole.logits(tokens))
     assert dropping.cross_entropy(tokens, targets) == whole.cross_entropy(tokens, targets)
@@ -202,7 +191,7 @@ def test_dropout_needs_an_rng_and_follows_it():
 
 
 def test_activations_are_what_the_logits_are_made_of():
-    model, (tokens, _) = made(), examples()
+    model, (tokens, _) = drawn_gpt(), examples()
     seen = model.activations(tokens)
     close(seen.outputs @ model.parameters["tokens"].T, model.logits(tokens))
     np.testing.assert_array_equal(seen.states[0], model.parameters["tokens"][tokens] + model.parameters["positions"])
@@ -213,98 +202,18 @@ def test_activations_are_what_the_logits_are_made_of():
 
 def test_activations_have_the_shapes_that_are_promised():
     tokens, E = examples(B=4)[0], D // H
-    seen = made().activations(tokens)
+    seen = drawn_gpt().activations(tokens)
     assert (seen.states.shape, seen.outputs.shape) == ((L + 1, 4, T, D), (4, T, D))
     assert {a.shape for a in (seen.queries, seen.keys, seen.values)} == {(L, 4, H, T, E)}
     assert seen.weights.shape == (L, 4, H, T, T)
 
 
 def test_attention_weights_are_softmax_of_the_scores_and_nothing_ahead():
-    seen = made().activations(examples()[0])
+    seen = drawn_gpt().activations(examples()[0])
     for *head, t in np.ndindex(seen.weights.shape[:-1]):
         scores = seen.keys[*head][: t + 1] @ seen.queries[*head][t] / math.sqrt(D // H)
         close(seen.weights[*head, t, : t + 1], np.exp(scores) / np.exp(scores).sum())
         assert (seen.weights[*head, t, t + 1 :] == 0).all()
-
-
-# Generation
-
-
-def lively(seed=0):
-    """A model that does not say the same thing over and over."""
-    model = made(seed, init_std=1.0)
-    model.parameters["norm.gain"][...] = np.random.default_rng(seed).normal(size=D)  # all ones favour the last token
-    return model
-
-
-def step_by_step(model, prompt, count):
-    tokens = list(prompt)
-    for _ in range(count):
-        tokens.append(int(np.argmax(model.logits([tokens[-T:]])[0, -1])))
-    return tokens
-
-
-@settings(max_examples=20)
-@given(st.lists(st.integers(0, V - 1), min_size=1, max_size=T + 3), st.integers(0, T + 3), st.integers(0, 9))
-def test_greedy_generation_is_the_likeliest_token_step_by_step(prompt, count, seed):
-    model = lively(seed)
-    assert model.generate(prompt, count).tolist() == step_by_step(model, prompt, count)
-
-
-def test_generation_sees_the_last_positions_and_nothing_before():
-    model, prompts = lively(), np.random.default_rng(0).integers(0, V, (20, T + 4))
-    long = [model.generate(prompt, 1)[-1] for prompt in prompts]
-    assert long == [model.generate(prompt[-T:], 1)[-1] for prompt in prompts]
-    assert long != [model.generate(prompt[:T], 1)[-1] for prompt in prompts]
-
-
-def test_of_equally_likely_tokens_the_lowest_is_taken():
-    model = made()
-    model.parameters["tokens"][...] = 0
-    assert model.generate([5], 3).tolist() == [5, 0, 0, 0]
-
-
-def test_generation_stops_after_the_stop_token():
-    model = lively()
-    full = model.generate([1], 12).tolist()
-    stop = full[4]
-    assert model.generate([1], 12, stop_token=stop).tolist() == full[: full.index(stop, 1) + 1]
-
-
-def test_a_stop_token_in_the_prompt_stops_nothing():
-    model = lively()
-    full = next(full for full in (model.generate([token], 5).tolist() for token in range(V)) if full[0] not in full[1:])
-    assert model.generate(full[:1], 5, stop_token=full[0]).tolist() == full
-
-
-def test_nothing_is_generated_where_nothing_is_asked_for():
-    prompt = np.array([3, 1, 4])
-    np.testing.assert_array_equal(made().generate(prompt, 0), prompt)
-
-
-def test_draws_follow_the_rng_and_leave_the_prompt_alone():
-    model, prompt = made(), np.array([3, 1, 4])
-    first, again, other = (model.generate(prompt, 20, temperature=2.0, rng=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
-    np.testing.assert_array_equal(prompt, [3, 1, 4])
-
-
-def test_draws_have_the_distribution_of_the_logits_at_that_temperature():
-    model, temperature, n = made(), 1.7, 1000
-    exps = np.exp(model.logits([[2]])[0, 0] / temperature)
-    p = exps / exps.sum()
-    rng = np.random.default_rng(0)
-    drawn = [model.generate([2], 1, temperature=temperature, rng=rng)[-1] for _ in range(n)]
-    # four standard errors, for each of the eleven tokens
-    assert (np.abs(np.bincount(drawn, minlength=V) / n - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
-
-
-@pytest.mark.parametrize("temperature", [1e-6, 1e-310])
-def test_next_to_temperature_zero_draws_are_greedy(temperature):
-    model = made()
-    drawn = model.generate([1], 10, temperature=temperature, rng=0)
-    np.testing.assert_array_equal(drawn, model.generate([1], 10))
 
 
 # Files
@@ -312,7 +221,7 @@ def test_next_to_temperature_zero_draws_are_greedy(temperature):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_saved_model_comes_back_bit_for_bit(tmp_path, dtype):
-    model, tokenizer = made(dtype=dtype, dropout=0.1), SymbolTokenizer(("naïve", "<end>", "?", *"abcdefgh"), " ")
+    model, tokenizer = drawn_gpt(dtype=dtype, dropout=0.1), SymbolTokenizer(("naïve", "<end>", "?", *"abcdefgh"), " ")
     model.save(tmp_path / "m.npz", tokenizer, extra={"more": np.arange(3)}, note=["kept", 1])
     saved = load_model(tmp_path / "m.npz")
     assert saved.model.config == model.config
@@ -329,7 +238,7 @@ def test_a_saved_model_comes_back_bit_for_bit(tmp_path, dtype):
 
 
 def test_a_model_may_be_saved_without_a_tokenizer(tmp_path):
-    made().save(tmp_path / "m.npz")
+    drawn_gpt().save(tmp_path / "m.npz")
     assert load_model(tmp_path / "m.npz").tokenizer is None
 
 
@@ -365,7 +274,7 @@ def refused(path):
 @pytest.mark.parametrize("share", [0, 0.001, 0.25, 0.5, 0.75, 0.999])
 def test_a_cut_file_is_refused(tmp_path, share):
     path = tmp_path / "m.npz"
-    made().save(path)
+    drawn_gpt().save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     assert refused(path) == DAMAGED
@@ -419,7 +328,7 @@ def of_another_dtype(arrays):
 @pytest.mark.parametrize("change", [without, misshaped, transposed, of_another_dtype])
 def test_a_file_whose_parameters_do_not_fit_is_refused(tmp_path, change):
     path = tmp_path / "m.npz"
-    made().save(path)
+    drawn_gpt().save(path)
     arrays, records = load_arrays(path, "model")
     change(arrays)
     save_arrays(path, "model", arrays, **records)
@@ -456,8 +365,8 @@ def test_a_wrong_size_is_named(options, error, sentence):
     "draw",
     [
         lambda rng: GPT(GPTConfig(**SIZES), rng),
-        lambda rng: made().loss_and_gradients([[1]], [[2]], rng),
-        lambda rng: made().generate([1], 1, temperature=1.0, rng=rng),
+        lambda rng: drawn_gpt().loss_and_gradients([[1]], [[2]], rng),
+        lambda rng: drawn_gpt().generate([1], 1, temperature=1.0, rng=rng),
     ],
     ids=["the model", "its dropout", "its draws"],
 )
@@ -490,12 +399,12 @@ def test_a_model_is_not_drawn_from_nowhere():
     ids=str,
 )
 def test_wrong_tokens_are_named(method, tokens, error, sentence):
-    assert complaint(error, getattr(made(), method), tokens) == sentence
+    assert complaint(error, getattr(drawn_gpt(), method), tokens) == sentence
 
 
 def test_ragged_tokens_are_named():
     with pytest.raises(ValueError, match=r"^tokens must [^.]*; got rows of different lengths$"):
-        made().logits([[1, 2], [3]])
+        drawn_gpt().logits([[1, 2], [3]])
 
 
 @pytest.mark.parametrize("method", ["cross_entropy", "loss_and_gradients"])
@@ -512,36 +421,13 @@ def test_ragged_tokens_are_named():
     ids=str,
 )
 def test_wrong_targets_are_named(method, targets, error, sentence):
-    assert complaint(error, getattr(made(), method), [[1, 2]], targets) == sentence
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "sentence"),
-    [
-        ({"prompt": []}, ValueError, "prompt must have shape (T,), not empty; got (0,)"),
-        ({"prompt": [[[1]]]}, ValueError, "prompt must have shape (T,), not empty; got (1, 1)"),
-        ({"prompt": [[1], []]}, ValueError, "prompt must have shape (T,), not empty; got (0,)"),
-        ({"prompt": np.zeros((0, 3), int)}, ValueError, "prompt must hold at least one row; got none"),
-        ({"top_k": 0}, ValueError, "top_k must be an integer >= 1; got 0"),
-        ({"top_p": 0.0}, ValueError, "top_p must be a number in (0, 1]; got 0.0"),
-        ({"prompt": [11]}, ValueError, "prompt must lie between 0 and 10; got 11 to 11"),
-        ({"prompt": [0.5]}, TypeError, "prompt must be integers; got dtype float64"),
-        ({"max_new_tokens": -1}, ValueError, "max_new_tokens must be an integer >= 0; got -1"),
-        ({"max_new_tokens": 1.0}, TypeError, "max_new_tokens must be an integer >= 0; got 1.0"),
-        ({"temperature": -1.0}, ValueError, "temperature must be a finite number >= 0; got -1.0"),
-        ({"temperature": math.nan}, ValueError, "temperature must be a finite number >= 0; got nan"),
-        ({"temperature": 1.0}, ValueError, "rng must be given where temperature is above 0; got None"),
-    ],
-    ids=str,
-)
-def test_a_wrong_wish_for_generation_is_named(options, error, sentence):
-    assert complaint(error, made().generate, **{"prompt": [1], "max_new_tokens": 1, **options}) == sentence
+    assert complaint(error, getattr(drawn_gpt(), method), [[1, 2]], targets) == sentence
 
 
 def test_a_tokenizer_of_another_size_is_refused(tmp_path):
     path = tmp_path / "model.npz"
     expected = f"tokenizer must have {V} symbols, the vocabulary; got 2"
-    assert complaint(ValueError, made(0).save, path, SymbolTokenizer(("a", "b"))) == expected
+    assert complaint(ValueError, drawn_gpt(0).save, path, SymbolTokenizer(("a", "b"))) == expected
     assert not path.exists()
 
 
@@ -552,7 +438,7 @@ def test_a_number_beyond_all_floats_is_refused():
 
 def test_a_file_that_claims_more_layers_than_it_has_is_refused_at_once(tmp_path):
     path = tmp_path / "model.npz"
-    made(0).save(path)
+    drawn_gpt(0).save(path)
     arrays, records = load_arrays(path, "model")
     save_arrays(path, "model", arrays, **{**records, "config": {**records["config"], "layers": 10**18}})
     assert complaint(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"
@@ -560,39 +446,22 @@ def test_a_file_that_claims_more_layers_than_it_has_is_refused_at_once(tmp_path)
 
 # Options
 
-OPTIONS = [
-    {},
-    {"norm": "post"},
-    {"activation": "relu"},
-    {"position_encoding": "sinusoidal"},
-    {"tied_embeddings": False},
-    {"bias": False},
-    {"hidden": 5},
-    {"norm": "post", "activation": "relu", "position_encoding": "sinusoidal", "tied_embeddings": False, "hidden": 7},
-    {"norm": "post", "bias": False, "tied_embeddings": False, "dropout": 0.3},
-    {"hidden": 0},
-    {"shared_layers": True, "layers": 3},
-    {"shared_layers": True, "bias": False},
-    {"attention": "energy"},
-    {"attention": "energy", "hidden": 0, "shared_layers": True, "eta": 1.5, "layers": 3},
-    {"attention": "energy", "norm": "post", "bias": False, "tied_embeddings": False, "dropout": 0.3},
-]
-EACH_OPTION = pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
+EACH_OPTION = pytest.mark.parametrize("options", helpers.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
 
 
 @EACH_OPTION
 def test_every_option_has_the_right_gradients(options):
-    testing.law_model_gradient(made(**{"vocabulary": 7, "width": 6, **options}), examples=3)
+    testing.law_model_gradient(drawn_gpt(**{"vocabulary": 7, "width": 6, **options}), examples=3)
 
 
 @EACH_OPTION
 def test_no_option_looks_ahead(options):
-    testing.law_causal(made(**options), examples=20)
+    testing.law_causal(drawn_gpt(**options), examples=20)
 
 
 @EACH_OPTION
 def test_every_option_counts_initialises_and_saves_what_it_names(options, tmp_path):
-    model = made(**options)
+    model = drawn_gpt(**options)
     assert {name: a.shape for name, a in model.parameters.items()} == model.config.shapes
     assert sum(a.size for a in model.parameters.values()) == model.config.parameter_count
     _, gradients = model.loss_and_gradients(*examples())
@@ -607,7 +476,7 @@ def test_every_option_counts_initialises_and_saves_what_it_names(options, tmp_pa
 
 def test_post_norm_relu_and_sinusoids_are_the_first_transformer():
     """Layer by layer, by hand: norm(x + f(x)), no norm at the end, embeddings times sqrt(D)."""
-    model = made(norm="post", activation="relu", position_encoding="sinusoidal", tied_embeddings=False)
+    model = drawn_gpt(norm="post", activation="relu", position_encoding="sinusoidal", tied_embeddings=False)
     p, (tokens, _) = model.parameters, examples(B=1)
 
     def norm(x, name):
@@ -687,7 +556,7 @@ def updates_of(states, patterns):
 @given(st.floats(0.01, 1.99), st.sampled_from([0.1, 1.0, 5.0]), st.booleans(), st.integers(0, 10**6))
 @settings(max_examples=20)
 def test_a_layer_of_energy_attention_is_an_update_and_goes_down_by_what_the_law_says(eta, init_std, shared_layers, seed):
-    model = made(seed, attention="energy", hidden=0, eta=eta, shared_layers=shared_layers, init_std=init_std, layers=4)
+    model = drawn_gpt(seed, attention="energy", hidden=0, eta=eta, shared_layers=shared_layers, init_std=init_std, layers=4)
     seen = model.activations(examples(seed=seed)[0])
     for before, after, patterns in zip(seen.states[:-1], seen.states[1:], seen.keys, strict=True):
         u = updates_of(before, patterns)
@@ -699,7 +568,7 @@ def test_a_layer_of_energy_attention_is_an_update_and_goes_down_by_what_the_law_
 
 
 def test_with_shared_weights_the_whole_stack_goes_down_one_energy_to_where_retrieval_ends():
-    model = made(attention="energy", hidden=0, eta=1.0, shared_layers=True, init_std=1.5, layers=60)
+    model = drawn_gpt(attention="energy", hidden=0, eta=1.0, shared_layers=True, init_std=1.5, layers=60)
     seen = model.activations(examples()[0])
     np.testing.assert_array_equal(seen.keys[0], seen.keys[-1])
     trace = np.array([energy_of(states, seen.keys[0]) for states in seen.states])
@@ -710,7 +579,7 @@ def test_with_shared_weights_the_whole_stack_goes_down_one_energy_to_where_retri
 
 
 def test_beyond_twice_the_step_the_energy_may_rise():
-    model = made(attention="energy", hidden=0, eta=3.0, init_std=1.0, layers=1)
+    model = drawn_gpt(attention="energy", hidden=0, eta=3.0, init_std=1.0, layers=1)
     seen = model.activations(examples()[0])
     assert (energy_of(seen.states[1], seen.keys[0]) > energy_of(seen.states[0], seen.keys[0])).all()
 
@@ -724,131 +593,7 @@ def test_the_standard_residual_need_not_go_down():
 
 def test_energy_attention_learns():
     rows = np.random.default_rng(0).integers(7, size=(16, T + 1))
-    model = made(attention="energy", width=18, init_std=0.25, layers=3, dtype="float32")
+    model = drawn_gpt(attention="energy", width=18, init_std=0.25, layers=3, dtype="float32")
     before = model.cross_entropy(rows[:, :-1], rows[:, 1:])
     Trainer(model, steps=200, learning_rate=0.02, batch_size=16).run(rows)
     assert model.cross_entropy(rows[:, :-1], rows[:, 1:]) < 0.7 * before
-
-
-# The cache
-
-
-@EACH_OPTION
-def test_cached_logits_are_those_without_a_cache(options):
-    model, rng = made(**options), np.random.default_rng(0)
-    rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
-    tokens, start = pad_left(rows)
-    for cut in range(1, T + 1):
-        cache = model._new_cache(start)
-        parts = [model._forward(tokens[:, :cut], Context(cache=cache))[0]]
-        parts += [model._forward(tokens[:, t : t + 1], Context(cache=cache))[0] for t in range(cut, T)]
-        logits = np.concatenate(parts, axis=1)
-        for row, one, first in zip(rows, logits, start, strict=True):
-            np.testing.assert_allclose(one[first:], model.logits([row])[0], rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@EACH_OPTION
-def test_the_next_logits_are_those_without_a_cache(options, dtype):
-    model, rng = made(**options, dtype=dtype), np.random.default_rng(1)
-    rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
-    tokens, start = pad_left(rows)
-    cache = model._new_cache(start)
-    model._next_logits(tokens[:, : T - 3], cache)
-    for t in range(T - 3, T):
-        logits = model._next_logits(tokens[:, t : t + 1], cache)
-        assert (logits.dtype, logits.shape, cache.length) == (dtype, (4, V), t + 1)
-        for row, one, first in zip(rows, logits, start, strict=True):
-            if t >= first:
-                slack = 2000 * np.finfo(dtype).eps
-                np.testing.assert_allclose(one, model.logits([row[: t + 1 - first]])[0, -1], rtol=slack, atol=slack)
-
-
-@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="there is no decoder")
-def test_there_is_a_decoder_where_a_step_is_compiled():
-    assert decoding.supports(GPTConfig.preset("gpt2"))
-    assert decoding.supports(GPTConfig.preset("questions-6"))
-    assert not decoding.supports(GPTConfig(**SIZES, attention="energy"))
-    assert not decoding.supports(GPTConfig(**SIZES, hidden=0))
-
-
-def test_a_full_cache_takes_no_more():
-    decode = pytest.importorskip("hopmin._layers", reason="not compiled")
-    a, cache = np.zeros((1, 12)), np.zeros((1, 2, 3, 2))
-    with pytest.raises(ValueError, match=r"^cache must have a position left$"):
-        decode.attend(a, a[0], cache.reshape(1, 2, 2, 3).mT, cache, np.zeros(1, np.intp), 3, np.zeros((1, 4)))
-
-
-@EACH_OPTION
-def test_prompts_of_any_lengths_are_gone_on_from_together(options):
-    model = made(**{"init_std": 1.0, **options})
-    prompts = [[1], [3, 1, 4, 1, 5, 9, 2, 6], [2, 7], list(range(T))]
-    together = model.generate(prompts, T + 3)
-    for prompt, tokens in zip(prompts, together, strict=True):
-        assert tokens.tolist() == model.generate(prompt, T + 3).tolist() == step_by_step(model, prompt, T + 3)
-
-
-def test_prompts_that_reached_the_stop_token_wait_for_the_others():
-    model = lively()
-    prompts = [[token] for token in range(V)]
-    stop = int(model.generate([1], 12)[3])
-    for prompt, tokens in zip(prompts, model.generate(prompts, 12, stop_token=stop), strict=True):
-        assert tokens.tolist() == model.generate(prompt, 12, stop_token=stop).tolist()
-
-
-def test_an_array_of_prompts_is_a_batch():
-    model = lively()
-    found = model.generate(np.array([[1, 2], [3, 4]]), 2)
-    assert [tokens.tolist() for tokens in found] == [model.generate(row, 2).tolist() for row in ([1, 2], [3, 4])]
-
-
-# Choosing a token
-
-
-def dull_choice(row, temperature, top_k, top_p):
-    """The distribution to draw from."""
-    order = sorted(range(len(row)), key=lambda i: (-row[i], i))[:top_k]
-    exps = {i: math.exp((row[i] - row[order[0]]) / temperature) for i in order}
-    p = {i: e / sum(exps.values()) for i, e in exps.items()}
-    kept, held = {}, 0.0
-    for i in order:
-        if top_p is not None and held >= top_p:
-            break
-        kept[i] = p[i]
-        held += p[i]
-    return {i: share / sum(kept.values()) for i, share in kept.items()}
-
-
-@settings(max_examples=60)
-@given(
-    st.lists(st.floats(-5, 5) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=6),
-    st.floats(0.2, 5),
-    st.none() | st.integers(1, 8),
-    st.none() | st.floats(0.01, 1),
-    st.integers(0, 2**32),
-)
-def test_draws_have_the_distribution_that_is_asked_for(row, temperature, top_k, top_p, seed):
-    expected, n = dull_choice(row, temperature, top_k, top_p), 2000
-    logits = np.broadcast_to(row, (n, len(row)))
-    drawn = sample_token(logits, np.random.default_rng(seed), temperature=temperature, top_k=top_k, top_p=top_p)
-    shares = np.bincount(drawn, minlength=len(row)) / n
-    for i, share in enumerate(shares):
-        p = expected.get(i, 0.0)
-        if p == 0:
-            # a share that rounding decides about may fall either side of top_p
-            assert share == 0 or (top_p is not None and share < 1)
-        assert abs(share - p) <= 5 * math.sqrt(p * (1 - p) / n) + 1e-3 or top_p is not None
-
-
-def test_top_k_of_one_is_greedy_and_top_p_of_next_to_nothing_too():
-    logits = np.random.default_rng(0).normal(size=(50, 9))
-    for options in ({"top_k": 1}, {"top_p": 1e-9}):
-        np.testing.assert_array_equal(sample_token(logits, np.random.default_rng(0), **options), logits.argmax(axis=1))
-
-
-def test_a_nucleus_holds_the_share_and_no_more_than_it_needs():
-    logits = np.log([[0.5, 0.25, 0.15, 0.1]])
-    for top_p, kept in ((0.4, 1), (0.5, 1), (0.6, 2), (0.75, 2), (0.8, 3), (0.95, 4), (1.0, 4)):
-        rng = np.random.default_rng(0)
-        drawn = sample_token(np.repeat(logits, 3000, axis=0), rng, top_p=top_p)
-        assert len(set(drawn.tolist())) == kept, top_p
