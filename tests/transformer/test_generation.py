@@ -19,14 +19,14 @@ V, T, L, H, D = SIZES.values()
 EACH_OPTION = pytest.mark.parametrize("options", helpers.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
 
 
-def lively(seed=0):
-    """A model that does not say the same thing over and over."""
+def varied_gpt(seed=0):
+    """A model that does not repeat one token."""
     model = drawn_gpt(seed, init_std=1.0)
-    model.parameters["norm.gain"][...] = np.random.default_rng(seed).normal(size=D)  # all ones favour the last token
+    model.parameters["norm.gain"][...] = np.random.default_rng(seed).normal(size=D)  # gains of one favour repetition of the last token
     return model
 
 
-def step_by_step(model, prompt, count):
+def greedy(model, prompt, count):
     tokens = list(prompt)
     for _ in range(count):
         tokens.append(int(np.argmax(model.logits([tokens[-T:]])[0, -1])))
@@ -35,43 +35,43 @@ def step_by_step(model, prompt, count):
 
 @settings(max_examples=20)
 @given(st.lists(st.integers(0, V - 1), min_size=1, max_size=T + 3), st.integers(0, T + 3), st.integers(0, 9))
-def test_greedy_generation_is_the_likeliest_token_step_by_step(prompt, count, seed):
-    model = lively(seed)
-    assert model.generate(prompt, count).tolist() == step_by_step(model, prompt, count)
+def test_greedy_generation_takes_the_most_likely_token(prompt, count, seed):
+    model = varied_gpt(seed)
+    assert model.generate(prompt, count).tolist() == greedy(model, prompt, count)
 
 
-def test_generation_sees_the_last_positions_and_nothing_before():
-    model, prompts = lively(), np.random.default_rng(0).integers(0, V, (20, T + 4))
+def test_generation_depends_on_the_last_positions_only():
+    model, prompts = varied_gpt(), np.random.default_rng(0).integers(0, V, (20, T + 4))
     long = [model.generate(prompt, 1)[-1] for prompt in prompts]
     assert long == [model.generate(prompt[-T:], 1)[-1] for prompt in prompts]
     assert long != [model.generate(prompt[:T], 1)[-1] for prompt in prompts]
 
 
-def test_of_equally_likely_tokens_the_lowest_is_taken():
+def test_ties_go_to_the_lowest_token():
     model = drawn_gpt()
     model.parameters["tokens"][...] = 0
     assert model.generate([5], 3).tolist() == [5, 0, 0, 0]
 
 
 def test_generation_stops_after_the_stop_token():
-    model = lively()
+    model = varied_gpt()
     full = model.generate([1], 12).tolist()
     stop = full[4]
     assert model.generate([1], 12, stop_token=stop).tolist() == full[: full.index(stop, 1) + 1]
 
 
-def test_a_stop_token_in_the_prompt_stops_nothing():
-    model = lively()
+def test_a_stop_token_in_the_prompt_is_ignored():
+    model = varied_gpt()
     full = next(full for full in (model.generate([token], 5).tolist() for token in range(V)) if full[0] not in full[1:])
     assert model.generate(full[:1], 5, stop_token=full[0]).tolist() == full
 
 
-def test_nothing_is_generated_where_nothing_is_asked_for():
+def test_zero_new_tokens_return_the_prompt():
     prompt = np.array([3, 1, 4])
     np.testing.assert_array_equal(drawn_gpt().generate(prompt, 0), prompt)
 
 
-def test_draws_follow_the_rng_and_leave_the_prompt_alone():
+def test_the_seed_determines_samples_and_prompts_stay():
     model, prompt = drawn_gpt(), np.array([3, 1, 4])
     first, again, other = (model.generate(prompt, 20, temperature=2.0, rng=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -79,21 +79,21 @@ def test_draws_follow_the_rng_and_leave_the_prompt_alone():
     np.testing.assert_array_equal(prompt, [3, 1, 4])
 
 
-def test_draws_have_the_distribution_of_the_logits_at_that_temperature():
+def test_samples_follow_softmax_at_the_temperature():
     model, temperature, n = drawn_gpt(), 1.7, 1000
     exps = np.exp(model.logits([[2]])[0, 0] / temperature)
     p = exps / exps.sum()
     rng = np.random.default_rng(0)
-    drawn = [model.generate([2], 1, temperature=temperature, rng=rng)[-1] for _ in range(n)]
+    samples = [model.generate([2], 1, temperature=temperature, rng=rng)[-1] for _ in range(n)]
     # four standard errors, for each of the eleven tokens
-    assert (np.abs(np.bincount(drawn, minlength=V) / n - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
+    assert (np.abs(np.bincount(samples, minlength=V) / n - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e-310])
-def test_next_to_temperature_zero_draws_are_greedy(temperature):
+def test_samples_near_temperature_zero_are_greedy(temperature):
     model = drawn_gpt()
-    drawn = model.generate([1], 10, temperature=temperature, rng=0)
-    np.testing.assert_array_equal(drawn, model.generate([1], 10))
+    samples = model.generate([1], 10, temperature=temperature, rng=0)
+    np.testing.assert_array_equal(samples, model.generate([1], 10))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_next_to_temperature_zero_draws_are_greedy(temperature):
     ],
     ids=str,
 )
-def test_a_wrong_wish_for_generation_is_named(options, error, sentence):
+def test_invalid_arguments_of_generate_are_named(options, error, sentence):
     assert complaint(error, drawn_gpt().generate, **{"prompt": [1], "max_new_tokens": 1, **options}) == sentence
 
 
@@ -123,7 +123,7 @@ def test_a_wrong_wish_for_generation_is_named(options, error, sentence):
 
 
 @EACH_OPTION
-def test_cached_logits_are_those_without_a_cache(options):
+def test_logits_with_a_cache_equal_those_without(options):
     model, rng = drawn_gpt(**options), np.random.default_rng(0)
     rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
     tokens, start = pad_left(rows)
@@ -138,7 +138,7 @@ def test_cached_logits_are_those_without_a_cache(options):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @EACH_OPTION
-def test_the_next_logits_are_those_without_a_cache(options, dtype):
+def test_next_logits_with_a_cache_equal_those_without(options, dtype):
     model, rng = drawn_gpt(**options, dtype=dtype), np.random.default_rng(1)
     rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
     tokens, start = pad_left(rows)
@@ -154,14 +154,14 @@ def test_the_next_logits_are_those_without_a_cache(options, dtype):
 
 
 @pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="there is no decoder")
-def test_there_is_a_decoder_where_a_step_is_compiled():
+def test_dot_attention_with_a_hidden_layer_has_a_decoder():
     assert decoding.supports(GPTConfig.preset("gpt2"))
     assert decoding.supports(GPTConfig.preset("questions-6"))
     assert not decoding.supports(GPTConfig(**SIZES, attention="energy"))
     assert not decoding.supports(GPTConfig(**SIZES, hidden=0))
 
 
-def test_a_full_cache_takes_no_more():
+def test_a_full_cache_is_refused():
     decode = pytest.importorskip("hopmin._layers", reason="not compiled")
     a, cache = np.zeros((1, 12)), np.zeros((1, 2, 3, 2))
     with pytest.raises(ValueError, match=r"^cache must have a position left$"):
@@ -169,33 +169,33 @@ def test_a_full_cache_takes_no_more():
 
 
 @EACH_OPTION
-def test_prompts_of_any_lengths_are_gone_on_from_together(options):
+def test_a_batch_of_prompts_equals_each_prompt_alone(options):
     model = drawn_gpt(**{"init_std": 1.0, **options})
     prompts = [[1], [3, 1, 4, 1, 5, 9, 2, 6], [2, 7], list(range(T))]
-    together = model.generate(prompts, T + 3)
-    for prompt, tokens in zip(prompts, together, strict=True):
-        assert tokens.tolist() == model.generate(prompt, T + 3).tolist() == step_by_step(model, prompt, T + 3)
+    batch = model.generate(prompts, T + 3)
+    for prompt, tokens in zip(prompts, batch, strict=True):
+        assert tokens.tolist() == model.generate(prompt, T + 3).tolist() == greedy(model, prompt, T + 3)
 
 
-def test_prompts_that_reached_the_stop_token_wait_for_the_others():
-    model = lively()
+def test_each_row_of_a_batch_stops_at_its_stop_token():
+    model = varied_gpt()
     prompts = [[token] for token in range(V)]
     stop = int(model.generate([1], 12)[3])
     for prompt, tokens in zip(prompts, model.generate(prompts, 12, stop_token=stop), strict=True):
         assert tokens.tolist() == model.generate(prompt, 12, stop_token=stop).tolist()
 
 
-def test_an_array_of_prompts_is_a_batch():
-    model = lively()
+def test_a_two_dimensional_array_is_a_batch_of_prompts():
+    model = varied_gpt()
     found = model.generate(np.array([[1, 2], [3, 4]]), 2)
     assert [tokens.tolist() for tokens in found] == [model.generate(row, 2).tolist() for row in ([1, 2], [3, 4])]
 
 
-# Choosing a token
+# Sampling
 
 
-def dull_choice(row, temperature, top_k, top_p):
-    """The distribution to draw from."""
+def reference_distribution(row, temperature, top_k, top_p):
+    """Return the probability of each token that may be drawn."""
     order = sorted(range(len(row)), key=lambda i: (-row[i], i))[:top_k]
     exps = {i: math.exp((row[i] - row[order[0]]) / temperature) for i in order}
     p = {i: e / sum(exps.values()) for i, e in exps.items()}
@@ -205,7 +205,7 @@ def dull_choice(row, temperature, top_k, top_p):
             break
         kept[i] = p[i]
         held += p[i]
-    return {i: share / sum(kept.values()) for i, share in kept.items()}
+    return {i: weight / sum(kept.values()) for i, weight in kept.items()}
 
 
 @settings(max_examples=60)
@@ -216,28 +216,28 @@ def dull_choice(row, temperature, top_k, top_p):
     st.none() | st.floats(0.01, 1),
     st.integers(0, 2**32),
 )
-def test_draws_have_the_distribution_that_is_asked_for(row, temperature, top_k, top_p, seed):
-    expected, n = dull_choice(row, temperature, top_k, top_p), 2000
+def test_samples_follow_temperature_top_k_and_top_p(row, temperature, top_k, top_p, seed):
+    expected, n = reference_distribution(row, temperature, top_k, top_p), 2000
     logits = np.broadcast_to(row, (n, len(row)))
-    drawn = sample_token(logits, np.random.default_rng(seed), temperature=temperature, top_k=top_k, top_p=top_p)
-    shares = np.bincount(drawn, minlength=len(row)) / n
-    for i, share in enumerate(shares):
+    samples = sample_token(logits, np.random.default_rng(seed), temperature=temperature, top_k=top_k, top_p=top_p)
+    frequencies = np.bincount(samples, minlength=len(row)) / n
+    for i, frequency in enumerate(frequencies):
         p = expected.get(i, 0.0)
         if p == 0:
-            # a share that rounding decides about may fall either side of top_p
-            assert share == 0 or (top_p is not None and share < 1)
-        assert abs(share - p) <= 5 * math.sqrt(p * (1 - p) / n) + 1e-3 or top_p is not None
+            # cumulative probabilities that round to top_p may fall on either side of it
+            assert frequency == 0 or (top_p is not None and frequency < 1)
+        assert abs(frequency - p) <= 5 * math.sqrt(p * (1 - p) / n) + 1e-3 or top_p is not None
 
 
-def test_top_k_of_one_is_greedy_and_top_p_of_next_to_nothing_too():
+def test_top_k_one_and_tiny_top_p_are_greedy():
     logits = np.random.default_rng(0).normal(size=(50, 9))
     for options in ({"top_k": 1}, {"top_p": 1e-9}):
         np.testing.assert_array_equal(sample_token(logits, np.random.default_rng(0), **options), logits.argmax(axis=1))
 
 
-def test_a_nucleus_holds_the_share_and_no_more_than_it_needs():
+def test_top_p_keeps_the_smallest_sufficient_set():
     logits = np.log([[0.5, 0.25, 0.15, 0.1]])
     for top_p, kept in ((0.4, 1), (0.5, 1), (0.6, 2), (0.75, 2), (0.8, 3), (0.95, 4), (1.0, 4)):
         rng = np.random.default_rng(0)
-        drawn = sample_token(np.repeat(logits, 3000, axis=0), rng, top_p=top_p)
-        assert len(set(drawn.tolist())) == kept, top_p
+        samples = sample_token(np.repeat(logits, 3000, axis=0), rng, top_p=top_p)
+        assert len(set(samples.tolist())) == kept, top_p

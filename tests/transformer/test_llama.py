@@ -18,7 +18,7 @@ SIZES = {"vocabulary": 11, "positions": 9, "layers": 2, "heads": 4, "key_heads":
 CONFIGS = [{}, {"key_heads": 1}, {"key_heads": 4, "tied_embeddings": False}, {"base": 50.0, "epsilon": 0.3, "layers": 1}]
 
 
-def made(seed=0, dtype="float64", **options):
+def drawn_llama(seed=0, dtype="float64", **options):
     config = LlamaConfig(**{**SIZES, **options})
     return Llama(config, drawn_parameters(config, seed, dtype))
 
@@ -27,73 +27,70 @@ def tokens(B=2, T=SIZES["positions"], seed=0):
     return np.random.default_rng(seed).integers(0, SIZES["vocabulary"], (B, T))
 
 
-# The Llama
-
-
 @pytest.mark.parametrize("options", CONFIGS, ids=str)
-def test_logits_are_those_of_a_dull_loop(options):
-    model = made(**options)
+def test_logits_match_a_loop_over_single_numbers(options):
+    model = drawn_llama(**options)
     c = model.config
     expected = [
         helpers.llama_logits(model.parameters, row, c.heads, c.key_heads, c.base, c.epsilon) for row in tokens()
     ]
-    # a few hundred float64 operations on numbers of order one to ten, in another order
+    # rounding of a few hundred float64 operations on numbers of order one to ten
     np.testing.assert_allclose(model.logits(tokens()), expected, rtol=1e-11, atol=1e-12)
 
 
-def test_a_float32_model_is_the_float64_one_rounded():
-    whole, single = made(), made(dtype="float32")
+def test_a_float32_model_approximates_the_float64_model():
+    whole, single = drawn_llama(), drawn_llama(dtype="float32")
     assert single.logits(tokens()).dtype == np.float32
     assert {a.dtype for a in vars(single.activations(tokens())).values()} == {np.dtype("float32")}
     scale = np.abs(whole.logits(tokens())).max()
     np.testing.assert_allclose(single.logits(tokens()), whole.logits(tokens()), rtol=0, atol=3e-6 * scale)
 
 
-def test_no_position_depends_on_a_later_one():
+def test_logits_are_causal():
     laws = pytest.importorskip("hopmin.testing.laws")
-    laws.law_causal(made())
+    laws.law_causal(drawn_llama())
 
 
-def test_shapes_are_those_that_are_promised():
-    model = made(tied_embeddings=False)
-    seen = model.activations(tokens())
+def test_results_have_the_documented_shapes():
+    model = drawn_llama(tied_embeddings=False)
+    activations = model.activations(tokens())
     L, B, H, T, E, D = 2, 2, 4, 9, 6, 24
     assert model.logits(tokens()).shape == (B, T, 11)
-    assert (seen.states.shape, seen.outputs.shape) == ((L + 1, B, T, D), (B, T, D))
-    assert {a.shape for a in (seen.queries, seen.keys, seen.values)} == {(L, B, H, T, E)}
-    assert seen.weights.shape == (L, B, H, T, T)
-    np.testing.assert_array_equal(seen.outputs @ model.parameters["head.weight"], model.logits(tokens()))
+    assert (activations.states.shape, activations.outputs.shape) == ((L + 1, B, T, D), (B, T, D))
+    assert {a.shape for a in (activations.queries, activations.keys, activations.values)} == {(L, B, H, T, E)}
+    assert activations.weights.shape == (L, B, H, T, T)
+    np.testing.assert_array_equal(activations.outputs @ model.parameters["head.weight"], model.logits(tokens()))
 
 
-def test_a_block_is_an_update_of_one_memory_a_head_and_a_gate():
-    model = made()
-    seen, p = model.activations(tokens()), model.parameters
-    L, B, H, T, E = seen.queries.shape
+def test_a_block_is_a_memory_update_per_head_and_a_gate():
+    model = drawn_llama()
+    activations, p = model.activations(tokens()), model.parameters
+    L, B, H, T, E = activations.queries.shape
     energy = DotEnergy(1 / math.sqrt(E))
     for layer, b in np.ndindex(L, B):
-        joined = np.empty((T, H, E))
+        merged = np.empty((T, H, E))
         for h, t in np.ndindex(H, T):
-            q, k, v = (a[layer, b, h] for a in (seen.queries, seen.keys, seen.values))
-            np.testing.assert_allclose(seen.weights[layer, b, h, t, : t + 1], energy.weights(q[t], k[: t + 1]), rtol=1e-12)
-            assert not seen.weights[layer, b, h, t, t + 1 :].any()
-            joined[t, h] = energy.update(q[t], k[: t + 1], v[: t + 1])
-        x = seen.states[layer, b] + joined.reshape(T, -1) @ p[f"layers.{layer}.output.weight"]
+            q, k, v = (a[layer, b, h] for a in (activations.queries, activations.keys, activations.values))
+            np.testing.assert_allclose(activations.weights[layer, b, h, t, : t + 1], energy.weights(q[t], k[: t + 1]), rtol=1e-12)
+            assert not activations.weights[layer, b, h, t, t + 1 :].any()
+            merged[t, h] = energy.update(q[t], k[: t + 1], v[: t + 1])
+        x = activations.states[layer, b] + merged.reshape(T, -1) @ p[f"layers.{layer}.output.weight"]
         z = rms_norm(x, p[f"layers.{layer}.norm2.gain"])
         wide = silu(z @ p[f"layers.{layer}.gate.weight"]) * (z @ p[f"layers.{layer}.expand.weight"])
         x = x + wide @ p[f"layers.{layer}.contract.weight"]
-        np.testing.assert_allclose(seen.states[layer + 1, b], x, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(activations.states[layer + 1, b], x, rtol=1e-11, atol=1e-12)
 
 
-def test_heads_that_share_keys_share_them_in_order():
-    seen = made().activations(tokens())
-    for a in (seen.keys, seen.values):
+def test_consecutive_heads_share_keys_and_values():
+    activations = drawn_llama().activations(tokens())
+    for a in (activations.keys, activations.values):
         np.testing.assert_array_equal(a[:, :, 0], a[:, :, 1])
         np.testing.assert_array_equal(a[:, :, 2], a[:, :, 3])
         assert (a[:, :, 1] != a[:, :, 2]).any()
 
 
 def test_cross_entropy_is_the_mean_over_counted_targets():
-    model, targets = made(), tokens(seed=1)
+    model, targets = drawn_llama(), tokens(seed=1)
     targets[0, 3] = targets[1, :2] = -1
     costs = [
         helpers.logsumexp(row.tolist()) - row[target]
@@ -105,7 +102,7 @@ def test_cross_entropy_is_the_mean_over_counted_targets():
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**32), st.integers(0, 50), st.integers(0, 50), st.integers(0, 1000), st.sampled_from([2, 6, 16]))
-def test_turned_products_know_only_how_far_apart_they_are(seed, s, t, move, E):
+def test_rotated_products_depend_on_distance_only(seed, s, t, move, E):
     q, k = np.random.default_rng(seed).normal(size=(2, 1, E))
     here = apply_rope(q, s, 100.0) @ apply_rope(k, t, 100.0).T
     there = apply_rope(q, s + move, 100.0) @ apply_rope(k, t + move, 100.0).T
@@ -114,7 +111,7 @@ def test_turned_products_know_only_how_far_apart_they_are(seed, s, t, move, E):
     np.testing.assert_array_equal(apply_rope(q, 0), q)
 
 
-def test_turning_is_by_pairs_of_neighbours():
+def test_rotation_acts_on_adjacent_pairs():
     x = np.arange(1.0, 5)[None]
     (c0, s0), (c1, s1) = ((math.cos(a), math.sin(a)) for a in (3.0, 3.0 / 10))
     np.testing.assert_allclose(
@@ -122,7 +119,7 @@ def test_turning_is_by_pairs_of_neighbours():
     )
 
 
-def test_the_gate_stays_finite():
+def test_silu_does_not_overflow():
     for dtype in ("float32", "float64"):
         with np.errstate(all="raise", under="ignore"):
             np.testing.assert_array_equal(silu(np.array([-1e4, 0.0, 1e4], dtype)), [0, 0, 1e4])
@@ -133,14 +130,14 @@ def test_the_gate_stays_finite():
 
 @pytest.mark.parametrize(("dtype", "slack"), [("float64", 1e-12), ("float32", 1e-5)])
 @pytest.mark.parametrize("options", CONFIGS, ids=str)
-def test_what_is_kept_changes_nothing(options, dtype, slack):
-    """Nor does what lies before a shorter prompt, which is hidden."""
-    model, rows = made(dtype=dtype, **options), [tokens(B=1, T=T)[0] for T in (9, 2, 5)]
-    flushed, start = pad_left(rows)
+def test_outputs_with_a_cache_equal_those_without(options, dtype, slack):
+    """Also for shorter prompts, which are padded on the left."""
+    model, rows = drawn_llama(dtype=dtype, **options), [tokens(B=1, T=T)[0] for T in (9, 2, 5)]
+    padded, start = pad_left(rows)
     for cut in range(1, 10):
         cache = model._new_cache(start)
-        parts = [model._outputs(flushed[:, :cut], Context(cache=cache))]
-        parts += [model._outputs(flushed[:, t : t + 1], Context(cache=cache)) for t in range(cut, 9)]
+        parts = [model._outputs(padded[:, :cut], Context(cache=cache))]
+        parts += [model._outputs(padded[:, t : t + 1], Context(cache=cache)) for t in range(cut, 9)]
         for row, outputs, first in zip(rows, np.concatenate(parts, axis=1), start, strict=True):
             whole = model._outputs(row[None])[0]
             np.testing.assert_allclose(outputs[first:], whole, rtol=slack, atol=slack * np.abs(whole).max())
@@ -149,8 +146,8 @@ def test_what_is_kept_changes_nothing(options, dtype, slack):
 
 @settings(max_examples=20)
 @given(st.lists(st.lists(st.integers(0, 10), min_size=1, max_size=11), min_size=1, max_size=3), st.integers(0, 9))
-def test_greedy_generation_is_the_likeliest_token_of_the_last_positions_step_by_step(prompts, seed):
-    model = made(seed)
+def test_greedy_generation_takes_the_most_likely_token(prompts, seed):
+    model = drawn_llama(seed)
     for prompt, found in zip(prompts, model.generate(prompts, 7), strict=True):
         expected = list(prompt)
         for _ in range(7):
@@ -159,12 +156,12 @@ def test_greedy_generation_is_the_likeliest_token_of_the_last_positions_step_by_
 
 
 def test_generation_stops_after_the_stop_token():
-    full = made(3).generate([1], 8).tolist()
-    assert made(3).generate([1], 8, stop_token=full[2]).tolist() == full[: full.index(full[2], 1) + 1]
+    full = drawn_llama(3).generate([1], 8).tolist()
+    assert drawn_llama(3).generate([1], 8, stop_token=full[2]).tolist() == full[: full.index(full[2], 1) + 1]
 
 
-def test_draws_have_the_distribution_of_the_logits_at_that_temperature():
-    model, temperature, n = made(), 1.7, 1000
+def test_samples_follow_softmax_at_the_temperature():
+    model, temperature, n = drawn_llama(), 1.7, 1000
     p = helpers.weights((model.logits([[2]])[0, 0] / temperature).tolist())
     rng = np.random.default_rng(0)
     found = np.bincount([model.generate([2], 1, temperature=temperature, rng=rng)[-1] for _ in range(n)], minlength=11)
@@ -172,8 +169,8 @@ def test_draws_have_the_distribution_of_the_logits_at_that_temperature():
         assert abs(share - probability) < 4 * math.sqrt(probability * (1 - probability) / n)
 
 
-def test_draws_follow_the_rng_and_leave_the_prompt_alone():
-    model, prompt = made(), np.array([3, 1])
+def test_the_seed_determines_samples_and_prompts_stay():
+    model, prompt = drawn_llama(), np.array([3, 1])
     first, again, other = (model.generate(prompt, 7, temperature=3.0, rng=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -192,8 +189,8 @@ def test_draws_follow_the_rng_and_leave_the_prompt_alone():
         (([1], 1), {"temperature": -1.0}, ValueError, "temperature must be a finite number >= 0; got -1.0"),
     ],
 )
-def test_a_wrong_wish_is_named(arguments, options, error, sentence):
-    assert complaint(error, made().generate, *arguments, **options) == sentence
+def test_invalid_arguments_of_generate_are_named(arguments, options, error, sentence):
+    assert complaint(error, drawn_llama().generate, *arguments, **options) == sentence
 
 
 @pytest.mark.parametrize(
@@ -208,11 +205,11 @@ def test_a_wrong_wish_is_named(arguments, options, error, sentence):
         ({"tied_embeddings": 1}, TypeError, "tied_embeddings must be True or False; got 1"),
     ],
 )
-def test_a_wrong_size_is_named(options, error, sentence):
+def test_invalid_sizes_are_named(options, error, sentence):
     assert complaint(error, LlamaConfig, **{**SIZES, **options}) == sentence
 
 
-def test_parameters_that_do_not_fit_are_named():
+def test_unexpected_parameters_are_named():
     config = LlamaConfig(**SIZES)
     for change, sentence in (
         ({"tokens": np.zeros((11, 25))}, "tokens must be of shape (11, 24); in parameters it is of shape (11, 25)"),

@@ -1,4 +1,4 @@
-"""Files of pretrained models against what was written into them, and every error."""
+"""Pretrained models against the parameters written into their files, and every error."""
 
 import contextlib
 import importlib
@@ -29,7 +29,7 @@ def wide():
 
 
 @pytest.mark.parametrize("tied_embeddings", [True, False])
-def test_a_gguf_file_is_the_model_that_was_written(tmp_path, tied_embeddings):
+def test_a_gguf_file_gives_the_model_that_was_written(tmp_path, tied_embeddings):
     config = LlamaConfig(**LLAMA_SIZES, base=50000.0, epsilon=0.25, tied_embeddings=tied_embeddings)
     parameters = drawn_parameters(config, dtype="float32")
     model = load_llama(write_gguf(tmp_path / "m.gguf", gguf_header(config), gguf_tensors(parameters)))
@@ -53,7 +53,7 @@ def q8_0(block):
 
 
 @pytest.mark.parametrize(("kind", "unpack", "size"), [("Q4_1", q4_1, 20), ("Q8_0", q8_0, 34)])
-def test_packed_weights_are_unpacked_block_by_block(tmp_path, wide, kind, unpack, size):
+def test_quantised_weights_are_dequantised_by_block(tmp_path, wide, kind, unpack, size):
     config, parameters = wide
     rng = np.random.default_rng(0)
     packed = rng.integers(0, 256, (64, size), np.uint8)  # 64 outputs of 32 inputs: a block each
@@ -62,7 +62,7 @@ def test_packed_weights_are_unpacked_block_by_block(tmp_path, wide, kind, unpack
     path = write_gguf(tmp_path / "m.gguf", gguf_header(config), gguf_tensors(parameters), raw={"blk.1.ffn_up.weight": (packed, kind)})
     expected = [unpack(row.tobytes()) for row in packed]
     found = load_llama(path).parameters["layers.1.expand.weight"].T
-    np.testing.assert_allclose(found, expected, rtol=2e-7, atol=1e-6)  # a product and a sum of order ten, in float32
+    np.testing.assert_allclose(found, expected, rtol=2e-7, atol=1e-6)  # float32 rounding of a product and a sum of order ten
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16"])
@@ -79,7 +79,7 @@ def test_half_precision_becomes_float32_exactly(tmp_path, wide, kind):
     np.testing.assert_array_equal(load_llama(path).parameters["layers.0.keys.weight"].T, expected)
 
 
-def test_the_tokenizer_of_a_file_splits_digits_if_it_says_so(tmp_path, wide):
+def test_the_gguf_tokenizer_splits_digits_for_smollm(tmp_path, wide):
     config, parameters = wide
     for pre, expected in (("smollm", ["hello", "Ġhello", "Ġ", "1", "2"]), ("gpt-2", ["hello", "Ġhello", "Ġ", "12"])):
         fields = {**gguf_header(config), "tokenizer_pre": pre}
@@ -92,19 +92,19 @@ DAMAGED = "model must be made of whole files; {} is damaged or something else"
 
 
 def refused(path, load=load_llama):
-    """The complaint, with the path left out."""
+    """Return the error message without the path."""
     return complaint(ValueError, load, path).replace(str(path), "{}")
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 0.05, 0.25, 0.5, 0.75, 0.999])
-def test_a_cut_gguf_file_is_refused(tmp_path, wide, share):
+@pytest.mark.parametrize("fraction", [0, 0.001, 0.05, 0.25, 0.5, 0.75, 0.999])
+def test_a_truncated_gguf_file_is_refused(tmp_path, wide, fraction):
     path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), gguf_tensors(wide[1]))
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     assert refused(path) == DAMAGED
 
 
-def test_foreign_files_are_refused(tmp_path):
+def test_files_that_are_not_gguf_are_refused(tmp_path):
     pytest.importorskip("gguf")
     (tmp_path / "text").write_text("not a model, but longer than any header of one would be\n")
     assert refused(tmp_path / "text") == DAMAGED
@@ -112,8 +112,8 @@ def test_foreign_files_are_refused(tmp_path):
     assert refused(tmp_path / "none") == "model must be made of readable files; {}: No such file or directory"
 
 
-def test_sizes_beyond_the_file_are_refused_before_memory_is_taken(tmp_path, wide):
-    """Counts of tensors and fields, the length of a list and of a name, an axis of a tensor: each at its largest."""
+def test_gguf_sizes_beyond_the_file_are_refused(tmp_path, wide):
+    """Huge counts of tensors and fields, lengths of a list and of a name, and an axis of a tensor take no memory."""
     path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), gguf_tensors(wide[1]))
     whole = path.read_bytes()
     types = whole.index(b"tokenizer.ggml.token_type") + len(b"tokenizer.ggml.token_type")
@@ -125,7 +125,7 @@ def test_sizes_beyond_the_file_are_refused_before_memory_is_taken(tmp_path, wide
 
 
 def damage(path, data, end):
-    """Up to three bytes of the header are others."""
+    """Replace up to three bytes of the header."""
     for at in data.draw(st.lists(st.integers(0, end), min_size=1, max_size=3)):
         whole = path.read_bytes()
         path.write_bytes(whole[:at] + bytes([data.draw(st.integers(0, 255))]) + whole[at + 1 :])
@@ -133,11 +133,11 @@ def damage(path, data, end):
 
 @settings(max_examples=40)
 @given(data=st.data())
-def test_a_damaged_header_is_refused_if_it_is_noticed(tmp_path_factory, data):
+def test_a_damaged_header_raises_value_errors_only(tmp_path_factory, data):
     config, place = LlamaConfig(**LLAMA_SIZES), tmp_path_factory.mktemp("damaged")
     path = write_gguf(place / "m.gguf", gguf_header(config), gguf_tensors(drawn_parameters(config, dtype="float32")))
     damage(path, data, path.read_bytes().index(b"output_norm.weight") + 40)
-    with contextlib.suppress(ValueError):  # and nothing else
+    with contextlib.suppress(ValueError):  # no other exception
         load_llama(path)
     path = folder(place, hugging(gpt().parameters)) / "model.safetensors"
     damage(path, data, 2000)
@@ -215,13 +215,13 @@ def of_other_pieces(fields, tensors):
         (of_other_pieces, "model must have tokenizer.ggml.pre smollm; {} has 'llama-bpe'"),
     ],
 )
-def test_a_gguf_file_that_does_not_fit_is_refused(tmp_path, wide, change, sentence):
+def test_an_unexpected_gguf_file_is_refused(tmp_path, wide, change, sentence):
     fields, tensors = gguf_header(wide[0]), gguf_tensors(wide[1])
     change(fields, tensors)
     assert refused(write_gguf(tmp_path / "m.gguf", fields, tensors)) == sentence
 
 
-def test_other_architectures_are_refused(tmp_path, wide):
+def test_other_gguf_architectures_are_refused(tmp_path, wide):
     path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), gguf_tensors(wide[1]), architecture="mamba")
     assert refused(path) == "model must have general.architecture llama; {} has 'mamba'"
     extra = [("llama.rope.scaling.type", "yarn")]
@@ -243,7 +243,7 @@ def gpt(dtype="float32"):
 
 
 def hugging(parameters):
-    """Names as in the library that made the format."""
+    """Return the parameters by the names of Hugging Face."""
     words = {
         "norm1.gain": "ln_1.weight", "norm1.bias": "ln_1.bias", "norm2.gain": "ln_2.weight", "norm2.bias": "ln_2.bias",
         "attention.weight": "attn.c_attn.weight", "attention.bias": "attn.c_attn.bias",
@@ -263,7 +263,7 @@ def hugging(parameters):
 
 
 def safetensors(path, tensors):
-    """The format, written by hand: the length of a header, the header, the bytes."""
+    """Write a safetensors file by hand: the length of the header, the header, the bytes."""
     pytest.importorskip("safetensors")
     about, end = {}, 0
     for name, (dtype, a) in tensors.items():
@@ -282,7 +282,7 @@ def folder(path, tensors, dtype="F32", **changes):
 
 
 @pytest.mark.parametrize("prefix", ["", "transformer."])
-def test_a_placeis_the_gpt_that_was_written(tmp_path, prefix):
+def test_a_folder_gives_the_gpt_that_was_written(tmp_path, prefix):
     model, tensors = gpt(), {f"{prefix}{name}": a for name, a in hugging(gpt().parameters).items()}
     tensors |= {f"{prefix}h.0.attn.bias": np.ones((1, 1, 12, 12), "f4"), "lm_head.weight": model.parameters["tokens"]}
     found, tokenizer = load_gpt2(folder(tmp_path, tensors))
@@ -295,12 +295,12 @@ def test_a_placeis_the_gpt_that_was_written(tmp_path, prefix):
     assert [bpe_pieces()[i] for i in tokenizer.encode("hello hello 12<|endoftext|>")] == [
         "hello", "Ġhello", "Ġ", "12", "<|endoftext|>",
     ]  # fmt: skip
-    loss, _ = found.loss_and_gradients([[1, 2]], [[2, 3]])  # it can be trained on
+    loss, _ = found.loss_and_gradients([[1, 2]], [[2, 3]])  # it can be trained further
     assert np.isfinite(loss)
 
 
 @pytest.mark.parametrize("dtype", ["F64", "F16", "BF16"])
-def test_other_floats_become_float32(tmp_path, dtype):
+def test_other_float_types_become_float32(tmp_path, dtype):
     tensors = hugging(gpt("float64").parameters)
     single = {name: a.astype(np.float32) for name, a in tensors.items()}
     if dtype == "BF16":
@@ -317,7 +317,7 @@ def test_other_floats_become_float32(tmp_path, dtype):
         np.testing.assert_array_equal(a, expected[name])
 
 
-def test_a_model_in_several_files_is_one_model(tmp_path):
+def test_a_model_may_be_in_several_files(tmp_path):
     tensors = hugging(gpt().parameters)
     folder(tmp_path, tensors)
     (tmp_path / "model.safetensors").unlink()
@@ -360,11 +360,11 @@ def test_a_tokenizer_may_be_in_one_file(tmp_path, joined):
         ({"n_head": 3}, DAMAGED.format("{}/config.json")),
     ],
 )
-def test_a_configuration_that_does_not_fit_is_refused(tmp_path, changes, sentence):
+def test_an_unexpected_configuration_is_refused(tmp_path, changes, sentence):
     assert refused(folder(tmp_path, hugging(gpt().parameters), **changes), load_gpt2) == sentence
 
 
-def test_tensors_that_do_not_fit_are_refused(tmp_path):
+def test_unexpected_tensors_are_refused(tmp_path):
     tensors = hugging(gpt().parameters)
     broken = tensors["h.1.mlp.c_fc.weight"].copy()
     broken[3, 5] = np.inf
@@ -379,24 +379,24 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path):
     assert refused(tmp_path, load_gpt2) == "h.0.attn.c_attn.bias must be of floats; in {}/model.safetensors it is I32"
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.999])
+@pytest.mark.parametrize("fraction", [0, 0.001, 0.1, 0.5, 0.999])
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json", "vocab.json"])
-def test_a_cut_file_in_a_placeis_refused(tmp_path, file, share):
+def test_a_truncated_file_in_a_folder_is_refused(tmp_path, file, fraction):
     path = folder(tmp_path, hugging(gpt().parameters)) / file
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     assert complaint(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json", "vocab.json", "merges.txt"])
-def test_a_file_that_is_missing_is_named(tmp_path, file):
+def test_a_missing_file_is_named(tmp_path, file):
     path = folder(tmp_path, hugging(gpt().parameters)) / file
     path.unlink()
     expected = f"model must be made of readable files; {path}: No such file or directory"
     assert complaint(ValueError, load_gpt2, tmp_path) == expected
 
 
-def test_sizes_beyond_the_file_are_refused(tmp_path):
+def test_safetensors_sizes_beyond_the_file_are_refused(tmp_path):
     path = folder(tmp_path, hugging(gpt().parameters)) / "model.safetensors"
     whole = path.read_bytes()
     path.write_bytes(struct.pack("<Q", 2**63) + whole[8:])
@@ -405,7 +405,7 @@ def test_sizes_beyond_the_file_are_refused(tmp_path):
     assert complaint(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
 
 
-# What is missing
+# Missing libraries
 
 
 @pytest.mark.parametrize(
@@ -413,19 +413,19 @@ def test_sizes_beyond_the_file_are_refused(tmp_path):
     [("gguf", load_llama), ("tokenizers", lambda path: BPETokenizer.from_merges({}, []))],
     ids=["gguf", "tokenizers"],
 )
-def test_a_missing_library_is_named_with_what_to_install(monkeypatch, tmp_path, library, load):
+def test_a_missing_library_is_named_with_its_extra(monkeypatch, tmp_path, library, load):
     monkeypatch.setitem(sys.modules, library, None)
     sentence = complaint(ImportError, load, tmp_path)
     assert sentence == f"{library} must be installed: python -m pip install 'hopmin[pretrained]'"
 
 
-def test_the_module_itself_needs_none_of_them(monkeypatch):
+def test_the_module_can_be_imported_without_the_extra(monkeypatch):
     for library in ("gguf", "tokenizers", "safetensors"):
         monkeypatch.setitem(sys.modules, library, None)
     importlib.reload(pretrained)
 
 
-# The real one
+# SmolLM2
 
 
 @pytest.fixture(scope="module")
@@ -450,7 +450,7 @@ def test_smollm2_knows_the_capital_of_france(smollm2):
 
 @pytest.mark.slow
 def test_smollm2_reads_english(smollm2):
-    """2.8 nats a token, give or take the version of the text; the same words in another order cost it far more."""
+    """2.8 nats a token, depending on the version of the text; shuffled tokens cost far more."""
     topics = importlib.import_module("pydoc_data.topics").topics
     words = smollm2.tokenizer.encode("\n\n".join(topics[topic].strip() for topic in sorted(topics)))
     rows = words[: len(words) // 257 * 257].reshape(-1, 257)[::40]
@@ -461,8 +461,8 @@ def test_smollm2_reads_english(smollm2):
 
 
 @pytest.mark.slow
-def test_smollm2_keeps_what_it_kept(smollm2):
-    """At full size: keys and values kept from step to step against all at once."""
+def test_smollm2_gives_the_same_outputs_with_a_cache(smollm2):
+    """At full size: outputs of a prefix and single steps against those of the whole row."""
     row = smollm2.tokenizer.encode("To be, or not to be, that is the question.")[None]
     whole, cache = smollm2._outputs(row), smollm2._new_cache(np.array([0]))
     steps = [smollm2._outputs(row[:, :5], Context(cache=cache)), *(smollm2._outputs(row[:, t, None], Context(cache=cache)) for t in range(5, row.shape[1]))]
