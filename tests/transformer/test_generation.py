@@ -2,21 +2,22 @@
 
 import math
 
-import helpers
+import models
 import numpy as np
 import pytest
-from helpers import complaint, drawn_gpt
+from helpers import complaint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import drawn_gpt
 
 import hopmin
 from hopmin.transformer import decoding
 from hopmin.transformer.generation import pad_left, sample_token
 from hopmin.transformer.model import Context, GPTConfig
 
-SIZES = helpers.GPT_SIZES
+SIZES = models.GPT_SIZES
 V, T, L, H, D = SIZES.values()
-EACH_OPTION = pytest.mark.parametrize("options", helpers.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
+EACH_OPTION = pytest.mark.parametrize("options", models.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
 
 
 def varied_gpt(seed=0):

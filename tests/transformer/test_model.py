@@ -2,12 +2,13 @@
 
 import math
 
-import helpers
+import models
 import numpy as np
 import pytest
-from helpers import complaint, drawn_gpt
+from helpers import complaint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import drawn_gpt
 
 from hopmin import DistanceEnergy, retrieve, testing
 from hopmin._files import load_arrays, save_arrays
@@ -15,7 +16,7 @@ from hopmin.data.tokenizers import SymbolTokenizer
 from hopmin.transformer.model import GPT, GPTConfig, load_model
 from hopmin.transformer.training import Trainer
 
-SIZES = helpers.GPT_SIZES
+SIZES = models.GPT_SIZES
 V, T, L, H, D = SIZES.values()
 
 
@@ -451,7 +452,7 @@ def test_more_layers_than_arrays_are_refused_at_once(tmp_path):
 
 # Options
 
-EACH_OPTION = pytest.mark.parametrize("options", helpers.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
+EACH_OPTION = pytest.mark.parametrize("options", models.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
 
 
 @EACH_OPTION
