@@ -23,8 +23,8 @@ from hopmin import _check
 from hopmin._typing import Integers
 
 MAX_VOCABULARY = 1_000_000  # of a trained BPE: the library allocates memory for the whole vocabulary before it trains
-TokenizerKind = Literal["characters", "words", "bytes", "bpe"]
-TOKENIZERS: tuple[str, ...] = get_args(TokenizerKind)
+TokenizerName = Literal["characters", "words", "bytes", "bpe"]
+TOKENIZERS: tuple[str, ...] = get_args(TokenizerName)
 
 
 @dataclass(frozen=True)
@@ -231,10 +231,11 @@ class BPETokenizer:
 
         if sorted(pieces.values()) != list(range(len(pieces))):
             raise ValueError(f"pieces must be numbered from 0 to {len(pieces) - 1}; got gaps or duplicates")
-        pairs = [tuple(merge) for merge in merges]
-        for pair in pairs:  # the library panics on some of these
-            if len(pair) != 2 or not pieces.keys() >= {*pair, "".join(pair)}:
-                raise ValueError(f"merges must be pairs of pieces that form a piece; got {pair}")
+        pairs: list[tuple[str, str]] = []
+        for merge in merges:  # the library itself panics on some that do not fit
+            if len(merge) != 2 or not pieces.keys() >= {*merge, "".join(merge)}:
+                raise ValueError(f"merges must be pairs of pieces that form a piece; got {tuple(merge)}")
+            pairs.append((merge[0], merge[1]))
         tokenizer = Tokenizer(models.BPE(dict(pieces), pairs))
         bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False)
         single_digits = pre_tokenizers.Digits(individual_digits=True)
@@ -270,7 +271,7 @@ class BPETokenizer:
 Tokenizer = SymbolTokenizer | ByteTokenizer | BPETokenizer
 
 
-def fit_tokenizer(kind: str | Tokenizer, texts: Iterable[str], vocabulary: int = 1000) -> Tokenizer:
+def fit_tokenizer(kind: TokenizerName | Tokenizer, texts: Iterable[str], vocabulary: int = 1000) -> Tokenizer:
     """Return a tokenizer of the given kind for texts.
 
     Parameters

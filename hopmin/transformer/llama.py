@@ -198,7 +198,19 @@ _WEIGHTS = ("queries", "keys", "values", "output", "gate", "expand", "contract")
 
 
 def rms_norm(x: Floats, gain: Floats, epsilon: float = 1e-5) -> Floats:
-    """Return gain x / sqrt(mean(x^2) + epsilon), with the mean over the last axis (Zhang & Sennrich 2019)."""
+    """Return gain x / sqrt(mean(x^2) + epsilon) (Zhang & Sennrich 2019).
+
+    Parameters
+    ----------
+    x : ndarray, shape (..., D)
+        The mean is over the last axis.
+    gain : ndarray, shape (D,)
+    epsilon : float, default 1e-5
+
+    Returns
+    -------
+    y : ndarray, shape (..., D)
+    """
     y: Floats = gain * x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + x.dtype.type(epsilon))
     return y
 
