@@ -10,13 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import drawn_gpt
 
-import hopmin
-from hopmin.transformer import decoding
 from hopmin.transformer.generation import pad_left, sample_token
-from hopmin.transformer.model import Context, GPTConfig
+from hopmin.transformer.model import Context
 
-SIZES = models.GPT_SIZES
-V, T, L, H, D = SIZES.values()
+V, T, L, H, D = models.GPT_SIZES.values()
 EACH_OPTION = pytest.mark.parametrize("options", models.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
 
 
@@ -152,21 +149,6 @@ def test_next_logits_with_a_cache_equal_those_without(options, dtype):
             if t >= first:
                 slack = 2000 * np.finfo(dtype).eps
                 np.testing.assert_allclose(one, model.logits([row[: t + 1 - first]])[0, -1], rtol=slack, atol=slack)
-
-
-@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="there is no decoder")
-def test_dot_attention_with_a_hidden_layer_has_a_decoder():
-    assert decoding.supports(GPTConfig.preset("gpt2"))
-    assert decoding.supports(GPTConfig.preset("questions-6"))
-    assert not decoding.supports(GPTConfig(**SIZES, attention="energy"))
-    assert not decoding.supports(GPTConfig(**SIZES, hidden=0))
-
-
-def test_a_full_cache_is_refused():
-    decode = pytest.importorskip("hopmin._layers", reason="not compiled")
-    a, cache = np.zeros((1, 12)), np.zeros((1, 2, 3, 2))
-    with pytest.raises(ValueError, match=r"^cache must have a position left$"):
-        decode.attend(a, a[0], cache.reshape(1, 2, 2, 3).mT, cache, np.zeros(1, np.intp), 3, np.zeros((1, 4)))
 
 
 @EACH_OPTION
