@@ -1,34 +1,53 @@
-"""Symbols to numbers and back.
+"""Tokenizers: text to numbers and back.
 
-- characters, or words [`SymbolTokenizer`]
+- characters, or words between white space [`SymbolTokenizer`]
 - bytes, of any file [`ByteTokenizer`]
-- pieces of words that are frequent [`BPETokenizer`]
-- the one that is asked for by name, or kept in a file [`fit_tokenizer`, `tokenizer_from_record`]
+- byte pair encoding, by the library `tokenizers` [`BPETokenizer`]
+- a tokenizer by the name of its kind [`fit_tokenizer`], or from its record in a file [`tokenizer_from_record`]
 
-Each has `symbols` and what their `unit` is, `encode`, `decode`, and a `record` of JSON.
+Each tokenizer has `symbols`, the `unit` they are counted in, `encode`, `decode`, and `record`, a dictionary for JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from hopmin import _check
-from hopmin._typing import Array
+from hopmin._typing import Integers
 
-LARGEST = 1_000_000  # symbols of a bpe: the library takes memory for as many as are asked for before it begins
-TOKENIZERS = ("characters", "words", "bytes", "bpe")
+MAX_VOCABULARY = 1_000_000  # of a trained BPE: the library allocates memory for the whole vocabulary before it trains
+TokenizerName = Literal["characters", "words", "bytes", "bpe"]
+TOKENIZERS: tuple[str, ...] = get_args(TokenizerName)
 
 
 @dataclass(frozen=True)
 class SymbolTokenizer:
-    """Symbols and their numbers: characters if `separator` is empty, else words between single separators.
+    """A tokenizer of characters, or of words between white space.
 
-    >>> t = SymbolTokenizer.characters("hello")
+    Parameters
+    ----------
+    symbols : tuple of str
+        Distinct symbols; a symbol's token is its index.
+    separator : {"", " "}
+        What joins decoded symbols: nothing between characters, a space between words.
+
+    Raises
+    ------
+    TypeError
+        If a symbol is not a string.
+    ValueError
+        If there is no symbol, a symbol occurs twice, or the separator is another.
+
+    Examples
+    --------
+    >>> t = SymbolTokenizer.from_characters(["hello"])
     >>> t.encode("hole").tolist(), t.decode([1, 0])
     ([1, 3, 2, 0], 'he')
     """
@@ -45,41 +64,45 @@ class SymbolTokenizer:
         object.__setattr__(self, "_index", {symbol: i for i, symbol in enumerate(self.symbols)})
 
     @classmethod
-    def characters(cls, text: str) -> SymbolTokenizer:
-        """All characters of the text, in code-point order."""
-        return cls(tuple(sorted(set(text))))
+    def from_characters(cls, texts: Iterable[str]) -> SymbolTokenizer:
+        """Return a tokenizer of all characters of the texts, in code-point order."""
+        return cls(tuple(sorted(set(chain.from_iterable(texts)))))
 
     @classmethod
-    def words(cls, text: str) -> SymbolTokenizer:
-        """All words of the text, in code-point order; a word is what stands between white space."""
-        return cls(tuple(sorted(set(text.split()))), " ")
+    def from_words(cls, texts: Iterable[str]) -> SymbolTokenizer:
+        """Return a tokenizer of all words of the texts, in code-point order."""
+        return cls(tuple(sorted(set(chain.from_iterable(map(str.split, texts))))), " ")
 
     @property
     def unit(self) -> str:
-        """What a symbol is."""
+        """The name of what a token is, in the plural."""
         return "words" if self.separator else "characters"
 
     @property
     def record(self) -> dict[str, Any]:
-        """What `tokenizer_from_record` makes a tokenizer of."""
+        """A dictionary for JSON, from which `tokenizer_from_record` makes the tokenizer again."""
         return {"symbols": self.symbols, "separator": self.separator}
 
-    def encode(self, text: str) -> Array:
-        """The numbers of the text's symbols, int64; ValueError names the first symbol that has none."""
+    def encode(self, text: str) -> Integers:
+        """Return the tokens of a text; ValueError names the first symbol that is not in the vocabulary."""
         pieces = text.split() if self.separator else list(text)
         index: Mapping[str, int] = self._index  # type: ignore[attr-defined]
         if unknown := next((piece for piece in pieces if piece not in index), None):
             raise ValueError(f"text must be made of the tokenizer's {len(self.symbols)} symbols; got {unknown!r}")
         return np.array([index[piece] for piece in pieces], np.int64)
 
-    def decode(self, numbers: Iterable[int]) -> str:
-        """The text of the numbers; what is negative is padding and left out. ValueError if a number has no symbol."""
-        return self.separator.join(self.symbols[i] for i in _known(numbers, self.symbols))
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Return the text of tokens; negative ones are padding and left out. ValueError if a token has no symbol."""
+        return self.separator.join(self.symbols[i] for i in _unpadded(tokens, self.symbols))
 
 
 class ByteTokenizer:
-    """256 symbols, one for each byte; text is taken as UTF-8, and what is no UTF-8 is decoded as a question mark.
+    """A tokenizer of 256 symbols, one for each byte.
 
+    Text is encoded as UTF-8; decoded bytes that are not UTF-8 become replacement characters.
+
+    Examples
+    --------
     >>> ByteTokenizer().encode("é").tolist(), ByteTokenizer().decode([195, 169, 33])
     ([195, 169], 'é!')
     """
@@ -93,116 +116,213 @@ class ByteTokenizer:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def encode(self, text: str | bytes) -> Array:
-        """The bytes as numbers, int64."""
+    def encode(self, text: str | bytes) -> Integers:
+        """Return the bytes of a text as tokens; ValueError for a lone surrogate."""
         return np.frombuffer(text if isinstance(text, bytes) else _utf8(text), np.uint8).astype(np.int64)
 
-    def decode(self, numbers: Iterable[int]) -> str:
-        """The text of the numbers; what is negative is left out. ValueError if a number is no byte."""
-        return bytes(_known(numbers, self.symbols)).decode(errors="replace")
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Return the text of tokens; negative ones are padding and left out. ValueError for a token above 255."""
+        return bytes(_unpadded(tokens, self.symbols)).decode(errors="replace")
 
 
 class BPETokenizer:
-    """Byte pair encoding (Sennrich et al. 2016) on bytes, by the library `tokenizers`: any text has an encoding.
+    """Byte pair encoding (Sennrich et al. 2016), on bytes as in GPT-2 (Radford et al. 2019).
 
-    `text` is what the library saves as tokenizer.json. Raises ImportError if it is not installed, ValueError if the
-    text is not its JSON.
+    Parameters
+    ----------
+    json : str
+        The tokenizer as the library `tokenizers` saves it (tokenizer.json).
 
-    >>> t = BPETokenizer.trained(["to be or not to be"], vocabulary=258)
+    Raises
+    ------
+    ImportError
+        If the library `tokenizers` is not installed.
+    ValueError
+        If `json` is not JSON of that library, or the symbols are not numbered from 0 to V - 1.
+
+    Examples
+    --------
+    >>> t = BPETokenizer.train(["to be or not to be"], vocabulary=258)
     >>> len(t.symbols), t.decode(t.encode("be or bee"))
     (258, 'be or bee')
     """
 
     unit = "pieces"
 
-    def __init__(self, text: str) -> None:
-        import tokenizers
+    def __init__(self, json: str) -> None:
+        with import_from_extra("pretrained"):
+            from tokenizers import Tokenizer, pre_tokenizers
 
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_str(text)
+            self._tokenizer = Tokenizer.from_str(json)
         except Exception as error:  # the library raises nothing narrower
             raise ValueError(f"tokenizer must be JSON of the library tokenizers; got {error}") from None
-        self._tokenizer.no_truncation()  # a text is encoded whole, and nothing but it
+        self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self.text = text
+        self.json = json
         numbers = self._tokenizer.get_vocab(with_added_tokens=True)
         self.symbols = tuple(sorted(numbers, key=numbers.__getitem__))
         if len(self.symbols) != len(set(numbers.values())) or max(numbers.values(), default=-1) >= len(self.symbols):
             raise ValueError("tokenizer must number its symbols from 0 on; got gaps")
+        self._covers_all_bytes = numbers.keys() >= set(pre_tokenizers.ByteLevel.alphabet())
 
     @classmethod
-    def trained(cls, texts: Iterable[str], vocabulary: int) -> BPETokenizer:
-        """As many symbols as asked for, bytes included, or fewer where no pair comes twice; ValueError below 256
-        or above a million.
-        """
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    def train(cls, texts: Iterable[str], vocabulary: int) -> BPETokenizer:
+        """Return a tokenizer whose pieces are the 256 bytes and, of the texts, the pairs that are most frequent.
 
-        vocabulary = _check.integer("vocabulary", vocabulary, 256, LARGEST)
+        Parameters
+        ----------
+        texts : iterable of str
+            Read once.
+        vocabulary : int
+            Number of symbols, from 256 to 1,000,000; there are fewer if no pair is left that occurs twice.
+        """
+        with import_from_extra("pretrained"):
+            from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        tokenizer.train_from_iterator(
-            texts,
-            trainers.BpeTrainer(
-                vocab_size=vocabulary,
-                min_frequency=2,
-                initial_alphabet=alphabet,
-                show_progress=False,
-                special_tokens=[],
-            ),
+        trainer = trainers.BpeTrainer(
+            vocab_size=_check.integer("vocabulary", vocabulary, 256, MAX_VOCABULARY),
+            min_frequency=2,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+            special_tokens=[],
         )
+        tokenizer.train_from_iterator(texts, trainer)
+        return cls(tokenizer.to_str())
+
+    @classmethod
+    def from_merges(
+        cls,
+        pieces: Mapping[str, int],
+        merges: Iterable[Sequence[str]],
+        special: Iterable[str] = (),
+        *,
+        digits: bool = False,
+    ) -> BPETokenizer:
+        """Return the tokenizer of a vocabulary and its merges, which is what files of pretrained models hold.
+
+        Parameters
+        ----------
+        pieces : mapping of str to int
+            Each piece, in the library's alphabet of bytes, with its token.
+        merges : iterable of pairs of str
+            Pairs of pieces that are merged, the first with the highest priority.
+        special : iterable of str
+            Pieces that are one token wherever they occur in a text, such as <|endoftext|>.
+        digits : bool, default False
+            Whether to split numbers into single digits.
+
+        Raises
+        ------
+        ValueError
+            If the tokens are not 0 to V - 1, or a merge is not of pieces into a piece.
+
+        Examples
+        --------
+        >>> t = BPETokenizer.from_merges({"h": 0, "e": 1, "he": 2, "<end>": 3}, [("h", "e")], special=["<end>"])
+        >>> t.encode("hehe<end>").tolist()
+        [2, 2, 3]
+        """
+        with import_from_extra("pretrained"):
+            from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+        if sorted(pieces.values()) != list(range(len(pieces))):
+            raise ValueError(f"pieces must be numbered from 0 to {len(pieces) - 1}; got gaps or duplicates")
+        pairs: list[tuple[str, str]] = []
+        for merge in merges:  # the library itself panics on some that do not fit
+            if len(merge) != 2 or not pieces.keys() >= {*merge, "".join(merge)}:
+                raise ValueError(f"merges must be pairs of pieces that form a piece; got {tuple(merge)}")
+            pairs.append((merge[0], merge[1]))
+        tokenizer = Tokenizer(models.BPE(dict(pieces), pairs))
+        bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        single_digits = pre_tokenizers.Digits(individual_digits=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([single_digits, bytewise]) if digits else bytewise
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_special_tokens([AddedToken(piece, normalized=False) for piece in special])
         return cls(tokenizer.to_str())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BPETokenizer) and json.loads(self.text) == json.loads(other.text)
+        return isinstance(other, BPETokenizer) and json.loads(self.json) == json.loads(other.json)
 
     __hash__ = None  # type: ignore[assignment]
 
     @property
     def record(self) -> dict[str, Any]:
-        """What `tokenizer_from_record` makes a tokenizer of."""
-        return {"kind": "bpe", "json": self.text}
+        """A dictionary for JSON, from which `tokenizer_from_record` makes the tokenizer again."""
+        return {"kind": "bpe", "json": self.json}
 
-    def encode(self, text: str) -> Array:
-        """The numbers of the text's pieces, int64."""
+    def encode(self, text: str) -> Integers:
+        """Return the tokens of a text; ValueError if one of its bytes is not in the vocabulary."""
         _utf8(text)
-        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+        tokens = np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+        if not self._covers_all_bytes and self.decode(tokens) != text:  # the library drops what it does not know
+            raise ValueError(f"text must consist of bytes in the vocabulary; got {text!r:.60}")
+        return tokens
 
-    def decode(self, numbers: Iterable[int]) -> str:
-        """The text of the numbers; what is negative is left out. ValueError if a number has no symbol."""
-        return self._tokenizer.decode(_known(numbers, self.symbols), skip_special_tokens=False)
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Return the text of tokens; negative ones are padding and left out. ValueError if a token has no piece."""
+        text: str = self._tokenizer.decode(_unpadded(tokens, self.symbols), skip_special_tokens=False)
+        return text
 
 
 Tokenizer = SymbolTokenizer | ByteTokenizer | BPETokenizer
 
 
-def fit_tokenizer(kind: str | Tokenizer, texts: Iterable[str], vocabulary: int = 1000) -> Tokenizer:
-    """The tokenizer of a kind, one of [`TOKENIZERS`], for texts; `vocabulary` is how many symbols a bpe may have.
+def fit_tokenizer(kind: TokenizerName | Tokenizer, texts: Iterable[str], vocabulary: int = 1000) -> Tokenizer:
+    """Return a tokenizer of the given kind for texts.
 
+    Parameters
+    ----------
+    kind : {"characters", "words", "bytes", "bpe"} or tokenizer
+        A tokenizer is returned as it is.
+    texts : iterable of str
+        Read once, and not at all for bytes.
+    vocabulary : int, default 1000
+        Number of symbols of a "bpe".
+
+    Raises
+    ------
+    ValueError
+        If the kind is none of these, or there is no symbol.
+
+    Examples
+    --------
     >>> fit_tokenizer("words", ["to be", "or not"]).symbols
     ('be', 'not', 'or', 'to')
     """
     if not isinstance(kind, str):
         return kind
     match _check.choice("tokenizer", kind, TOKENIZERS):
+        case "characters":
+            return SymbolTokenizer.from_characters(texts)
+        case "words":
+            return SymbolTokenizer.from_words(texts)
         case "bytes":
             return ByteTokenizer()
-        case "bpe":
-            return BPETokenizer.trained(texts, vocabulary)
-        case "words":
-            return SymbolTokenizer(tuple(sorted(set().union(*(text.split() for text in texts)))), " ")
-    return SymbolTokenizer(tuple(sorted(set().union(*texts))))
+    return BPETokenizer.train(texts, vocabulary)
 
 
 def tokenizer_from_record(record: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer whose `record` this is; KeyError, TypeError or ValueError if it is none."""
+    """Return the tokenizer of a `record`; KeyError, TypeError or ValueError if it is not one."""
     match dict(record).get("kind", "symbols"):
         case "bytes":
             return ByteTokenizer()
         case "bpe":
             return BPETokenizer(record["json"])
     return SymbolTokenizer(tuple(record["symbols"]), record["separator"])
+
+
+@contextlib.contextmanager
+def import_from_extra(extra: str) -> Iterator[None]:
+    """Raise an ImportError inside the block again, with the command that installs the missing library."""
+    try:
+        yield
+    except ImportError as error:
+        command = f"python -m pip install 'hopmin[{extra}]'"
+        raise ImportError(f"{error.name} must be installed: {command}", name=error.name) from None
 
 
 def _utf8(text: str) -> bytes:
@@ -212,9 +332,9 @@ def _utf8(text: str) -> bytes:
         raise ValueError(f"text must be valid Unicode; got {error.object[error.start]!r}") from None
 
 
-def _known(numbers: Iterable[int], symbols: tuple[str, ...]) -> list[int]:
-    """The numbers that are not negative; ValueError if one has no symbol."""
-    kept = [int(i) for i in numbers if i >= 0]
+def _unpadded(tokens: Iterable[int], symbols: tuple[str, ...]) -> list[int]:
+    """Return the tokens that are not negative; ValueError if one has no symbol."""
+    kept = [int(i) for i in tokens if i >= 0]
     if kept and max(kept) >= len(symbols):
-        raise ValueError(f"numbers must be below {len(symbols)}; got {max(kept)}")
+        raise ValueError(f"tokens must be below {len(symbols)}; got {max(kept)}")
     return kept

@@ -1,1 +1,1 @@
-"""Part II, the transformer: layers with their backward, a GPT made of them, languages to learn, and training."""
+"""Part II, the transformer: layers with their backward, GPT and Llama, generation, training, pretrained models."""

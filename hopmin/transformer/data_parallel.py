@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from hopmin import _threads
 from hopmin._typing import Array
 from hopmin.transformer.layers import cross_entropy
-from hopmin.transformer.model import GPT, Gradients
+from hopmin.transformer.model import GPT, Context, Gradients
 
 try:
     from hopmin._buffers import buffers, within
@@ -49,7 +49,7 @@ class DataParallel:
         self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None = None
     ) -> tuple[float, Gradients]:
         """The mean over all targets (B, T) that are not -1. With an rng, dropout is on; a part draws from its child."""
-        tokens, targets = self.model._examples(tokens, targets)
+        tokens, targets = self.model._check_examples(tokens, targets)
         count = min(self.count, len(tokens))
         rngs = [None] * count if rng is None else rng.spawn(count)
         cuts = zip(np.array_split(tokens, count), np.array_split(targets, count), rngs, strict=True)
@@ -67,7 +67,7 @@ class DataParallel:
     ) -> tuple[float, Gradients]:
         """What the part adds to the mean over all `counted` targets."""
         with within(self.pool), np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the loss
-            logits, backward = self.model._forward(tokens, rng)
+            logits, backward = self.model._forward(tokens, Context(rng))
             loss, back_loss = cross_entropy(logits, targets)
             share = float(np.count_nonzero(targets >= 0) / counted)
             return share * loss, backward(back_loss(share))

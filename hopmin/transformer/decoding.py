@@ -34,7 +34,7 @@ class Decoder:
             first = p.get(f"{name}.weight", p.get(f"{name}.gain"))
             return np.ascontiguousarray(first), p.get(f"{name}.bias", zeros[0, : widths.get(name, c.width)])
 
-        layers = [model._layer(layer) for layer in range(c.layers)]
+        layers = [model._layer_parameters(layer) for layer in range(c.layers)]
         names = ("attention", "output", "expand", "contract")
         products = [[part(p, name) for name in names] for p in layers]
         # the norm that follows each sum; before them all, one that a model with norms after its sums does not have
@@ -50,7 +50,8 @@ class Decoder:
     def __call__(self, tokens: Array) -> Array:
         model, cache, room = self.model, self.cache, self.room
         rows: Any = _backend.layers
-        x = model._scale * model.parameters["tokens"][tokens[:, 0]] + model._encoded(cache.positions(1)[:, 0])
+        embedded = model._embedding_scale * model.parameters["tokens"][tokens[:, 0]]
+        x = embedded + model._position_encoding(cache.positions(1)[:, 0])
         y = x.copy()
         if self.first is not None:
             rows.add_and_norm(x, *self.still, *self.first, *room, y, False)
@@ -63,4 +64,4 @@ class Decoder:
             rows.activate(np.matmul(y, expand, out=self.wide), bias3, self.relu)
             rows.add_and_norm(x, np.matmul(self.wide, contract, out=self.change), bias4, *norm2, *room, y, self.post)
         cache.length += 1
-        return model._unembedded(y)[0]
+        return model._unembed(y)[0]

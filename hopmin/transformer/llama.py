@@ -1,37 +1,58 @@
-"""A decoder of the Llama family (Touvron et al. 2023), forward only: [`LlamaConfig`], [`Llama`], and its layers
-[`rms_norm`], [`silu`], [`apply_rope`].
+"""A decoder of the Llama family (Touvron et al. 2023), forward only.
+
+- sizes and model [`LlamaConfig`, `Llama`]
+- the layers that GPT-2 does not have [`rms_norm`, `silu`, `apply_rope`]
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._typing import Array
+from hopmin._typing import Array, Floats
+from hopmin.data.tokenizers import Tokenizer
 from hopmin.transformer.generation import CausalModel, KVCache
-from hopmin.transformer.layers import attention, cross_entropy
-from hopmin.transformer.model import Activations, record
-
-Shapes = Mapping[str, tuple[int, ...]]
+from hopmin.transformer.layers import attention
+from hopmin.transformer.model import (
+    INFERENCE,
+    Activations,
+    Context,
+    Shapes,
+    check_shapes,
+    merge_heads,
+    split_heads,
+)
 
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """The sizes of a Llama: V vocabulary, T positions, L layers, H heads, G key_heads, D width, M hidden.
+    """The sizes of a Llama.
 
-    key_heads : how many heads have keys and values of their own; H / G heads of queries share each
-    base : of the angles by which positions turn queries and keys
-    epsilon : what the norms add to the mean square
-    tied_embeddings : whether the output weights are the embedding's
+    Parameters
+    ----------
+    vocabulary, positions, layers, heads, key_heads, width, hidden : int
+        V tokens; T, the longest sequence; L blocks; H heads of queries; G heads of keys and values, each shared by
+        H / G heads of queries; D, the size of the residual stream; M, the width of the gated layer.
+    base : float, default 10000.0
+        Base of the rotary position encoding (`apply_rope`).
+    epsilon : float, default 1e-5
+        Added to the mean square in norms.
+    tied_embeddings : bool, default True
+        Whether the output weights are the embedding's.
 
-    Raises ValueError or TypeError if a size is not an integer >= 1, key_heads do not divide heads, or heads do not
-    divide width into even parts.
+    Raises
+    ------
+    TypeError or ValueError
+        If a size is not an integer >= 1, `base` or `epsilon` is not a finite number > 0, `key_heads` does not divide
+        `heads`, or the width of a head is not an even integer.
 
+    Examples
+    --------
     >>> LlamaConfig(49152, 8192, layers=30, heads=9, key_heads=3, width=576, hidden=1536).parameter_count
     134515008
     """
@@ -59,35 +80,46 @@ class LlamaConfig:
         object.__setattr__(self, "tied_embeddings", _check.boolean("tied_embeddings", self.tied_embeddings))
 
     @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every parameter, by name, in the order of the forward pass."""
-        V, D, M, G = self.vocabulary, self.width, self.hidden, self.key_heads * self.width // self.heads
+    def shapes(self) -> Shapes:
+        """Shapes of all parameters, by name, in the order of the forward pass."""
+        V, D, M, K = self.vocabulary, self.width, self.hidden, self.key_heads * self.width // self.heads
         block = {
-            "norm1.gain": (D,), "queries.weight": (D, D), "keys.weight": (D, G), "values.weight": (D, G),
+            "norm1.gain": (D,), "queries.weight": (D, D), "keys.weight": (D, K), "values.weight": (D, K),
             "output.weight": (D, D),
             "norm2.gain": (D,), "gate.weight": (D, M), "expand.weight": (D, M), "contract.weight": (M, D),
         }  # fmt: skip
         layers = {f"layers.{layer}.{name}": shape for layer in range(self.layers) for name, shape in block.items()}
-        return {"tokens": (V, D), **layers, "norm.gain": (D,)} | (
-            {} if self.tied_embeddings else {"head.weight": (D, V)}
-        )
+        head = {} if self.tied_embeddings else {"head.weight": (D, V)}
+        return {"tokens": (V, D), **layers, "norm.gain": (D,), **head}
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers the parameters hold; a tied output counts once."""
-        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+        """Number of parameters; tied output weights count once."""
+        return sum(map(math.prod, self.shapes.values()))
 
 
 class Llama(CausalModel):
-    """A causal language model (Touvron et al. 2023) to be looked at: forward only.
+    """A causal language model (Touvron et al. 2023), forward only.
 
-    A GPT but for four things: norms divide by the root of the mean square and subtract nothing; positions turn queries
-    and keys (`apply_rope`); several heads of queries may share one of keys and values; the wide layer is gated
-    (`silu`). There are no biases. `parameters` maps the names of `config.shapes` to arrays, all float32 or all float64,
-    in which everything is computed. `tokenizer`, if there is one, encodes text and decodes tokens.
+    It differs from a GPT in four ways: norms divide by the root of the mean square and do not subtract the mean
+    (`rms_norm`); positions rotate queries and keys (`apply_rope`); several heads of queries may share one head of keys
+    and values (Ainslie et al. 2023); the feed-forward layer is gated (`silu`). There are no biases.
 
-    Raises ValueError if a parameter is missing, of another shape, or not finite.
+    Parameters
+    ----------
+    config : LlamaConfig
+    parameters : mapping of str to array_like
+        The arrays that `config.shapes` names. They become float32, or float64 if one of them is, and so do all results.
+    tokenizer : tokenizer, optional
+        Stored as an attribute.
 
+    Raises
+    ------
+    ValueError
+        If a parameter is missing, unknown, of another shape, or not finite.
+
+    Examples
+    --------
     >>> config = LlamaConfig(vocabulary=5, positions=8, layers=2, heads=4, key_heads=2, width=16, hidden=24)
     >>> rng = np.random.default_rng(0)
     >>> model = Llama(config, {name: rng.normal(size=shape) / 4 for name, shape in config.shapes.items()})
@@ -95,120 +127,125 @@ class Llama(CausalModel):
     ((1, 3, 5), (7,))
     """
 
-    def __init__(self, config: LlamaConfig, parameters: Mapping[str, ArrayLike], tokenizer: Any = None) -> None:
+    config: LlamaConfig
+
+    def __init__(
+        self, config: LlamaConfig, parameters: Mapping[str, ArrayLike], tokenizer: Tokenizer | None = None
+    ) -> None:
         arrays = {name: _check.real(name, a) for name, a in parameters.items()}
-        fit(config.shapes, {name: a.shape for name, a in arrays.items()}, "parameters")
+        check_shapes(config.shapes, {name: a.shape for name, a in arrays.items()}, "parameters")
         dtype = np.result_type(np.float32, *arrays.values())
         for name, a in arrays.items():
             _check.finite(name, a)
         self.config, self.tokenizer = config, tokenizer
         self.parameters = {name: arrays[name].astype(dtype, copy=False) for name in config.shapes}
 
-    def logits(self, tokens: ArrayLike) -> Array:
-        """(B, T, V) The unnormalised log-probabilities of each next token; tokens (B, T) with T <= positions.
-
-        Row t depends on tokens up to t alone. Raises ValueError for tokens outside the vocabulary or of another shape.
-        """
-        return self._outputs(self._tokens(tokens)) @ self._head
-
-    def cross_entropy(self, tokens: ArrayLike, targets: ArrayLike) -> float:
-        """The mean negative log-likelihood of the targets in nats; a target of -1 is not counted."""
-        tokens = self._tokens(tokens)
-        targets = _check.tokens("targets", targets, self.config.vocabulary, lowest=-1)
-        if targets.shape != tokens.shape or targets.max() < 0:
-            raise ValueError(f"targets must have shape {tokens.shape}, not all -1; got {targets.shape}")
-        return cross_entropy(self._outputs(tokens) @ self._head, targets)[0]
-
     def activations(self, tokens: ArrayLike) -> Activations:
-        """All that is computed on the way, for tokens (B, T): queries and keys as they are compared, after turning.
+        """Return the intermediate results for tokens (B, T); queries and keys are those after rotation.
 
-        Keys and values that heads share are there once for each of them.
+        Keys and values that heads share are repeated for each of them.
         """
-        seen: dict[str, list[Array]] = {}
-        outputs = self._outputs(self._tokens(tokens), seen=seen)
-        return Activations(outputs=outputs, **{name: np.array(arrays) for name, arrays in seen.items()})
+        context = Context(recorded={})
+        self._outputs(self._check_tokens(tokens), context)
+        return context.activations()
 
     @property
-    def _head(self) -> Array:
-        """(D, V) The output weights."""
+    def _head(self) -> Floats:
+        """The output weights (D, V)."""
         return self.parameters["tokens"].T if self.config.tied_embeddings else self.parameters["head.weight"]
 
-    def _tokens(self, tokens: ArrayLike) -> Array:
-        return _check.tokens("tokens", tokens, self.config.vocabulary, T=self.config.positions)
+    def _logits(self, tokens: Array) -> Floats:
+        return self._outputs(tokens) @ self._head
 
-    def _cache(self, start: Array) -> KVCache:
+    def _new_cache(self, start: Array) -> KVCache:
         c, dtype = self.config, self.parameters["tokens"].dtype
         return KVCache(c.layers, (len(start), c.key_heads, c.positions, c.width // c.heads), dtype.name, start)
 
-    def _next(self, tokens: Array, cache: KVCache) -> Array:
-        return self._outputs(tokens, cache)[:, -1] @ self._head
+    def _next_logits(self, tokens: Array, cache: KVCache) -> Floats:
+        return self._outputs(tokens, Context(cache=cache))[:, -1] @ self._head
 
-    def _outputs(
-        self, tokens: Array, cache: KVCache | None = None, seen: dict[str, list[Array]] | None = None
-    ) -> Array:
-        """(B, T, D) The last state after the last norm; keys and values of the G key heads join the cache."""
-        c, p = self.config, self.parameters
-        (B, T), E = tokens.shape, c.width // c.heads
-        # products of turned vectors know no starts: rows may be set flush right as they are
-        first, padding_mask = (0, None) if cache is None else (cache.length, cache.padding_mask(T))
+    def _outputs(self, tokens: Array, context: Context = INFERENCE) -> Floats:
+        """Return the last state (B, T, D) after the last norm; keys and values of the G heads join the cache."""
+        c, p, cache = self.config, self.parameters, context.cache
+        # products of rotated vectors depend on differences of positions only, so rows need not start at position 0
+        first = 0 if cache is None else cache.length
         x = p["tokens"][tokens]
-        record(seen, states=x)
+        context.record(states=x)
         for layer in range(c.layers):
             w = {name: p[f"layers.{layer}.{name}.weight"] for name in _WEIGHTS}
 
-            # attend
+            # attention: q is (B, H, T, E), k and v are (B, G, S, E) and then repeated for the heads that share them
             z = rms_norm(x, p[f"layers.{layer}.norm1.gain"], c.epsilon)
-            q, k, v = (
-                (z @ w[name]).reshape(B, T, -1, E).transpose(0, 2, 1, 3) for name in ("queries", "keys", "values")
-            )  # (B, H, T, E), and G for H
-            q, k = apply_rope(q, first, c.base), apply_rope(k, first, c.base)
-            if cache is not None:
-                k, v = cache.extended(layer, k, v)
+            q = apply_rope(split_heads(z @ w["queries"], c.heads), first, c.base)
+            k = apply_rope(split_heads(z @ w["keys"], c.key_heads), first, c.base)
+            k, v, padding_mask = context.at(layer).extend(k, split_heads(z @ w["values"], c.key_heads))
             k, v = (np.repeat(a, c.heads // c.key_heads, axis=1) for a in (k, v))
             mixed, weights, _ = attention(q, k, v, padding_mask=padding_mask)
-            x = x + mixed.transpose(0, 2, 1, 3).reshape(B, T, c.width) @ w["output"]
+            x = x + merge_heads(mixed) @ w["output"]
 
             # feed forward
             z = rms_norm(x, p[f"layers.{layer}.norm2.gain"], c.epsilon)
             x = x + (silu(z @ w["gate"]) * (z @ w["expand"])) @ w["contract"]
-            record(seen, queries=q, keys=k, values=v, weights=weights, states=x)
+            context.record(queries=q, keys=k, values=v, weights=weights, states=x)
         if cache is not None:
-            cache.length += T
-        return rms_norm(x, p["norm.gain"], c.epsilon)
+            cache.length += tokens.shape[1]
+        outputs = rms_norm(x, p["norm.gain"], c.epsilon)
+        context.record(outputs=outputs)
+        return outputs
 
 
 _WEIGHTS = ("queries", "keys", "values", "output", "gate", "expand", "contract")
 
 
-def rms_norm(x: Array, gain: Array, epsilon: float = 1e-5) -> Array:
-    """gain x / sqrt(mean(x^2) + epsilon) over the last axis (Zhang & Sennrich 2019)."""
-    return gain * x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + x.dtype.type(epsilon))
+def rms_norm(x: Floats, gain: Floats, epsilon: float = 1e-5) -> Floats:
+    """Return gain x / sqrt(mean(x^2) + epsilon) (Zhang & Sennrich 2019).
+
+    Parameters
+    ----------
+    x : ndarray, shape (..., D)
+        The mean is over the last axis.
+    gain : ndarray, shape (D,)
+    epsilon : float, default 1e-5
+
+    Returns
+    -------
+    y : ndarray, shape (..., D)
+    """
+    y: Floats = gain * x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + x.dtype.type(epsilon))
+    return y
 
 
-def silu(x: Array) -> Array:
-    """x / (1 + exp(-x)): with a second product, the gate of SwiGLU (Shazeer 2020)."""
-    return x * (1 + np.tanh(x / 2)) / 2  # the same, and no exp to overflow
+def silu(x: Floats) -> Floats:
+    """Return x / (1 + exp(-x)), the gate of SwiGLU (Shazeer 2020)."""
+    y: Floats = x * (1 + np.tanh(x / 2)) / 2  # the same function; exp would overflow
+    return y
 
 
-def apply_rope(x: Array, first: int = 0, base: float = 10000.0) -> Array:
-    """x (..., T, E) with its pairs (2j, 2j + 1) turned by the angle t base^(-2j/E), at positions t from `first` on.
+def apply_rope(x: Floats, first: int = 0, base: float = 10000.0) -> Floats:
+    """Rotate the pairs (2j, 2j + 1) of vectors at position t by the angle t base^(-2j/E).
 
-    A turned query and a turned key have a product that depends on how far apart they are, not on where (Su et al.
-    2021, equation 34). Lengths stay.
+    The product of a rotated query and a rotated key depends on the difference of their positions only (Su et al. 2021,
+    equation 34). Norms do not change.
 
-    >>> apply_rope(np.array([[1.0, 0.0], [1.0, 0.0]])).round(3)     # position 0 does not turn, position 1 by one radian
+    Parameters
+    ----------
+    x : ndarray, shape (..., T, E)
+        Vectors at positions `first` to first + T - 1; E is even.
+    first : int, default 0
+    base : float, default 10000.0
+
+    Returns
+    -------
+    rotated : ndarray, shape (..., T, E)
+
+    Examples
+    --------
+    >>> apply_rope(np.array([[1.0, 0.0], [1.0, 0.0]])).round(3)     # position 0 does not rotate; position 1, one radian
     array([[1.   , 0.   ],
            [0.54 , 0.841]])
     """
     T, E = x.shape[-2:]
     angles = np.arange(first, first + T)[:, None] * base ** (-np.arange(0, E, 2) / E)
     pairs = np.ascontiguousarray(x).view(np.result_type(x, np.complex64))
-    return (pairs * np.exp(1j * angles).astype(pairs.dtype)).view(x.dtype)
-
-
-def fit(wanted: Shapes, found: Shapes, where: Any) -> None:
-    """Raise ValueError unless the same names have the same shapes."""
-    for name in [*wanted, *found]:
-        expected, got = (f"of shape {shapes[name]}" if name in shapes else "absent" for shapes in (wanted, found))
-        if expected != got:
-            raise ValueError(f"{name} must be {expected}; in {where} it is {got}")
+    rotated: Floats = (pairs * np.exp(1j * angles).astype(pairs.dtype)).view(x.dtype)
+    return rotated

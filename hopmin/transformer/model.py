@@ -1,23 +1,29 @@
-"""A GPT of the layers in `layers.py`: [`GPTConfig`], [`GPT`], and what it thinks on the way, [`Activations`].
+"""A GPT made of the layers in `layers.py`.
 
-By default GPT-2's architecture (Radford et al. 2019): learned positions; blocks of causal attention and a GELU layer
-four times as wide, each behind a layer norm and added to what came in; a last layer norm; output weights tied to the
-embedding. With norms after the sums, ReLU and sinusoids it is the first transformer's (Vaswani et al. 2017). With
-energy attention a block's attention is a step down an energy of part I, and nothing else.
+- sizes and options [`GPTConfig`], and named configurations [`PRESETS`]
+- the model [`GPT`], its intermediate results [`Activations`], and what is saved with it [`load_model`]
+- its parts, each with its backward: `block`, `residual`, `attend`, `energy_step`, `feed_forward`
+
+The default is GPT-2's architecture (Radford et al. 2019): learned positions; blocks of causal attention and a GELU
+layer of width 4 D, each with a layer norm before it and a residual connection around it; a last layer norm; output
+weights tied to the embedding. With norms after the residual sums, ReLU and sinusoidal positions it is the decoder of
+the first transformer (Vaswani et al. 2017). With energy attention, the attention of a block is a gradient step on an
+energy of part I.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
 from hopmin._files import load_arrays, save_arrays
-from hopmin._typing import Array, Name
+from hopmin._typing import Array, Floats, Name, Seed
 from hopmin.data.tokenizers import Tokenizer, tokenizer_from_record
 from hopmin.transformer.decoding import Decoder, supports
 from hopmin.transformer.generation import CausalModel, KVCache
@@ -33,30 +39,67 @@ from hopmin.transformer.layers import (
     relu,
 )  # fmt: skip
 
+Parameters = dict[str, Floats]
 Gradients = dict[str, Array]
 Shapes = dict[str, tuple[int, ...]]
 ACTIVATIONS = {"gelu": gelu, "relu": relu}
 
+Norm = Literal["pre", "post"]
+Activation = Literal["gelu", "relu"]
+PositionEncoding = Literal["learned", "sinusoidal"]
+Attention = Literal["dot", "energy"]
+DType = Literal["float32", "float64"]
+OPTIONS = {
+    "norm": Norm,
+    "activation": Activation,
+    "position_encoding": PositionEncoding,
+    "attention": Attention,
+    "dtype": DType,
+}
+
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The sizes of a GPT: V vocabulary, T positions, L layers, H heads, D width; its dropout rate and dtype; and
-    `init_std`, the standard deviation of its initial weights, embeddings included: GPT-2's 0.02, made for widths near a
-    thousand, leaves small models all but silent; 1 / sqrt(D) suits every width.
+    """The sizes and options of a GPT.
 
-    hidden : width of the layer between `expand` and `contract`; 4 D if None; 0 leaves both out
-    norm : "pre", x + f(norm(x)), with one more norm at the end; or "post", norm(x + f(x))
-    activation : "gelu", in GPT-2's form, or "relu"
-    position_encoding : of positions, "learned", or "sinusoidal" with embeddings scaled by sqrt(D)
-    tied_embeddings : whether the output weights are the embedding's
-    bias : whether linear layers and norms have any
-    attention : "dot", or "energy", x + eta (u - x), where u is the update of x in a DistanceEnergy (`energy_step`)
-    eta : how far energy attention goes; the energy falls for 0 < eta < 2
-    shared_layers : whether all blocks have the same weights
+    Parameters
+    ----------
+    vocabulary, positions, layers, heads, width : int
+        V tokens; T, the longest sequence; L blocks; H heads, which divide the width; D, the residual stream's size.
+    dropout : float, default 0.0
+        Fraction of the embeddings, the attention weights and each layer's output that training sets to zero, in [0, 1).
+    init_std : float or None, default 0.02
+        Standard deviation of the initial weights, embeddings included. GPT-2's 0.02 is made for widths near a thousand;
+        narrower models learn faster with None, 1 / sqrt(D).
+    dtype : {"float32", "float64"}
+        Of parameters, activations and gradients.
+    hidden : int or None
+        Width of the layer between `expand` and `contract`; None is 4 D; 0 leaves both out.
+    norm : {"pre", "post"}
+        "pre" is x + f(norm(x)), with one more norm at the end (GPT-2); "post" is norm(x + f(x)) (Vaswani et al. 2017).
+    activation : {"gelu", "relu"}
+        GELU is in GPT-2's form (`layers.gelu`).
+    position_encoding : {"learned", "sinusoidal"}
+        Sinusoids are added to embeddings that are scaled by sqrt(D).
+    tied_embeddings : bool, default True
+        Whether the output weights are the embedding's.
+    bias : bool, default True
+        Whether linear layers and norms have biases.
+    attention : {"dot", "energy"}
+        "energy" is x + eta (u - x), where u is the update of x in a DistanceEnergy (`energy_step`).
+    eta : float, default 0.5
+        Step size of energy attention; the energy falls for 0 < eta < 2.
+    shared_layers : bool, default False
+        Whether all blocks have the same weights.
 
-    Raises ValueError or TypeError if a size is not an integer >= 1, heads do not divide width, dropout is not in
-    [0, 1), or an option is none of those named.
+    Raises
+    ------
+    TypeError or ValueError
+        If a size is not an integer >= 1, the heads do not divide the width, a number is out of its range, or an option
+        is not one of those named.
 
+    Examples
+    --------
     >>> GPTConfig(vocabulary=50257, positions=1024, layers=12, heads=12, width=768).parameter_count     # GPT-2 small
     124439808
     >>> GPTConfig.preset("gpt2-medium").parameter_count
@@ -69,50 +112,50 @@ class GPTConfig:
     heads: int
     width: int
     dropout: float = 0.0
-    init_std: float = 0.02
-    dtype: str = "float32"
+    init_std: float | None = 0.02
+    dtype: DType = "float32"
     hidden: int | None = None
-    norm: str = "pre"
-    activation: str = "gelu"
-    position_encoding: str = "learned"
+    norm: Norm = "pre"
+    activation: Activation = "gelu"
+    position_encoding: PositionEncoding = "learned"
     tied_embeddings: bool = True
     bias: bool = True
-    attention: str = "dot"
+    attention: Attention = "dot"
     eta: float = 0.5
     shared_layers: bool = False
 
     def __post_init__(self) -> None:
+        checked: dict[str, Any] = {}
         for name in ("vocabulary", "positions", "layers", "heads", "width"):
-            object.__setattr__(self, name, _check.integer(name, getattr(self, name)))
-        if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads; got {self.width} and {self.heads}")
-        object.__setattr__(self, "dropout", _check.number("dropout", self.dropout, "[0, 1)"))
-        object.__setattr__(self, "init_std", _check.number("init_std", self.init_std, "(0, inf)"))
-        object.__setattr__(self, "dtype", _check.choice("dtype", self.dtype, ("float32", "float64")))
-        hidden = 4 * self.width if self.hidden is None else _check.integer("hidden", self.hidden, 0)
-        object.__setattr__(self, "hidden", hidden)
-        object.__setattr__(self, "norm", _check.choice("norm", self.norm, ("pre", "post")))
-        object.__setattr__(self, "activation", _check.choice("activation", self.activation, ACTIVATIONS))
-        object.__setattr__(
-            self,
-            "position_encoding",
-            _check.choice("position_encoding", self.position_encoding, ("learned", "sinusoidal")),
-        )
-        object.__setattr__(self, "attention", _check.choice("attention", self.attention, ("dot", "energy")))
-        object.__setattr__(self, "eta", _check.number("eta", self.eta, "(0, inf)"))
+            checked[name] = _check.integer(name, getattr(self, name))
+        D = checked["width"]
+        if D % checked["heads"]:
+            raise ValueError(f"width must be a multiple of heads; got {D} and {checked['heads']}")
+        checked["dropout"] = _check.number("dropout", self.dropout, "[0, 1)")
+        checked["init_std"] = D**-0.5 if self.init_std is None else _check.number("init_std", self.init_std, "(0, inf)")
+        checked["hidden"] = 4 * D if self.hidden is None else _check.integer("hidden", self.hidden, 0)
+        checked["eta"] = _check.number("eta", self.eta, "(0, inf)")
+        for name, options in OPTIONS.items():
+            checked[name] = _check.choice(name, getattr(self, name), get_args(options))
         for name in ("tied_embeddings", "bias", "shared_layers"):
-            object.__setattr__(self, name, _check.boolean(name, getattr(self, name)))
+            checked[name] = _check.boolean(name, getattr(self, name))
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> GPTConfig:
-        """A configuration by its name, one of [`PRESETS`], with whatever else is to be changed."""
+        """Return a configuration of [`PRESETS`] by name, with changes, if any.
+
+        >>> GPTConfig.preset("questions-6", layers=1).norm
+        'post'
+        """
         return cls(**{**PRESETS[_check.choice("preset", name, PRESETS)], **changes})
 
     @property
     def shapes(self) -> Shapes:
-        """The shape of every parameter, by name, in the order of the forward pass."""
+        """Shapes of all parameters, by name, in the order of the forward pass."""
         V, T, D, M = self.vocabulary, self.positions, self.width, self.hidden
-        assert M is not None  # None has become a number
+        assert M is not None  # a number since __post_init__
 
         def affine(i: int, o: int) -> Shapes:
             return {"weight": (i, o), "bias": (o,)} if self.bias else {"weight": (i, o)}
@@ -136,14 +179,14 @@ class GPTConfig:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers the parameters hold; a tied output counts once."""
-        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+        """Number of parameters; tied output weights count once."""
+        return sum(map(math.prod, self.shapes.values()))
 
 
 _GPT2 = {"vocabulary": 50257, "positions": 1024}
 _QUESTIONS = {
     "vocabulary": 69, "positions": 5000, "heads": 4, "width": 512, "dropout": 0.1, "norm": "post",
-    "activation": "relu", "position_encoding": "sinusoidal", "tied_embeddings": False, "init_std": 512**-0.5,
+    "activation": "relu", "position_encoding": "sinusoidal", "tied_embeddings": False, "init_std": None,
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     "gpt2": {**_GPT2, "layers": 12, "heads": 12, "width": 768},
@@ -152,17 +195,24 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt2-xl": {**_GPT2, "layers": 48, "heads": 25, "width": 1600},
     "questions-6": {**_QUESTIONS, "layers": 6},  # Niu et al. 2024, section 6.2: Question Formation
     "questions-10": {**_QUESTIONS, "layers": 10},
-    "tiny": {"vocabulary": 69, "positions": 64, "layers": 4, "heads": 4, "width": 128, "init_std": 128**-0.5},
+    "tiny": {"vocabulary": 69, "positions": 64, "layers": 4, "heads": 4, "width": 128, "init_std": None},
 }
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What a GPT computes for tokens (B, T) on the way to its logits.
+    """Intermediate results of a forward pass for tokens (B, T).
 
-    states (L + 1, B, T, D): the residual stream before the first block and after each;
-    outputs (B, T, D): the last state, after the last layer norm if there is one, of which the logits are a product;
-    queries, keys, values (L, B, H, T, E) and weights (L, B, H, T, T) of every head.
+    Attributes
+    ----------
+    states : ndarray, shape (L + 1, B, T, D)
+        The residual stream before the first block and after each block.
+    outputs : ndarray, shape (B, T, D)
+        The last state, after the last norm if there is one; the logits are its product with the output weights.
+    queries, keys, values : ndarray, shape (L, B, H, T, E)
+        Of each head, with E = D / H.
+    weights : ndarray, shape (L, B, H, T, T)
+        Attention weights.
     """
 
     states: Array
@@ -173,13 +223,70 @@ class Activations:
     weights: Array
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """State that all layers of a forward pass share.
+
+    Parameters
+    ----------
+    rng : Generator, optional
+        Source of the dropout masks; there is no dropout without it.
+    recorded : dict of str to list of ndarray, optional
+        Activations by name, appended to layer by layer; nothing is recorded without it.
+    cache : KVCache, optional
+        Keys and values of the positions before the tokens.
+    layer : int
+        Index of the layer in the cache.
+    """
+
+    rng: np.random.Generator | None = None
+    recorded: dict[str, list[Array]] | None = None
+    cache: KVCache | None = None
+    layer: int = 0
+
+    def at(self, layer: int) -> Context:
+        """Return the same context for another layer."""
+        return replace(self, layer=layer)
+
+    def record(self, **arrays: Array) -> None:
+        """Append arrays to the recorded activations."""
+        if self.recorded is not None:
+            for name, a in arrays.items():
+                self.recorded.setdefault(name, []).append(a)
+
+    def activations(self) -> Activations:
+        """Return the recorded activations, stacked over layers."""
+        assert self.recorded is not None
+        stacked = {name: np.array(arrays) for name, arrays in self.recorded.items()}
+        return Activations(**{**stacked, "outputs": stacked["outputs"][0]})
+
+    def extend(self, keys: Array, values: Array) -> tuple[Array, Array, Array | None]:
+        """Return the layer's cached and new keys and values (B, H, S, E), and the padding mask (B, 1, S)."""
+        if self.cache is None:
+            return keys, values, None
+        padding_mask = self.cache.padding_mask(keys.shape[2])
+        return *self.cache.update(self.layer, keys, values), padding_mask
+
+
+INFERENCE = Context()  # no dropout, no recording, no cache
+
+
 class GPT(CausalModel):
-    """A causal language model: tokens (B, T) to logits (B, T, V), with a backward written by hand.
+    """A causal language model, from tokens (B, T) to logits (B, T, V), with a hand-written backward.
 
-    `config` is a GPTConfig; `rng`, a Generator or a seed, draws the initial parameters: normal with standard
-    deviation `init_std`, or init_std / sqrt(2 L) where a block adds to the residual stream; gains one, biases zero.
-    `parameters` maps names to arrays, which training changes in place. Without an rng, nothing is ever dropped out.
+    Parameters
+    ----------
+    config : GPTConfig
+    rng : Generator or int
+        A generator or a seed for the initial parameters (`initial_parameters`).
 
+    Attributes
+    ----------
+    parameters : dict of str to ndarray
+        Arrays by the names of `config.shapes`; training changes them in place.
+
+    Examples
+    --------
     >>> model = GPT(GPTConfig(vocabulary=5, positions=8, layers=2, heads=2, width=16), rng=0)
     >>> model.logits([[1, 2, 3]]).shape
     (1, 3, 5)
@@ -188,49 +295,51 @@ class GPT(CausalModel):
     (1.6, np.float64(1.6), True)
     """
 
-    def __init__(self, config: GPTConfig, rng: np.random.Generator | int) -> None:
-        rng = _check.generator("rng", rng)
-        self.config = config
-        self.parameters: dict[str, Array] = {}
-        for name, shape in config.shapes.items():
-            if name.endswith("gain"):
-                drawn = np.ones(shape)
-            elif name.endswith("bias"):
-                drawn = np.zeros(shape)
-            else:
-                adds = name.endswith(("output.weight", "contract.weight"))
-                drawn = rng.normal(0, config.init_std / np.sqrt(2 * config.layers) if adds else config.init_std, shape)
-            self.parameters[name] = drawn.astype(config.dtype)
+    config: GPTConfig
 
-    def logits(self, tokens: ArrayLike) -> Array:
-        """(B, T, V) The unnormalised log-probabilities of each next token; tokens (B, T) with T <= positions.
+    def __init__(self, config: GPTConfig, rng: Seed) -> None:
+        self.config, self.parameters = config, initial_parameters(config, _check.generator("rng", rng))
 
-        Row t depends on tokens up to t alone. Raises ValueError for tokens outside the vocabulary or of another shape.
-        """
-        return self._forward(self._tokens(tokens))[0]
-
-    def cross_entropy(self, tokens: ArrayLike, targets: ArrayLike) -> float:
-        """The mean negative log-likelihood of the targets in nats; a target of -1 is not counted."""
-        tokens, targets = self._examples(tokens, targets)
-        return cross_entropy(self._forward(tokens)[0], targets)[0]
+    @classmethod
+    def _from_parameters(cls, config: GPTConfig, parameters: Parameters) -> GPT:
+        model = cls.__new__(cls)
+        model.config, model.parameters = config, parameters
+        return model
 
     def loss_and_gradients(
-        self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | int | None = None
+        self, tokens: ArrayLike, targets: ArrayLike, rng: Seed | None = None
     ) -> tuple[float, Gradients]:
-        """The cross-entropy and its gradient for every parameter. With an rng, dropout is on, and drawn from it."""
-        tokens, targets = self._examples(tokens, targets)
-        logits, backward = self._forward(tokens, None if rng is None else _check.generator("rng", rng))
+        """Return the cross-entropy and its gradients with respect to all parameters.
+
+        Parameters
+        ----------
+        tokens, targets : array_like of int, shape (B, T)
+            Targets of -1 are not counted.
+        rng : Generator or int, optional
+            A generator or a seed for dropout, which is off without it.
+
+        Returns
+        -------
+        loss : float
+            Mean negative log-likelihood of the targets, in nats.
+        gradients : dict of str to ndarray
+            Gradients by the names of the parameters.
+
+        Raises
+        ------
+        TypeError or ValueError
+            If tokens or targets are not integers, outside the vocabulary or of another shape, or no target is counted.
+        """
+        tokens, targets = self._check_examples(tokens, targets)
+        logits, backward = self._forward(tokens, Context(None if rng is None else _check.generator("rng", rng)))
         loss, back_loss = cross_entropy(logits, targets)
         return loss, backward(back_loss(1.0))
 
     def activations(self, tokens: ArrayLike) -> Activations:
-        """All that is computed on the way, for tokens (B, T), without dropout."""
-        seen: dict[str, list[Array]] = {}
-        self._forward(self._tokens(tokens), seen=seen)
-        return Activations(
-            np.array(seen["states"]), seen["outputs"][0],
-            *(np.array(seen[name]) for name in ("queries", "keys", "values", "weights")),
-        )  # fmt: skip
+        """Return the intermediate results for tokens (B, T), without dropout."""
+        context = Context(recorded={})
+        self._forward(self._check_tokens(tokens), context)
+        return context.activations()
 
     def save(
         self,
@@ -240,9 +349,22 @@ class GPT(CausalModel):
         extra: dict[str, Array] | None = None,
         **records: Any,
     ) -> None:
-        """Write configuration, parameters and tokenizer, if given, to `path`: .npz without pickle, whole or not at all.
+        """Write the model to one .npz file, without pickle; an older file is replaced only by a complete new one.
 
-        `extra` arrays and JSON records are kept beside them, for whoever asks `load_model`.
+        Parameters
+        ----------
+        path : str or path
+        tokenizer : tokenizer, optional
+            One with a symbol for each token of the vocabulary.
+        extra : dict of str to ndarray, optional
+            More arrays to save.
+        **records
+            More records to save, of what JSON can hold. `load_model` returns both.
+
+        Raises
+        ------
+        ValueError
+            If the tokenizer is of another size.
         """
         if tokenizer is not None and len(tokenizer.symbols) != self.config.vocabulary:
             found = len(tokenizer.symbols)
@@ -254,172 +376,181 @@ class GPT(CausalModel):
 
     @classmethod
     def load(cls, path: Name) -> GPT:
-        """The model saved at `path`. Raises ValueError if there is none, it is damaged, or it is something else."""
+        """Return the model saved at `path`; ValueError if the file is missing, damaged or of another kind."""
         return load_model(path).model
 
-    def _tokens(self, tokens: ArrayLike) -> Array:
-        return _check.tokens("tokens", tokens, self.config.vocabulary, T=self.config.positions)
+    def _logits(self, tokens: Array) -> Floats:
+        return self._forward(tokens)[0]
 
-    def _examples(self, tokens: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:
-        tokens = self._tokens(tokens)
-        targets = _check.tokens("targets", targets, self.config.vocabulary, lowest=-1)
-        if targets.shape != tokens.shape or targets.max() < 0:
-            raise ValueError(f"targets must have shape {tokens.shape}, not all -1; got {targets.shape}")
-        return tokens, targets
-
-    def _cache(self, start: Array) -> KVCache:
+    def _new_cache(self, start: Array) -> KVCache:
         c = self.config
         return KVCache(c.layers, (len(start), c.heads, c.positions, c.width // c.heads), c.dtype, start)
 
-    def _next(self, tokens: Array, cache: KVCache) -> Array:
+    def _next_logits(self, tokens: Array, cache: KVCache) -> Floats:
         if tokens.shape[1] > 1 or not supports(self.config):
-            return self._forward(tokens, cache=cache, last=True)[0][:, -1]
+            return self._forward(tokens, Context(cache=cache), last=True)[0][:, -1]
         cache.decoder = cache.decoder or Decoder(self, cache)
         return cache.decoder(tokens)
 
-    def _forward(
-        self,
-        tokens: Array,
-        rng: np.random.Generator | None = None,
-        *,
-        seen: dict[str, list[Array]] | None = None,
-        cache: KVCache | None = None,
-        last: bool = False,
-    ) -> tuple[Array, Backward]:
-        """Logits (B, T, V), or of the last position only (B, 1, V), which has no backward; nor has what is cached."""
-        p, c, T = self.parameters, self.config, tokens.shape[1]
-        places = np.arange(T) if cache is None else cache.positions(T)
-        words, back_words = embedding(tokens, p["tokens"])
-        x0, back_dropout = dropout(self._scale * words + self._encoded(places), c.dropout, rng)
+    def _forward(self, tokens: Array, context: Context = INFERENCE, *, last: bool = False) -> tuple[Floats, Backward]:
+        """Return logits (B, T, V) and their backward; there is none for `last`, logits (B, 1, V), or with a cache."""
+        p, c, cache, T = self.parameters, self.config, context.cache, tokens.shape[1]
+        positions = np.arange(T) if cache is None else cache.positions(T)
+        embedded, back_embedding = embedding(tokens, p["tokens"])
+        x0, back_dropout = dropout(
+            self._embedding_scale * embedded + self._position_encoding(positions), c.dropout, context.rng
+        )
         x = x0
-        record(seen, states=x)
+        context.record(states=x)
         backs = []
         for layer in range(c.layers):
-            x, back = block(x, x0, self._layer(layer), c, rng, seen, None if cache is None else (cache, layer))
+            x, back = block(x, x0, self._layer_parameters(layer), c, context.at(layer))
             backs.append(back)
         if cache is not None:
             cache.length += T
-        if last:
-            x = x[:, -1:]
-        outputs, logits, back_read = self._read(x)
-        record(seen, outputs=outputs)
+        logits, back_head = self._output_head(x[:, -1:] if last else x, context)
 
         def backward(dlogits: Array) -> Gradients:
-            dx, d = back_read(dlogits)
+            dx, d = back_head(dlogits)
             dx0: Any = 0
             for layer in reversed(range(c.layers)):
-                dx, dlater, dlayer = backs.pop()(dx)  # and what it kept goes with it
-                dx0 = dx0 + dlater
+                dx, dlayer_x0, dlayer = backs.pop()(dx)  # pop frees the arrays that the layer kept
+                dx0 = dx0 + dlayer_x0
                 for name, gradient in dlayer.items():
                     name = f"layers.{0 if c.shared_layers else layer}.{name}"
-                    d[name] = gradient if d.get(name) is None else d[name] + gradient  # None: no bias
+                    d[name] = gradient if d.get(name) is None else d[name] + gradient  # None if there is no bias
             dx = back_dropout(dx + dx0)
             if c.position_encoding == "learned":
                 d["positions"] = np.zeros_like(p["positions"])
                 d["positions"][:T] = dx.sum(axis=0)
-            d["tokens"] = d.get("tokens", 0) + back_words(self._scale * dx)
+            d["tokens"] = d.get("tokens", 0) + back_embedding(self._embedding_scale * dx)
             return {name: d[name] for name in p}
 
         return logits, backward
 
-    def _read(self, x: Array) -> tuple[Array, Array, Backward]:
-        """Outputs (..., D), their logits (..., V), and backward: from dlogits to dx and {name: gradient}."""
+    def _output_head(self, x: Array, context: Context) -> tuple[Floats, Backward]:
+        """Return logits (..., V) of last states (..., D), and backward, from dlogits to dx and {name: gradient}."""
         p, c = self.parameters, self.config
-        y, back_norm = (
-            layer_norm(x, p["norm.gain"], p.get("norm.bias")) if c.norm == "pre" else (x, lambda dy: (dy, None, None))
-        )
-        logits, back_head = self._unembedded(y)
+        if c.norm == "pre":
+            outputs, back_norm = layer_norm(x, p["norm.gain"], p.get("norm.bias"))
+        else:
+            outputs, back_norm = x, lambda dy: (dy, None, None)
+        logits, back_unembed = self._unembed(outputs)
+        context.record(outputs=outputs)
 
         def backward(dlogits: Array) -> tuple[Array, dict[str, Any]]:
             d: dict[str, Any] = {}
-            dy, dweight, d["head.bias"] = back_head(dlogits)
-            dx, d["norm.gain"], d["norm.bias"] = back_norm(dy)
+            doutputs, dweight, d["head.bias"] = back_unembed(dlogits)
+            dx, d["norm.gain"], d["norm.bias"] = back_norm(doutputs)
             return dx, d | ({"tokens": dweight.T} if c.tied_embeddings else {"head.weight": dweight})
 
-        return y, logits, backward
+        return logits, backward
 
-    def _unembedded(self, y: Array) -> tuple[Array, Backward]:
-        """The logits of outputs; if tied, the embedding is the output weight too."""
+    def _unembed(self, outputs: Array) -> tuple[Floats, Backward]:
+        """Return logits (..., V) of outputs (..., D); tied output weights are the embedding."""
         p = self.parameters
-        return (
-            linear(y, p["tokens"].T) if self.config.tied_embeddings else linear(y, p["head.weight"], p.get("head.bias"))
-        )
+        if self.config.tied_embeddings:
+            return linear(outputs, p["tokens"].T)
+        return linear(outputs, p["head.weight"], p.get("head.bias"))
 
     @property
-    def _scale(self) -> Any:
-        """What embeddings are multiplied by."""
+    def _embedding_scale(self) -> np.floating[Any]:
+        """The factor of the token embeddings: sqrt(D) with sinusoids, else 1."""
         scale = 1.0 if self.config.position_encoding == "learned" else np.sqrt(self.config.width)
         return np.dtype(self.config.dtype).type(scale)
 
-    def _encoded(self, places: Array) -> Array:
-        """(..., D) What is added to the embeddings of tokens at these places."""
+    def _position_encoding(self, positions: Array) -> Array:
+        """Return the encoding (..., D) of positions (...), which is added to the embeddings."""
         if self.config.position_encoding == "learned":
-            return self.parameters["positions"][places]
-        return sinusoids(places, self.config.width).astype(self.config.dtype)
+            return self.parameters["positions"][positions]
+        return sinusoids(positions, self.config.width).astype(self.config.dtype)
 
-    def _layer(self, layer: int) -> dict[str, Array]:
+    def _layer_parameters(self, layer: int) -> Parameters:
+        """Return the parameters of a layer, by their names without the prefix."""
         prefix = f"layers.{0 if self.config.shared_layers else layer}."
         return {name.removeprefix(prefix): a for name, a in self.parameters.items() if name.startswith(prefix)}
 
 
-def sinusoids(places: Array, width: int) -> Array:
-    """(..., D) sin and cos, in turn, of places (...) over 10000^(2i / D) (Vaswani et al. 2017, section 3.5).
+def initial_parameters(config: GPTConfig, rng: np.random.Generator) -> Parameters:
+    """Return GPT-2's initial parameters: gains of one, biases of zero, and normal weights.
+
+    Their standard deviation is `init_std`, and init_std / sqrt(2 L) for weights whose products are added to the
+    residual stream (Radford et al. 2019, section 2.3).
+    """
+
+    std = config.init_std
+    assert std is not None  # a number since __post_init__
+
+    def draw(name: str, shape: tuple[int, ...]) -> Array:
+        if name.endswith("gain"):
+            return np.ones(shape)
+        if name.endswith("bias"):
+            return np.zeros(shape)
+        adds = name.endswith(("output.weight", "contract.weight"))
+        return rng.normal(0, std / np.sqrt(2 * config.layers) if adds else std, shape)
+
+    return {name: draw(name, shape).astype(config.dtype) for name, shape in config.shapes.items()}
+
+
+def sinusoids(positions: Array, width: int) -> Floats:
+    """Return sines and cosines of positions / 10000^(2i / D), alternating (Vaswani et al. 2017, section 3.5).
+
+    Positions (...) become (..., D).
 
     >>> sinusoids(np.array([0, 1]), 4).round(4)
     array([[0.    , 1.    , 0.    , 1.    ],
            [0.8415, 0.5403, 0.01  , 1.    ]])
     """
     i = np.arange(width)
-    angles = places[..., None] / 10000.0 ** (2 * (i // 2) / width)
+    angles = positions[..., None] / 10000.0 ** (2 * (i // 2) / width)
     return np.where(i % 2 == 0, np.sin(angles), np.cos(angles))
 
 
-Sublayer = Callable[[Array], tuple[Array, Backward]]
+def block(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
+    """Attention, then the feed-forward layer, each with its residual connection, for states x (B, T, D).
 
-
-def block(
-    x: Array,
-    x0: Array,
-    p: dict[str, Array],
-    config: GPTConfig,
-    rng: np.random.Generator | None = None,
-    seen: dict[str, list[Array]] | None = None,
-    past: tuple[KVCache, int] | None = None,
-) -> tuple[Array, Backward]:
-    """Attention, then two linear layers, each added to what came in: x (B, T, D); `x0` is what came into the first
-    block. Returns dx, dx0 and {name: gradient}.
+    `x0` is the input of the first block, of which energy attention makes its patterns. Backward returns dx, dx0 and
+    {name: gradient}.
     """
-    if config.attention == "energy":
-        y, back_attention = energy_step(x, x0, p, config, rng, seen, past)
+    energy = config.attention == "energy"
+    if energy:
+        y, back_attention = energy_step(x, x0, p, config, context)
     else:
-        y, back_attention = residual(x, lambda x: attend(x, p, config, rng, seen, past), p, "norm1", config.norm)
-    back_feed: Backward = lambda dy: (dy, {})  # noqa: E731
+        y, back_attention = residual(x, attend, "norm1", p, config, context)
     if config.hidden:
-        y, back_feed = residual(y, lambda x: feed_forward(x, p, config, rng), p, "norm2", config.norm)
-    record(seen, states=y)
+        y, back_feed_forward = residual(y, feed_forward, "norm2", p, config, context)
+    context.record(states=y)
 
     def backward(dy: Array) -> tuple[Array, Any, Gradients]:
-        dy, d2 = back_feed(dy)
-        dx, *dx0, d1 = back_attention(dy)
-        return dx, sum(dx0), d1 | d2
+        dy, d2 = back_feed_forward(dy) if config.hidden else (dy, {})
+        if energy:
+            dx, dx0, d1 = back_attention(dy)
+        else:
+            (dx, d1), dx0 = back_attention(dy), 0
+        return dx, dx0, d1 | d2
 
     return y, backward
 
 
-def residual(x: Array, f: Sublayer, p: dict[str, Array], name: str, norm: str) -> tuple[Array, Backward]:
-    """ "pre": y = x + f(norm(x)); "post": y = norm(x + f(x))."""
-    gain, bias = p[f"{name}.gain"], p.get(f"{name}.bias")
-    if norm == "pre":
+Sublayer = Callable[[Array, Parameters, GPTConfig, Context], tuple[Array, Backward]]
+
+
+def residual(
+    x: Array, sublayer: Sublayer, norm: str, p: Parameters, config: GPTConfig, context: Context
+) -> tuple[Array, Backward]:
+    """y = x + f(norm(x)) if norms are "pre", y = norm(x + f(x)) if they are "post", for a sublayer f."""
+    gain, bias = p[f"{norm}.gain"], p.get(f"{norm}.bias")
+    if config.norm == "pre":
         normalized, back_norm = layer_norm(x, gain, bias)
-        y, back_f = f(normalized)
+        y, back_f = sublayer(normalized, p, config, context)
         y += x
     else:
-        change, back_f = f(x)
+        change, back_f = sublayer(x, p, config, context)
         change += x
         y, back_norm = layer_norm(change, gain, bias)
 
     def backward(dy: Array) -> tuple[Array, Gradients]:
-        if norm == "pre":
+        if config.norm == "pre":
             dnormalized, d = back_f(dy)
             dx, dgain, dbias = back_norm(dnormalized)
             dx += dy
@@ -427,37 +558,26 @@ def residual(x: Array, f: Sublayer, p: dict[str, Array], name: str, norm: str) -
             dsum, dgain, dbias = back_norm(dy)
             dx, d = back_f(dsum)
             dx += dsum
-        return dx, {**d, f"{name}.gain": dgain, f"{name}.bias": dbias}
+        return dx, {**d, f"{norm}.gain": dgain, f"{norm}.bias": dbias}
 
     return y, backward
 
 
-def attend(
-    x: Array,
-    p: dict[str, Array],
-    config: GPTConfig,
-    rng: np.random.Generator | None,
-    seen: dict[str, list[Array]] | None,
-    past: tuple[KVCache, int] | None,
-) -> tuple[Array, Backward]:
-    """The heads' updates, joined; with a past, over the keys that are kept there too."""
-    T, H, rate = x.shape[1], config.heads, config.dropout
+def attend(x: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
+    """Causal multi-head attention, with the keys and values in the cache, if any, before those of x."""
+    H, rate, rng = config.heads, config.dropout, context.rng
     projected, back_project = linear(x, p["attention.weight"], p.get("attention.bias"))
     q, k, v = (split_heads(a, H) for a in np.split(projected, 3, axis=-1))
-    padding_mask = None
-    if past is not None:
-        cache, layer = past
-        padding_mask = cache.padding_mask(T)
-        k, v = cache.extended(layer, k, v)
+    k, v, padding_mask = context.extend(k, v)
     mixed, weights, back_mix = attention(q, k, v, rate, rng, padding_mask)
     attended, back_output = linear(merge_heads(mixed), p["output.weight"], p.get("output.bias"))
     y, back_dropout = dropout(attended, rate, rng)
-    record(seen, queries=q, keys=k, values=v, weights=weights)
+    context.record(queries=q, keys=k, values=v, weights=weights)
 
     def backward(dy: Array) -> tuple[Array, Gradients]:
         d: Gradients = {}
-        djoined, d["output.weight"], d["output.bias"] = back_output(back_dropout(dy))
-        dprojected = np.concatenate([merge_heads(a) for a in back_mix(split_heads(djoined, H))], axis=-1)
+        dmerged, d["output.weight"], d["output.bias"] = back_output(back_dropout(dy))
+        dprojected = np.concatenate([merge_heads(a) for a in back_mix(split_heads(dmerged, H))], axis=-1)
         dx, d["attention.weight"], d["attention.bias"] = back_project(dprojected)
         return dx, d
 
@@ -465,43 +585,31 @@ def attend(
 
 
 def split_heads(a: Array, heads: int) -> Array:
-    """(B, T, D) -> (B, H, T, E), a view: E of the coordinates for each head."""
+    """(B, T, D) -> (B, H, T, E), a view with E = D / H coordinates for each head."""
     return a.reshape(*a.shape[:2], heads, -1).transpose(0, 2, 1, 3)
 
 
 def merge_heads(a: Array) -> Array:
-    """(B, H, T, E) -> (B, T, D), and a view too where `split_heads` made it."""
+    """(B, H, T, E) -> (B, T, D); a view if the memory is laid out as `split_heads` returns it."""
     B, H, T, E = a.shape
     return a.transpose(0, 2, 1, 3).reshape(B, T, H * E)
 
 
-def energy_step(
-    x: Array,
-    x0: Array,
-    p: dict[str, Array],
-    config: GPTConfig,
-    rng: np.random.Generator | None,
-    seen: dict[str, list[Array]] | None,
-    past: tuple[KVCache, int] | None,
-) -> tuple[Array, Backward]:
-    """y = x + eta (u - x), where u is the update of x in an energy: for each head, on E of the D coordinates,
-    DistanceEnergy(1 / (2 sqrt(E))) of patterns that are a linear image of the first states up to the position.
+def energy_step(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
+    """y = x + eta (u - x), where u is the update of x in an energy.
 
-    So y - x is -eta / 2 times the gradient of the energy, summed over heads, and the energy falls by at least
-    eta (2 - eta) |u - x|^2 (Niu et al. 2024, equation 4; `DistanceEnergy.guaranteed_decrease`). The patterns do not
-    change from block to block: with shared weights the whole stack goes down one energy.
+    For each head, on E of the D coordinates, it is DistanceEnergy(1 / (2 sqrt(E))). The patterns are a linear function
+    of the first states x0 up to the position, so with shared weights they are the same in all blocks, and the whole
+    stack descends one energy. Summed over heads, y - x is -eta / 2 times the gradient, and the energy decreases by at
+    least eta (2 - eta) |u - x|^2 (Niu et al. 2024, equation 4; `DistanceEnergy.guaranteed_decrease`).
     """
-    T, H, eta = x.shape[1], config.heads, x.dtype.type(config.eta)
+    H, eta = config.heads, x.dtype.type(config.eta)
     patterns, back_patterns = linear(x0, p["patterns.weight"], p.get("patterns.bias"))
     q, k = split_heads(x, H), split_heads(patterns, H)
-    padding_mask = None
-    if past is not None:
-        cache, layer = past
-        padding_mask = cache.padding_mask(T)
-        k, _ = cache.extended(layer, k, k)
-    mixed, weights, back_mix = attention(q, k, k, config.dropout, rng, padding_mask, distances=True)
+    k, _, padding_mask = context.extend(k, k)
+    mixed, weights, back_mix = attention(q, k, k, config.dropout, context.rng, padding_mask, distances=True)
     y = x + eta * (merge_heads(mixed) - x)
-    record(seen, queries=q, keys=k, values=k, weights=weights)
+    context.record(queries=q, keys=k, values=k, weights=weights)
 
     def backward(dy: Array) -> tuple[Array, Array, Gradients]:
         d: Gradients = {}
@@ -512,14 +620,12 @@ def energy_step(
     return y, backward
 
 
-def feed_forward(
-    x: Array, p: dict[str, Array], config: GPTConfig, rng: np.random.Generator | None
-) -> tuple[Array, Backward]:
-    """contract(activation(expand(x)))."""
+def feed_forward(x: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
+    """y = contract(activation(expand(x)))."""
     wide, back_expand = linear(x, p["expand.weight"], p.get("expand.bias"))
     active, back_active = ACTIVATIONS[config.activation](wide)
     narrow, back_contract = linear(active, p["contract.weight"], p.get("contract.bias"))
-    y, back_dropout = dropout(narrow, config.dropout, rng)
+    y, back_dropout = dropout(narrow, config.dropout, context.rng)
 
     def backward(dy: Array) -> tuple[Array, Gradients]:
         d: Gradients = {}
@@ -530,16 +636,9 @@ def feed_forward(
     return y, backward
 
 
-def record(seen: dict[str, list[Array]] | None, **arrays: Array) -> None:
-    """Keep the arrays, if anybody wants to see them."""
-    if seen is not None:
-        for name, a in arrays.items():
-            seen.setdefault(name, []).append(a)
-
-
 @dataclass(frozen=True)
-class Saved:
-    """What a model file holds: the model, its tokenizer, if any, and whatever else was kept beside them."""
+class SavedModel:
+    """Contents of a model file: the model, its tokenizer, if any, and further arrays and records."""
 
     model: GPT
     tokenizer: Tokenizer | None
@@ -547,25 +646,29 @@ class Saved:
     records: dict[str, Any]
 
 
-def load_model(path: Name) -> Saved:
-    """All that is saved at `path`. Raises ValueError if there is nothing, it is damaged, or it is something else."""
+def load_model(path: Name) -> SavedModel:
+    """Return all that is saved at `path`; ValueError if the file is missing, damaged or of another kind."""
     arrays, records = load_arrays(path, "model")
-    model = GPT.__new__(GPT)
     try:
-        model.config = GPTConfig(**records["config"])
-        if (
-            model.config.layers > len(arrays) and not model.config.shared_layers
-        ):  # before the shapes of all of them are made
-            raise ValueError("not as many arrays as layers need")
-        shapes = model.config.shapes
-        if len(shapes) != sum(name.startswith("parameters/") for name in arrays):
-            raise ValueError("not as many arrays as layers need")
-        model.parameters = {name: arrays.pop(f"parameters/{name}") for name in shapes}
-        fitting = all(a.shape == shapes[name] and a.dtype == model.config.dtype for name, a in model.parameters.items())
+        config = GPTConfig(**records["config"])
+        if config.layers > len(arrays) and not config.shared_layers:  # before their names take memory
+            raise ValueError("fewer arrays than layers")
+        parameters = {name: arrays.pop(f"parameters/{name}") for name in config.shapes}
+        extra = {name: a for name, a in arrays.items() if not name.startswith("parameters/")}
         tokenizer = tokenizer_from_record(records["tokenizer"]) if records["tokenizer"] else None
-        fitting &= tokenizer is None or len(tokenizer.symbols) == model.config.vocabulary
+        check_shapes(config.shapes, {name: a.shape for name, a in parameters.items()}, path)
+        if len(extra) < len(arrays) or any(a.dtype != config.dtype for a in parameters.values()):
+            raise ValueError("parameters beyond those of the configuration, or of another dtype")
+        if tokenizer is not None and len(tokenizer.symbols) != config.vocabulary:
+            raise ValueError("a tokenizer of another size")
     except (KeyError, TypeError, ValueError):
-        fitting = False
-    if not fitting:
-        raise ValueError(f"model must hold the parameters that its configuration names; {path} does not")
-    return Saved(model, tokenizer, arrays, records)
+        raise ValueError(f"model must hold the parameters that its configuration names; {path} does not") from None
+    return SavedModel(GPT._from_parameters(config, parameters), tokenizer, extra, records)
+
+
+def check_shapes(expected: Shapes, found: Shapes, where: Name) -> None:
+    """Raise ValueError unless the same names have the same shapes."""
+    for name in [*expected, *found]:
+        wanted, got = (f"of shape {shapes[name]}" if name in shapes else "absent" for shapes in (expected, found))
+        if wanted != got:
+            raise ValueError(f"{name} must be {wanted}; in {where} it is {got}")

@@ -307,14 +307,14 @@ def test_more_rows_than_the_language_has_are_refused(monkeypatch):
 
 @given(st.text(min_size=1))
 def test_characters_come_back(text):
-    tokenizer = SymbolTokenizer.characters(text)
+    tokenizer = SymbolTokenizer.from_characters([text])
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert list(tokenizer.symbols) == sorted(set(text))
 
 
 @given(st.lists(st.text(string.ascii_letters + "<>'?.", min_size=1), min_size=1))
 def test_words_come_back_with_single_spaces(words):
-    tokenizer = SymbolTokenizer.words("  ".join(words))
+    tokenizer = SymbolTokenizer.from_words(["  ".join(words)])
     assert tokenizer.decode(tokenizer.encode("\n".join(words))) == " ".join(words)
 
 
@@ -331,11 +331,11 @@ def test_padding_is_left_out_of_the_text():
 
 def test_an_unknown_symbol_is_named():
     assert (
-        complaint(ValueError, SymbolTokenizer.characters("abc").encode, "abxc")
+        complaint(ValueError, SymbolTokenizer.from_characters(["abc"]).encode, "abxc")
         == "text must be made of the tokenizer's 3 symbols; got 'x'"
     )
     assert (
-        complaint(ValueError, SymbolTokenizer.words("to be").encode, "to not be")
+        complaint(ValueError, SymbolTokenizer.from_words(["to be"]).encode, "to not be")
         == "text must be made of the tokenizer's 2 symbols; got 'not'"
     )
 
@@ -519,4 +519,4 @@ def test_a_tokenizer_separates_words_by_blanks_or_not_at_all():
 
 
 def test_a_number_without_a_symbol_is_named():
-    assert complaint(ValueError, SymbolTokenizer(("a", "b")).decode, [0, 2]) == "numbers must be below 2; got 2"
+    assert complaint(ValueError, SymbolTokenizer(("a", "b")).decode, [0, 2]) == "tokens must be below 2; got 2"

@@ -43,7 +43,7 @@ def test_pieces_change_nothing(tmp_path, monkeypatch, kind, size):
 @REPEAT
 def test_a_bpe_takes_pieces_as_it_takes_the_whole(tmp_path, text, size):
     pytest.importorskip("tokenizers")
-    bpe = BPETokenizer.trained(["a!\x1c!\x1ca \n\n\x0b\x1f!\x85\u2028a" * 3], 290)
+    bpe = BPETokenizer.train(["a!\x1c!\x1ca \n\n\x0b\x1f!\x85\u2028a" * 3], 290)
     (tmp_path / "text.txt").write_text(text, encoding="utf-8", newline="")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_files, "CHUNK", size)

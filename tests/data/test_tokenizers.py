@@ -1,9 +1,10 @@
-"""What is encoded comes back, from any kind of tokenizer, also one that was kept as JSON."""
+"""Round trips of every kind of tokenizer, also after JSON, and every error."""
 
 import json
 
 import pytest
-from hypothesis import given
+from helpers import MERGES, bpe_pieces, complaint
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hopmin.data.tokenizers import (
@@ -19,34 +20,68 @@ TEXT = "to be or not to be, that is the question. naïve\r\n\n  Zoë 🙂"
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-@pytest.fixture(scope="module", params=TOKENIZERS)
+@pytest.fixture(scope="module", params=[*TOKENIZERS, "merges"])
 def tokenizer(request):
+    if request.param == "merges":
+        return from_merges()
     if request.param == "bpe":
         pytest.importorskip("tokenizers")
     return fit_tokenizer(request.param, [TEXT, "be bee"], 270)
 
 
-def test_a_text_comes_back(tokenizer):
+def from_merges(**options):
+    pieces = bpe_pieces()
+    return BPETokenizer.from_merges(
+        {piece: i for i, piece in enumerate(pieces)}, [merge.split() for merge in MERGES], pieces[-2:], **options
+    )
+
+
+# Every kind
+
+
+def test_decoding_inverts_encoding(tokenizer):
     found = tokenizer.decode(tokenizer.encode(TEXT))
     assert found == (" ".join(TEXT.split()) if tokenizer.unit == "words" else TEXT)
 
 
+def test_a_record_restores_the_tokenizer(tokenizer):
+    again = tokenizer_from_record(json.loads(json.dumps(tokenizer.record)))
+    assert again == tokenizer
+    assert again.symbols == tokenizer.symbols
+    assert again.encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
+
+
+def test_tokens_are_indices_of_symbols_and_padding_is_ignored(tokenizer):
+    tokens, V = tokenizer.encode(TEXT), len(tokenizer.symbols)
+    assert 0 <= tokens.min() <= tokens.max() < V == len(set(tokenizer.symbols))
+    assert tokens.dtype == "int64"
+    assert tokenizer.decode([-1, *tokens, -1]) == tokenizer.decode(tokens)
+    assert complaint(ValueError, tokenizer.decode, [V]) == f"tokens must be below {V}; got {V}"
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "bpe", "merges"], indirect=True)
+def test_a_lone_surrogate_is_refused(tokenizer):
+    assert complaint(ValueError, tokenizer.encode, "\ud83d") == r"text must be valid Unicode; got '\ud83d'"
+
+
+def test_an_unknown_kind_is_refused():
+    expected = "tokenizer must be one of 'characters', 'words', 'bytes', 'bpe'; got 'letters'"
+    assert complaint(ValueError, fit_tokenizer, "letters", [TEXT]) == expected
+
+
+# Symbols and bytes
+
+
+def test_symbols_are_collected_from_all_texts():
+    assert fit_tokenizer("characters", ["ab", "bc"]) == SymbolTokenizer(("a", "b", "c"))
+    assert fit_tokenizer("words", ["a bc", "bc d\n"]) == SymbolTokenizer(("a", "bc", "d"), " ")
+    assert fit_tokenizer(ByteTokenizer(), []) == ByteTokenizer()
+
+
 @given(TEXTS)
-def test_any_text_has_bytes_and_comes_back(text):
+def test_any_text_is_encoded_as_its_utf8_bytes(text):
     assert ByteTokenizer().encode(text).tolist() == list(text.encode())
     assert ByteTokenizer().decode(ByteTokenizer().encode(text)) == text
-
-
-@given(TEXTS)
-def test_any_text_has_pieces_and_comes_back(text):
-    pytest.importorskip("tokenizers")
-    assert PIECES.decode(PIECES.encode(text)) == text
-
-
-try:
-    PIECES = BPETokenizer.trained([TEXT] * 3, 300)
-except ImportError:
-    PIECES = None
 
 
 @given(st.binary())
@@ -54,64 +89,81 @@ def test_any_bytes_are_their_numbers(data):
     assert bytes(ByteTokenizer().encode(data).tolist()) == data
 
 
-def test_a_kept_tokenizer_is_the_same(tokenizer):
-    again = tokenizer_from_record(json.loads(json.dumps(tokenizer.record)))
-    assert again == tokenizer
-    assert again.symbols == tokenizer.symbols
-    assert again.encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
+# Byte pair encoding
+
+try:
+    TRAINED = BPETokenizer.train([TEXT] * 3, 300)
+except ImportError:
+    TRAINED = None
 
 
-def test_numbers_are_below_the_number_of_symbols_and_padding_is_left_out(tokenizer):
-    numbers = tokenizer.encode(TEXT)
-    assert 0 <= numbers.min() <= numbers.max() < len(tokenizer.symbols) == len(set(tokenizer.symbols))
-    assert numbers.dtype == "int64"
-    assert tokenizer.decode([-1, *numbers, -1]) == tokenizer.decode(numbers)
-    with pytest.raises(ValueError, match=rf"^numbers must be below {len(tokenizer.symbols)}; got {len(tokenizer.symbols)}$"):
-        tokenizer.decode([len(tokenizer.symbols)])
-
-
-def test_a_bpe_that_says_it_cuts_and_pads_encodes_a_text_whole_and_alone():
+@settings(max_examples=50)
+@given(text=TEXTS)
+def test_any_text_survives_byte_pair_encoding(text):
     pytest.importorskip("tokenizers")
-    plain = BPETokenizer.trained([TEXT], 300)
-    cut = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
-    pad = {
+    assert TRAINED.decode(TRAINED.encode(text)) == text
+    assert from_merges().decode(from_merges().encode(text)) == text
+
+
+def test_training_reaches_the_vocabulary_and_saves_tokens():
+    pytest.importorskip("tokenizers")
+    t = BPETokenizer.train(["to be or not to be " * 3], 262)
+    assert len(t.symbols) == 262
+    assert len(t.encode("to be or not to be ")) < 19
+
+
+@pytest.mark.parametrize("size", [255, 1_000_001, 2**64])  # the library aborts or panics where memory does not suffice
+def test_a_vocabulary_size_out_of_range_is_refused(size):
+    pytest.importorskip("tokenizers")
+    expected = f"vocabulary must be an integer from 256 to 1000000; got {size}"
+    assert complaint(ValueError, BPETokenizer.train, [TEXT], size) == expected
+
+
+def test_pairs_are_merged_in_order_of_priority():
+    t, pieces = from_merges(), bpe_pieces()
+    assert [pieces[i] for i in t.encode("hello hell 12")] == ["hello", "Ġ", "hell", "Ġ", "12"]
+    assert [pieces[i] for i in from_merges(digits=True).encode("hell 12")] == ["hell", "Ġ", "1", "2"]
+    assert t.encode("").shape == (0,)
+
+
+def test_special_pieces_are_single_tokens():
+    t, pieces = from_merges(), bpe_pieces()
+    o, end = pieces.index("o"), pieces.index("<|endoftext|>")
+    assert t.encode("o<|endoftext|>o").tolist() == [o, end, o]
+    assert t.decode([-1, end, pieces.index("Ġhello"), -1]) == "<|endoftext|> hello"
+
+
+def test_bytes_outside_the_vocabulary_are_refused():
+    pytest.importorskip("tokenizers")
+    few = BPETokenizer.from_merges({"h": 0, "e": 1}, [])
+    for t in (few, tokenizer_from_record(few.record)):
+        assert t.encode("hehe").tolist() == [0, 1, 0, 1]
+        assert complaint(ValueError, t.encode, "he ho") == "text must consist of bytes in the vocabulary; got 'he ho'"
+
+
+def test_pieces_and_merges_that_do_not_fit_are_refused():
+    pytest.importorskip("tokenizers")
+    for pieces in ({"h": 1, "e": 2}, {"h": 0, "e": 0}):
+        expected = "pieces must be numbered from 0 to 1; got gaps or duplicates"
+        assert complaint(ValueError, BPETokenizer.from_merges, pieces, []) == expected
+    for merge in (("h", "ü"), ("h", "e"), ("h",)):
+        expected = f"merges must be pairs of pieces that form a piece; got {merge}"
+        assert complaint(ValueError, BPETokenizer.from_merges, {"h": 0, "e": 1}, [merge]) == expected
+
+
+def test_truncation_and_padding_in_the_json_are_ignored():
+    pytest.importorskip("tokenizers")
+    plain = BPETokenizer.train([TEXT], 300)
+    truncation = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    padding = {
         "strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 7, "pad_type_id": 0, "pad_token": "x",
     }  # fmt: skip
-    other = BPETokenizer(json.dumps({**json.loads(plain.text), "truncation": cut, "padding": pad}))
+    other = BPETokenizer(json.dumps({**json.loads(plain.json), "truncation": truncation, "padding": padding}))
     for text in ("", "to", TEXT):
         assert other.encode(text).tolist() == plain.encode(text).tolist()
 
 
-def test_a_bpe_has_as_many_symbols_as_asked_for_and_fewer_pieces_than_bytes():
-    pytest.importorskip("tokenizers")
-    t = BPETokenizer.trained(["to be or not to be " * 3], 262)
-    assert len(t.symbols) == 262
-    assert len(t.encode("to be or not to be ")) < 19
-    for size in (255, 1_000_001, 2**64):  # the library would end the process, or panic, where memory does not suffice
-        with pytest.raises(ValueError, match=rf"^vocabulary must be an integer from 256 to 1000000; got {size}$"):
-            BPETokenizer.trained([TEXT], size)
-
-
 @pytest.mark.parametrize("text", ["", "{}", "{", '{"model": 1}'])
-def test_what_is_no_tokenizer_is_refused(text):
+def test_json_of_no_tokenizer_is_refused(text):
     pytest.importorskip("tokenizers")
-    with pytest.raises(ValueError, match=r"^tokenizer must be JSON of the library tokenizers; got ") as caught:
-        BPETokenizer(text)
-    assert "\n" not in str(caught.value)
-
-
-def test_characters_and_words_are_those_of_all_texts():
-    assert fit_tokenizer("characters", ["ab", "bc"]) == SymbolTokenizer(("a", "b", "c"))
-    assert fit_tokenizer("words", ["a bc", "bc d\n"]) == SymbolTokenizer(("a", "bc", "d"), " ")
-    assert fit_tokenizer(ByteTokenizer(), []) == ByteTokenizer()
-
-
-@pytest.mark.parametrize("tokenizer", ["bytes", "bpe"], indirect=True)
-def test_half_a_character_is_refused(tokenizer):
-    with pytest.raises(ValueError, match=r"^text must be valid Unicode; got '\\ud83d'$"):
-        tokenizer.encode("\ud83d")
-
-
-def test_another_kind_is_refused():
-    with pytest.raises(ValueError, match=r"^tokenizer must be one of 'characters', 'words', 'bytes', 'bpe'; got 'letters'$"):
-        fit_tokenizer("letters", [TEXT])
+    assert complaint(ValueError, BPETokenizer, text).startswith("tokenizer must be JSON of the library tokenizers; got ")

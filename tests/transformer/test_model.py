@@ -1,33 +1,23 @@
-"""The GPT against a dull one, what must not change its answers, generation, files, and every complaint."""
+"""The GPT against a reference loop, its invariances, gradients of every option, energy attention, files and errors."""
 
 import math
 
+import models
 import numpy as np
 import pytest
 from helpers import complaint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import drawn_gpt
 
-import hopmin
 from hopmin import DistanceEnergy, retrieve, testing
 from hopmin._files import load_arrays, save_arrays
 from hopmin.data.tokenizers import SymbolTokenizer
-from hopmin.transformer import decoding
-from hopmin.transformer.generation import pad_left, sample_token
 from hopmin.transformer.model import GPT, GPTConfig, load_model
 from hopmin.transformer.training import Trainer
 
-V, T, L, H, D = 11, 6, 2, 3, 12
-SIZES = {"vocabulary": V, "positions": T, "layers": L, "heads": H, "width": D}
-
-
-def made(seed=0, **options):
-    """A model with no parameter at a special value, in float64 unless told otherwise."""
-    model = GPT(GPTConfig(**{**SIZES, "dtype": "float64", "init_std": 0.3, **options}), seed)
-    rng = np.random.default_rng(seed)
-    for a in model.parameters.values():
-        a += rng.normal(0, 0.1, a.shape).astype(a.dtype)
-    return model
+SIZES = models.GPT_SIZES
+V, T, L, H, D = SIZES.values()
 
 
 def examples(B=4, seed=0):
@@ -36,15 +26,15 @@ def examples(B=4, seed=0):
 
 
 def close(actual, expected):
-    # a few hundred float64 operations on numbers of order one to ten, in another order
+    # rounding of a few hundred float64 operations on numbers of order one to ten
     np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-12)
 
 
 # The whole model
 
 
-def dull_logits(p, tokens):
-    """One row of tokens, position by position, head by head."""
+def reference_logits(p, tokens):
+    """Logits of one row of tokens, one position and one head at a time."""
 
     def norm(x, name):
         return p[f"{name}.gain"] * (x - x.mean()) / math.sqrt(x.var() + 1e-5) + p[f"{name}.bias"]
@@ -60,33 +50,33 @@ def dull_logits(p, tokens):
     for layer in (f"layers.{i}" for i in range(L)):
         projected = [linear(norm(x, f"{layer}.norm1"), f"{layer}.attention") for x in xs]
         for t in range(len(xs)):
-            joined = []
+            merged = []
             for head in range(H):
                 q, k, v = (slice(part * D + head * E, part * D + (head + 1) * E) for part in range(3))
                 e = [math.exp(projected[t][q] @ projected[s][k] / math.sqrt(E)) for s in range(t + 1)]
-                joined.append(sum(e[s] * projected[s][v] for s in range(t + 1)) / sum(e))
-            xs[t] = xs[t] + linear(np.concatenate(joined), f"{layer}.output")
+                merged.append(sum(e[s] * projected[s][v] for s in range(t + 1)) / sum(e))
+            xs[t] = xs[t] + linear(np.concatenate(merged), f"{layer}.output")
         for t in range(len(xs)):
             wide = gelu(linear(norm(xs[t], f"{layer}.norm2"), f"{layer}.expand"))
             xs[t] = xs[t] + linear(wide, f"{layer}.contract")
     return [p["tokens"] @ norm(x, "norm") for x in xs]
 
 
-def test_logits_are_those_of_a_dull_loop():
-    model, (tokens, _) = made(), examples()
-    close(model.logits(tokens), [dull_logits(model.parameters, row) for row in tokens])
+def test_logits_match_a_loop_over_positions_and_heads():
+    model, (tokens, _) = drawn_gpt(), examples()
+    close(model.logits(tokens), [reference_logits(model.parameters, row) for row in tokens])
 
 
 @pytest.mark.parametrize(
     ("layers", "heads", "width", "count"),
     [(12, 12, 768, 124439808), (24, 16, 1024, 354823168), (36, 20, 1280, 774030080), (48, 25, 1600, 1557611200)],
 )
-def test_the_four_gpt2_sizes_have_their_published_counts(layers, heads, width, count):
+def test_gpt2_sizes_have_the_published_parameter_counts(layers, heads, width, count):
     config = GPTConfig(vocabulary=50257, positions=1024, layers=layers, heads=heads, width=width)
     assert config.parameter_count == count
 
 
-def test_parameters_have_the_shapes_that_the_configuration_names():
+def test_parameters_have_the_shapes_of_the_configuration():
     config = GPTConfig(**SIZES)
     parameters = GPT(config, 0).parameters
     assert {name: a.shape for name, a in parameters.items()} == config.shapes
@@ -94,7 +84,7 @@ def test_parameters_have_the_shapes_that_the_configuration_names():
     assert {a.dtype for a in parameters.values()} == {np.dtype("float32")}
 
 
-def test_initial_weights_have_the_spread_and_less_of_it_where_blocks_add_up():
+def test_initial_weights_have_the_configured_deviation():
     config = GPTConfig(vocabulary=100, positions=100, layers=2, heads=1, width=100, init_std=0.5)
     for name, a in GPT(config, 0).parameters.items():
         if name.endswith(("gain", "bias")):
@@ -104,13 +94,18 @@ def test_initial_weights_have_the_spread_and_less_of_it_where_blocks_add_up():
             assert abs(a.std() / wanted - 1) < 4 / math.sqrt(2 * a.size)  # four standard errors of a standard deviation
 
 
-def test_one_seed_is_one_model():
+def test_init_std_none_is_one_over_the_root_of_the_width():
+    assert GPTConfig(**SIZES).init_std == 0.02
+    assert GPTConfig(**SIZES, init_std=None).init_std == D**-0.5
+
+
+def test_a_seed_determines_the_model():
     for name, a in GPT(GPTConfig(**SIZES), 5).parameters.items():
         np.testing.assert_array_equal(a, GPT(GPTConfig(**SIZES), np.random.default_rng(5)).parameters[name])
     assert (GPT(GPTConfig(**SIZES), 6).parameters["tokens"] != GPT(GPTConfig(**SIZES), 5).parameters["tokens"]).any()
 
 
-def test_an_untrained_model_knows_nothing():
+def test_an_untrained_model_predicts_uniformly():
     model = GPT(GPTConfig(vocabulary=100, positions=64, layers=2, heads=2, width=32), 0)
     tokens = np.random.default_rng(0).integers(0, 100, (8, 65))
     # Logits have variance 32 * 0.02^2 = 0.013: half of it lies above log V, and 0.113 / sqrt(512) is one standard error.
@@ -118,8 +113,8 @@ def test_an_untrained_model_knows_nothing():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_logits_gradients_and_activations_keep_the_dtype(dtype):
-    model, (tokens, targets) = made(dtype=dtype), examples()
+def test_all_results_have_the_configured_dtype(dtype):
+    model, (tokens, targets) = drawn_gpt(dtype=dtype), examples()
     _, gradients = model.loss_and_gradients(tokens, targets)
     assert {a.dtype for a in (model.logits(tokens), *gradients.values())} == {np.dtype(dtype)}
     assert {a.dtype for a in vars(model.activations(tokens)).values()} == {np.dtype(dtype)}
@@ -127,7 +122,7 @@ def test_logits_gradients_and_activations_keep_the_dtype(dtype):
 
 
 def test_tokens_may_be_lists_and_are_not_changed():
-    model, (tokens, targets) = made(), examples()
+    model, (tokens, targets) = drawn_gpt(), examples()
     before = tokens.copy(), targets.copy()
     loss, _ = model.loss_and_gradients(tokens, targets)
     assert model.cross_entropy(tokens.astype(np.uint8).tolist(), targets.astype(np.int8)) == loss
@@ -135,13 +130,13 @@ def test_tokens_may_be_lists_and_are_not_changed():
     np.testing.assert_array_equal(targets, before[1])
 
 
-# What must not matter
+# Invariances
 
 
 @settings(max_examples=20)
 @given(st.integers(1, 5), st.integers(1, T), st.integers(0, 2**32))
-def test_logits_of_a_batch_are_those_of_its_rows(B, length, seed):
-    model, tokens = made(), np.random.default_rng(seed).integers(0, V, (B, length))
+def test_rows_of_a_batch_do_not_influence_each_other(B, length, seed):
+    model, tokens = drawn_gpt(), np.random.default_rng(seed).integers(0, V, (B, length))
     close(model.logits(tokens), np.concatenate([model.logits(row[None]) for row in tokens]))
 
 
@@ -152,7 +147,7 @@ def test_padding_changes_neither_loss_nor_gradients(length, seed):
     tokens, targets = rng.integers(0, V, (2, 3, length))
     padded = np.hstack([tokens, rng.integers(0, V, (3, T - length))])
     uncounted = np.hstack([targets, np.full((3, T - length), -1)])
-    model = made()
+    model = drawn_gpt()
     loss, gradients = model.loss_and_gradients(tokens, targets)
     also, same = model.loss_and_gradients(padded, uncounted)
     close(also, loss)
@@ -160,8 +155,8 @@ def test_padding_changes_neither_loss_nor_gradients(length, seed):
         close(same[name], gradient)
 
 
-def test_the_order_of_a_batch_matters_to_nothing():
-    model, (tokens, targets), order = made(), examples(), [2, 0, 3, 1]
+def test_the_order_of_rows_does_not_matter():
+    model, (tokens, targets), order = drawn_gpt(), examples(), [2, 0, 3, 1]
     loss, gradients = model.loss_and_gradients(tokens, targets)
     shuffled_loss, shuffled = model.loss_and_gradients(tokens[order], targets[order])
     close(model.logits(tokens[order]), model.logits(tokens)[order])
@@ -170,23 +165,23 @@ def test_the_order_of_a_batch_matters_to_nothing():
         close(shuffled[name], gradient)
 
 
-def test_loss_is_the_mean_over_all_counted_targets():
-    model, (tokens, targets) = made(), examples()
+def test_loss_is_the_mean_over_counted_targets():
+    model, (tokens, targets) = drawn_gpt(), examples()
     log_p = [row - np.log(np.exp(row).sum()) for row in model.logits(tokens).reshape(-1, V)]
     costs = [-row[target] for row, target in zip(log_p, targets.ravel(), strict=True) if target != -1]
     close(model.cross_entropy(tokens, targets), sum(costs) / len(costs))
 
 
-def test_nothing_accumulates():
-    model, (tokens, targets) = made(), examples()
+def test_repeated_calls_return_the_same_gradients():
+    model, (tokens, targets) = drawn_gpt(), examples()
     before = {name: a.copy() for name, a in model.parameters.items()}
     first = model.loss_and_gradients(tokens, targets)
     np.testing.assert_equal(model.loss_and_gradients(tokens, targets), first)
     np.testing.assert_equal(model.parameters, before)
 
 
-def test_dropout_needs_an_rng_and_follows_it():
-    (tokens, targets), dropping, whole = examples(), made(dropout=0.4), made()
+def test_dropout_is_drawn_from_the_rng_and_off_without():
+    (tokens, targets), dropping, whole = examples(), drawn_gpt(dropout=0.4), drawn_gpt()
     np.testing.assert_equal(dropping.loss_and_gradients(tokens, targets), whole.loss_and_gradients(tokens, targets))
     np.testing.assert_array_equal(dropping.logits(tokens), whole.logits(tokens))
     assert dropping.cross_entropy(tokens, targets) == whole.cross_entropy(tokens, targets)
@@ -201,118 +196,38 @@ def test_dropout_needs_an_rng_and_follows_it():
 # Activations
 
 
-def test_activations_are_what_the_logits_are_made_of():
-    model, (tokens, _) = made(), examples()
-    seen = model.activations(tokens)
-    close(seen.outputs @ model.parameters["tokens"].T, model.logits(tokens))
-    np.testing.assert_array_equal(seen.states[0], model.parameters["tokens"][tokens] + model.parameters["positions"])
-    last = seen.states[-1]
+def test_logits_follow_from_activations():
+    model, (tokens, _) = drawn_gpt(), examples()
+    activations = model.activations(tokens)
+    close(activations.outputs @ model.parameters["tokens"].T, model.logits(tokens))
+    np.testing.assert_array_equal(activations.states[0], model.parameters["tokens"][tokens] + model.parameters["positions"])
+    last = activations.states[-1]
     z = (last - last.mean(axis=-1, keepdims=True)) / np.sqrt(last.var(axis=-1, keepdims=True) + 1e-5)
-    close(seen.outputs, model.parameters["norm.gain"] * z + model.parameters["norm.bias"])
+    close(activations.outputs, model.parameters["norm.gain"] * z + model.parameters["norm.bias"])
 
 
-def test_activations_have_the_shapes_that_are_promised():
+def test_activations_have_the_documented_shapes():
     tokens, E = examples(B=4)[0], D // H
-    seen = made().activations(tokens)
-    assert (seen.states.shape, seen.outputs.shape) == ((L + 1, 4, T, D), (4, T, D))
-    assert {a.shape for a in (seen.queries, seen.keys, seen.values)} == {(L, 4, H, T, E)}
-    assert seen.weights.shape == (L, 4, H, T, T)
+    activations = drawn_gpt().activations(tokens)
+    assert (activations.states.shape, activations.outputs.shape) == ((L + 1, 4, T, D), (4, T, D))
+    assert {a.shape for a in (activations.queries, activations.keys, activations.values)} == {(L, 4, H, T, E)}
+    assert activations.weights.shape == (L, 4, H, T, T)
 
 
-def test_attention_weights_are_softmax_of_the_scores_and_nothing_ahead():
-    seen = made().activations(examples()[0])
-    for *head, t in np.ndindex(seen.weights.shape[:-1]):
-        scores = seen.keys[*head][: t + 1] @ seen.queries[*head][t] / math.sqrt(D // H)
-        close(seen.weights[*head, t, : t + 1], np.exp(scores) / np.exp(scores).sum())
-        assert (seen.weights[*head, t, t + 1 :] == 0).all()
-
-
-# Generation
-
-
-def lively(seed=0):
-    """A model that does not say the same thing over and over."""
-    model = made(seed, init_std=1.0)
-    model.parameters["norm.gain"][...] = np.random.default_rng(seed).normal(size=D)  # all ones favour the last token
-    return model
-
-
-def step_by_step(model, prompt, count):
-    tokens = list(prompt)
-    for _ in range(count):
-        tokens.append(int(np.argmax(model.logits([tokens[-T:]])[0, -1])))
-    return tokens
-
-
-@settings(max_examples=20)
-@given(st.lists(st.integers(0, V - 1), min_size=1, max_size=T + 3), st.integers(0, T + 3), st.integers(0, 9))
-def test_greedy_generation_is_the_likeliest_token_step_by_step(prompt, count, seed):
-    model = lively(seed)
-    assert model.generate(prompt, count).tolist() == step_by_step(model, prompt, count)
-
-
-def test_generation_sees_the_last_positions_and_nothing_before():
-    model, prompts = lively(), np.random.default_rng(0).integers(0, V, (20, T + 4))
-    long = [model.generate(prompt, 1)[-1] for prompt in prompts]
-    assert long == [model.generate(prompt[-T:], 1)[-1] for prompt in prompts]
-    assert long != [model.generate(prompt[:T], 1)[-1] for prompt in prompts]
-
-
-def test_of_equally_likely_tokens_the_lowest_is_taken():
-    model = made()
-    model.parameters["tokens"][...] = 0
-    assert model.generate([5], 3).tolist() == [5, 0, 0, 0]
-
-
-def test_generation_stops_after_the_stop_token():
-    model = lively()
-    full = model.generate([1], 12).tolist()
-    stop = full[4]
-    assert model.generate([1], 12, stop_token=stop).tolist() == full[: full.index(stop, 1) + 1]
-
-
-def test_a_stop_token_in_the_prompt_stops_nothing():
-    model = lively()
-    full = next(full for full in (model.generate([token], 5).tolist() for token in range(V)) if full[0] not in full[1:])
-    assert model.generate(full[:1], 5, stop_token=full[0]).tolist() == full
-
-
-def test_nothing_is_generated_where_nothing_is_asked_for():
-    prompt = np.array([3, 1, 4])
-    np.testing.assert_array_equal(made().generate(prompt, 0), prompt)
-
-
-def test_draws_follow_the_rng_and_leave_the_prompt_alone():
-    model, prompt = made(), np.array([3, 1, 4])
-    first, again, other = (model.generate(prompt, 20, temperature=2.0, rng=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
-    np.testing.assert_array_equal(prompt, [3, 1, 4])
-
-
-def test_draws_have_the_distribution_of_the_logits_at_that_temperature():
-    model, temperature, n = made(), 1.7, 1000
-    exps = np.exp(model.logits([[2]])[0, 0] / temperature)
-    p = exps / exps.sum()
-    rng = np.random.default_rng(0)
-    drawn = [model.generate([2], 1, temperature=temperature, rng=rng)[-1] for _ in range(n)]
-    # four standard errors, for each of the eleven tokens
-    assert (np.abs(np.bincount(drawn, minlength=V) / n - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
-
-
-@pytest.mark.parametrize("temperature", [1e-6, 1e-310])
-def test_next_to_temperature_zero_draws_are_greedy(temperature):
-    model = made()
-    drawn = model.generate([1], 10, temperature=temperature, rng=0)
-    np.testing.assert_array_equal(drawn, model.generate([1], 10))
+def test_attention_weights_are_causal_softmax_of_scores():
+    activations = drawn_gpt().activations(examples()[0])
+    for *head, t in np.ndindex(activations.weights.shape[:-1]):
+        scores = activations.keys[*head][: t + 1] @ activations.queries[*head][t] / math.sqrt(D // H)
+        close(activations.weights[*head, t, : t + 1], np.exp(scores) / np.exp(scores).sum())
+        assert (activations.weights[*head, t, t + 1 :] == 0).all()
 
 
 # Files
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_saved_model_comes_back_bit_for_bit(tmp_path, dtype):
-    model, tokenizer = made(dtype=dtype, dropout=0.1), SymbolTokenizer(("naïve", "<end>", "?", *"abcdefgh"), " ")
+def test_a_saved_model_is_loaded_bit_for_bit(tmp_path, dtype):
+    model, tokenizer = drawn_gpt(dtype=dtype, dropout=0.1), SymbolTokenizer(("naïve", "<end>", "?", *"abcdefgh"), " ")
     model.save(tmp_path / "m.npz", tokenizer, extra={"more": np.arange(3)}, note=["kept", 1])
     saved = load_model(tmp_path / "m.npz")
     assert saved.model.config == model.config
@@ -329,7 +244,7 @@ def test_a_saved_model_comes_back_bit_for_bit(tmp_path, dtype):
 
 
 def test_a_model_may_be_saved_without_a_tokenizer(tmp_path):
-    made().save(tmp_path / "m.npz")
+    drawn_gpt().save(tmp_path / "m.npz")
     assert load_model(tmp_path / "m.npz").tokenizer is None
 
 
@@ -344,30 +259,30 @@ def test_a_model_may_be_saved_without_a_tokenizer(tmp_path):
     ],
     ids=str,
 )
-def test_a_model_of_numpy_sizes_can_be_saved(tmp_path, options):
+def test_a_model_with_numpy_scalars_for_sizes_can_be_saved(tmp_path, options):
     model = GPT(GPTConfig(**{**SIZES, **options}), 0)
     model.save(tmp_path / "m.npz")
     assert GPT.load(tmp_path / "m.npz").config == model.config
 
 
 DAMAGED = "model must be a file that hopmin saved; {} is damaged or something else"
-UNFIT = "model must hold the parameters that its configuration names; {} does not"
+UNEXPECTED = "model must hold the parameters that its configuration names; {} does not"
 
 
 def refused(path):
-    """The complaint, after which the file is still what it was."""
+    """Return the error message without the path; the file must not have changed."""
     before = path.read_bytes()
     sentence = complaint(ValueError, GPT.load, path)
     assert path.read_bytes() == before
     return sentence.replace(str(path), "{}")
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 0.25, 0.5, 0.75, 0.999])
-def test_a_cut_file_is_refused(tmp_path, share):
+@pytest.mark.parametrize("fraction", [0, 0.001, 0.25, 0.5, 0.75, 0.999])
+def test_a_truncated_file_is_refused(tmp_path, fraction):
     path = tmp_path / "m.npz"
-    made().save(path)
+    drawn_gpt().save(path)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     assert refused(path) == DAMAGED
 
 
@@ -386,7 +301,7 @@ def test_a_single_array_is_refused(tmp_path):
     assert refused(tmp_path / "m.npy") == DAMAGED
 
 
-def test_a_foreign_npz_is_refused(tmp_path):
+def test_an_npz_file_of_another_program_is_refused(tmp_path):
     np.savez(tmp_path / "m.npz", weights=np.zeros(3))
     assert refused(tmp_path / "m.npz") == DAMAGED
 
@@ -417,16 +332,16 @@ def of_another_dtype(arrays):
 
 
 @pytest.mark.parametrize("change", [without, misshaped, transposed, of_another_dtype])
-def test_a_file_whose_parameters_do_not_fit_is_refused(tmp_path, change):
+def test_a_file_with_unexpected_parameters_is_refused(tmp_path, change):
     path = tmp_path / "m.npz"
-    made().save(path)
+    drawn_gpt().save(path)
     arrays, records = load_arrays(path, "model")
     change(arrays)
     save_arrays(path, "model", arrays, **records)
-    assert refused(path) == UNFIT
+    assert refused(path) == UNEXPECTED
 
 
-# Complaints
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -448,7 +363,7 @@ def test_a_file_whose_parameters_do_not_fit_is_refused(tmp_path, change):
         ({"dtype": "float16"}, ValueError, "dtype must be one of 'float32', 'float64'; got 'float16'"),
     ],
 )
-def test_a_wrong_size_is_named(options, error, sentence):
+def test_invalid_sizes_are_named(options, error, sentence):
     assert complaint(error, GPTConfig, **{**SIZES, **options}) == sentence
 
 
@@ -456,17 +371,17 @@ def test_a_wrong_size_is_named(options, error, sentence):
     "draw",
     [
         lambda rng: GPT(GPTConfig(**SIZES), rng),
-        lambda rng: made().loss_and_gradients([[1]], [[2]], rng),
-        lambda rng: made().generate([1], 1, temperature=1.0, rng=rng),
+        lambda rng: drawn_gpt().loss_and_gradients([[1]], [[2]], rng),
+        lambda rng: drawn_gpt().generate([1], 1, temperature=1.0, rng=rng),
     ],
-    ids=["the model", "its dropout", "its draws"],
+    ids=["model", "dropout", "generation"],
 )
 @pytest.mark.parametrize(("rng", "error"), [(-1, ValueError), ("seed", TypeError), (1.5, TypeError), (True, TypeError)])
-def test_a_wrong_rng_is_named(draw, rng, error):
+def test_an_invalid_rng_is_named(draw, rng, error):
     assert complaint(error, draw, rng) == f"rng must be a numpy Generator or a seed, an integer >= 0; got {rng!r}"
 
 
-def test_a_model_is_not_drawn_from_nowhere():
+def test_a_model_needs_an_rng():
     assert complaint(TypeError, GPT, GPTConfig(**SIZES), None).endswith("; got None")
 
 
@@ -489,13 +404,13 @@ def test_a_model_is_not_drawn_from_nowhere():
     ],
     ids=str,
 )
-def test_wrong_tokens_are_named(method, tokens, error, sentence):
-    assert complaint(error, getattr(made(), method), tokens) == sentence
+def test_invalid_tokens_are_named(method, tokens, error, sentence):
+    assert complaint(error, getattr(drawn_gpt(), method), tokens) == sentence
 
 
 def test_ragged_tokens_are_named():
     with pytest.raises(ValueError, match=r"^tokens must [^.]*; got rows of different lengths$"):
-        made().logits([[1, 2], [3]])
+        drawn_gpt().logits([[1, 2], [3]])
 
 
 @pytest.mark.parametrize("method", ["cross_entropy", "loss_and_gradients"])
@@ -511,48 +426,25 @@ def test_ragged_tokens_are_named():
     ],
     ids=str,
 )
-def test_wrong_targets_are_named(method, targets, error, sentence):
-    assert complaint(error, getattr(made(), method), [[1, 2]], targets) == sentence
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "sentence"),
-    [
-        ({"prompt": []}, ValueError, "prompt must have shape (T,), not empty; got (0,)"),
-        ({"prompt": [[[1]]]}, ValueError, "prompt must have shape (T,), not empty; got (1, 1)"),
-        ({"prompt": [[1], []]}, ValueError, "prompt must have shape (T,), not empty; got (0,)"),
-        ({"prompt": np.zeros((0, 3), int)}, ValueError, "prompt must hold at least one row; got none"),
-        ({"top_k": 0}, ValueError, "top_k must be an integer >= 1; got 0"),
-        ({"top_p": 0.0}, ValueError, "top_p must be a number in (0, 1]; got 0.0"),
-        ({"prompt": [11]}, ValueError, "prompt must lie between 0 and 10; got 11 to 11"),
-        ({"prompt": [0.5]}, TypeError, "prompt must be integers; got dtype float64"),
-        ({"max_new_tokens": -1}, ValueError, "max_new_tokens must be an integer >= 0; got -1"),
-        ({"max_new_tokens": 1.0}, TypeError, "max_new_tokens must be an integer >= 0; got 1.0"),
-        ({"temperature": -1.0}, ValueError, "temperature must be a finite number >= 0; got -1.0"),
-        ({"temperature": math.nan}, ValueError, "temperature must be a finite number >= 0; got nan"),
-        ({"temperature": 1.0}, ValueError, "rng must be given where temperature is above 0; got None"),
-    ],
-    ids=str,
-)
-def test_a_wrong_wish_for_generation_is_named(options, error, sentence):
-    assert complaint(error, made().generate, **{"prompt": [1], "max_new_tokens": 1, **options}) == sentence
+def test_invalid_targets_are_named(method, targets, error, sentence):
+    assert complaint(error, getattr(drawn_gpt(), method), [[1, 2]], targets) == sentence
 
 
 def test_a_tokenizer_of_another_size_is_refused(tmp_path):
     path = tmp_path / "model.npz"
     expected = f"tokenizer must have {V} symbols, the vocabulary; got 2"
-    assert complaint(ValueError, made(0).save, path, SymbolTokenizer(("a", "b"))) == expected
+    assert complaint(ValueError, drawn_gpt(0).save, path, SymbolTokenizer(("a", "b"))) == expected
     assert not path.exists()
 
 
-def test_a_number_beyond_all_floats_is_refused():
+def test_a_number_too_large_for_a_float_is_refused():
     sentence = "init_std must be a finite number > 0; got a number too large for a float"
     assert complaint(ValueError, GPTConfig, **{**SIZES, "init_std": 10**400}) == sentence
 
 
-def test_a_file_that_claims_more_layers_than_it_has_is_refused_at_once(tmp_path):
+def test_more_layers_than_arrays_are_refused_at_once(tmp_path):
     path = tmp_path / "model.npz"
-    made(0).save(path)
+    drawn_gpt(0).save(path)
     arrays, records = load_arrays(path, "model")
     save_arrays(path, "model", arrays, **{**records, "config": {**records["config"], "layers": 10**18}})
     assert complaint(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"
@@ -560,39 +452,22 @@ def test_a_file_that_claims_more_layers_than_it_has_is_refused_at_once(tmp_path)
 
 # Options
 
-OPTIONS = [
-    {},
-    {"norm": "post"},
-    {"activation": "relu"},
-    {"position_encoding": "sinusoidal"},
-    {"tied_embeddings": False},
-    {"bias": False},
-    {"hidden": 5},
-    {"norm": "post", "activation": "relu", "position_encoding": "sinusoidal", "tied_embeddings": False, "hidden": 7},
-    {"norm": "post", "bias": False, "tied_embeddings": False, "dropout": 0.3},
-    {"hidden": 0},
-    {"shared_layers": True, "layers": 3},
-    {"shared_layers": True, "bias": False},
-    {"attention": "energy"},
-    {"attention": "energy", "hidden": 0, "shared_layers": True, "eta": 1.5, "layers": 3},
-    {"attention": "energy", "norm": "post", "bias": False, "tied_embeddings": False, "dropout": 0.3},
-]
-EACH_OPTION = pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
+EACH_OPTION = pytest.mark.parametrize("options", models.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
 
 
 @EACH_OPTION
 def test_every_option_has_the_right_gradients(options):
-    testing.law_model_gradient(made(**{"vocabulary": 7, "width": 6, **options}), examples=3)
+    testing.law_model_gradient(drawn_gpt(**{"vocabulary": 7, "width": 6, **options}), examples=3)
 
 
 @EACH_OPTION
-def test_no_option_looks_ahead(options):
-    testing.law_causal(made(**options), examples=20)
+def test_every_option_is_causal(options):
+    testing.law_causal(drawn_gpt(**options), examples=20)
 
 
 @EACH_OPTION
-def test_every_option_counts_initialises_and_saves_what_it_names(options, tmp_path):
-    model = made(**options)
+def test_every_option_is_initialised_and_saved(options, tmp_path):
+    model = drawn_gpt(**options)
     assert {name: a.shape for name, a in model.parameters.items()} == model.config.shapes
     assert sum(a.size for a in model.parameters.values()) == model.config.parameter_count
     _, gradients = model.loss_and_gradients(*examples())
@@ -605,9 +480,9 @@ def test_every_option_counts_initialises_and_saves_what_it_names(options, tmp_pa
     np.testing.assert_array_equal(again.logits([[1, 2]]), model.logits([[1, 2]]))
 
 
-def test_post_norm_relu_and_sinusoids_are_the_first_transformer():
-    """Layer by layer, by hand: norm(x + f(x)), no norm at the end, embeddings times sqrt(D)."""
-    model = made(norm="post", activation="relu", position_encoding="sinusoidal", tied_embeddings=False)
+def test_options_give_the_first_transformer():
+    """Against the formulas: norm(x + f(x)), no norm at the end, embeddings times sqrt(D)."""
+    model = drawn_gpt(norm="post", activation="relu", position_encoding="sinusoidal", tied_embeddings=False)
     p, (tokens, _) = model.parameters, examples(B=1)
 
     def norm(x, name):
@@ -618,19 +493,19 @@ def test_post_norm_relu_and_sinusoids_are_the_first_transformer():
         return x @ p[f"{name}.weight"] + p[f"{name}.bias"]
 
     angles = [[t / 10000 ** (2 * (i // 2) / D) for i in range(D)] for t in range(T)]
-    places = [[math.sin(a) if i % 2 == 0 else math.cos(a) for i, a in enumerate(row)] for row in angles]
-    x = math.sqrt(D) * p["tokens"][tokens[0]] + np.array(places)
+    encoding = [[math.sin(a) if i % 2 == 0 else math.cos(a) for i, a in enumerate(row)] for row in angles]
+    x = math.sqrt(D) * p["tokens"][tokens[0]] + np.array(encoding)
     for layer in ("layers.0", "layers.1"):
         q, k, v = (a.reshape(T, H, D // H).swapaxes(0, 1) for a in np.split(linear(x, f"{layer}.attention"), 3, axis=1))
         scores = q @ k.swapaxes(1, 2) / math.sqrt(D // H)
         e = np.tril(np.exp(scores))
-        joined = (e / e.sum(axis=-1, keepdims=True) @ v).swapaxes(0, 1).reshape(T, D)
-        x = norm(x + linear(joined, f"{layer}.output"), f"{layer}.norm1")
+        merged = (e / e.sum(axis=-1, keepdims=True) @ v).swapaxes(0, 1).reshape(T, D)
+        x = norm(x + linear(merged, f"{layer}.output"), f"{layer}.norm1")
         x = norm(x + linear(np.maximum(linear(x, f"{layer}.expand"), 0), f"{layer}.contract"), f"{layer}.norm2")
     close(model.logits(tokens)[0], linear(x, "head"))
 
 
-def test_presets():
+def test_presets_have_the_published_sizes():
     assert GPTConfig.preset("gpt2").parameter_count == 124439808
     counts = {name: GPTConfig.preset(name).parameter_count for name in ("gpt2-medium", "gpt2-large", "gpt2-xl")}
     assert counts == {"gpt2-medium": 354823168, "gpt2-large": 774030080, "gpt2-xl": 1557611200}
@@ -654,7 +529,7 @@ def test_presets():
         ({"tied_embeddings": 1}, TypeError, "tied_embeddings must be True or False; got 1"),
     ],
 )
-def test_wrong_options_get_one_sentence(options, error, sentence):
+def test_invalid_options_are_named(options, error, sentence):
     assert complaint(error, GPTConfig, **{**SIZES, **options}) == sentence
 
 
@@ -662,12 +537,12 @@ def test_wrong_options_get_one_sentence(options, error, sentence):
 
 
 def heads(a, h):
-    """(B, T, D) -> (B, T, E): the part of a head."""
+    """(B, T, D) -> (B, T, E): the coordinates of one head."""
     return a[..., h * (D // H) : (h + 1) * (D // H)]
 
 
 def energy_of(states, patterns):
-    """(B, T) The energy of states (B, T, D) in all patterns (B, H, T, E) up to their positions, summed over heads."""
+    """Return the energies (B, T) of states (B, T, D), summed over heads; patterns (B, H, T, E) up to each position count."""
     energy, (B, T, _) = DistanceEnergy(1 / (2 * math.sqrt(D // H))), states.shape
     return np.array([
         [sum(energy.value(heads(states, h)[b, t], patterns[b, h, : t + 1]) for h in range(H)) for t in range(T)]
@@ -676,7 +551,7 @@ def energy_of(states, patterns):
 
 
 def updates_of(states, patterns):
-    """(B, T, D) Their updates, likewise."""
+    """Return the updates (B, T, D) of states in the same energies."""
     energy, (B, T, _) = DistanceEnergy(1 / (2 * math.sqrt(D // H))), states.shape
     return np.array([
         [np.concatenate([energy.update(heads(states, h)[b, t], patterns[b, h, : t + 1]) for h in range(H)]) for t in range(T)]
@@ -686,169 +561,45 @@ def updates_of(states, patterns):
 
 @given(st.floats(0.01, 1.99), st.sampled_from([0.1, 1.0, 5.0]), st.booleans(), st.integers(0, 10**6))
 @settings(max_examples=20)
-def test_a_layer_of_energy_attention_is_an_update_and_goes_down_by_what_the_law_says(eta, init_std, shared_layers, seed):
-    model = made(seed, attention="energy", hidden=0, eta=eta, shared_layers=shared_layers, init_std=init_std, layers=4)
-    seen = model.activations(examples(seed=seed)[0])
-    for before, after, patterns in zip(seen.states[:-1], seen.states[1:], seen.keys, strict=True):
+def test_energy_attention_descends_as_guaranteed(eta, init_std, shared_layers, seed):
+    model = drawn_gpt(seed, attention="energy", hidden=0, eta=eta, shared_layers=shared_layers, init_std=init_std, layers=4)
+    activations = model.activations(examples(seed=seed)[0])
+    for before, after, patterns in zip(activations.states[:-1], activations.states[1:], activations.keys, strict=True):
         u = updates_of(before, patterns)
         size = max(1, np.abs(before).max(), np.abs(patterns).max())
-        slack = 1e-15 * size * (10 + size**2)  # the weights are exp_nonpositive of rounded squares
+        slack = 1e-15 * size * (10 + size**2)  # rounding of squares, which the exponential amplifies
         np.testing.assert_allclose(after, before + eta * (u - before), rtol=0, atol=slack)
         falls = energy_of(before, patterns) - energy_of(after, patterns)
         assert (falls >= eta * (2 - eta) * np.square(u - before).sum(axis=-1) - 10 * slack * size).all()
 
 
-def test_with_shared_weights_the_whole_stack_goes_down_one_energy_to_where_retrieval_ends():
-    model = made(attention="energy", hidden=0, eta=1.0, shared_layers=True, init_std=1.5, layers=60)
-    seen = model.activations(examples()[0])
-    np.testing.assert_array_equal(seen.keys[0], seen.keys[-1])
-    trace = np.array([energy_of(states, seen.keys[0]) for states in seen.states])
+def test_shared_layers_descend_one_energy_as_retrieve_does():
+    model = drawn_gpt(attention="energy", hidden=0, eta=1.0, shared_layers=True, init_std=1.5, layers=60)
+    activations = model.activations(examples()[0])
+    np.testing.assert_array_equal(activations.keys[0], activations.keys[-1])
+    trace = np.array([energy_of(states, activations.keys[0]) for states in activations.states])
     assert (np.diff(trace, axis=0) <= 1e-12 * np.abs(trace).max()).all()
     assert (trace[0] - trace[-1]).min() > 0.01
-    end = retrieve(heads(seen.states[0], 1)[0, -1], seen.keys[0][0, 1], DistanceEnergy(1 / (2 * math.sqrt(D // H))), tolerance=1e-12)
-    close(heads(seen.states[-1], 1)[0, -1], end.states)
+    end = retrieve(heads(activations.states[0], 1)[0, -1], activations.keys[0][0, 1], DistanceEnergy(1 / (2 * math.sqrt(D // H))), tolerance=1e-12)
+    close(heads(activations.states[-1], 1)[0, -1], end.states)
 
 
-def test_beyond_twice_the_step_the_energy_may_rise():
-    model = made(attention="energy", hidden=0, eta=3.0, init_std=1.0, layers=1)
-    seen = model.activations(examples()[0])
-    assert (energy_of(seen.states[1], seen.keys[0]) > energy_of(seen.states[0], seen.keys[0])).all()
+def test_the_energy_may_rise_if_eta_exceeds_two():
+    model = drawn_gpt(attention="energy", hidden=0, eta=3.0, init_std=1.0, layers=1)
+    activations = model.activations(examples()[0])
+    assert (energy_of(activations.states[1], activations.keys[0]) > energy_of(activations.states[0], activations.keys[0])).all()
 
 
-def test_the_standard_residual_need_not_go_down():
-    """At a pattern, its only one, x + update(x) is twice as far out: the energy rises from 0 to |x|^2."""
+def test_the_usual_residual_may_raise_the_energy():
+    """At its only pattern, x + update(x) = 2 x: the energy rises from 0 to |x|^2."""
     energy, x = DistanceEnergy(1 / (2 * math.sqrt(2))), np.array([3.0, 4.0])
     assert energy.value(x, [x]) == 0
     assert energy.value(x + energy.update(x, [x]), [x]) == 25
 
 
-def test_energy_attention_learns():
+def test_energy_attention_can_be_trained():
     rows = np.random.default_rng(0).integers(7, size=(16, T + 1))
-    model = made(attention="energy", width=18, init_std=0.25, layers=3, dtype="float32")
+    model = drawn_gpt(attention="energy", width=18, init_std=0.25, layers=3, dtype="float32")
     before = model.cross_entropy(rows[:, :-1], rows[:, 1:])
     Trainer(model, steps=200, learning_rate=0.02, batch_size=16).run(rows)
     assert model.cross_entropy(rows[:, :-1], rows[:, 1:]) < 0.7 * before
-
-
-# The cache
-
-
-@EACH_OPTION
-def test_cached_logits_are_those_without_a_cache(options):
-    model, rng = made(**options), np.random.default_rng(0)
-    rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
-    tokens, start = pad_left(rows)
-    for cut in range(1, T + 1):
-        cache = model._cache(start)
-        parts = [model._forward(tokens[:, :cut], cache=cache)[0]]
-        parts += [model._forward(tokens[:, t : t + 1], cache=cache)[0] for t in range(cut, T)]
-        logits = np.concatenate(parts, axis=1)
-        for row, one, first in zip(rows, logits, start, strict=True):
-            np.testing.assert_allclose(one[first:], model.logits([row])[0], rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@EACH_OPTION
-def test_the_next_logits_are_those_without_a_cache(options, dtype):
-    model, rng = made(**options, dtype=dtype), np.random.default_rng(1)
-    rows = [rng.integers(0, V, length) for length in (1, T, 3, T - 1)]
-    tokens, start = pad_left(rows)
-    cache = model._cache(start)
-    model._next(tokens[:, : T - 3], cache)
-    for t in range(T - 3, T):
-        logits = model._next(tokens[:, t : t + 1], cache)
-        assert (logits.dtype, logits.shape, cache.length) == (dtype, (4, V), t + 1)
-        for row, one, first in zip(rows, logits, start, strict=True):
-            if t >= first:
-                slack = 2000 * np.finfo(dtype).eps
-                np.testing.assert_allclose(one, model.logits([row[: t + 1 - first]])[0, -1], rtol=slack, atol=slack)
-
-
-@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="there is no decoder")
-def test_there_is_a_decoder_where_a_step_is_compiled():
-    assert decoding.supports(GPTConfig.preset("gpt2"))
-    assert decoding.supports(GPTConfig.preset("questions-6"))
-    assert not decoding.supports(GPTConfig(**SIZES, attention="energy"))
-    assert not decoding.supports(GPTConfig(**SIZES, hidden=0))
-
-
-def test_a_full_cache_takes_no_more():
-    decode = pytest.importorskip("hopmin._layers", reason="not compiled")
-    a, cache = np.zeros((1, 12)), np.zeros((1, 2, 3, 2))
-    with pytest.raises(ValueError, match=r"^cache must have a position left$"):
-        decode.attend(a, a[0], cache.reshape(1, 2, 2, 3).mT, cache, np.zeros(1, np.intp), 3, np.zeros((1, 4)))
-
-
-@EACH_OPTION
-def test_prompts_of_any_lengths_are_gone_on_from_together(options):
-    model = made(**{"init_std": 1.0, **options})
-    prompts = [[1], [3, 1, 4, 1, 5, 9, 2, 6], [2, 7], list(range(T))]
-    together = model.generate(prompts, T + 3)
-    for prompt, tokens in zip(prompts, together, strict=True):
-        assert tokens.tolist() == model.generate(prompt, T + 3).tolist() == step_by_step(model, prompt, T + 3)
-
-
-def test_prompts_that_reached_the_stop_token_wait_for_the_others():
-    model = lively()
-    prompts = [[token] for token in range(V)]
-    stop = int(model.generate([1], 12)[3])
-    for prompt, tokens in zip(prompts, model.generate(prompts, 12, stop_token=stop), strict=True):
-        assert tokens.tolist() == model.generate(prompt, 12, stop_token=stop).tolist()
-
-
-def test_an_array_of_prompts_is_a_batch():
-    model = lively()
-    found = model.generate(np.array([[1, 2], [3, 4]]), 2)
-    assert [tokens.tolist() for tokens in found] == [model.generate(row, 2).tolist() for row in ([1, 2], [3, 4])]
-
-
-# Choosing a token
-
-
-def dull_choice(row, temperature, top_k, top_p):
-    """The distribution to draw from."""
-    order = sorted(range(len(row)), key=lambda i: (-row[i], i))[:top_k]
-    exps = {i: math.exp((row[i] - row[order[0]]) / temperature) for i in order}
-    p = {i: e / sum(exps.values()) for i, e in exps.items()}
-    kept, held = {}, 0.0
-    for i in order:
-        if top_p is not None and held >= top_p:
-            break
-        kept[i] = p[i]
-        held += p[i]
-    return {i: share / sum(kept.values()) for i, share in kept.items()}
-
-
-@settings(max_examples=60)
-@given(
-    st.lists(st.floats(-5, 5) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=6),
-    st.floats(0.2, 5),
-    st.none() | st.integers(1, 8),
-    st.none() | st.floats(0.01, 1),
-    st.integers(0, 2**32),
-)
-def test_draws_have_the_distribution_that_is_asked_for(row, temperature, top_k, top_p, seed):
-    expected, n = dull_choice(row, temperature, top_k, top_p), 2000
-    logits = np.broadcast_to(row, (n, len(row)))
-    drawn = sample_token(logits, np.random.default_rng(seed), temperature=temperature, top_k=top_k, top_p=top_p)
-    shares = np.bincount(drawn, minlength=len(row)) / n
-    for i, share in enumerate(shares):
-        p = expected.get(i, 0.0)
-        if p == 0:
-            # a share that rounding decides about may fall either side of top_p
-            assert share == 0 or (top_p is not None and share < 1)
-        assert abs(share - p) <= 5 * math.sqrt(p * (1 - p) / n) + 1e-3 or top_p is not None
-
-
-def test_top_k_of_one_is_greedy_and_top_p_of_next_to_nothing_too():
-    logits = np.random.default_rng(0).normal(size=(50, 9))
-    for options in ({"top_k": 1}, {"top_p": 1e-9}):
-        np.testing.assert_array_equal(sample_token(logits, np.random.default_rng(0), **options), logits.argmax(axis=1))
-
-
-def test_a_nucleus_holds_the_share_and_no_more_than_it_needs():
-    logits = np.log([[0.5, 0.25, 0.15, 0.1]])
-    for top_p, kept in ((0.4, 1), (0.5, 1), (0.6, 2), (0.75, 2), (0.8, 3), (0.95, 4), (1.0, 4)):
-        rng = np.random.default_rng(0)
-        drawn = sample_token(np.repeat(logits, 3000, axis=0), rng, top_p=top_p)
-        assert len(set(drawn.tolist())) == kept, top_p

@@ -1,4 +1,4 @@
-"""hopmin's transformers against PyTorch's autograd and optimizers, and against Hugging Face's own models, where installed."""
+"""hopmin's transformers against PyTorch's autograd and optimizers and against Hugging Face's models, where installed."""
 
 import math
 from dataclasses import replace
@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from hopmin.transformer.llama import LlamaConfig
 from hopmin.transformer.model import GPT, GPTConfig
-from hopmin.transformer.pretrained import GPT2_WORDS, load_gpt2, load_llama
+from hopmin.transformer.pretrained import GPT2_NAMES, load_gpt2, load_llama, tensor_name
 from hopmin.transformer.training import AdamW, clip_gradients, cosine_schedule
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-torch.set_num_threads(1)  # tensors this small only wait for each other
+torch.set_num_threads(1)  # threads do not help with tensors this small
 
 V, T = 11, 6
-SLACK = {"float64": 1e-12, "float32": 1e-4}  # of the largest number in sight; rounding was seen to make 1e-14 and 5e-6
+SLACK = {"float64": 1e-12, "float32": 1e-4}  # relative to the largest number; observed rounding errors are 1e-14 and 5e-6
 
 
 def close(actual, expected, slack):
-    """Arrays by name, with one scale for all."""
+    """Compare arrays by name, relative to the largest number in any of them."""
     assert actual.keys() == expected.keys()
     scale = max(np.abs(a).max() for a in expected.values())
     for name, a in expected.items():
@@ -31,7 +31,7 @@ def close(actual, expected, slack):
 
 
 def made(seed, **options):
-    """A model with no parameter at a special value."""
+    """A model none of whose parameters has a special value such as 0 or 1."""
     model = GPT(GPTConfig(**{"vocabulary": V, "positions": T, "layers": 2, "heads": 2, "width": 8, "init_std": 0.3, **options}), seed)
     rng = np.random.default_rng(seed)
     for a in model.parameters.values():
@@ -40,7 +40,7 @@ def made(seed, **options):
 
 
 def examples(rng):
-    """Tokens and targets, of which some are not counted."""
+    """Tokens and targets, some of which are not counted."""
     tokens, targets = rng.integers(0, V, (2, 3, rng.integers(1, T + 1)))
     targets[rng.random(targets.shape) < 0.3] = -1
     targets[0, 0] = tokens[0, 0]
@@ -50,7 +50,7 @@ def examples(rng):
 # PyTorch
 
 
-def twin(p, c, tokens, rng=None):
+def gpt_logits(p, c, tokens, rng=None):
     """Logits of a GPT in PyTorch, from parameters p with hopmin's names."""
 
     def norm(x, name):
@@ -135,16 +135,16 @@ OPTIONS = st.fixed_dictionaries({
 @pytest.mark.parametrize("dtype", SLACK)
 @settings(max_examples=40)
 @given(options=OPTIONS, seed=st.integers(0, 2**32))
-def test_logits_loss_and_every_gradient_are_those_of_pytorch(dtype, options, seed):
+def test_logits_loss_and_gradients_match_pytorch(dtype, options, seed):
     model = made(seed, dtype=dtype, **options)
     tokens, targets = examples(np.random.default_rng(seed))
     p, c = leaves(model), model.config
-    slack = SLACK[dtype] * (100 if c.attention == "energy" else 1)  # some are ill-conditioned, for both libraries alike
-    logits = twin(p, c, torch.tensor(tokens)).detach()
+    slack = SLACK[dtype] * (100 if c.attention == "energy" else 1)  # some cases are ill-conditioned in both libraries
+    logits = gpt_logits(p, c, torch.tensor(tokens)).detach()
     close({"logits": model.logits(tokens)}, {"logits": logits.numpy()}, slack)
     assert model.cross_entropy(tokens, targets) == pytest.approx(cross_entropy(logits, targets).item(), rel=slack)
 
-    loss = cross_entropy(twin(p, c, torch.tensor(tokens), np.random.default_rng(seed)), targets)
+    loss = cross_entropy(gpt_logits(p, c, torch.tensor(tokens), np.random.default_rng(seed)), targets)
     loss.backward()
     found, gradients = model.loss_and_gradients(tokens, targets, seed)
     assert found == pytest.approx(loss.item(), rel=slack)
@@ -154,10 +154,10 @@ def test_logits_loss_and_every_gradient_are_those_of_pytorch(dtype, options, see
 @pytest.mark.parametrize("dtype", SLACK)
 @pytest.mark.parametrize("grad_clip", [0.5, 100.0])  # every gradient is clipped, or none
 @pytest.mark.parametrize("options", [{}, {"norm": "post", "tied_embeddings": False, "position_encoding": "sinusoidal"}], ids=str)
-def test_ten_steps_are_those_of_pytorch(dtype, grad_clip, options):
+def test_ten_training_steps_match_pytorch(dtype, grad_clip, options):
     """AdamW with decay of matrices only, clipping by the joint norm, a linear rise and a cosine down.
 
-    Epsilon is above what rounding leaves of gradients that are 0, such as those of the biases of keys.
+    Epsilon exceeds the rounding errors of gradients that are exactly 0, such as those of the biases of keys.
     """
     model, peak, steps, warmup_steps = made(0, dtype=dtype, **options), 0.01, 10, 3
     optimizer = AdamW(model.parameters, betas=(0.8, 0.9), epsilon=1e-4, weight_decay=0.5)
@@ -173,9 +173,9 @@ def test_ten_steps_are_those_of_pytorch(dtype, grad_clip, options):
     for step in range(steps):
         tokens, targets = examples(np.random.default_rng(step))
         theirs.zero_grad()
-        loss = cross_entropy(twin(p, c, torch.tensor(tokens)), targets)
+        loss = cross_entropy(gpt_logits(p, c, torch.tensor(tokens)), targets)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(p.values(), math.inf).item()  # with a finite one it adds 1e-6 to the norm
+        norm = torch.nn.utils.clip_grad_norm_(p.values(), math.inf).item()  # a finite maximum would add 1e-6 to the norm
         for a in p.values():
             a.grad *= min(1.0, grad_clip / norm)
         theirs.step()
@@ -200,15 +200,15 @@ def transformers():
 
 
 def same_tokens(ours, theirs, count):
-    """Both go on from one prompt alike, at temperature 0."""
+    """Assert that both models continue a prompt with the same tokens at temperature 0."""
     prompt = np.random.default_rng(1).integers(0, 264, 4)
     found = theirs.generate(torch.tensor(prompt[None]), max_new_tokens=count, do_sample=False)
     assert ours.generate(prompt, count).tolist() == found[0].tolist()
 
 
 @pytest.mark.parametrize("options", [{}, {"n_inner": 20}, {"activation_function": "relu", "n_inner": 70}], ids=str)
-def test_gpt2_is_that_of_transformers(tmp_path, transformers, options):
-    """As everybody runs it, with random weights that it saved itself."""
+def test_gpt2_matches_transformers(tmp_path, transformers, options):
+    """With random weights that transformers has saved."""
     torch.manual_seed(0)
     config = transformers.GPT2Config(
         vocab_size=264, n_positions=12, n_embd=16, n_layer=2, n_head=2, initializer_range=0.3,
@@ -231,18 +231,17 @@ def test_gpt2_is_that_of_transformers(tmp_path, transformers, options):
     ours.parameters = {name: a.astype(np.float64) for name, a in ours.parameters.items()}
     targets = np.hstack([rows[:, 1:], np.full((3, 1), -1)])
     logits = theirs(torch.tensor(rows)).logits
-    loss = cross_entropy(logits, targets)  # their own is of float32
+    loss = cross_entropy(logits, targets)  # transformers computes its own loss in float32
     loss.backward()
     close({"logits": ours.logits(rows)}, {"logits": logits.detach().numpy()}, SLACK["float64"])
     found, gradients = ours.loss_and_gradients(rows, targets)
     assert found == pytest.approx(loss.item(), rel=SLACK["float64"])
     named = {name.removeprefix("transformer."): a.grad.numpy() for name, a in theirs.named_parameters()}
-    words = {name: ".".join(GPT2_WORDS.get(part, part) for part in name.split(".")) for name in gradients}
-    close({words[name]: a for name, a in gradients.items()}, named, SLACK["float64"])
+    close({tensor_name(name, GPT2_NAMES): a for name, a in gradients.items()}, named, SLACK["float64"])
 
 
 @pytest.mark.parametrize("options", [{}, {"tied_embeddings": False, "base": 50.0}, {"key_heads": 4, "epsilon": 0.25}], ids=str)
-def test_a_llama_is_that_of_transformers(tmp_path, transformers, options):
+def test_a_llama_matches_transformers(tmp_path, transformers, options):
     """Both read one GGUF file."""
     pytest.importorskip("accelerate")
     config = LlamaConfig(**{**LLAMA_SIZES, **options})
