@@ -124,7 +124,7 @@ def test_the_options_of_train_are_those_of_the_model_and_the_trainer(run, text, 
     trainer = Trainer.load(tmp_path / "model.npz")
     config = trainer.model.config
     assert (config.positions, config.layers, config.heads, config.width, config.dropout) == (8, 1, 2, 8, 0.25)
-    options = {name: trainer.options[name] for name in ("steps", "learning_rate", "batch_size", "seed")}
+    options = {name: getattr(trainer.options, name) for name in ("steps", "learning_rate", "batch_size", "seed")}
     assert options == {"steps": 6, "learning_rate": 0.5, "batch_size": 4, "seed": 7}
 
 
@@ -464,7 +464,7 @@ def test_a_model_is_not_overwritten(run, refused, text, tmp_path):
     path = tmp_path / "model.npz"
     before = path.read_bytes()
     sentence = refused("train", "--corpus", text, "--out", tmp_path, *SMALL)
-    assert sentence == f"out must hold no model yet, unless --resume is given; {path} exists"
+    assert sentence == f"out must hold no model yet, unless training is resumed; {path} exists"
     assert path.read_bytes() == before
 
 
@@ -647,10 +647,10 @@ def test_a_missing_library_is_named(refused, monkeypatch, tmp_path, library):
     assert sentence == f"{library} must be installed for this command: python -m pip install 'hopmin[study]'"
 
 
-def test_an_import_that_fails_for_another_reason_is_not_explained_away(run, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "hopmin.transformer.training", None)
-    with pytest.raises(ImportError, match=r"hopmin\.transformer\.training"):
-        run("train", "--out", tmp_path)
+def test_an_import_that_fails_for_another_reason_is_not_explained_away(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hopmin.study.evaluation", None)
+    with pytest.raises(ImportError, match=r"hopmin\.study\.evaluation"):
+        run("evaluate")
 
 
 def test_a_width_of_nothing_is_a_sentence(refused, text, tmp_path):

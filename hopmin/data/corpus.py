@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from hopmin import _check
 from hopmin._files import read_bytes, read_text
 from hopmin._typing import Array, Name
 from hopmin.data.tokenizers import ByteTokenizer, Tokenizer, fit_tokenizer
+
+TokenizerName = Literal["characters", "words", "bytes", "bpe"]
 
 
 @dataclass(frozen=True)

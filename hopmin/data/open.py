@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hopmin.data.corpus import Corpus, from_file, python_topics
+from hopmin.data.corpus import Corpus, TokenizerName, from_file, python_topics
 from hopmin.data.question_formation import question_formation
 from hopmin.data.token_files import from_tokens
 from hopmin.data.tokenizers import Tokenizer
@@ -16,7 +16,7 @@ def open_corpus(
     rows: int,
     positions: int,
     seed: int,
-    tokenizer: str | Tokenizer | None = None,
+    tokenizer: TokenizerName | Tokenizer | None = None,
     vocabulary: int = 1000,
 ) -> Corpus:
     """A corpus as the commands name it: question-formation (of so many `rows`), python-topics, a file of tokens (.npz),

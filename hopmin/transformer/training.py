@@ -7,24 +7,43 @@ from its checkpoint as if nothing had happened, to the last bit, and there is no
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check, _threads
 from hopmin._backend import compiled
-from hopmin._files import atomic_write
 from hopmin._typing import Array, Name
 from hopmin.data.corpus import inputs_and_targets
 from hopmin.data.tokenizers import Tokenizer
 from hopmin.transformer.data_parallel import DataParallel
-from hopmin.transformer.model import GPT, Gradients, load_model
+from hopmin.transformer.model import GPT, Gradients, Saved, load_model
+
+BATCH = 100  # rows in a forward pass of an evaluation
+EVALUATION_ROWS = 2000  # rows of a split that an evaluation scores, at most
+
+
+def default_learning_rate(width: int) -> float:
+    """Return 0.04 / sqrt(width), a peak learning rate that suits models of any width.
+
+    >>> default_learning_rate(64)
+    0.005
+    """
+    return 0.04 * math.pow(width, -0.5)
+
+
+def default_init_std(width: int) -> float:
+    """Return 1 / sqrt(width), a standard deviation of initial weights that suits models of any width.
+
+    >>> default_init_std(64)
+    0.125
+    """
+    return math.pow(width, -0.5)
 
 
 def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, final: float = 0.1) -> float:
@@ -72,6 +91,11 @@ class AdamW:
         self.v = {name: np.zeros_like(p) for name, p in parameters.items()}
         self.steps = 0
 
+    @property
+    def moments(self) -> dict[str, Array]:
+        """The arrays `m/name` and `v/name` of every parameter, which a checkpoint holds."""
+        return {f"{moment}/{name}": a for moment in "mv" for name, a in getattr(self, moment).items()}
+
     def step(self, gradients: Gradients, rate: float) -> None:
         """One step down the gradients, at the given learning rate."""
         self.steps += 1
@@ -101,9 +125,6 @@ def adamw(
     p -= rate * m / (np.sqrt(v) + epsilon)
 
 
-BATCH = 100  # rows looked at together
-
-
 def cross_entropy(model: GPT, rows: Array) -> float:
     """The mean negative log-likelihood of the tokens of rows (n, T + 1), in nats, without dropout; -1 is not counted.
 
@@ -120,36 +141,72 @@ def cross_entropy(model: GPT, rows: Array) -> float:
     return total / counted
 
 
-class Log:
-    """A file of JSON lines, one for each step that is told; `step` of them are there already, and what comes after is
-    cut away, for a run that goes on from there will say it again.
+class Callback(Protocol):
+    """A function that `Trainer.run` calls after each step, with keyword arguments.
 
-    >>> import pathlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "log.jsonl")
-    ...     for step in (0, 1):                                      # the second begins after step 1
-    ...         with Log(path, step) as log:
-    ...             log(step=step + 1, loss=2.5)
-    ...             log(step=step + 2, loss=1.5)
-    ...     path.read_text().splitlines()
-    ['{"step": 1, "loss": 2.5}', '{"step": 2, "loss": 2.5}', '{"step": 3, "loss": 1.5}']
+    A callback that does not need all of them takes the others as `**_`. What it raises ends the run.
+
+    Parameters
+    ----------
+    step : int
+        Number of the step, from 1.
+    loss : float
+        Cross-entropy of the batch before the step, in nats per token.
+    learning_rate : float
+        Learning rate of the step.
+    grad_norm : float
+        Joint Euclidean norm of all gradients, before clipping.
+    tokens : int
+        Number of tokens the loss is a mean over.
+    held_out_loss : float
+        Cross-entropy of the held-out rows after the step, in nats per token; passed only for steps that are evaluated.
+    improved : bool
+        True if `held_out_loss` is the lowest so far; passed together with it.
     """
 
-    def __init__(self, path: Name, step: int) -> None:
-        lines = Path(path).read_bytes().splitlines(keepends=True)[:step] if Path(path).exists() else []
-        with atomic_write(path) as file:
-            file.writelines(lines)
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+    def __call__(
+        self,
+        *,
+        step: int,
+        loss: float,
+        learning_rate: float,
+        grad_norm: float,
+        tokens: int,
+        held_out_loss: float = ...,
+        improved: bool = ...,
+    ) -> object: ...
 
-    def __enter__(self) -> Log:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
+class _Step(NamedTuple):
+    """A training step; the fields are explained in `Callback`."""
 
-    def __call__(self, **record: Any) -> None:
-        self.file.write(f"{json.dumps(record)}\n")
-        self.file.flush()
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+
+
+class BestEvaluation(NamedTuple):
+    """The lowest held-out cross-entropy of a run, in nats per token, and the step after which it was measured."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """The options of a `Trainer`, which checks and explains them."""
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    grad_clip: float
+    batch_size: int
+    micro_batches: int
+    evaluate_every: int
+    patience: int | None
+    seed: int
 
 
 class Trainer:
@@ -199,21 +256,21 @@ class Trainer:
         self.model = model
         steps = _check.integer("steps", steps)
         warmup_steps = max(1, steps // 10) if warmup_steps is None else warmup_steps
-        self.options: dict[str, Any] = {
-            "steps": steps,
-            "learning_rate": _check.number("learning_rate", learning_rate, "[0, inf)"),
-            "warmup_steps": _check.integer("warmup_steps", warmup_steps, 0),
-            "weight_decay": _check.number("weight_decay", weight_decay, "[0, inf)"),
-            "grad_clip": _check.number("grad_clip", grad_clip, "(0, inf)"),
-            "batch_size": _check.integer("batch_size", batch_size),
-            "micro_batches": _check.integer("micro_batches", micro_batches),
-            "evaluate_every": _check.integer("evaluate_every", evaluate_every),
-            "patience": None if patience is None else _check.integer("patience", patience),
-            "seed": _check.integer("seed", seed, 0),
-        }
-        self.gradients = DataParallel(model, self.options["micro_batches"])
-        self.optimizer = AdamW(model.parameters, weight_decay=self.options["weight_decay"])
-        self.best: tuple[int, float] | None = None
+        self.options = TrainerOptions(
+            steps=steps,
+            learning_rate=_check.number("learning_rate", learning_rate, "[0, inf)"),
+            warmup_steps=_check.integer("warmup_steps", warmup_steps, 0),
+            weight_decay=_check.number("weight_decay", weight_decay, "[0, inf)"),
+            grad_clip=_check.number("grad_clip", grad_clip, "(0, inf)"),
+            batch_size=_check.integer("batch_size", batch_size),
+            micro_batches=_check.integer("micro_batches", micro_batches),
+            evaluate_every=_check.integer("evaluate_every", evaluate_every),
+            patience=None if patience is None else _check.integer("patience", patience),
+            seed=_check.integer("seed", seed, 0),
+        )
+        self.loss_and_gradients = DataParallel(model, self.options.micro_batches)
+        self.optimizer = AdamW(model.parameters, weight_decay=self.options.weight_decay)
+        self.best: BestEvaluation | None = None
         self.evaluations_without_improvement = 0
 
     @property
@@ -224,10 +281,9 @@ class Trainer:
     @property
     def done(self) -> bool:
         """Whether no step is left, or patience has run out."""
-        patience = self.options["patience"]
-        return self.steps_taken >= self.options["steps"] or (
-            patience is not None and self.evaluations_without_improvement >= patience
-        )
+        o = self.options
+        out_of_patience = o.patience is not None and self.evaluations_without_improvement >= o.patience
+        return self.steps_taken >= o.steps or out_of_patience
 
     def step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None = None) -> float:
         """One step of the schedule on a batch (B, T); returns its cross-entropy in nats, before the step.
@@ -235,30 +291,28 @@ class Trainer:
         Raises FloatingPointError, with the parameters as they were, if the loss is not finite, or more than ten times
         that of a uniform guess.
         """
-        return self._step(tokens, targets, rng)["loss"]
+        return self._step(tokens, targets, rng).loss
 
-    def _step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None) -> dict[str, Any]:
-        o, number = self.options, self.steps_taken
-        loss, gradients = self.gradients(tokens, targets, rng)
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told below, once
-            norm = clip_gradients(gradients, o["grad_clip"])
+    def _step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None) -> _Step:
+        o, step = self.options, self.steps_taken + 1
+        loss, gradients = self.loss_and_gradients(tokens, targets, rng)
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is reported below, once
+            norm = clip_gradients(gradients, o.grad_clip)
         if not math.isfinite(loss + norm):
-            raise FloatingPointError(f"loss must stay finite; got {loss} at step {number + 1}")
-        guess = math.log(max(2, self.model.config.vocabulary))
-        if loss > 10 * guess:
-            raise FloatingPointError(
-                f"loss must stay below {10 * guess:.1f}, ten guesses; got {loss} at step {number + 1}"
-            )
-        rate = cosine_schedule(number, peak=o["learning_rate"], steps=o["steps"], warmup_steps=o["warmup_steps"])
+            raise FloatingPointError(f"loss must stay finite; got {loss} at step {step}")
+        limit = 10 * math.log(max(2, self.model.config.vocabulary))
+        if loss > limit:
+            raise FloatingPointError(f"loss must stay below {limit:.1f}, ten guesses; got {loss} at step {step}")
+        rate = cosine_schedule(step - 1, peak=o.learning_rate, steps=o.steps, warmup_steps=o.warmup_steps)
         self.optimizer.step(gradients, rate)
-        return {"step": number + 1, "loss": loss, "learning_rate": rate, "grad_norm": norm}
+        return _Step(step, loss, rate, norm)
 
     def run(
         self,
         rows: Array | Callable[[int], Array],
         *,
         held_out: Array | None = None,
-        callback: Callable[..., None] = lambda **_: None,
+        callback: Callback = lambda **_: None,
     ) -> list[float]:
         """All steps that are left; returns their losses.
 
@@ -268,66 +322,67 @@ class Trainer:
         `held_out` rows, steps that are evaluated also pass `held_out_loss=` and whether it `improved=`. If the held-out
         loss is not finite, FloatingPointError is raised and the callback is not called for that step.
         """
-        o, losses = self.options, []
+        o = self.options
+        losses: list[float] = []
         rows = rows if callable(rows) else _check.token_rows("rows", rows)
         held_out = None if held_out is None else _check.token_rows("held_out", held_out)
         while not self.done:
-            rng = np.random.default_rng([o["seed"], self.steps_taken])
-            chosen = rows(self.steps_taken) if callable(rows) else rows[rng.integers(len(rows), size=o["batch_size"])]
-            tokens, targets = inputs_and_targets(chosen)
-            record = self._step(tokens, targets, rng) | {"tokens": int((targets >= 0).sum())}
-            if held_out is not None and (self.steps_taken % o["evaluate_every"] == 0 or self.steps_taken == o["steps"]):
-                record |= self._look(held_out)
-            losses.append(record["loss"])
+            rng = np.random.default_rng([o.seed, self.steps_taken])
+            batch = rows(self.steps_taken) if callable(rows) else rows[rng.integers(len(rows), size=o.batch_size)]
+            tokens, targets = inputs_and_targets(batch)
+            step = self._step(tokens, targets, rng)
+            record: dict[str, Any] = {**step._asdict(), "tokens": int((targets >= 0).sum())}
+            if held_out is not None and (self.steps_taken % o.evaluate_every == 0 or self.steps_taken == o.steps):
+                record |= self._evaluate(held_out)
+            losses.append(step.loss)
             callback(**record)
         return losses
 
-    def _look(self, held_out: Array) -> dict[str, Any]:
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told below, once
+    def _evaluate(self, held_out: Array) -> dict[str, Any]:
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is reported below, once
             loss = cross_entropy(self.model, held_out)
         if not math.isfinite(loss):
             raise FloatingPointError(f"held-out loss must stay finite; got {loss} after step {self.steps_taken}")
-        improved = self.best is None or loss < self.best[1]
-        self.best, self.evaluations_without_improvement = (
-            ((self.steps_taken, loss), 0) if improved else (self.best, self.evaluations_without_improvement + 1)
-        )
+        improved = self.best is None or loss < self.best.loss
+        if improved:
+            self.best, self.evaluations_without_improvement = BestEvaluation(self.steps_taken, loss), 0
+        else:
+            self.evaluations_without_improvement += 1
         return {"held_out_loss": loss, "improved": improved}
 
     def save(self, path: Name, tokenizer: Tokenizer | None = None, **records: Any) -> None:
         """A checkpoint: what GPT.save writes, and what it takes to go on. GPT.load reads it too."""
-        moments = {
-            f"{moment}/{name}": a
-            for moment, of in (("m", self.optimizer.m), ("v", self.optimizer.v))
-            for name, a in of.items()
-        }
         training = {
-            "options": self.options,
+            "options": asdict(self.options),
             "steps": self.steps_taken,
             "best": self.best,
             "evaluations_without_improvement": self.evaluations_without_improvement,
         }
-        self.model.save(path, tokenizer, extra=moments, training=training, **records)
+        self.model.save(path, tokenizer, extra=self.optimizer.moments, training=training, **records)
 
     @classmethod
     def load(cls, path: Name) -> Trainer:
         """A trainer that goes on where the checkpoint was taken. Raises ValueError if the file is no checkpoint."""
-        saved = load_model(path)
+        return cls.from_saved(load_model(path), path)
+
+    @classmethod
+    def from_saved(cls, saved: Saved, path: Name) -> Trainer:
+        """`load`, from what `load_model` has read at `path`."""
         try:
             training = saved.records["training"]
             trainer = cls(saved.model, **training["options"])
             trainer.optimizer.steps = _check.integer("steps", training["steps"], 0)
-            if training.get("best"):
+            if training["best"]:
                 step, loss = training["best"]
-                trainer.best = _check.integer("step", step), _check.number("loss", loss, "[0, inf)")
+                trainer.best = BestEvaluation(_check.integer("step", step), _check.number("loss", loss, "[0, inf)"))
             trainer.evaluations_without_improvement = _check.integer(
-                "evaluations_without_improvement", training.get("evaluations_without_improvement", 0), 0
+                "evaluations_without_improvement", training["evaluations_without_improvement"], 0
             )
-            for moment, of in (("m", trainer.optimizer.m), ("v", trainer.optimizer.v)):
-                for name, a in of.items():
-                    found = saved.extra[f"{moment}/{name}"]
-                    if (found.shape, found.dtype) != (a.shape, a.dtype):
-                        raise ValueError
-                    a[...] = found
+            for name, a in trainer.optimizer.moments.items():
+                found = saved.extra[name]
+                if (found.shape, found.dtype) != (a.shape, a.dtype):
+                    raise ValueError
+                a[...] = found
         except (KeyError, TypeError, ValueError):
             raise ValueError(f"checkpoint must hold a training state; {path} does not") from None
         return trainer

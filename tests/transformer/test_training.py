@@ -15,7 +15,7 @@ from hopmin._files import load_arrays, save_arrays
 from hopmin.data.tokenizers import SymbolTokenizer
 from hopmin.transformer import training
 from hopmin.transformer.model import GPT, GPTConfig, load_model
-from hopmin.transformer.training import AdamW, Log, Trainer, clip_gradients, cosine_schedule, cross_entropy
+from hopmin.transformer.training import AdamW, Trainer, clip_gradients, cosine_schedule, cross_entropy
 
 ROWS = np.random.default_rng(0).integers(0, 8, (6, 9))
 ROWS[:, 0] = range(6)  # so that each can be told from the others by its beginning
@@ -159,9 +159,9 @@ def test_the_gradient_of_a_step_is_clipped(monkeypatch):
 
 
 def test_warm_up_is_a_tenth_of_all_steps_unless_given():
-    assert Trainer(made(), steps=200).options["warmup_steps"] == 20
-    assert Trainer(made(), steps=3).options["warmup_steps"] == 1
-    assert Trainer(made(), steps=200, warmup_steps=0).options["warmup_steps"] == 0
+    assert Trainer(made(), steps=200).options.warmup_steps == 20
+    assert Trainer(made(), steps=3).options.warmup_steps == 1
+    assert Trainer(made(), steps=200, warmup_steps=0).options.warmup_steps == 0
 
 
 def test_after_each_step_its_number_loss_and_tokens_are_told():
@@ -308,19 +308,6 @@ def test_looking_changes_nothing():
     assert looking.best[1] == min(looking.best[1], cross_entropy(looking.model, ROWS[::-1]))
 
 
-def test_a_log_that_was_cut_in_a_line_is_that_of_a_straight_run(tmp_path):
-    path = tmp_path / "log.jsonl"
-    with Log(path, 0) as log:
-        for step in range(1, 6):
-            log(step=step)
-    whole = path.read_text()
-    path.write_text(whole[:-5])
-    with Log(path, 3) as log:
-        for step in range(4, 6):
-            log(step=step)
-    assert path.read_text() == whole
-
-
 @pytest.mark.parametrize(
     ("rows", "error", "expected"),
     [
@@ -339,14 +326,6 @@ def test_what_are_no_rows_is_refused_before_any_step(rows, error, expected):
     assert complaint(error, trainer.run, ROWS, held_out=rows) == f"held_out must {expected}"
     assert complaint(error, cross_entropy, made(), rows) == f"rows must {expected}"
     assert trainer.steps_taken == 0
-
-
-def test_a_log_of_anything_is_cut_to_as_many_lines(tmp_path):
-    path = tmp_path / "log.jsonl"
-    path.write_bytes(b'{"step": 1}\n\xff\xe2\x80\xa8\n{"step": 3}\n')
-    with Log(path, 2) as log:
-        log(step=3)
-    assert path.read_bytes() == b'{"step": 1}\n\xff\xe2\x80\xa8\n{"step": 3}\n'
 
 
 # Stop and go on
