@@ -27,7 +27,7 @@ from hopmin._typing import Array
 from hopmin.data.corpus import Corpus
 from hopmin.study.measure import activation_distances, cross_entropy, extraction_rate, head_agreement, predicted_radius
 from hopmin.transformer.model import GPT, GPTConfig
-from hopmin.transformer.training import Trainer
+from hopmin.transformer.training import Trainer, default_init_std, default_learning_rate
 
 Record = dict[str, Any]
 
@@ -81,8 +81,8 @@ def tasks(corpus: Corpus, preset: Preset, seed: int) -> list[Task]:
     sizes = sorted(preset.models, key=lambda size: -size[2])
     return [
         Task(
-            number, GPTConfig(V, positions, L, H, D, init_std=D**-0.5), corpus.train[:rows], corpus.held_out,
-            corpus.train[: amounts[0]], preset, seed,
+            number, GPTConfig(V, positions, L, H, D, init_std=default_init_std(D)),
+            corpus.train[:rows], corpus.held_out, corpus.train[: amounts[0]], preset, seed,
         )
         for number, ((L, H, D), rows) in enumerate(itertools.product(sizes, amounts))
     ]  # fmt: skip
@@ -157,7 +157,7 @@ def run(task: Task, news: Any, stop: Any) -> Record:
         batch_size=preset.batch_size,
         micro_batches=1,
         seed=task.seed,
-        learning_rate=0.04 * config.width**-0.5,
+        learning_rate=default_learning_rate(config.width),
     )
     curve: list[float] = []
     since = {"time": time.perf_counter(), "steps": 0, "tokens": 0}
