@@ -299,7 +299,7 @@ def test_more_rows_than_the_language_has_are_refused(monkeypatch):
     two = Grammar({"ROW": {"Det ^do . decl": 1}, "Det": {"my": 1, "our": 1}, "GENERALIZATION": {"my ^do . quest": 1}})
     monkeypatch.setattr(corpora, "question_grammar", lambda *_, **__: two)
     sentence = complaint(ValueError, question_formation, 1, dev=1, test=1, generalization=1)
-    assert sentence == "rows must be fewer than the lexicon has; got 3, and found 2 to draw"
+    assert sentence == "rows must be fewer than the lexicon allows; got 3, and found 2"
 
 
 # Symbols

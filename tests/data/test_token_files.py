@@ -188,7 +188,7 @@ def test_a_pipe_is_refused_for_what_was_looked_at_would_be_gone(tmp_path, kind):
     reader, writer = os.pipe()
     os.write(writer, TEXT.encode())
     os.close(writer)
-    with pytest.raises(ValueError, match=r"^corpus must be a file, for it is read more than once; /dev/fd/\d+ is something else$"):
+    with pytest.raises(ValueError, match=r"^corpus must be a regular file, to be read more than once; /dev/fd/\d+ is something else$"):
         write_tokens(f"/dev/fd/{reader}", tmp_path / "tokens.npz", kind)
     with os.fdopen(reader) as pipe:
         assert pipe.read() == TEXT
