@@ -1,8 +1,11 @@
-"""Training: [`AdamW`], its [`cosine_schedule`], [`clip_gradients`], and the loop that holds them together, [`Trainer`];
-what a model's rows cost it, [`cross_entropy`].
+"""Training: an optimizer, a schedule, gradient clipping, and the loop that uses them.
 
-Every random choice of a step is drawn from the seed and the number of the step alone. So a run that was stopped goes on
-from its checkpoint as if nothing had happened, to the last bit, and there is no generator whose state must be kept.
+- the optimizer [`AdamW`], the learning rate of a step [`cosine_schedule`], and [`clip_gradients`]
+- the training loop and its checkpoints [`Trainer`], and what it passes to a callback [`Callback`]
+- the loss of a model on rows [`cross_entropy`]
+
+All randomness of a step is drawn from the seed and the number of the step alone. A run that was stopped therefore
+resumes from its checkpoint bit for bit, without any generator state to save.
 """
 
 from __future__ import annotations
@@ -47,8 +50,28 @@ def default_init_std(width: int) -> float:
 
 
 def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, final: float = 0.1) -> float:
-    """The learning rate of a step, from 0: a linear warm-up, then a cosine decay to `final` times the peak.
+    """Return the learning rate of a step: a linear warm-up, then a cosine decay to `final` times the peak.
 
+    Parameters
+    ----------
+    step : int
+        Number of the step, from 0.
+    peak : float
+        Learning rate at the end of the warm-up.
+    steps : int
+        Number of all steps; later ones keep the final rate.
+    warmup_steps : int
+        Number of steps of the warm-up.
+    final : float
+        Learning rate of the last step, relative to the peak.
+
+    Returns
+    -------
+    float
+        The learning rate.
+
+    Examples
+    --------
     >>> [round(cosine_schedule(step, peak=1.0, steps=8, warmup_steps=2), 2) for step in range(8)]
     [0.5, 1.0, 0.94, 0.78, 0.55, 0.33, 0.16, 0.1]
     """
@@ -59,8 +82,11 @@ def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, fi
 
 
 def clip_gradients(gradients: Gradients, max_norm: float) -> float:
-    """Scale all gradients together, in place, so that their joint Euclidean norm is at most `max_norm`; return what it
-    was.
+    """Scale all gradients in place so that their joint Euclidean norm is at most `max_norm`; return the norm before.
+
+    >>> gradients = {"a": np.array([3.0]), "b": np.array([0.0, 4.0])}
+    >>> clip_gradients(gradients, 1.0), gradients["a"], gradients["b"]
+    (5.0, array([0.6]), array([0. , 0.8]))
     """
     norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
     if norm > max_norm:
@@ -70,12 +96,30 @@ def clip_gradients(gradients: Gradients, max_norm: float) -> float:
 
 
 class AdamW:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), over a model's `parameters`, changed in place.
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
 
+    Parameters
+    ----------
+    parameters : dict of str to ndarray
+        A model's `parameters`, changed in place.
+    betas : tuple of float
+        Decay rates b1 and b2 of the moments.
+    epsilon : float
+        Added to the denominator.
+    weight_decay : float
+        Decay of matrices; gains and biases do not decay.
+
+    Attributes
+    ----------
+    m, v : dict of str to ndarray
+        Running means of the gradients and of their squares.
+    steps : int
+        Number of steps taken, t below.
+
+    Notes
+    -----
         m <- b1 m + (1 - b1) g          v <- b2 v + (1 - b2) g^2
-        p <- p - rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + decay p)
-
-    Only matrices decay, not gains and biases.
+        p <- p - rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + weight_decay p)
     """
 
     def __init__(
@@ -97,7 +141,7 @@ class AdamW:
         return {f"{moment}/{name}": a for moment in "mv" for name, a in getattr(self, moment).items()}
 
     def step(self, gradients: Gradients, rate: float) -> None:
-        """One step down the gradients, at the given learning rate."""
+        """Update the parameters with their gradients, at the given learning rate."""
         self.steps += 1
         b1, b2 = self.betas
         unbias1, unbias2 = 1 - b1**self.steps, math.sqrt(1 - b2**self.steps)
@@ -118,7 +162,7 @@ class AdamW:
 def adamw(
     p: Array, g: Array, m: Array, v: Array, b1: float, b2: float, kept: float, rate: float, epsilon: float
 ) -> None:
-    """The update above, in place, with all that does not depend on the element in `kept`, `rate` and `epsilon`."""
+    """The update of `AdamW`, in place; `kept`, `rate` and `epsilon` hold the factors all elements share."""
     m += (1 - b1) * (g - m)
     v += (1 - b2) * (g * g - v)
     p *= kept
@@ -126,14 +170,17 @@ def adamw(
 
 
 def cross_entropy(model: GPT, rows: Array) -> float:
-    """The mean negative log-likelihood of the tokens of rows (n, T + 1), in nats, without dropout; -1 is not counted.
+    """Return the mean negative log-likelihood of the tokens of rows, in nats per token, without dropout.
+
+    Rows (n, T + 1) are padded with -1, which is not counted. Raises ValueError or TypeError if they are not rows.
 
     >>> from hopmin.transformer.model import GPTConfig
     >>> model = GPT(GPTConfig(vocabulary=5, positions=3, layers=1, heads=1, width=8), rng=0)
-    >>> round(cross_entropy(model, np.array([[0, 1, 2], [3, 4, -1]])), 1)          # it knows nothing: log 5
+    >>> round(cross_entropy(model, np.array([[0, 1, 2], [3, 4, -1]])), 1)          # untrained: log 5
     1.6
     """
-    rows, total, counted = _check.token_rows("rows", rows), 0.0, 0
+    rows = _check.token_rows("rows", rows)
+    total, counted = 0.0, 0
     for start in range(0, len(rows), BATCH):
         tokens, targets = inputs_and_targets(rows[start : start + BATCH])
         count = int((targets >= 0).sum())
@@ -142,9 +189,10 @@ def cross_entropy(model: GPT, rows: Array) -> float:
 
 
 class Callback(Protocol):
-    """A function that `Trainer.run` calls after each step, with keyword arguments.
+    """A function that `Trainer.run` calls after each step, with keyword arguments only.
 
-    A callback that does not need all of them takes the others as `**_`. What it raises ends the run.
+    It accepts those it does not use as `**_`. An exception that it raises ends the run, after the step; the trainer can
+    then be saved, or run again for the remaining steps.
 
     Parameters
     ----------
@@ -157,7 +205,7 @@ class Callback(Protocol):
     grad_norm : float
         Joint Euclidean norm of all gradients, before clipping.
     tokens : int
-        Number of tokens the loss is a mean over.
+        Number of targets in the batch, over which the loss is a mean.
     held_out_loss : float
         Cross-entropy of the held-out rows after the step, in nats per token; passed only for steps that are evaluated.
     improved : bool
@@ -187,7 +235,7 @@ class _Step(NamedTuple):
 
 
 class BestEvaluation(NamedTuple):
-    """The lowest held-out cross-entropy of a run, in nats per token, and the step after which it was measured."""
+    """The lowest held-out cross-entropy so far, in nats per token, and the step after which it was measured."""
 
     step: int
     loss: float
@@ -210,31 +258,60 @@ class TrainerOptions:
 
 
 class Trainer:
-    """Trains a model, a batch of rows a step.
+    """Train a model with AdamW, one batch of rows per step.
 
     Parameters
     ----------
-    model : a GPT, whose parameters are changed in place
-    steps : how many steps the schedule is laid out for
-    learning_rate, warmup_steps : the schedule's peak, and its length in steps (a tenth of all, if not given)
-    weight_decay : of matrices
-    grad_clip : to which the gradient is clipped
-    batch_size : rows of a batch
-    micro_batches : parts that a batch is cut into; threads take one each, and more parts than threads need less memory
-    evaluate_every : steps between two looks at held-out rows
-    patience : how many looks in a row may bring nothing improved before training ends
-    seed : of batches and dropout
+    model : GPT
+        The model, whose parameters are changed in place.
+    steps : int
+        Number of steps of the learning rate schedule.
+    learning_rate : float
+        Peak of the schedule. `default_learning_rate(width)` suits models of any width.
+    warmup_steps : int, optional
+        Steps over which the learning rate rises to its peak; by default a tenth of all steps.
+    weight_decay : float
+        Weight decay of matrices.
+    grad_clip : float
+        Largest joint Euclidean norm of all gradients; longer ones are scaled to it.
+    batch_size : int
+        Rows per batch, where rows are drawn at random.
+    micro_batches : int
+        Parts of a batch, each of which takes a thread. If there are more parts than threads, less memory is needed.
+    evaluate_every : int
+        Steps between evaluations on held-out rows.
+    patience : int, optional
+        Number of evaluations in a row without improvement after which training ends; by default no limit.
+    seed : int
+        Seed of batches and dropout.
 
-    `steps_taken`, `best` (step and held-out cross-entropy of the best evaluation) and
-    `evaluations_without_improvement` tell how far it is.
+    Attributes
+    ----------
+    options : TrainerOptions
+        The options above.
+    steps_taken : int
+        Number of steps taken.
+    done : bool
+        True if no step is left, or patience has run out.
+    best : BestEvaluation or None
+        Step and held-out cross-entropy of the best evaluation so far.
+    evaluations_without_improvement : int
+        Number of evaluations since the best.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range or of another type.
+
+    Examples
+    --------
     >>> from hopmin.data.corpus import from_text
     >>> from hopmin.transformer.model import GPTConfig
     >>> corpus = from_text("abcdefgh" * 40, positions=8)
     >>> model = GPT(GPTConfig(vocabulary=8, positions=8, layers=1, heads=1, width=16), rng=0)
     >>> trainer = Trainer(model, steps=60, learning_rate=0.03)
     >>> losses = trainer.run(corpus.train)
-    >>> losses[0] > 2 and losses[-1] < 0.1                    # from log 8 to next to nothing
+    >>> losses[0] > 2 and losses[-1] < 0.1                    # from about log 8 to almost 0
     True
     """
 
@@ -275,21 +352,36 @@ class Trainer:
 
     @property
     def steps_taken(self) -> int:
-        """How many steps the parameters have gone so far."""
+        """The number of steps taken."""
         return self.optimizer.steps
 
     @property
     def done(self) -> bool:
-        """Whether no step is left, or patience has run out."""
+        """True if no step is left, or patience has run out."""
         o = self.options
         out_of_patience = o.patience is not None and self.evaluations_without_improvement >= o.patience
         return self.steps_taken >= o.steps or out_of_patience
 
     def step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None = None) -> float:
-        """One step of the schedule on a batch (B, T); returns its cross-entropy in nats, before the step.
+        """Take one step of the schedule on a batch; return its cross-entropy before the step, in nats per token.
 
-        Raises FloatingPointError, with the parameters as they were, if the loss is not finite, or more than ten times
-        that of a uniform guess.
+        Parameters
+        ----------
+        tokens, targets : array_like, shape (B, T)
+            The batch; targets of -1 are not counted.
+        rng : Generator, optional
+            Generator of the dropout masks; without it, nothing is dropped.
+
+        Returns
+        -------
+        float
+            The cross-entropy.
+
+        Raises
+        ------
+        FloatingPointError
+            If the cross-entropy or a gradient is not finite, or the cross-entropy is more than ten times that of a
+            uniform guess. The parameters are left unchanged.
         """
         return self._step(tokens, targets, rng).loss
 
@@ -302,7 +394,9 @@ class Trainer:
             raise FloatingPointError(f"loss must stay finite; got {loss} at step {step}")
         limit = 10 * math.log(max(2, self.model.config.vocabulary))
         if loss > limit:
-            raise FloatingPointError(f"loss must stay below {limit:.1f}, ten guesses; got {loss} at step {step}")
+            raise FloatingPointError(
+                f"loss must stay below {limit:.1f}, ten times that of a guess; got {loss} at step {step}"
+            )
         rate = cosine_schedule(step - 1, peak=o.learning_rate, steps=o.steps, warmup_steps=o.warmup_steps)
         self.optimizer.step(gradients, rate)
         return _Step(step, loss, rate, norm)
@@ -314,13 +408,30 @@ class Trainer:
         held_out: Array | None = None,
         callback: Callback = lambda **_: None,
     ) -> list[float]:
-        """All steps that are left; returns their losses.
+        """Take the remaining steps; return the cross-entropy of each batch before its step, in nats per token.
 
-        `rows` (n, T + 1) are drawn from with replacement; or else it is a function that gives the rows of a step, from
-        0. After each step `callback(step=, loss=, learning_rate=, grad_norm=, tokens=)` is called: its number, from 1,
-        the loss before it, the learning rate, the gradient norm before clipping, and how many tokens it saw. With
-        `held_out` rows, steps that are evaluated also pass `held_out_loss=` and whether it `improved=`. If the held-out
-        loss is not finite, FloatingPointError is raised and the callback is not called for that step.
+        Parameters
+        ----------
+        rows : ndarray, shape (n, T + 1), or callable
+            Rows to draw from with replacement, or a function of the step, from 0, that returns the rows of its batch
+            (`shuffled_batches`, `contiguous_batches`).
+        held_out : ndarray, shape (n, T + 1), optional
+            Rows on which the model is evaluated every `evaluate_every` steps and after the last one.
+        callback : callable
+            Called after each step; see `Callback`.
+
+        Returns
+        -------
+        list of float
+            The losses, one for each step.
+
+        Raises
+        ------
+        FloatingPointError
+            If a step diverges (see `step`), or if the held-out cross-entropy is not finite; the callback is not called
+            for that step.
+        ValueError, TypeError
+            If `rows` or `held_out` are not integers of shape (n, T + 1).
         """
         o = self.options
         losses: list[float] = []
@@ -351,7 +462,19 @@ class Trainer:
         return {"held_out_loss": loss, "improved": improved}
 
     def save(self, path: Name, tokenizer: Tokenizer | None = None, **records: Any) -> None:
-        """A checkpoint: what GPT.save writes, and what it takes to go on. GPT.load reads it too."""
+        """Write a checkpoint: the model, as `GPT.save` writes it, the state of the optimizer, and the options.
+
+        `GPT.load` reads a checkpoint as a model.
+
+        Parameters
+        ----------
+        path : str or path
+            The file to write, .npz; it is replaced only when the new one is complete.
+        tokenizer : Tokenizer, optional
+            The tokenizer of the model.
+        **records
+            JSON values to keep beside them.
+        """
         training = {
             "options": asdict(self.options),
             "steps": self.steps_taken,
@@ -362,12 +485,12 @@ class Trainer:
 
     @classmethod
     def load(cls, path: Name) -> Trainer:
-        """A trainer that goes on where the checkpoint was taken. Raises ValueError if the file is no checkpoint."""
+        """Return a trainer in the state that `save` wrote. Raises ValueError if the file is not a checkpoint."""
         return cls.from_saved(load_model(path), path)
 
     @classmethod
     def from_saved(cls, saved: Saved, path: Name) -> Trainer:
-        """`load`, from what `load_model` has read at `path`."""
+        """Return what `load` returns, from what `load_model` has read at `path`."""
         try:
             training = saved.records["training"]
             trainer = cls(saved.model, **training["options"])
