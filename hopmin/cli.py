@@ -43,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(f"{error.filename or 'a file'} could not be read or written: {error.strerror}")
     except MemoryError as error:
-        return _complain(f"memory does not suffice: {error}")
+        return _complain(f"out of memory: {error}")
     except KeyboardInterrupt:
         print("\nhopmin: interrupted", file=sys.stderr)
         return 130
 
 
 def study(options: argparse.Namespace) -> int:
-    """Train a grid of models, measure them, write a report."""
+    """Train a grid of models, measure them, and write a report."""
     from tqdm import tqdm
 
     from hopmin.data.open import open_corpus
@@ -60,7 +60,7 @@ def study(options: argparse.Namespace) -> int:
     workers = None if options.workers is None else _check.integer("workers", options.workers)
     seed = _check.integer("seed", options.seed, 0)
     corpus = open_corpus(options.corpus, rows=preset.rows[1], positions=preset.text_positions, seed=seed)
-    folder = writable_folder(options.out)  # made now that nothing else can be refused
+    folder = writable_folder(options.out)  # after all other checks: wrong arguments leave no folder behind
     print(f"{corpus.name}: {len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out", end="")
     print("" if corpus.entropy is None else f", {corpus.entropy:.3f} nats per token by construction", flush=True)
     total = len(grid.tasks(corpus, preset, seed)) * preset.steps
@@ -91,7 +91,7 @@ def study(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train one model and write checkpoints, from which training can resume."""
+    """Train one model, with checkpoints to resume from."""
     from tqdm import tqdm
 
     if options.resume:
@@ -119,15 +119,15 @@ def train(options: argparse.Namespace) -> int:
                 print(f"{experiment.checkpoint} holds the model after {saved} of {steps} steps", flush=True)
     if trainer.steps_taken < steps:
         print(f"{trainer.evaluations_without_improvement} evaluations without improvement")
-    floor = "" if corpus.entropy is None else f"; the language has {corpus.entropy:.3f}"
+    floor = "" if corpus.entropy is None else f"; the entropy of the language is {corpus.entropy:.3f}"
     print(f"held-out cross-entropy {held_out_loss:.3f} nats per token{floor}")
     if (best := trainer.best) and best.step < trainer.steps_taken:
-        print(f"{experiment.best_checkpoint} holds the best, {best.loss:.3f} after {best.step} steps")
+        print(f"{experiment.best_checkpoint} holds the best model, {best.loss:.3f} after {best.step} steps")
     return 0
 
 
 def tokenize(options: argparse.Namespace) -> int:
-    """Write a text as a file of tokens, which training maps instead of reading."""
+    """Convert a text into a file of tokens, for training on text larger than memory."""
     _check.integer("vocabulary", options.vocabulary)
     count = write_tokens(options.corpus, options.out, options.tokenizer, vocabulary=options.vocabulary)
     print(f"{options.out} holds {count:,} tokens")
@@ -154,7 +154,7 @@ def evaluate(options: argparse.Namespace) -> int:
         completed = f"{split.extraction_rate:.1%} of {split.rows:,} rows completed"
         print(f"{name.replace('_', ' '):<9} {loss} ({same}); {completed}")
     if entropy is not None:
-        print(f"the language itself has {entropy:.4f} nats per token")
+        print(f"the entropy of the language is {entropy:.4f} nats per token")
     return 0
 
 
@@ -165,7 +165,7 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def claims(options: argparse.Namespace) -> int:
-    """Check the paper's statements on fresh random instances."""
+    """Check the statements of the paper on random instances."""
     from hopmin.paper.claims import CLAIMS, examine
 
     found = [(claim, examine(claim, cases=options.cases, seed=options.seed)) for claim in CLAIMS]
