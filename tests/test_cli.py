@@ -265,10 +265,10 @@ def test_training_on_a_file_of_tokens_resumes_bit_for_bit(run, text, tmp_path, m
 
 def test_options_that_do_not_suit_the_corpus_are_refused(refused, text, tmp_path):
     assert refused("train", "--tokenizer", "bytes", "--out", tmp_path) == (
-        "tokenizer must not be given where the corpus has its own; got 'bytes' for question-formation"
+        "tokenizer must not be given for a corpus that has its own; got 'bytes' for question-formation"
     )
     assert refused("train", "--corpus", text, "--out", tmp_path, *SMALL, "--batches", "contiguous") == (
-        "batches must not be contiguous where rows are shuffled, as those of text.txt are"
+        "batches must not be 'contiguous' for a corpus of shuffled rows; got text.txt"
     )
 
 

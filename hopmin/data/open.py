@@ -47,7 +47,7 @@ def open_corpus(
     """
     own = name == "question-formation" or name.endswith(".npz")
     if own and isinstance(tokenizer, str):
-        raise ValueError(f"tokenizer must not be given where the corpus has its own; got {tokenizer!r} for {name}")
+        raise ValueError(f"tokenizer must not be given for a corpus that has its own; got {tokenizer!r} for {name}")
     if name == "question-formation":
         return question_formation(rows, seed=seed, dev=1, test=1_000, generalization=1)
     if name.endswith(".npz"):

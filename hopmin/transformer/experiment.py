@@ -1,7 +1,7 @@
 """Train a model on a corpus, with checkpoints in a folder: [`Experiment`], the work of `hopmin train`.
 
+- the corpus of a checkpoint [`CorpusRecord`], opened again and compared [`corpus_of`]
 - a log of JSON lines, one for each step [`Log`]
-- the corpus of a checkpoint, opened again and compared [`CorpusRecord`], [`corpus_of`]
 - text that a trained model generates [`generate_text`], the work of `hopmin generate`
 
 Nothing here prints. `hopmin evaluate` is in `study/evaluation.py`.
@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -96,14 +97,47 @@ def _checksum(corpus: Corpus) -> int:
     return crc
 
 
+class Log:
+    """A file of JSON lines, one for each step.
+
+    Opening it keeps the lines of the first `step` steps and removes those after them, which a resumed run writes again.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "log.jsonl")
+    ...     for step in (0, 1):                                      # the second begins after step 1
+    ...         with Log(path, step) as log:
+    ...             log(step=step + 1, loss=2.5)
+    ...             log(step=step + 2, loss=1.5)
+    ...     path.read_text().splitlines()
+    ['{"step": 1, "loss": 2.5}', '{"step": 2, "loss": 2.5}', '{"step": 3, "loss": 1.5}']
+    """
+
+    def __init__(self, path: Name, step: int) -> None:
+        lines = Path(path).read_bytes().splitlines(keepends=True)[:step] if Path(path).exists() else []
+        with atomic_write(path) as file:
+            file.writelines(lines)
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def __call__(self, **record: Any) -> None:
+        self.file.write(f"{json.dumps(record)}\n")
+        self.file.flush()
+
+
 class Experiment:
     """A model in training, its corpus, and a folder of checkpoints.
 
-    [`create`] begins an experiment and [`resume`] continues one; [`run`] trains and writes three files into the folder:
+    `create` prepares a new experiment, `resume` one to continue; `run` trains and writes three files into the folder:
 
     - `model.npz`, the checkpoint, every `checkpoint_every` steps, after the last step, and when training is interrupted
     - `best.npz`, the model with the lowest held-out cross-entropy so far
-    - `log.jsonl`, one line for each step with what `Trainer.run` passes to its callback
+    - `log.jsonl`, one line for each step with the arguments of its `Callback`
 
     Attributes
     ----------
@@ -200,13 +234,13 @@ class Experiment:
         checkpoint_every = _check.integer("checkpoint_every", checkpoint_every)
         if (checkpoint := Path(out, "model.npz")).exists():
             raise ValueError(f"out must hold no model yet, unless training is resumed; {checkpoint} exists")
-        _check.integer("seed", seed, 0)
-        name = os.fspath(corpus)
+        seed, name = _check.integer("seed", seed, 0), os.fspath(corpus)
         opened = open_corpus(
             name, rows=rows, positions=positions, seed=seed, tokenizer=tokenizer, vocabulary=vocabulary
         )
-        crc32 = _checksum(opened)
-        record = CorpusRecord(name, rows, positions, seed, tokenizer, vocabulary, batches, crc32)
+        record = CorpusRecord(
+            name, index(rows), index(positions), seed, tokenizer, index(vocabulary), batches, _checksum(opened)
+        )
         width = _check.integer("width", width)
         architecture: dict[str, Any] = {"layers": layers, "heads": heads, "width": width}
         architecture["init_std"] = default_init_std(width)
@@ -228,10 +262,10 @@ class Experiment:
 
     @classmethod
     def resume(cls, out: Name, *, checkpoint_every: int = 500) -> Experiment:
-        """Prepare to continue the experiment in the folder `out` from its checkpoint, with the options of `create`.
+        """Prepare to continue the experiment in the folder `out` from its checkpoint.
 
-        Raises ValueError if there is no checkpoint, if it was not written by an experiment, or if its corpus has
-        changed.
+        All options but `checkpoint_every` are those it was created with. Raises ValueError if there is no checkpoint,
+        if it was not written by an experiment, or if its corpus has changed.
         """
         checkpoint_every = _check.integer("checkpoint_every", checkpoint_every)
         path = Path(out, "model.npz")
@@ -241,7 +275,7 @@ class Experiment:
         return cls(out, trainer, corpus, record, checkpoint_every=checkpoint_every)
 
     def run(self, callback: Callback = lambda **_: None) -> float:
-        """Train until no step is left or patience runs out, and return the held-out cross-entropy in nats per token.
+        """Train until no step is left or patience runs out; return the held-out cross-entropy in nats per token.
 
         An experiment that was stopped and resumed ends with the same parameters and the same log, bit for bit, as one
         that was not.
@@ -250,6 +284,11 @@ class Experiment:
         ----------
         callback : callable
             Called after each step and its checkpoint with the keyword arguments of `Callback`.
+
+        Returns
+        -------
+        float
+            The cross-entropy of the model on the first EVALUATION_ROWS held-out rows.
 
         Raises
         ------
@@ -288,7 +327,7 @@ def _batches(corpus: Corpus, order: BatchOrder, batch_size: int, seed: int) -> A
     if order == "shuffled":
         return shuffled_batches(corpus.train, batch_size, seed)
     if not corpus.contiguous:
-        raise ValueError(f"batches must not be contiguous where rows are shuffled, as those of {corpus.name} are")
+        raise ValueError(f"batches must not be 'contiguous' for a corpus of shuffled rows; got {corpus.name}")
     return contiguous_batches(corpus.train, batch_size)
 
 
@@ -303,38 +342,6 @@ def _interrupts() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class Log:
-    """A file of JSON lines, one for each step that is told; `step` of them are there already, and what comes after is
-    cut away, for a run that goes on from there will say it again.
-
-    >>> import pathlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "log.jsonl")
-    ...     for step in (0, 1):                                      # the second begins after step 1
-    ...         with Log(path, step) as log:
-    ...             log(step=step + 1, loss=2.5)
-    ...             log(step=step + 2, loss=1.5)
-    ...     path.read_text().splitlines()
-    ['{"step": 1, "loss": 2.5}', '{"step": 2, "loss": 2.5}', '{"step": 3, "loss": 1.5}']
-    """
-
-    def __init__(self, path: Name, step: int) -> None:
-        lines = Path(path).read_bytes().splitlines(keepends=True)[:step] if Path(path).exists() else []
-        with atomic_write(path) as file:
-            file.writelines(lines)
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def __call__(self, **record: Any) -> None:
-        self.file.write(f"{json.dumps(record)}\n")
-        self.file.flush()
 
 
 def generate_text(

@@ -27,4 +27,4 @@ def test_a_missing_file_is_refused():
 @pytest.mark.parametrize("name", ["question-formation", "tokens.npz"])
 def test_a_tokenizer_is_refused_for_a_corpus_with_its_own(name):
     sentence = complaint(ValueError, open_corpus, name, rows=1, positions=12, seed=0, tokenizer="bytes")
-    assert sentence == f"tokenizer must not be given where the corpus has its own; got 'bytes' for {name}"
+    assert sentence == f"tokenizer must not be given for a corpus that has its own; got 'bytes' for {name}"

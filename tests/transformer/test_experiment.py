@@ -55,6 +55,12 @@ def test_callback_gets_what_the_log_holds(text, tmp_path):
     assert [record["step"] for record in records if "held_out_loss" in record] == [3, 6]
 
 
+def test_numpy_integers_can_be_saved(text, tmp_path):
+    numbers = {"positions": np.int64(8), "vocabulary": np.int64(100), "seed": np.int64(1), "steps": np.int64(2)}
+    Experiment.create(tmp_path, corpus=text, **{**SMALL, **numbers}).run()
+    assert Experiment.resume(tmp_path).trainer.done
+
+
 class Stop(Exception):
     pass
 
@@ -108,7 +114,7 @@ def test_an_experiment_runs_on_any_thread(text, tmp_path):
         ({"corpus": "none"}, "corpus must be a readable text file; none: No such file or directory"),
         ({"tokenizer": "letters"}, "tokenizer must be one of 'characters', 'words', 'bytes', 'bpe'; got 'letters'"),
         ({"batches": "sorted"}, "batches must be one of 'random', 'shuffled', 'contiguous'; got 'sorted'"),
-        ({"batches": "contiguous"}, "batches must not be contiguous where rows are shuffled, as those of text.txt are"),
+        ({"batches": "contiguous"}, "batches must not be 'contiguous' for a corpus of shuffled rows; got text.txt"),
         ({"preset": "huge"}, "preset must be one of 'gpt2', "),
         ({"checkpoint_every": 0}, "checkpoint_every must be an integer >= 1; got 0"),
         ({"steps": 0}, "steps must be an integer >= 1; got 0"),
