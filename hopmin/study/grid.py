@@ -27,7 +27,7 @@ from hopmin._typing import Array
 from hopmin.data.corpus import Corpus
 from hopmin.study.measure import activation_distances, cross_entropy, extraction_rate, head_agreement, predicted_radius
 from hopmin.transformer.model import GPT, GPTConfig
-from hopmin.transformer.training import Trainer, default_init_std, default_learning_rate
+from hopmin.transformer.training import EVALUATION_ROWS, Trainer, default_init_std, default_learning_rate
 
 Record = dict[str, Any]
 
@@ -187,7 +187,7 @@ def run(task: Task, news: Any, stop: Any) -> Record:
         "seconds": round(seconds, 2),
         "curve": [round(float(np.mean(part)), 4) for part in np.array_split(curve, min(50, len(curve)))],
         "cross_entropy": {
-            "train": cross_entropy(model, task.train[:2000]),
+            "train": cross_entropy(model, task.train[:EVALUATION_ROWS]),
             "held_out": cross_entropy(model, task.held_out),
         },
         "extraction_rate": {"train": extraction_rate(model, train), "held_out": extraction_rate(model, held_out)},
