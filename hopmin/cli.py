@@ -28,7 +28,7 @@ EXTRAS = {"matplotlib": "study", "jinja2": "study", "tqdm": "study", "tokenizers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)

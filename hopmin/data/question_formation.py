@@ -221,12 +221,16 @@ def question_formation(
 
     Parameters
     ----------
-    rows, dev, test, generalization : int
-        Number of rows of the splits train, dev, test and generalization.
-    mix, nouns, verbs
-        Arguments of `question_grammar`.
+    rows : int
+        Number of training rows.
+    mix : {"published", "released"}
+        Frequencies of the structures; see `question_grammar`.
     seed : Generator or int
         Seed of the rows.
+    dev, test, generalization : int
+        Number of rows of these splits.
+    nouns, verbs : int
+        Size of the lexicon; see `question_grammar`.
 
     Returns
     -------

@@ -144,7 +144,7 @@ def shuffled_batches(rows: Array, batch_size: int, seed: int = 0) -> Callable[[i
     Returns
     -------
     callable
-        step -> ndarray, shape (batch_size, T + 1), for steps from 0; an argument of `Trainer.run`.
+        The rows (batch_size, T + 1) of a step, from 0; an argument of `Trainer.run`.
 
     Examples
     --------

@@ -13,7 +13,7 @@ from hopmin.transformer.training import EVALUATION_ROWS, cross_entropy
 
 
 class Evaluation(NamedTuple):
-    """How well a model predicts rows.
+    """The evaluation of a model on rows of tokens.
 
     Attributes
     ----------

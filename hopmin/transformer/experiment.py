@@ -139,12 +139,23 @@ class Experiment:
     - `best.npz`, the model with the lowest held-out cross-entropy so far
     - `log.jsonl`, one line for each step with the arguments of its `Callback`
 
-    Attributes
+    Parameters
     ----------
-    corpus : Corpus
-        The corpus.
+    out : str or path
+        The folder, created if it is missing.
     trainer : Trainer
         The trainer, which holds the model.
+    corpus : Corpus
+        The corpus.
+    record : CorpusRecord
+        How the corpus was opened.
+    checkpoint_every : int
+        Steps between two checkpoints.
+
+    Attributes
+    ----------
+    trainer, corpus
+        As given.
     checkpoint, best_checkpoint : Path
         The paths of `model.npz` and `best.npz`.
     saved_steps : int
@@ -204,18 +215,35 @@ class Experiment:
         ----------
         out : str or path
             Folder of the checkpoints, created if it is missing.
-        corpus, rows, positions, tokenizer, vocabulary
-            Arguments of `open_corpus`.
+        corpus : str or path
+            "question-formation", "python-topics", the path of a file of tokens (.npz), or the path of a text file.
+        rows : int
+            Training rows of "question-formation".
+        positions : int
+            Targets per row of a text or of a file of tokens.
+        tokenizer : {"characters", "words", "bytes", "bpe"}, optional
+            Tokenizer of a text, "characters" by default.
+        vocabulary : int
+            Number of symbols of a "bpe" tokenizer.
         batches : {"random", "shuffled", "contiguous"}
             "random": rows drawn with replacement. "shuffled": each row once per epoch. "contiguous": each row of a
             batch continues the same row of the batch before, for corpora whose rows follow on one another.
         preset : str, optional
             Name of a GPTConfig preset whose architecture and sizes replace `layers`, `heads` and `width`.
-        layers, heads, width, dropout
-            Options of GPTConfig. The initial weights have the standard deviation `default_init_std(width)`.
-        steps, learning_rate, batch_size, micro_batches, evaluate_every, patience
-            Options of Trainer; the default learning rate is `default_learning_rate(width)`. The first EVALUATION_ROWS
-            held-out rows are scored.
+        layers, heads, width : int
+            Sizes of the model. Its initial weights have the standard deviation `default_init_std(width)`.
+        dropout : float
+            Dropout rate, in [0, 1).
+        steps : int
+            Number of training steps.
+        learning_rate : float, optional
+            Peak learning rate, `default_learning_rate(width)` by default.
+        batch_size, micro_batches : int
+            Rows per batch, and the parts of a batch, each of which takes a thread.
+        evaluate_every : int
+            Steps between evaluations on the first EVALUATION_ROWS held-out rows.
+        patience : int, optional
+            Evaluations in a row without improvement after which training ends; by default no limit.
         checkpoint_every : int
             Steps between two checkpoints.
         seed : int
@@ -365,10 +393,21 @@ def generate_text(
         A file with a model and its tokenizer: what an experiment writes, or `GPT.save` with a tokenizer.
     prompt : str
         Text of the tokenizer's symbols.
-    max_new_tokens, temperature, top_k, top_p
-        Options of `GPT.generate`.
+    max_new_tokens : int
+        Largest number of tokens to add.
+    temperature : float
+        Temperature of the softmax from which tokens are sampled; at 0 the most likely token is taken.
+    top_k : int, optional
+        Sample only among the k most likely tokens.
+    top_p : float, optional
+        Sample only among the fewest tokens whose probabilities sum to `top_p`.
     seed : int
-        Seed of the draws, at temperatures above 0.
+        Seed of the samples.
+
+    Returns
+    -------
+    str
+        The text.
 
     Raises
     ------
