@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hopmin.data import question_formation as module
-from hopmin.data.question_formation import END, Grammar, question_formation, question_grammar
+from hopmin.data.question_formation import END, MIXES, Grammar, Mix, question_formation, question_grammar
 
 AUXILIARIES = ("do", "does", "don't", "doesn't")
 RELATIVES = ("who", "that")
@@ -316,6 +317,10 @@ def test_more_rows_than_strings_are_refused(monkeypatch):
 )
 def test_wrong_options_are_refused(options, sentence):
     assert complaint(ValueError, question_formation, **options) == sentence
+
+
+def test_the_names_of_mixes_are_those_of_their_type():
+    assert get_args(Mix) == tuple(MIXES)
 
 
 def test_a_negative_seed_is_refused():
