@@ -1,7 +1,7 @@
-"""hopmin's transformer against PyTorch, eager: `python -m benchmarks.transformer`; see benchmarks/README.md.
+"""Compare hopmin's transformer with eager PyTorch: `python -m benchmarks.transformer`; see benchmarks/README.md.
 
-The same models with the same weights, the same batches, AdamW on matrices and vectors alike; both on all processors.
-Before anything is timed, the losses of two steps and the generated tokens must agree.
+Both have the same models, weights and batches, use AdamW with the same options, and run on all processors. Before
+anything is timed, their losses of two steps and their generated tokens must agree.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PROMPT = 4  # tokens; the rest of all positions is generated
 
 def made(shape: Shape) -> GPT:
     *sizes, _ = shape
-    return GPT(GPTConfig(*sizes, init_std=shape.width**-0.5), rng=0)
+    return GPT(GPTConfig(*sizes, init_std=None), rng=0)
 
 
 def examples(shape: Shape) -> tuple[Array, Array]:
@@ -49,7 +49,7 @@ def examples(shape: Shape) -> tuple[Array, Array]:
     return rows[:, :-1], rows[:, 1:]
 
 
-# The entrants: a step of training, called until time is up, returns its loss; a generation returns all tokens
+# The implementations: a training step returns its loss, a generation returns all tokens
 
 
 def hopmin_training(shape: Shape) -> Callable[[], float]:
@@ -64,7 +64,7 @@ def hopmin_generation(shape: Shape) -> Callable[[], Array]:
 
 
 def torch_module(shape: Shape) -> Any:
-    """GPT-2 as PyTorch writes it, with the weights of hopmin's."""
+    """Return GPT-2 in idiomatic PyTorch, with the weights of hopmin's model."""
     import torch
     from torch import nn
     from torch.nn import functional as F
@@ -119,7 +119,7 @@ def torch_training(shape: Shape) -> Callable[[], float]:
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=BETAS, fused=True)  # the fastest of its kinds
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=BETAS, fused=True)  # its fastest AdamW
     tokens, targets = map(torch.tensor, examples(shape))
 
     def step() -> float:
@@ -150,17 +150,18 @@ def torch_generation(shape: Shape) -> Callable[[], Array]:
     return generate
 
 
-ENTRANTS = {
+IMPLEMENTATIONS = {
     "training": {"hopmin": hopmin_training, "PyTorch": torch_training},
     "generation": {"hopmin": hopmin_generation, "PyTorch": torch_generation},
 }
-MARKS = {"training": 1.0, "generation": 2.0}
+TARGETS = {"training": 1.0, "generation": 2.0}
 
 
 # Measuring
 
 
 def available() -> list[str]:
+    """Return the names of the implementations whose library is installed."""
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -168,34 +169,36 @@ def available() -> list[str]:
     return ["hopmin", "PyTorch"]
 
 
-def agree(task: str, calls: dict[str, Callable[[], Any]]) -> bool:
-    """Whether all give hopmin's answer, twice: the second loss depends on the first step."""
-    answers = [[call(), call()] for call in calls.values()]
-    return all(np.allclose(answer, answers[0], rtol=1e-4) for answer in answers)
+def agree(calls: dict[str, Callable[[], Any]]) -> bool:
+    """Return True if all results agree, in two calls each: the second loss depends on the first step."""
+    results = [[call(), call()] for call in calls.values()]
+    return all(np.allclose(result, results[0], rtol=1e-4) for result in results)
 
 
 def repeated(call: Callable[[], Any], times: int) -> Callable[[], Any]:
-    def turn() -> None:
+    """Return a function that makes `times` calls."""
+
+    def calls() -> None:
         for _ in range(times):
             call()
 
-    return turn
+    return calls
 
 
 def memory(task: str, name: str, shape: Shape) -> float:
-    """MB that a few calls and all that they need add to a process that has imported everything."""
+    """Return the MB that building a model and a few calls add to a process that has imported all libraries."""
     if name == "PyTorch":
         torch_generation(QUICK[0])()
         torch_training(QUICK[0])()
     hopmin_training(QUICK[0])()
-    before, call = peak_memory(), ENTRANTS[task][name](shape)
+    before, call = peak_memory(), IMPLEMENTATIONS[task][name](shape)
     for _ in range(3):
         call()
     return round(peak_memory() - before, 1)
 
 
-def apart(*arguments: Any) -> float:
-    """The same in a process of its own."""
+def memory_in_new_process(*arguments: Any) -> float:
+    """Return what `memory` returns in a new process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         return pool.submit(memory, *arguments).result()
 
@@ -204,12 +207,12 @@ def cases(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     names = available()
     for task, shapes in (("training", TRAINING), ("generation", GENERATION)):
         for shape in QUICK if options.quick else shapes:
-            calls = {name: ENTRANTS[task][name](shape) for name in names}
-            same = agree(task, calls)
+            calls = {name: IMPLEMENTATIONS[task][name](shape) for name in names}
+            same = agree(calls)
             busy = elsewhere()
             times = 1 if options.quick or (task == "training" and shape.width > 128) else 5
-            turns = {name: Contestant(repeated(call, times)) for name, call in calls.items()}
-            measured = interleaved(turns, options.rounds)
+            contestants = {name: Contestant(repeated(call, times)) for name, call in calls.items()}
+            measured = interleaved(contestants, options.rounds)
             others = None if busy is None else round((elsewhere() or 0) - busy, 2)
             tokens = shape.rows * (shape.positions - (PROMPT if task == "generation" else 0)) * times
             yield {
@@ -217,7 +220,7 @@ def cases(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 "shape": shape._asdict(),
                 "agree": same,
                 "tokens_per_second": {n: round(1000 * tokens / t["median_ms"]) for n, t in measured.items()},
-                "memory_mb": {name: apart(task, name, shape) for name in names},
+                "memory_mb": {name: memory_in_new_process(task, name, shape) for name in names},
                 "milliseconds": measured,
                 "seconds_of_others": others,
             }
@@ -227,9 +230,9 @@ def row(case: dict[str, Any]) -> list[str]:
     speed, megabytes = case["tokens_per_second"], case["memory_mb"]
     cells = [case["task"], "x".join(map(str, case["shape"].values())), f"{speed['hopmin']:,}"]
     if "PyTorch" not in speed:
-        return [*cells, "-", "-", f"{megabytes['hopmin']:.0f}", "-", "PyTorch is missing"]
+        return [*cells, "-", "-", f"{megabytes['hopmin']:.0f}", "-", "PyTorch is not installed"]
     ratio = speed["hopmin"] / speed["PyTorch"]
-    verdict = "reached" if ratio >= MARKS[case["task"]] else f"missed: {MARKS[case['task']]:g}"
+    verdict = "reached" if ratio >= TARGETS[case["task"]] else f"missed: {TARGETS[case['task']]:g}"
     return [
         *cells, f"{speed['PyTorch']:,}", f"{ratio:.2f}", f"{megabytes['hopmin']:.0f}", f"{megabytes['PyTorch']:.0f}",
         verdict if case["agree"] else "disagree",
@@ -237,10 +240,11 @@ def row(case: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    """Run the benchmark; the exit code is 1 if the two disagree."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.transformer", description="against PyTorch, eager")
-    parser.add_argument("--rounds", type=int, default=9, help="turns that everyone has")
-    parser.add_argument("--quick", action="store_true", help="a small model, to see that all of it runs")
+    """Run the benchmark; return exit code 1 if the results disagree."""
+    about = "Compare hopmin's transformer with eager PyTorch."
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.transformer", description=about)
+    parser.add_argument("--rounds", type=int, default=9, help="measurements of each (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a small model only, to check that the benchmark runs")
     parser.add_argument("--json", action="store_true", help="print all results as JSON instead")
     options = parser.parse_args()
     report = {"machine": machine(("hopmin", "numpy", "torch", "threadpoolctl")), "cases": list(cases(options))}
@@ -248,16 +252,8 @@ def main() -> int:
         print(json.dumps(report, indent=1))
     else:
         print(*(f"{key}: {value}" for key, value in report["machine"].items()), sep="\n", end="\n\n")
-        header = [
-            "task",
-            "V x T x L x H x D x B",
-            "hopmin tokenize/s",
-            "PyTorch",
-            "ratio",
-            "hopmin MB",
-            "PyTorch MB",
-            "mark",
-        ]
+        sizes = "V x T x L x H x D x B"
+        header = ["task", sizes, "hopmin tokens/s", "PyTorch", "ratio", "hopmin MB", "PyTorch MB", "target"]
         print(table(header, map(row, report["cases"])))
     return int(not all(case["agree"] for case in report["cases"]))
 

@@ -1,4 +1,4 @@
-"""The command does what it says; what is wrong is one sentence and exit code 2, and nothing is overwritten."""
+"""The hopmin command: its output and files, resuming, and errors, which are one sentence with exit code 2."""
 
 import errno
 import json
@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ import pytest
 import hopmin
 import hopmin.study
 from hopmin._files import load_arrays, save_arrays
-from hopmin.cli import main
+from hopmin.cli import EXTRAS, main
 from hopmin.data.corpus import from_file
 from hopmin.data.tokenizers import SymbolTokenizer
 from hopmin.study import grid
@@ -35,7 +37,7 @@ def text(tmp_path):
 
 @pytest.fixture
 def run(capsys):
-    """run(arguments) -> exit code, standard output, standard error."""
+    """run(*arguments): run the command; return exit code, standard output and standard error."""
 
     def run(*arguments):
         try:
@@ -49,7 +51,7 @@ def run(capsys):
 
 @pytest.fixture
 def refused(run):
-    """refused(arguments) -> the one sentence that the command says before it ends with 2."""
+    """refused(*arguments): run a command that ends with exit code 2; return its one sentence."""
 
     def refused(*arguments):
         code, _, error = run(*arguments)
@@ -67,7 +69,7 @@ def bits(model):
 
 
 def interrupt_at(monkeypatch, last):
-    """Have the keyboard interrupt during that step."""
+    """Raise SIGINT during a step."""
     step = AdamW.step
 
     def interrupted(optimizer, *arguments):
@@ -78,10 +80,10 @@ def interrupt_at(monkeypatch, last):
     monkeypatch.setattr(AdamW, "step", interrupted)
 
 
-# What it does
+# Commands
 
 
-def test_the_version_tells_the_backend(run):
+def test_version_names_the_backend(run):
     versions = f"{hopmin.BACKEND} core, NumPy {np.__version__}, Python {platform.python_version()}"
     assert run("--version") == (0, f"hopmin {hopmin.__version__} ({versions})\n", "")
 
@@ -92,7 +94,7 @@ def test_help_names_the_commands(run):
     assert all(command in out for command in ("study", "train", "generate"))
 
 
-def test_a_model_is_trained_and_goes_on_from_a_prompt(run, text, tmp_path):
+def test_train_writes_a_model_that_generates(run, text, tmp_path):
     code, out, _ = run("train", "--corpus", text, "--out", tmp_path / "out", *SMALL)
     path = tmp_path / "out" / "model.npz"
     assert code == 0
@@ -112,51 +114,51 @@ def test_training_follows_its_seed(run, text, tmp_path):
     assert a != c
 
 
-def test_the_model_begins_with_the_seed_too(run, text, tmp_path):
+def test_the_seed_determines_the_initial_weights(run, text, tmp_path):
     still = ("--steps", 1, "--learning-rate", 1e-30)
     run("train", "--corpus", text, "--out", tmp_path, "--seed", 5, *SMALL, *still)
     model = GPT.load(tmp_path / "model.npz")
     np.testing.assert_array_equal(model.parameters["tokens"], GPT(model.config, 5).parameters["tokens"])
 
 
-def test_the_options_of_train_are_those_of_the_model_and_the_trainer(run, text, tmp_path):
+def test_options_of_train_reach_model_and_trainer(run, text, tmp_path):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--dropout", 0.25, "--learning-rate", 0.5, "--seed", 7)
     trainer = Trainer.load(tmp_path / "model.npz")
     config = trainer.model.config
     assert (config.positions, config.layers, config.heads, config.width, config.dropout) == (8, 1, 2, 8, 0.25)
-    options = {name: trainer.options[name] for name in ("steps", "learning_rate", "batch_size", "seed")}
+    options = {name: getattr(trainer.options, name) for name in ("steps", "learning_rate", "batch_size", "seed")}
     assert options == {"steps": 6, "learning_rate": 0.5, "batch_size": 4, "seed": 7}
 
 
-def test_question_formation_is_learned_from_and_answered_without_its_frame(run, tmp_path):
+def test_question_formation_generates_without_row_markers(run, tmp_path):
     code, out, _ = run("train", "--rows", 50, "--out", tmp_path, *SMALL)
     assert code == 0
     assert out.startswith("question-formation: 50 rows to train on; ")
-    assert out.endswith(" nats per token; the language has 0.987\n")
+    assert out.endswith(" nats per token; the entropy of the language is 0.987\n")
     code, out, _ = run("generate", "--checkpoint", tmp_path / "model.npz", "--prompt", "my newt", "--max-new-tokens", 5)
     assert code == 0
     assert out.startswith("my newt")
     assert "<end>" not in out
 
 
-def test_generation_ends_where_the_row_does(run, tmp_path):
+def test_generation_stops_at_the_end_of_the_row(run, tmp_path):
     model = GPT(hopmin.GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=4), 0)
     for name in ("layers.0.output.weight", "layers.0.contract.weight"):
         model.parameters[name][...] = 0
-    model.parameters["positions"][...] = 100 * np.eye(4)  # what comes next depends on nothing but the position:
+    model.parameters["positions"][...] = 100 * np.eye(4)  # the next token depends on the position only:
     model.parameters["tokens"][...] = np.eye(4)[[1, 3, 2]]  # after the second <end>, after the third b
     model.save(tmp_path / "m.npz", SymbolTokenizer(("<end>", "a", "b"), " "))
     assert model.generate([0, 1], 2).tolist() == [0, 1, 0, 2]
     assert run("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "a") == (0, "a\n", "")
 
 
-def test_draws_follow_their_seed(run, text, tmp_path):
+def test_samples_follow_their_seed(run, text, tmp_path):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     prompt = ("generate", "--checkpoint", tmp_path / "model.npz", "--prompt", "to", "--temperature", 1.5)
     assert run(*prompt, "--seed", 1) == run(*prompt, "--seed", 1) != run(*prompt, "--seed", 2)
 
 
-def test_a_study_writes_a_report(run, tmp_path):
+def test_study_writes_a_report(run, tmp_path):
     code, out, _ = run("study", "--preset", "smoke", "--out", tmp_path, "--workers", 2)
     assert code == 0
     assert out.startswith("question-formation: 40 rows to train on, 1,000 held out, 0.987 nats per token")
@@ -167,11 +169,27 @@ def test_a_study_writes_a_report(run, tmp_path):
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 6
 
 
-# Interrupted, and going on
+@pytest.mark.parametrize("command", ["study", "tokenize", "train", "evaluate", "generate", "claims"])
+def test_help_of_a_command_fits_80_columns(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) < 80
+    assert "default: None" not in out
+
+
+def test_the_extras_are_those_of_pyproject():
+    pyproject = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    extras = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for library, extra in EXTRAS.items():
+        assert any(requirement.startswith(library) for requirement in extras[extra])
+
+
+# Interruption and resuming
 
 
 @pytest.mark.parametrize("stopped", [1, 4])
-def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(run, text, tmp_path, monkeypatch, stopped):
+def test_an_interrupted_training_resumes_bit_for_bit(run, text, tmp_path, monkeypatch, stopped):
     before = signal.getsignal(signal.SIGINT)
     train = ("train", "--corpus", text, *SMALL, "--dropout", 0.2)
     run(*train, "--out", tmp_path / "whole")
@@ -182,7 +200,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(run, text, t
     assert error.endswith("\nhopmin: interrupted\n")
     assert f"holds the model after {stopped} of 6 steps" in out
     assert signal.getsignal(signal.SIGINT) is before
-    code, out, _ = run("train", "--resume", "--out", tmp_path / "parts", "--steps", 99)  # begun with 6, and so it stays
+    code, out, _ = run("train", "--resume", "--out", tmp_path / "parts", "--steps", 99)  # ignored: training began with 6
     assert code == 0
     assert "holds the model after 6 of 6 steps" in out
     whole, parts = (Trainer.load(tmp_path / name / "model.npz") for name in ("whole", "parts"))
@@ -190,7 +208,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(run, text, t
     assert parts.options == whole.options
 
 
-def test_the_log_tells_every_step_and_goes_on_where_the_checkpoint_is(run, text, tmp_path, monkeypatch):
+def test_the_log_has_every_step_once_after_resuming(run, text, tmp_path, monkeypatch):
     train = ("train", "--corpus", text, *SMALL, "--evaluate-every", 3, "--checkpoint-every", 2)
     run(*train, "--out", tmp_path / "whole")
     whole = (tmp_path / "whole" / "log.jsonl").read_text()
@@ -202,23 +220,23 @@ def test_the_log_tells_every_step_and_goes_on_where_the_checkpoint_is(run, text,
         interrupt_at(patch, 5)
         run(*train, "--out", tmp_path / "parts")
     with (tmp_path / "parts" / "log.jsonl").open("a") as log:
-        log.write('{"step": 6, "lo')  # as a kill would leave it
+        log.write('{"step": 6, "lo')  # as a killed process may leave it
     run("train", "--resume", "--out", tmp_path / "parts")
     assert (tmp_path / "parts" / "log.jsonl").read_text() == whole
 
 
-def test_patience_ends_training_and_the_best_is_kept(run, text, tmp_path):
-    few = ("--learning-rate", 0, "--evaluate-every", 1, "--patience", 2)  # nothing is ever better than the first
+def test_patience_ends_training_and_the_best_model_is_kept(run, text, tmp_path):
+    few = ("--learning-rate", 0, "--evaluate-every", 1, "--patience", 2)  # no evaluation is better than the first
     code, out, _ = run("train", "--corpus", text, "--out", tmp_path, *SMALL, *few)
     assert code == 0
     assert "holds the model after 3 of 6 steps" in out
     assert "2 evaluations without improvement" in out
-    assert f"{tmp_path / 'best.npz'} holds the best, " in out
+    assert f"{tmp_path / 'best.npz'} holds the best model, " in out
     assert Trainer.load(tmp_path / "best.npz").steps_taken == 1
 
 
 @pytest.mark.parametrize("kind", ["words", "bytes", "bpe"])
-def test_a_text_can_be_cut_into_other_tokens(run, text, tmp_path, kind):
+def test_a_text_can_have_other_tokens(run, text, tmp_path, kind):
     if kind == "bpe":
         pytest.importorskip("tokenizers")
     cut = ("--tokenizer", kind, "--vocabulary", 270, "--positions", 3)
@@ -232,7 +250,7 @@ def test_a_text_can_be_cut_into_other_tokens(run, text, tmp_path, kind):
     assert out.startswith("to be")
 
 
-def test_a_file_of_tokens_is_written_trained_on_and_gone_on_from(run, text, tmp_path, monkeypatch):
+def test_training_on_a_file_of_tokens_resumes_bit_for_bit(run, text, tmp_path, monkeypatch):
     code, out, _ = run("tokenize", "--corpus", text, "--out", tmp_path / "tokens.npz")
     assert (code, out) == (0, f"{tmp_path / 'tokens.npz'} holds 420 tokens\n")
     train = ("train", "--corpus", tmp_path / "tokens.npz", *SMALL, "--batches", "contiguous")
@@ -245,12 +263,12 @@ def test_a_file_of_tokens_is_written_trained_on_and_gone_on_from(run, text, tmp_
     assert bits(parts) == bits(whole)
 
 
-def test_a_corpus_that_has_its_tokens_is_not_cut_anew_and_shuffled_rows_are_not_contiguous(refused, text, tmp_path):
+def test_options_that_do_not_suit_the_corpus_are_refused(refused, text, tmp_path):
     assert refused("train", "--tokenizer", "bytes", "--out", tmp_path) == (
-        "tokenizer must not be given where the corpus has its own; got 'bytes' for question-formation"
+        "tokenizer must not be given for a corpus that has its own; got 'bytes' for question-formation"
     )
     assert refused("train", "--corpus", text, "--out", tmp_path, *SMALL, "--batches", "contiguous") == (
-        "batches must not be contiguous where rows are shuffled, as those of text.txt are"
+        "batches must not be 'contiguous' for a corpus of shuffled rows; got text.txt"
     )
 
 
@@ -261,7 +279,7 @@ def test_a_preset_has_its_sizes(run, text, tmp_path):
     assert (config.layers, config.heads, config.width, config.vocabulary, config.positions) == (4, 4, 128, 15, 8)
 
 
-def test_evaluate_tells_what_the_rows_cost(run, text, tmp_path):
+def test_evaluate_prints_the_loss_of_both_splits(run, text, tmp_path):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     code, out, _ = run("evaluate", "--checkpoint", tmp_path / "model.npz", "--json")
     assert code == 0
@@ -286,7 +304,7 @@ def test_resuming_a_finished_training_changes_nothing(run, text, tmp_path):
     assert bits(GPT.load(tmp_path / "model.npz")) == before
 
 
-def test_checkpoints_are_written_on_the_way(run, text, tmp_path, monkeypatch):
+def test_checkpoints_are_written_during_training(run, text, tmp_path, monkeypatch):
     steps, save = [], Trainer.save
     monkeypatch.setattr(
         Trainer, "save", lambda trainer, *a, **o: (steps.append(trainer.optimizer.steps), save(trainer, *a, **o))
@@ -300,7 +318,7 @@ def test_an_interrupted_process_ends_with_130_and_a_checkpoint(text, tmp_path, n
     path = tmp_path / "model.npz"
     arguments = ("--corpus", text, *SMALL, "--steps", 10**6, "--checkpoint-every", 1, "--out", tmp_path)
     command = [sys.executable, "-m", "hopmin", "train", *map(str, arguments)]
-    # elsewhere, for in the source tree `-m` would find the source, where no compiled core is
+    # not in the source tree, where `-m` would find the source without the compiled core
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
     with subprocess.Popen(command, **pipes) as process:
         while process.poll() is None and not path.exists():
@@ -315,7 +333,7 @@ def test_an_interrupted_process_ends_with_130_and_a_checkpoint(text, tmp_path, n
     assert f"holds the model after {steps} of 1000000 steps" in out
 
 
-def test_a_training_that_is_killed_again_and_again_ends_as_if_it_had_not_been(run, text, tmp_path):
+def test_a_repeatedly_killed_training_ends_bit_for_bit_alike(run, text, tmp_path):
     train = ("train", "--corpus", text, *SMALL, "--steps", 300, "--dropout", 0.2, "--checkpoint-every", 1)
     run(*train, "--out", tmp_path / "whole")
     path, rng, killed = tmp_path / "parts" / "model.npz", np.random.default_rng(0), 0
@@ -328,7 +346,7 @@ def test_a_training_that_is_killed_again_and_again_ends_as_if_it_had_not_been(ru
         with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
                 time.sleep(0.005)
-            time.sleep(rng.uniform(0, 0.2))  # also while a checkpoint is being written
+            time.sleep(rng.uniform(0, 0.2))  # possibly while a checkpoint is written
             process.kill()
             killed += process.wait() == -signal.SIGKILL
     assert killed >= 2
@@ -339,7 +357,7 @@ def test_a_training_that_is_killed_again_and_again_ends_as_if_it_had_not_been(ru
     assert logs[0] == logs[1]
 
 
-def test_an_interrupted_study_reports_what_was_finished(run, tmp_path, monkeypatch):
+def test_an_interrupted_study_reports_its_finished_runs(run, tmp_path, monkeypatch):
     whole = grid.study
 
     def half(corpus, preset, seed, *, finished, **options):
@@ -360,7 +378,7 @@ def test_an_interrupted_study_reports_what_was_finished(run, tmp_path, monkeypat
     assert "The study was interrupted" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_study_interrupted_before_anything_was_finished_reports_nothing(run, tmp_path, monkeypatch):
+def test_a_study_without_finished_runs_writes_nothing(run, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -369,7 +387,7 @@ def test_a_study_interrupted_before_anything_was_finished_reports_nothing(run, t
     assert list(tmp_path.iterdir()) == []
 
 
-# What is wrong
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -382,7 +400,7 @@ def test_a_study_interrupted_before_anything_was_finished_reports_nothing(run, t
     ],
     ids=str,
 )
-def test_a_wrong_word_is_named(refused, arguments, sentence):
+def test_wrong_arguments_are_named(refused, arguments, sentence):
     assert refused(*arguments) == sentence
 
 
@@ -395,7 +413,7 @@ def test_a_wrong_word_is_named(refused, arguments, sentence):
     ids=str,
 )
 def test_a_wrong_choice_is_named(refused, arguments, beginning):
-    assert refused(*arguments).startswith(beginning)  # Python versions list the choices in different quotes
+    assert refused(*arguments).startswith(beginning)  # Python versions differ in the quotes around the choices
 
 
 @pytest.mark.parametrize(
@@ -415,13 +433,13 @@ def test_a_wrong_choice_is_named(refused, arguments, beginning):
     ],
     ids=str,
 )
-def test_a_wrong_number_is_named(refused, text, tmp_path, options, sentence):
+def test_numbers_out_of_range_are_named(refused, text, tmp_path, options, sentence):
     assert refused("train", "--corpus", text, "--out", tmp_path / "out", *SMALL, *options) == sentence
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("option", ["steps", "width"])
-def test_a_number_beyond_all_floats_is_named(refused, text, tmp_path, option):
+def test_a_number_too_large_for_a_float_is_named(refused, text, tmp_path, option):
     sentence = refused("train", "--corpus", text, "--out", tmp_path / "out", *SMALL, f"--{option}", 10**400)
     assert sentence == f"{option} must be an integer >= 1; got a number too large for a float"
 
@@ -441,7 +459,7 @@ def test_too_few_rows_of_question_formation_are_named(refused, tmp_path):
     ],
     ids=["missing", "latin-1", "empty", "short"],
 )
-def test_a_corpus_that_cannot_be_learned_is_named(refused, tmp_path, command, content, sentence):
+def test_an_unusable_corpus_is_named(refused, tmp_path, command, content, sentence):
     path = tmp_path / "corpus"
     if content is not None:
         path.write_bytes(content)
@@ -452,7 +470,7 @@ def test_a_corpus_that_cannot_be_learned_is_named(refused, tmp_path, command, co
 
 @pytest.mark.parametrize("command", ["train", "study"])
 @pytest.mark.parametrize(("below", "reason"), [("", "File exists"), ("/out", "Not a directory")])
-def test_a_folder_that_cannot_be_written_is_named(refused, text, command, below, reason):
+def test_an_unwritable_folder_is_named(refused, text, command, below, reason):
     before = text.read_bytes()
     sentence = refused(command, "--corpus", text, *(SMALL if command == "train" else ()), "--out", f"{text}{below}")
     assert sentence == f"out must be a folder that can be written to; {text}{below}: {reason}"
@@ -464,11 +482,11 @@ def test_a_model_is_not_overwritten(run, refused, text, tmp_path):
     path = tmp_path / "model.npz"
     before = path.read_bytes()
     sentence = refused("train", "--corpus", text, "--out", tmp_path, *SMALL)
-    assert sentence == f"out must hold no model yet, unless --resume is given; {path} exists"
+    assert sentence == f"out must hold no model yet, unless training is resumed; {path} exists"
     assert path.read_bytes() == before
 
 
-def test_training_does_not_go_on_with_another_text(run, refused, text, tmp_path):
+def test_training_does_not_resume_with_another_text(run, refused, text, tmp_path):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     before = (tmp_path / "model.npz").read_bytes()
     text.write_text(text.read_text().replace("question", "answer!!"))
@@ -477,8 +495,8 @@ def test_training_does_not_go_on_with_another_text(run, refused, text, tmp_path)
     assert (tmp_path / "model.npz").read_bytes() == before
 
 
-def test_training_does_not_go_on_with_a_text_of_other_characters_in_the_same_order(run, refused, text, tmp_path):
-    """Its rows are the same numbers."""
+def test_training_does_not_resume_with_other_characters(run, refused, text, tmp_path):
+    """The rows of the changed text hold the same numbers."""
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     text.write_text(text.read_text().replace("u", "v"))
     sentence = f"corpus must be the one that training began with; {text} has changed"
@@ -486,7 +504,7 @@ def test_training_does_not_go_on_with_a_text_of_other_characters_in_the_same_ord
     assert refused("evaluate", "--checkpoint", tmp_path / "model.npz") == sentence
 
 
-def test_training_does_not_go_on_where_held_out_rows_are_others(run, refused, text, tmp_path):
+def test_training_does_not_resume_with_other_held_out_rows(run, refused, text, tmp_path):
     path = tmp_path / "tokens.npz"
     run("tokenize", "--corpus", text, "--out", path)
     run("train", "--corpus", path, "--out", tmp_path, *SMALL)
@@ -502,24 +520,24 @@ def test_training_does_not_go_on_where_held_out_rows_are_others(run, refused, te
     [{"name": 3}, {"name": None}, {"tokenizer": 3}, {"tokenizer": ["x"]}, {"tokenizer": "x"}, {"crc32": ...}, {"rows": ...}],
     ids=str,
 )
-def test_a_checkpoint_that_says_something_odd_of_its_corpus_is_refused(run, refused, text, tmp_path, change):
+def test_a_checkpoint_with_a_wrong_corpus_record_is_refused(run, refused, text, tmp_path, change):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     path = tmp_path / "model.npz"
     arrays, records = load_arrays(path, "model")
-    told = {key: value for key, value in {**records["corpus"], **change}.items() if value is not ...}
-    save_arrays(path, "model", arrays, **{**records, "corpus": told})
+    altered = {key: value for key, value in {**records["corpus"], **change}.items() if value is not ...}
+    save_arrays(path, "model", arrays, **{**records, "corpus": altered})
     sentence = f"checkpoint must name its corpus; {path} was not made by hopmin train"
     assert refused("train", "--resume", "--out", tmp_path) == sentence
     assert refused("evaluate", "--checkpoint", path) == sentence
 
 
-def test_there_must_be_something_to_resume(refused, tmp_path):
+def test_resuming_needs_a_checkpoint(refused, tmp_path):
     path = tmp_path / "model.npz"
     sentence = refused("train", "--resume", "--out", tmp_path)
     assert sentence == f"model must be a readable file; {path}: No such file or directory"
 
 
-def test_a_model_that_was_not_trained_by_the_command_is_not_resumed(refused, tmp_path):
+def test_a_model_trained_otherwise_is_not_resumed(refused, tmp_path):
     path = tmp_path / "model.npz"
     model = GPT(hopmin.GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=4), 0)
     Trainer(model, steps=3).save(path)
@@ -528,7 +546,7 @@ def test_a_model_that_was_not_trained_by_the_command_is_not_resumed(refused, tmp
 
 
 @pytest.mark.parametrize("key", ["name", "positions", "seed", "tokenizer", "batches", "crc32"])
-def test_a_checkpoint_that_names_its_corpus_oddly_is_refused_with_a_sentence(run, refused, text, tmp_path, key):
+def test_odd_values_in_the_corpus_record_are_refused(run, refused, text, tmp_path, key):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     path = tmp_path / "model.npz"
     arrays, records = load_arrays(path, "model")
@@ -539,7 +557,7 @@ def test_a_checkpoint_that_names_its_corpus_oddly_is_refused_with_a_sentence(run
 
 
 @pytest.mark.parametrize("command", ["train", "generate"])
-def test_a_checkpoint_cut_in_half_is_refused_and_left_alone(run, refused, text, tmp_path, command):
+def test_a_truncated_checkpoint_is_refused_and_kept(run, refused, text, tmp_path, command):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     path = tmp_path / "model.npz"
     half = path.read_bytes()[: path.stat().st_size // 2]
@@ -561,7 +579,7 @@ def test_a_checkpoint_cut_in_half_is_refused_and_left_alone(run, refused, text, 
     ],
     ids=str,
 )
-def test_a_wrong_wish_for_generation_is_named(run, refused, text, tmp_path, options, sentence):
+def test_wrong_options_of_generate_are_named(run, refused, text, tmp_path, options, sentence):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     assert refused("generate", "--checkpoint", tmp_path / "model.npz", *options) == sentence
 
@@ -574,21 +592,21 @@ def test_a_model_without_a_tokenizer_generates_no_text(refused, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "name"), [(("--seed", -1), "seed"), (("--workers", 0), "workers")])
-def test_a_wrong_wish_for_a_study_is_named(refused, tmp_path, options, name):
+def test_wrong_options_of_study_are_named(refused, tmp_path, options, name):
     sentence = refused("study", "--preset", "smoke", "--out", tmp_path, *options)
     assert sentence == f"{name} must be an integer >= {int(name == 'workers')}; got {options[1]}"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_loss_that_is_not_finite_ends_training_with_a_sentence(run, text, tmp_path):
+def test_a_nonfinite_loss_ends_training(run, text, tmp_path):
     code, out, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--learning-rate", 1e30)
     assert code == 2
     assert error.splitlines()[-1] == "hopmin: loss must stay finite; got nan at step 2"
-    assert "holds the model" not in out  # there was no good one yet
+    assert "holds the model" not in out  # there was none yet
     assert not (tmp_path / "model.npz").exists()
 
 
-def test_a_perplexity_beyond_all_floats_is_infinite(run, text, tmp_path):
+def test_a_perplexity_too_large_for_a_float_is_infinite(run, text, tmp_path):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     arrays, records = load_arrays(tmp_path / "model.npz", "model")
     arrays["parameters/tokens"] *= 1e6
@@ -605,7 +623,7 @@ def test_a_last_step_that_diverges_is_not_saved(run, text, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"text.txt", "log.jsonl"}
 
 
-def test_a_training_that_diverges_leaves_its_last_good_checkpoint(run, text, tmp_path):
+def test_a_diverging_training_keeps_its_last_checkpoint(run, text, tmp_path):
     code, out, error = run(
         "train", "--corpus", text, "--out", tmp_path, *SMALL, "--steps", 60, "--learning-rate", 1e5, "--checkpoint-every", 1
     )
@@ -616,7 +634,7 @@ def test_a_training_that_diverges_leaves_its_last_good_checkpoint(run, text, tmp
     assert f"holds the model after {steps} of 60 steps" in out
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(run, text, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_sentence_and_keeps_the_files(run, text, tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -630,7 +648,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(run, text, tmp_path
     assert (tmp_path / "model.npz").read_bytes() == before
 
 
-def test_a_wish_beyond_all_memory_is_a_sentence_too(run, text, tmp_path):
+def test_running_out_of_memory_is_one_sentence(run, text, tmp_path):
     code, _, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--batch-size", 10**17)
     assert code == 2
     assert error.splitlines()[-1].startswith("hopmin: ")
@@ -647,12 +665,12 @@ def test_a_missing_library_is_named(refused, monkeypatch, tmp_path, library):
     assert sentence == f"{library} must be installed for this command: python -m pip install 'hopmin[study]'"
 
 
-def test_an_import_that_fails_for_another_reason_is_not_explained_away(run, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "hopmin.transformer.training", None)
-    with pytest.raises(ImportError, match=r"hopmin\.transformer\.training"):
-        run("train", "--out", tmp_path)
+def test_other_import_errors_are_raised(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hopmin.study.evaluation", None)
+    with pytest.raises(ImportError, match=r"hopmin\.study\.evaluation"):
+        run("evaluate")
 
 
-def test_a_width_of_nothing_is_a_sentence(refused, text, tmp_path):
+def test_a_width_of_zero_is_named(refused, text, tmp_path):
     sentence = refused("train", "--corpus", text, "--out", tmp_path / "out", *SMALL, "--width", 0)
     assert sentence == "width must be an integer >= 1; got 0"

@@ -1,1 +1,1 @@
-"""Languages to learn: corpora, tokenizers and files of tokens. Nothing here knows a model."""
+"""Corpora, tokenizers and files of tokens: what models are trained on, independent of any model."""

@@ -1,12 +1,12 @@
-"""Languages to learn.
+"""Corpora: rows of tokens to train on and to hold out.
 
-- what a corpus is [`Corpus`], and its rows as a model takes them [`inputs_and_targets`]
-- English that needs no download [`python_topics`], and any text [`from_text`], [`from_file`]
+- a corpus [`Corpus`], and its rows as inputs and targets of a model [`inputs_and_targets`]
+- the English of Python's help texts [`python_topics`], and any other text [`from_text`], [`from_file`]
 
-Question Formation is in `question_formation.py`, text larger than memory in `token_files.py`.
+`question_formation.py` holds a language of known entropy, `token_files.py` text larger than memory.
 
-A corpus is a set of *rows*, each learned from its first token to its last: an integer array (n, T + 1), where -1 pads
-what is shorter. Its loss is counted on the T tokens after the first.
+A *row* is a sequence of tokens that a model is trained on at once. Rows are an integer array (n, T + 1); shorter rows
+are padded with -1. The loss of a row counts the T tokens after the first.
 """
 
 from __future__ import annotations
@@ -14,26 +14,40 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 
 from hopmin import _check
 from hopmin._files import read_bytes, read_text
-from hopmin._typing import Array, Name
-from hopmin.data.tokenizers import ByteTokenizer, Tokenizer, fit_tokenizer
+from hopmin._typing import Array, Integers, Name, Seed
+from hopmin.data.tokenizers import ByteTokenizer, Tokenizer, TokenizerName, fit_tokenizer
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Rows to train on, and others to be judged by.
+    """Rows of tokens to train on, rows to hold out, and what is known about their language.
 
-    train, held_out : (n, T + 1) integer rows, padded with -1
-    entropy : nats per token of the language itself, where it is known: what no model can expect to go below on fresh
-        rows
-    floors : for each split, the nats per token that the true distribution itself needs for just those rows
-    splits : further splits by name
-    contiguous : whether each row goes on where the one before it ended
+    Parameters
+    ----------
+    name : str
+        Name of the corpus.
+    tokenizer : Tokenizer
+        The tokenizer of the rows.
+    train, held_out : ndarray, shape (n, T + 1)
+        Integer rows, padded with -1.
+    entropy : float, optional
+        Entropy of the language in nats per token, None if it is unknown. No model can expect a lower cross-entropy on
+        rows drawn from the language.
+    floors : mapping of str to float
+        For each split, the cross-entropy in nats per token of exactly its rows under the distribution they were drawn
+        from. It differs from `entropy` because a split is finite and, in Question Formation, holds each row once.
+        Empty if the distribution is unknown.
+    splits : mapping of str to ndarray
+        All splits by name, if there are more than two.
+    contiguous : bool
+        True if each row begins with the last token of the row before it, so that the rows follow on one another as in
+        the text; False if the rows are shuffled or independent.
     """
 
     name: str
@@ -47,7 +61,9 @@ class Corpus:
 
 
 def inputs_and_targets(rows: Array) -> tuple[Array, Array]:
-    """Tokens and targets (B, T) of rows (B, T + 1): each token's target is the next one; -1 is not counted.
+    """Return the tokens and the targets (B, T) of rows (B, T + 1): the target of a token is the token after it.
+
+    Targets of -1 are padding and are not counted in a loss. Columns that hold only padding are left out.
 
     >>> inputs_and_targets(np.array([[7, 8, 9, -1], [7, 5, -1, -1]]))
     (array([[7, 8],
@@ -59,14 +75,25 @@ def inputs_and_targets(rows: Array) -> tuple[Array, Array]:
     return np.maximum(rows[:, : longest - 1], 0), rows[:, 1:longest]
 
 
-def pad(rows: list[Array]) -> Array:
-    out = np.full((len(rows), max(map(len, rows))), -1, np.int64)
-    for padded, row in zip(out, rows, strict=True):
-        padded[: len(row)] = row
-    return out
+def pad(rows: list[Array]) -> Integers:
+    """Return rows of different lengths as one array, padded with -1."""
+    padded = np.full((len(rows), max(map(len, rows))), -1, np.int64)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded
 
 
 # Plain text
+
+
+class TextOptions(TypedDict, total=False):
+    """The options of `from_text`, which explains them."""
+
+    positions: int
+    held_out: float
+    tokenizer: TokenizerName | Tokenizer
+    vocabulary: int
+    seed: Seed
 
 
 def from_text(
@@ -75,54 +102,83 @@ def from_text(
     name: str = "text",
     positions: int = 64,
     held_out: float = 0.1,
-    tokenizer: str | Tokenizer = "characters",
+    tokenizer: TokenizerName | Tokenizer = "characters",
     vocabulary: int = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Corpus:
-    """Any text, cut into rows of `positions` tokens and the one after; a share of the rows is held out (one at least).
+    """Return a corpus of a text, cut into rows of `positions` + 1 tokens.
 
-    `tokenizer` is "characters", "words", "bytes", "bpe" (of `vocabulary` symbols), or one that is there already. The
-    rows are shuffled, so that the splits, and the first rows of either, are all of one kind. The entropy is not known.
-    Raises ValueError if there are fewer than ten rows.
+    Each row begins with the last token of the row before it, so that every token but the first is a target once. The
+    rows are shuffled before they are split: any of them may come from anywhere in the text.
 
+    Parameters
+    ----------
+    text : str or bytes
+        The text; bytes only with the tokenizer "bytes".
+    name : str
+        Name of the corpus.
+    positions : int
+        Targets per row, T.
+    held_out : float
+        Fraction of the rows to hold out, in [0, 1); at least one row is held out.
+    tokenizer : {"characters", "words", "bytes", "bpe"} or Tokenizer
+        Name of a tokenizer that is fitted to the text, or a fitted one.
+    vocabulary : int
+        Number of symbols of a "bpe" tokenizer.
+    seed : Generator or int
+        Seed of the order of the rows.
+
+    Returns
+    -------
+    Corpus
+        Its entropy is None.
+
+    Raises
+    ------
+    ValueError
+        If the text has fewer than ten rows, or an option is out of range.
+
+    Examples
+    --------
     >>> corpus = from_text("to be or not to be, " * 20, positions=8)
     >>> len(corpus.train), len(corpus.held_out), corpus.tokenizer.decode(corpus.train[0])
     (44, 5, 'e or not ')
     """
-    positions, share = _check.integer("positions", positions), _check.number("held_out", held_out, "[0, 1)")
-    chosen = fit_tokenizer(tokenizer, [text], vocabulary)  # type: ignore[list-item]  # bytes for bytes alone
+    positions, fraction = _check.integer("positions", positions), _check.number("held_out", held_out, "[0, 1)")
+    chosen = fit_tokenizer(tokenizer, [text], vocabulary)  # type: ignore[list-item]  # bytes only for "bytes"
     rows = split_into_rows(chosen.encode(text), positions, chosen)  # type: ignore[arg-type]
     order = _check.generator("seed", seed).permutation(len(rows))
-    cut = held_out_count(len(rows), share)
-    return Corpus(name, chosen, train=rows[order[cut:]], held_out=rows[order[:cut]])
+    count = held_out_count(len(rows), fraction)
+    return Corpus(name, chosen, train=rows[order[count:]], held_out=rows[order[:count]])
 
 
 def split_into_rows(tokens: Array, positions: int, tokenizer: Tokenizer) -> Array:
-    """(n, T + 1) The tokens as rows, each of which begins with the last token of the one before; a view."""
+    """Return the tokens as rows (n, T + 1), each beginning with the last token of the row before it; a view."""
     count = (len(tokens) - 1) // positions
     if count < 10:
         raise ValueError(f"corpus must have more than {10 * positions} {tokenizer.unit}; got {len(tokens)}")
     return np.lib.stride_tricks.sliding_window_view(tokens, positions + 1)[::positions][:count]
 
 
-def held_out_count(count: int, share: float) -> int:
-    """How many of the rows are held out: neither split is empty."""
-    return min(max(1, round(share * count)), count - 1)
+def held_out_count(rows: int, fraction: float) -> int:
+    """Return the number of rows to hold out: a fraction of all, such that neither split is empty."""
+    return min(max(1, round(fraction * rows)), rows - 1)
 
 
-def python_topics(**options: Any) -> Corpus:
-    """The help texts that ship with Python (`pydoc_data.topics`), half a megabyte of English; as `from_text`.
+def python_topics(**options: Unpack[TextOptions]) -> Corpus:
+    """Return a corpus of the help texts that ship with Python (`pydoc_data.topics`), half a megabyte of English.
 
-    They differ from one Python version to the next, and so do results.
+    The options are those of `from_text`. The texts differ between Python versions, and so do results.
     """
     from pydoc_data.topics import topics
 
     return from_text("\n\n".join(topics[topic].strip() for topic in sorted(topics)), name="python-topics", **options)
 
 
-def from_file(path: Name, **options: Any) -> Corpus:
-    """A UTF-8 text file, or any file where the tokenizer is "bytes"; as `from_text`. Raises ValueError if it cannot be
-    read, is not UTF-8, or is too short.
+def from_file(path: Name, **options: Unpack[TextOptions]) -> Corpus:
+    """Return a corpus of a UTF-8 text file or, with the tokenizer "bytes", of any file.
+
+    The options are those of `from_text`. Raises ValueError if the file cannot be read, is not UTF-8, or is too short.
     """
     text = read_bytes(path) if options.get("tokenizer") in ("bytes", ByteTokenizer()) else read_text(path)
     return from_text(text, name=re.split(r"[\\/]", str(path))[-1], **options)

@@ -1,13 +1,11 @@
-"""Any corpus by its name: [`open_corpus`]."""
+"""Open a corpus by its name [`open_corpus`]."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from hopmin.data.corpus import Corpus, from_file, python_topics
+from hopmin.data.corpus import Corpus, TextOptions, from_file, python_topics
 from hopmin.data.question_formation import question_formation
 from hopmin.data.token_files import from_tokens
-from hopmin.data.tokenizers import Tokenizer
+from hopmin.data.tokenizers import Tokenizer, TokenizerName
 
 
 def open_corpus(
@@ -16,20 +14,45 @@ def open_corpus(
     rows: int,
     positions: int,
     seed: int,
-    tokenizer: str | Tokenizer | None = None,
+    tokenizer: TokenizerName | Tokenizer | None = None,
     vocabulary: int = 1000,
 ) -> Corpus:
-    """A corpus as the commands name it: question-formation (of so many `rows`), python-topics, a file of tokens (.npz),
-    or else a text file. Those of text are cut into "characters", unless another tokenizer is asked for.
+    """Open a corpus by the name that the commands take.
+
+    Parameters
+    ----------
+    name : str
+        "question-formation", "python-topics", the path of a file of tokens (.npz), or the path of a text file.
+    rows : int
+        Training rows of "question-formation"; its held-out split has 1,000 rows.
+    positions : int
+        Targets per row of a text or of a file of tokens.
+    seed : int
+        Seed of the rows of "question-formation", or of the order of the rows of a text.
+    tokenizer : {"characters", "words", "bytes", "bpe"} or Tokenizer, optional
+        Tokenizer of a text, "characters" by default. Other corpora have their own.
+    vocabulary : int
+        Number of symbols of a "bpe" tokenizer.
+
+    Returns
+    -------
+    Corpus
+        The corpus.
+
+    Raises
+    ------
+    ValueError
+        If a tokenizer is named for a corpus that has its own, if a file cannot be read or is too short, or if an option
+        is out of range.
     """
     own = name == "question-formation" or name.endswith(".npz")
     if own and isinstance(tokenizer, str):
-        raise ValueError(f"tokenizer must not be given where the corpus has its own; got {tokenizer!r} for {name}")
+        raise ValueError(f"tokenizer must not be given for a corpus that has its own; got {tokenizer!r} for {name}")
     if name == "question-formation":
         return question_formation(rows, seed=seed, dev=1, test=1_000, generalization=1)
     if name.endswith(".npz"):
         return from_tokens(name, positions=positions)
-    options: dict[str, Any] = {"tokenizer": tokenizer or "characters", "vocabulary": vocabulary, "seed": seed}
-    if name == "python-topics":
-        return python_topics(positions=positions, **options)
-    return from_file(name, positions=positions, **options)
+    options: TextOptions = {
+        "positions": positions, "tokenizer": tokenizer or "characters", "vocabulary": vocabulary, "seed": seed,
+    }  # fmt: skip
+    return python_topics(**options) if name == "python-topics" else from_file(name, **options)

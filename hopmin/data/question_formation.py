@@ -1,7 +1,7 @@
 """Question Formation (McCoy, Frank & Linzen 2020): a language whose entropy is known exactly.
 
 - a grammar and its entropy [`Grammar`]
-- the language, declaratives and the questions they form [`question_grammar`], and a corpus of it [`question_formation`]
+- the grammar of Question Formation [`question_grammar`], and a corpus drawn from it [`question_formation`]
 """
 
 from __future__ import annotations
@@ -11,25 +11,50 @@ import itertools
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from hopmin import _check
+from hopmin._typing import Seed
 from hopmin.data.corpus import Corpus, pad
 from hopmin.data.tokenizers import SymbolTokenizer
 
 END = "<end>"  # opens and closes every row of Question Formation; one token, as in GPT-2
 
+Mix = Literal["published", "released"]
+
 
 class Grammar:
-    """A probabilistic context-free grammar without recursion; a symbol with no rule is a word.
+    """A probabilistic context-free grammar without recursion.
 
-    Where every string has one derivation, the entropy of the language is that of the derivation, and the chain rule
-    gives it symbol by symbol: H(A) = sum_r p_r (-log p_r + sum_{B in r} H(B)).
+    If every string has one derivation, the entropy of the language is that of the derivation, and the chain rule gives
+    it symbol by symbol: H(A) = sum_r p_r (-log p_r + sum_{B in r} H(B)).
 
+    Parameters
+    ----------
+    rules : mapping of str to mapping of str to float
+        For each symbol, its right-hand sides (symbols separated by spaces) and their weights, relative to each other.
+        A symbol without a rule is a word.
+
+    Attributes
+    ----------
+    rules : dict
+        For each symbol, its right-hand sides as (probability, symbols).
+    entropy : callable
+        The entropy of what is derived from a symbol, in nats.
+    length : callable
+        The expected number of words derived from a symbol.
+
+    Raises
+    ------
+    ValueError
+        If the rules are recursive.
+
+    Examples
+    --------
     >>> coin = Grammar({"S": {"Coin": 1, "Coin Coin": 1}, "Coin": {"heads": 1, "tails": 1}})
-    >>> round(coin.entropy("S") / math.log(2), 12), coin.length("S")     # one bit, and one or two more
+    >>> round(coin.entropy("S") / math.log(2), 12), coin.length("S")     # in bits: 1 for the rule, 1 or 2 for the coins
     (2.5, 1.5)
     """
 
@@ -48,17 +73,17 @@ class Grammar:
             raise ValueError("rules must not lead from a symbol back to itself; got a recursive grammar") from None
 
     def _entropy(self, symbol: str) -> float:
-        """Nats of the derivations of `symbol`, exactly."""
+        """Return the entropy of the derivations of `symbol`, in nats."""
         return sum(p * (sum(map(self.entropy, side)) - math.log(p)) for p, side in self.rules.get(symbol, ()))
 
     def _length(self, symbol: str) -> float:
-        """Expected number of words under `symbol`, exactly."""
+        """Return the expected number of words derived from `symbol`."""
         if symbol not in self.rules:
             return 1.0
         return sum(p * sum(map(self.length, side)) for p, side in self.rules[symbol])
 
     def sample(self, symbol: str, rng: np.random.Generator) -> tuple[list[str], float]:
-        """Words drawn from `symbol`, and -log of their probability in nats."""
+        """Draw words from `symbol`; return them and the negative logarithm of their probability, in nats."""
         if symbol not in self.rules:
             return [symbol], 0.0
         sides = self.rules[symbol]
@@ -74,21 +99,7 @@ class Grammar:
 
 # Question Formation
 
-NOUNS = [
-    "newt",
-    "orangutan",
-    "peacock",
-    "quail",
-    "raven",
-    "salamander",
-    "tyrannosaurus",
-    "unicorn",
-    "vulture",
-    "walrus",
-    "xylophone",
-    "yak",
-    "zebra",
-]
+NOUNS = "newt orangutan peacock quail raven salamander tyrannosaurus unicorn vulture walrus xylophone yak zebra".split()
 INTRANSITIVE = ["giggle", "smile", "sleep", "swim", "wait", "move", "change", "read", "eat"]
 TRANSITIVE = ["entertain", "amuse", "high_five", "applaud", "confuse", "admire", "accept", "remember", "comfort"]
 AUXILIARIES = {"S": ("does", "doesn't"), "P": ("do", "don't")}
@@ -98,32 +109,54 @@ LEXICON = {
     "Rel": ["who", "that"],
 }
 
-# How often a structure is chosen: (none, prepositional phrase, relative clause) for a noun phrase; (subject relative,
-# intransitive; object relative; subject relative, transitive) for a clause; the share of intransitive main verbs.
-# "published" are the weights of McCoy's grammar; "released" what his files show (the first 20 000 training rows).
-MIXES: dict[str, dict[str, Any]] = {
-    "published": {
-        "subject": (1, 1, 1), "object": (1, 1, 1),
-        "subject_clause": (2, 2, 2), "object_clause": (2, 2, 2), "intransitive": 0.5,
-    },
-    "released": {
-        "subject": (50, 21, 29), "object": (30, 30, 40),
-        "subject_clause": (25, 51, 24), "object_clause": (52, 24, 24), "intransitive": 0.22,
-    },
-}  # fmt: skip
+
+class Frequencies(NamedTuple):
+    """Relative frequencies of the structures of a sentence.
+
+    subject, object : of a bare noun phrase, of one with a prepositional phrase, and of one with a relative clause
+    subject_clause, object_clause : of relative clauses whose subject is extracted, with an intransitive verb; whose
+        object is extracted; and whose subject is extracted, with a transitive verb
+    intransitive : probability that a main verb is intransitive
+    """
+
+    subject: tuple[int, int, int]
+    object: tuple[int, int, int]
+    subject_clause: tuple[int, int, int]
+    object_clause: tuple[int, int, int]
+    intransitive: float
 
 
-def question_grammar(mix: str = "published", *, nouns: int = 13, verbs: int = 9) -> Grammar:
-    """The grammar of Question Formation: start from ROW for training rows, GENERALIZATION for what they never show.
+# The weights of McCoy's grammar, and the frequencies in the first 20,000 training rows of his files.
+MIXES: dict[str, Frequencies] = {
+    "published": Frequencies((1, 1, 1), (1, 1, 1), (2, 2, 2), (2, 2, 2), 0.5),
+    "released": Frequencies((50, 21, 29), (30, 30, 40), (25, 51, 24), (52, 24, 24), 0.22),
+}
 
-    A row is an input and its task, `decl` (repeat it) or `quest` (move its main auxiliary, marked ^ here, to the
-    front). In ROW, a question's subject never has a relative clause, so that its first auxiliary is its main one; in
-    GENERALIZATION it always has, and the two auxiliaries differ but agree in number. A smaller lexicon (`nouns` of
-    13, `verbs` of 9 of each kind) makes a language of the same form and lower entropy.
+
+def question_grammar(mix: Mix = "published", *, nouns: int = 13, verbs: int = 9) -> Grammar:
+    """Return the grammar of Question Formation, whose start symbols are ROW and GENERALIZATION.
+
+    A row is a sentence and its task: `decl` (repeat the sentence) or `quest` (move its main auxiliary, marked ^ here,
+    to the front). Under ROW, the subject of a question never has a relative clause, so its first auxiliary is the main
+    one. Under GENERALIZATION it always has one, and the two auxiliaries differ but agree in number.
+
+    Parameters
+    ----------
+    mix : {"published", "released"}
+        Frequencies of the structures: those of McCoy's grammar, or those counted in his files.
+    nouns : int
+        Number of nouns, up to 13. A smaller lexicon makes a language of the same form and of lower entropy.
+    verbs : int
+        Number of intransitive and of transitive verbs, up to 9 each.
+
+    Returns
+    -------
+    Grammar
+        The grammar.
     """
     weights = MIXES[_check.choice("mix", mix, MIXES)]
     nouns, verbs = _check.integer("nouns", nouns, 1, len(NOUNS)), _check.integer("verbs", verbs, 1, len(INTRANSITIVE))
-    plain, phrase, clause = weights["subject"]
+    plain, phrase, clause = weights.subject
     rules: dict[str, dict[str, float]] = {
         "ROW": {"DECL . decl": 1, "QUEST . quest": (plain + phrase) / (plain + phrase + clause)},
         "DECL": {"Subject_S VP_S": 1, "Subject_P VP_P": 1},
@@ -136,8 +169,8 @@ def question_grammar(mix: str = "published", *, nouns: int = 13, verbs: int = 9)
         **{symbol: dict.fromkeys(words, 1) for symbol, words in LEXICON.items()},
         "Object": {"Object_S": 1, "Object_P": 1},
         "GENERALIZATION": {},
-        "Predicate": {"V_intrans": weights["intransitive"], "V_trans Bare": 1 - weights["intransitive"]},
-        "Bare": {"Det N": weights["object"][0], "Det N Prep Det N": weights["object"][1]},
+        "Predicate": {"V_intrans": weights.intransitive, "V_trans Bare": 1 - weights.intransitive},
+        "Bare": {"Det N": weights.object[0], "Det N Prep Det N": weights.object[1]},
     }
     for x, auxiliaries in AUXILIARIES.items():
         rules[f"Aux_{x}"] = dict.fromkeys(auxiliaries, 1)
@@ -145,14 +178,14 @@ def question_grammar(mix: str = "published", *, nouns: int = 13, verbs: int = 9)
         rules[f"Plain_{x}"] = {f"Det N_{x}": plain, f"Det N_{x} Prep Det N": phrase}
         rules[f"Subject_{x}"] = {f"Plain_{x}": plain + phrase, f"Det N_{x} Subject_clause_{x}": clause}
         rules[f"VP_{x}"] = {
-            f"Main_{x} V_intrans": weights["intransitive"], f"Main_{x} V_trans Object": 1 - weights["intransitive"]
+            f"Main_{x} V_intrans": weights.intransitive, f"Main_{x} V_trans Object": 1 - weights.intransitive
         }  # fmt: skip
-        bare, modified, relative = weights["object"]
+        bare, modified, relative = weights.object
         rules[f"Object_{x}"] = {
             f"Det N_{x}": bare, f"Det N_{x} Prep Det N": modified, f"Det N_{x} Object_clause_{x}": relative
         }  # fmt: skip
-        for role in ("Subject", "Object"):
-            intransitive, by_object, transitive = weights[f"{role.lower()}_clause"]
+        for role, frequencies in (("Subject", weights.subject_clause), ("Object", weights.object_clause)):
+            intransitive, by_object, transitive = frequencies
             rules[f"{role}_clause_{x}"] = {
                 f"Rel Aux_{x} V_intrans": intransitive,
                 "Rel Det N_S Aux_S V_trans": by_object / 2,
@@ -166,7 +199,7 @@ def question_grammar(mix: str = "published", *, nouns: int = 13, verbs: int = 9)
 
 
 def _answer(words: list[str]) -> list[str]:
-    """IN . TASK OUT: the row that a drawn input and its task make."""
+    """Return the row of an input and its task: both, followed by the output."""
     *sentence, stop, task = words
     main = next(i for i, word in enumerate(sentence) if word.startswith("^"))
     sentence[main] = sentence[main][1:]
@@ -178,25 +211,49 @@ def _answer(words: list[str]) -> list[str]:
 def question_formation(
     rows: int = 100_000,
     *,
-    mix: str = "published",
-    seed: int | np.random.Generator = 0,
+    mix: Mix = "published",
+    seed: Seed = 0,
     dev: int = 1_000,
     test: int = 10_000,
     generalization: int = 10_000,
     nouns: int = 13,
     verbs: int = 9,
 ) -> Corpus:
-    """Question Formation (McCoy, Frank & Linzen 2020): 68 words and <end>, up to 37 tokens a row, entropy known.
+    """Return a Question Formation corpus: 68 words and <end>, up to 37 tokens per row, and a known entropy.
 
-    Rows are drawn from `question_grammar`, each kept once, and cut into train, dev and test in that order; the
-    generalization rows are drawn apart. `held_out` is the test split. `entropy` is exactly that of the language, in
-    nats per token, <end> included: the input half costs two nats a token, the output half follows from it. Keeping
-    each row once takes likely rows away from later splits, so the floor of a split's own rows, in `floors`, lies a
-    little higher.
+    Rows are drawn from `question_grammar`, each is kept once, and they are divided into train, dev and test in this
+    order; the generalization rows are drawn separately. `held_out` is the test split.
 
-    Raises ValueError if the counts are not whole and positive or the mix is unknown; a lexicon too small to
-    hold that many rows is noticed when a thousand draws in a row bring nothing new.
+    `entropy` is exactly that of the language, in nats per token, <end> included: the input half of a row has two nats
+    per token, and the output half is determined by it. Because each row is kept once, likely rows are missing from the
+    later splits; the cross-entropy of a split's own rows, in `floors`, is a little higher than the entropy.
 
+    Parameters
+    ----------
+    rows : int
+        Number of training rows.
+    mix : {"published", "released"}
+        Frequencies of the structures; see `question_grammar`.
+    seed : Generator or int
+        Seed of the rows.
+    dev, test, generalization : int
+        Number of rows of these splits.
+    nouns, verbs : int
+        Size of the lexicon; see `question_grammar`.
+
+    Returns
+    -------
+    Corpus
+        The corpus, with its entropy, splits and floors.
+
+    Raises
+    ------
+    ValueError
+        If a number of rows is below 1, the mix is unknown, or the lexicon is too small for that many rows (which is
+        noticed when a thousand draws in a row give nothing new).
+
+    Examples
+    --------
     >>> corpus = question_formation(100, dev=10, test=10, generalization=10)
     >>> corpus.tokenizer.decode(corpus.train[24])
     "<end> some zebra doesn't smile . quest doesn't some zebra smile ? <end>"
@@ -214,9 +271,9 @@ def question_formation(
         - set(grammar.rules)
     )
     tokenizer = SymbolTokenizer((END, *words, "?"), " ")
-    padded = pad([tokenizer.encode(f"{END} {' '.join(_answer(list(words)))} {END}") for words, _ in drawn])
+    drawn_rows = pad([tokenizer.encode(f"{END} {' '.join(_answer(list(words)))} {END}") for words, _ in drawn])
     cuts = list(itertools.accumulate(sizes.values()))[:-1]
-    splits = dict(zip(sizes, np.split(padded, cuts), strict=True))
+    splits = dict(zip(sizes, np.split(drawn_rows, cuts), strict=True))
     nats = dict(zip(sizes, np.split(np.array([cost for _, cost in drawn]), cuts), strict=True))
     return Corpus(
         name="question-formation" if mix == "published" else f"question-formation, {mix} mix",
@@ -232,6 +289,7 @@ def question_formation(
 def _distinct(
     grammar: Grammar, start: str, count: int, rng: np.random.Generator
 ) -> list[tuple[tuple[str, ...], float]]:
+    """Draw `count` different strings; return them and their negative log-probabilities, in nats."""
     found: dict[tuple[str, ...], float] = {}
     failures = 0
     while len(found) < count:
@@ -239,5 +297,5 @@ def _distinct(
         failures = failures + 1 if tuple(words) in found else 0
         found[tuple(words)] = nats
         if failures == 1000:
-            raise ValueError(f"rows must be fewer than the lexicon has; got {count}, and found {len(found)} to draw")
+            raise ValueError(f"rows must be fewer than the lexicon allows; got {count}, and found {len(found)}")
     return list(found.items())

@@ -1,10 +1,11 @@
 """Text larger than memory, and batches of it.
 
-- a text file to a file of tokens, piece by piece [`write_tokens`], which is then mapped, not read [`from_tokens`]
-- the rows of a step: each row once an epoch [`shuffled_batches`], or each where it ended before [`contiguous_batches`]
+- write the tokens of a text file to a file [`write_tokens`], and map that file [`from_tokens`]
+- the rows of a step: each row once per epoch [`shuffled_batches`], or each row continuing one of the batch before
+  [`contiguous_batches`]
 
-Batches are functions of the number of the step alone. So a run resumes by asking for the next step, and there is no
-state of a generator to be kept.
+Batches are functions of the number of the step alone. A run resumes by asking for its next step; there is no generator
+state to save.
 """
 
 from __future__ import annotations
@@ -13,47 +14,71 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from hopmin import _check
 from hopmin._files import map_arrays, read_chunks, save_arrays
-from hopmin._typing import Array, Name
+from hopmin._typing import Array, Integers, Name
 from hopmin.data.corpus import Corpus, held_out_count, split_into_rows
-from hopmin.data.tokenizers import ByteTokenizer, Tokenizer, fit_tokenizer, tokenizer_from_record
+from hopmin.data.tokenizers import ByteTokenizer, Tokenizer, TokenizerName, fit_tokenizer, tokenizer_from_record
 
-CUT = re.compile(r"(?<=\S)[^\S\x1c-\x1f]")  # the four separators are white space to Python, not to a bpe
+# Python counts the four separators \x1c-\x1f as white space, the library `tokenizers` does not.
+CUT = re.compile(r"(?<=\S)[^\S\x1c-\x1f]")
 
 
-def write_tokens(source: Name, path: Name, tokenizer: str | Tokenizer = "characters", *, vocabulary: int = 1000) -> int:
-    """Write the tokens of a UTF-8 text file (of any file, for bytes) to `path`, with their tokenizer; returns how many.
+def write_tokens(
+    source: Name, path: Name, tokenizer: TokenizerName | Tokenizer = "characters", *, vocabulary: int = 1000
+) -> int:
+    """Write the tokens of a text file, and their tokenizer, to a file; return the number of tokens.
 
-    Neither text nor tokens are ever in memory as a whole: the text is read once to fit the tokenizer, where it must be,
-    and once to be encoded, and cut only before white space. Tokens take 1, 2 or 4 bytes each. ValueError if the file is
-    not readable, not UTF-8 or empty, and if `path` is in no folder or does not end in .npz, by which corpora of tokens
-    are told from text, or if the corpus is no file one can come back to, as a pipe is none.
+    Neither the text nor the tokens are ever in memory as a whole. The text is read once to fit the tokenizer, if it
+    must be fitted, and once to encode it, in pieces that end before white space. A token takes 1, 2 or 4 bytes.
+
+    Parameters
+    ----------
+    source : str or path
+        A UTF-8 text file; with the tokenizer "bytes", any file. It is read more than once, so it cannot be a pipe.
+    path : str or path
+        The file to write, in a folder that exists. Its name ends in .npz, by which `open_corpus` recognizes it.
+    tokenizer : {"characters", "words", "bytes", "bpe"} or Tokenizer
+        Name of a tokenizer that is fitted to the text, or a fitted one.
+    vocabulary : int
+        Number of symbols of a "bpe" tokenizer.
+
+    Returns
+    -------
+    int
+        The number of tokens.
+
+    Raises
+    ------
+    ValueError
+        If the source is unreadable, empty, not UTF-8 or not a regular file, or if the path is the source, is in no
+        folder or does not end in .npz.
     """
     if Path(path).suffix != ".npz" or not Path(path).absolute().parent.is_dir():
         raise ValueError(f"path must end in .npz, in a folder that exists; got {path}")
     if os.path.exists(source) and not os.path.isfile(source):
-        raise ValueError(f"corpus must be a file, for it is read more than once; {source} is something else")
+        raise ValueError(f"corpus must be a regular file, to be read more than once; {source} is something else")
     if not any(read_chunks(source, binary=True)):
         raise ValueError(f"corpus must not be empty; {source} holds nothing")
     if os.path.exists(path) and os.path.samefile(source, path):
         raise ValueError(f"path must not be the corpus itself; got {path}")
-    kind = fit_tokenizer(tokenizer, _pieces(source), vocabulary) if tokenizer != "bytes" else ByteTokenizer()
-    dtype = np.min_scalar_type(len(kind.symbols) - 1)
+    chosen = ByteTokenizer() if tokenizer == "bytes" else fit_tokenizer(tokenizer, _pieces(source), vocabulary)
+    dtype = np.min_scalar_type(len(chosen.symbols) - 1)
     with tempfile.TemporaryFile(dir=Path(path).absolute().parent) as file:
-        for piece in read_chunks(source, binary=True) if isinstance(kind, ByteTokenizer) else _pieces(source):
-            kind.encode(piece).astype(dtype).tofile(file)
+        for piece in read_chunks(source, binary=True) if isinstance(chosen, ByteTokenizer) else _pieces(source):
+            chosen.encode(piece).astype(dtype).tofile(file)
         count = file.tell() // dtype.itemsize
-        save_arrays(path, "tokens", {"tokens": np.memmap(file, dtype, "r", shape=count)}, tokenizer=kind.record)
+        save_arrays(path, "tokens", {"tokens": np.memmap(file, dtype, "r", shape=count)}, tokenizer=chosen.record)
     return count
 
 
 def _pieces(source: Name) -> Iterator[str]:
-    """A text, cut where white space begins: no word is torn, nor what a bpe takes together."""
+    """Yield a text in pieces that end before white space, so that no word and no pair of a BPE is split."""
     rest = ""
     for piece in read_chunks(source):
         rest += piece
@@ -64,12 +89,31 @@ def _pieces(source: Name) -> Iterator[str]:
 
 
 def from_tokens(path: Name, *, positions: int = 64, held_out: float = 0.1) -> Corpus:
-    """The corpus of a file that `write_tokens` wrote; its rows are views of the file, read as they are asked for.
+    """Return the corpus of a file that `write_tokens` wrote.
 
-    The last rows are held out: a share of all, one at least. ValueError if the file is damaged, something else, or too
-    short.
+    The rows are views of the mapped file, read when they are used. They stay in the order of the text, and the last
+    ones are held out.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    positions : int
+        Targets per row, T.
+    held_out : float
+        Fraction of the rows to hold out, in [0, 1); at least one row is held out.
+
+    Returns
+    -------
+    Corpus
+        A contiguous corpus, whose entropy is None.
+
+    Raises
+    ------
+    ValueError
+        If the file is unreadable, damaged, something else, or too short.
     """
-    positions, share = _check.integer("positions", positions), _check.number("held_out", held_out, "[0, 1)")
+    positions, fraction = _check.integer("positions", positions), _check.number("held_out", held_out, "[0, 1)")
     arrays, records = map_arrays(path, "tokens")
     try:
         tokens, tokenizer = arrays["tokens"], tokenizer_from_record(records["tokenizer"])
@@ -78,48 +122,61 @@ def from_tokens(path: Name, *, positions: int = 64, held_out: float = 0.1) -> Co
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"tokens must be a file that hopmin tokenize wrote; {path} is not") from None
     rows = split_into_rows(tokens, positions, tokenizer)
-    cut = len(rows) - held_out_count(len(rows), share)
+    cut = len(rows) - held_out_count(len(rows), fraction)
     return Corpus(Path(path).name, tokenizer, train=rows[:cut], held_out=rows[cut:], contiguous=True)
 
 
 def shuffled_batches(rows: Array, batch_size: int, seed: int = 0) -> Callable[[int], Array]:
-    """`batch_size` rows a step, in an order drawn for each epoch from (seed, epoch): each once before any comes again.
+    """Return a function of the step that returns `batch_size` rows, in which each row comes once per epoch.
 
-    >>> step = shuffled_batches(np.arange(5)[:, None], 2, seed=0)
-    >>> [step(i).ravel().tolist() for i in range(5)]                  # two epochs
+    The order of the rows in an epoch is drawn from (seed, epoch). A batch may contain the end of one epoch and the
+    beginning of the next.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, T + 1)
+        Rows to train on.
+    batch_size : int
+        Rows per step.
+    seed : int
+        Seed of the orders.
+
+    Returns
+    -------
+    callable
+        The rows (batch_size, T + 1) of a step, from 0; an argument of `Trainer.run`.
+
+    Examples
+    --------
+    >>> batches = shuffled_batches(np.arange(5)[:, None], 2, seed=0)
+    >>> [batches(step).ravel().tolist() for step in range(5)]         # two epochs
     [[2, 4], [3, 0], [1, 1], [4, 3], [0, 2]]
     """
-    rows, batch_size, seed = (
-        _check.token_rows("rows", rows),
-        _check.integer("batch_size", batch_size),
-        _check.integer("seed", seed, 0),
-    )
-    known: dict[int, Array] = {}  # the orders of the last two epochs
+    rows, batch_size = _check.token_rows("rows", rows), _check.integer("batch_size", batch_size)
+    seed = _check.integer("seed", seed, 0)
 
-    def order(epoch: int) -> Array:
-        if epoch not in known:
-            known.pop(min(known), None) if len(known) > 1 else None
-            known[epoch] = np.random.default_rng([seed, epoch]).permutation(len(rows))
-        return known[epoch]
+    @lru_cache(maxsize=2)  # a batch spans two epochs
+    def order(epoch: int) -> Integers:
+        return np.random.default_rng([seed, epoch]).permutation(len(rows))
 
-    def at(step: int) -> Array:
+    def batch(step: int) -> Array:
         places = range(step * batch_size, (step + 1) * batch_size)
         return rows[[order(place // len(rows))[place % len(rows)] for place in places]]
 
-    return at
+    return batch
 
 
 def contiguous_batches(rows: Array, batch_size: int) -> Callable[[int], Array]:
-    """`batch_size` rows a step, each of which goes on where it ended in the step before; at the end they begin again.
+    """Return a function of the step that returns `batch_size` rows, each of which continues one of the step before.
 
-    The rows must follow on one another (Corpus.contiguous). What is left over after dividing them by `batch_size` is
-    not used.
+    The rows must follow on one another (`Corpus.contiguous`). They are divided into `batch_size` equal stretches, and
+    the rows that remain are not used; after the last row of the stretches, the first comes again.
 
-    >>> step = contiguous_batches(np.arange(7)[:, None], 2)
-    >>> [step(i).ravel().tolist() for i in range(4)]
+    >>> batches = contiguous_batches(np.arange(7)[:, None], 2)
+    >>> [batches(step).ravel().tolist() for step in range(4)]
     [[0, 3], [1, 4], [2, 5], [0, 3]]
     """
     rows, batch_size = _check.token_rows("rows", rows), _check.integer("batch_size", batch_size)
-    if (each := len(rows) // batch_size) < 1:
+    if (stretch := len(rows) // batch_size) < 1:
         raise ValueError(f"rows must be at least {batch_size}, one for each of a batch; got {len(rows)}")
-    return lambda step: rows[np.arange(batch_size) * each + step % each]
+    return lambda step: rows[np.arange(batch_size) * stretch + step % stretch]

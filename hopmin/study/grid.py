@@ -27,7 +27,7 @@ from hopmin._typing import Array
 from hopmin.data.corpus import Corpus
 from hopmin.study.measure import activation_distances, cross_entropy, extraction_rate, head_agreement, predicted_radius
 from hopmin.transformer.model import GPT, GPTConfig
-from hopmin.transformer.training import Trainer
+from hopmin.transformer.training import EVALUATION_ROWS, Trainer, default_learning_rate
 
 Record = dict[str, Any]
 
@@ -81,8 +81,8 @@ def tasks(corpus: Corpus, preset: Preset, seed: int) -> list[Task]:
     sizes = sorted(preset.models, key=lambda size: -size[2])
     return [
         Task(
-            number, GPTConfig(V, positions, L, H, D, init_std=D**-0.5), corpus.train[:rows], corpus.held_out,
-            corpus.train[: amounts[0]], preset, seed,
+            number, GPTConfig(V, positions, L, H, D, init_std=None),
+            corpus.train[:rows], corpus.held_out, corpus.train[: amounts[0]], preset, seed,
         )
         for number, ((L, H, D), rows) in enumerate(itertools.product(sizes, amounts))
     ]  # fmt: skip
@@ -157,7 +157,7 @@ def run(task: Task, news: Any, stop: Any) -> Record:
         batch_size=preset.batch_size,
         micro_batches=1,
         seed=task.seed,
-        learning_rate=0.04 * config.width**-0.5,
+        learning_rate=default_learning_rate(config.width),
     )
     curve: list[float] = []
     since = {"time": time.perf_counter(), "steps": 0, "tokens": 0}
@@ -187,7 +187,7 @@ def run(task: Task, news: Any, stop: Any) -> Record:
         "seconds": round(seconds, 2),
         "curve": [round(float(np.mean(part)), 4) for part in np.array_split(curve, min(50, len(curve)))],
         "cross_entropy": {
-            "train": cross_entropy(model, task.train[:2000]),
+            "train": cross_entropy(model, task.train[:EVALUATION_ROWS]),
             "held_out": cross_entropy(model, task.held_out),
         },
         "extraction_rate": {"train": extraction_rate(model, train), "held_out": extraction_rate(model, held_out)},

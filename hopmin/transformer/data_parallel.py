@@ -1,9 +1,9 @@
-"""The gradient of a batch, in parts: [`DataParallel`].
+"""Data parallelism on threads: the gradient of a batch, computed in parts [`DataParallel`].
 
-A batch is cut into parts, each goes forward and backward on a thread of its own with one thread of BLAS, and their
-gradients are summed in the order of the parts. So how a batch is cut decides on the bits of the sum; how many threads
-there are does not. More parts than threads are what is called gradient accumulation: only as many parts as threads are
-in memory at a time.
+A batch is cut into micro-batches. Each goes forward and backward on a thread of its own, with one thread of BLAS, and
+the gradients are added in the order of the micro-batches. The bits of the sum depend on the number of micro-batches,
+but not on the number of threads. With more micro-batches than threads this is gradient accumulation: only as many
+micro-batches as threads are in memory at a time.
 """
 
 from __future__ import annotations
@@ -22,66 +22,91 @@ from hopmin.transformer.model import GPT, Context, Gradients
 
 try:
     from hopmin._buffers import buffers, within
-except ImportError:  # not compiled: memory comes and goes
+except ImportError:  # not compiled: memory is not kept between steps
     buffers, within = object, nullcontext
 
 
 class DataParallel:
-    """The cross-entropy of a model and its gradient, computed in `count` parts of a batch.
+    """The cross-entropy of a model and its gradients, computed in parts of a batch.
 
-    The memory that a part needs is kept for the next step. BLAS is held to one thread if threadpoolctl is installed;
-    otherwise it takes as many as it likes, and the last bits may depend on that.
+    The memory of a part is kept for the next call. BLAS is limited to one thread if threadpoolctl is installed;
+    otherwise it uses its own number of threads, on which the last bits may depend.
 
+    Parameters
+    ----------
+    model : GPT
+        The model.
+    micro_batches : int
+        Number of parts; no more than the batch has rows.
+
+    Examples
+    --------
     >>> from hopmin.transformer.model import GPTConfig
     >>> model = GPT(GPTConfig(vocabulary=5, positions=3, layers=1, heads=1, width=8, dtype="float64"), rng=0)
     >>> tokens, targets = np.array([[0, 1, 2], [3, 4, 0]]), np.array([[1, 2, 3], [4, 0, 1]])
-    >>> whole, parts = (DataParallel(model, count)(tokens, targets) for count in (1, 2))
+    >>> whole, parts = (DataParallel(model, parts)(tokens, targets) for parts in (1, 2))
     >>> abs(whole[0] - parts[0]) < 1e-14, abs(whole[1]["tokens"] - parts[1]["tokens"]).max() < 1e-14
     (True, np.True_)
     """
 
-    def __init__(self, model: GPT, count: int) -> None:
-        self.model, self.count = model, count
+    def __init__(self, model: GPT, micro_batches: int) -> None:
+        self.model, self.micro_batches = model, micro_batches
         self.pool = buffers()
         self.blas = _blas()
 
     def __call__(
         self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None = None
     ) -> tuple[float, Gradients]:
-        """The mean over all targets (B, T) that are not -1. With an rng, dropout is on; a part draws from its child."""
+        """Return the mean cross-entropy of a batch, in nats per token, and its gradient for every parameter.
+
+        Parameters
+        ----------
+        tokens, targets : array_like, shape (B, T)
+            The batch; targets of -1 are not counted.
+        rng : Generator, optional
+            Generator of the dropout masks, a child of it for each part; without it, nothing is dropped.
+
+        Returns
+        -------
+        loss : float
+            The cross-entropy.
+        gradients : dict of str to ndarray
+            The gradients.
+        """
         tokens, targets = self.model._check_examples(tokens, targets)
-        count = min(self.count, len(tokens))
+        count = min(self.micro_batches, len(tokens))
         rngs = [None] * count if rng is None else rng.spawn(count)
-        cuts = zip(np.array_split(tokens, count), np.array_split(targets, count), rngs, strict=True)
-        parts = [partial(self._part, *cut, (targets >= 0).sum()) for cut in cuts if cut[1].max() >= 0]
+        parts = zip(np.array_split(tokens, count), np.array_split(targets, count), rngs, strict=True)
+        counted = (targets >= 0).sum()
+        tasks = [partial(self._part, *part, counted) for part in parts if part[1].max() >= 0]
         loss, total = 0.0, Gradients()
         with self.blas.limit(limits=1, user_api="blas") if self.blas else nullcontext():
-            for first in range(0, len(parts), threads := _threads.get_threads()):
-                for share, gradients in _threads.run(parts[first : first + threads]):
-                    loss += share
-                    total = _sum(total, gradients) if total else gradients
+            for start in range(0, len(tasks), threads := _threads.get_threads()):
+                for part_loss, gradients in _threads.run(tasks[start : start + threads]):
+                    loss += part_loss
+                    total = _add(total, gradients) if total else gradients
         return loss, total
 
     def _part(
         self, tokens: Array, targets: Array, rng: np.random.Generator | None, counted: int
     ) -> tuple[float, Gradients]:
-        """What the part adds to the mean over all `counted` targets."""
-        with within(self.pool), np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the loss
+        """Return the contribution of a part to the mean over all `counted` targets, and its gradients."""
+        with within(self.pool), np.errstate(over="ignore", invalid="ignore"):  # the caller checks that they are finite
             logits, backward = self.model._forward(tokens, Context(rng))
             loss, back_loss = cross_entropy(logits, targets)
-            share = float(np.count_nonzero(targets >= 0) / counted)
-            return share * loss, backward(back_loss(share))
+            weight = float(np.count_nonzero(targets >= 0) / counted)
+            return weight * loss, backward(back_loss(weight))
 
 
-def _sum(a: Gradients, b: Gradients) -> Gradients:
-    """a + b, in place of a."""
+def _add(a: Gradients, b: Gradients) -> Gradients:
+    """Return a + b, computed in place of a."""
     for name in a:
         a[name] += b[name]
     return a
 
 
 def _blas() -> Any:
-    """What holds BLAS to a number of threads, if it is installed."""
+    """Return what limits the threads of BLAS, or None if threadpoolctl is not installed."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:

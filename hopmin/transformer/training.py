@@ -1,35 +1,68 @@
-"""Training: [`AdamW`], its [`cosine_schedule`], [`clip_gradients`], and the loop that holds them together, [`Trainer`];
-what a model's rows cost it, [`cross_entropy`].
+"""Training: an optimizer, a schedule, gradient clipping, and the loop that uses them.
 
-Every random choice of a step is drawn from the seed and the number of the step alone. So a run that was stopped goes on
-from its checkpoint as if nothing had happened, to the last bit, and there is no generator whose state must be kept.
+- the optimizer [`AdamW`], the learning rate of a step [`cosine_schedule`], and [`clip_gradients`]
+- the training loop and its checkpoints [`Trainer`], and what it passes to a callback [`Callback`]
+- the loss of a model on rows [`cross_entropy`]
+
+All randomness of a step is drawn from the seed and the number of the step alone. A run that was stopped therefore
+resumes from its checkpoint bit for bit, without any generator state to save.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check, _threads
 from hopmin._backend import compiled
-from hopmin._files import atomic_write
 from hopmin._typing import Array, Name
 from hopmin.data.corpus import inputs_and_targets
 from hopmin.data.tokenizers import Tokenizer
 from hopmin.transformer.data_parallel import DataParallel
-from hopmin.transformer.model import GPT, Gradients, load_model
+from hopmin.transformer.model import GPT, Gradients, SavedModel, load_model
+
+BATCH = 100  # rows in a forward pass of an evaluation
+EVALUATION_ROWS = 2000  # rows of a split that an evaluation scores, at most
+
+
+def default_learning_rate(width: int) -> float:
+    """Return 0.04 / sqrt(width), a peak learning rate that suits models of any width.
+
+    >>> default_learning_rate(64)
+    0.005
+    """
+    return 0.04 * math.pow(width, -0.5)
 
 
 def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, final: float = 0.1) -> float:
-    """The learning rate of a step, from 0: a linear warm-up, then a cosine decay to `final` times the peak.
+    """Return the learning rate of a step: a linear warm-up, then a cosine decay to `final` times the peak.
 
+    Parameters
+    ----------
+    step : int
+        Number of the step, from 0.
+    peak : float
+        Learning rate at the end of the warm-up.
+    steps : int
+        Number of all steps; later ones keep the final rate.
+    warmup_steps : int
+        Number of steps of the warm-up.
+    final : float
+        Learning rate of the last step, relative to the peak.
+
+    Returns
+    -------
+    float
+        The learning rate.
+
+    Examples
+    --------
     >>> [round(cosine_schedule(step, peak=1.0, steps=8, warmup_steps=2), 2) for step in range(8)]
     [0.5, 1.0, 0.94, 0.78, 0.55, 0.33, 0.16, 0.1]
     """
@@ -40,8 +73,11 @@ def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, fi
 
 
 def clip_gradients(gradients: Gradients, max_norm: float) -> float:
-    """Scale all gradients together, in place, so that their joint Euclidean norm is at most `max_norm`; return what it
-    was.
+    """Scale all gradients in place so that their joint Euclidean norm is at most `max_norm`; return the norm before.
+
+    >>> gradients = {"a": np.array([3.0]), "b": np.array([0.0, 4.0])}
+    >>> clip_gradients(gradients, 1.0), gradients["a"], gradients["b"]
+    (5.0, array([0.6]), array([0. , 0.8]))
     """
     norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
     if norm > max_norm:
@@ -51,12 +87,30 @@ def clip_gradients(gradients: Gradients, max_norm: float) -> float:
 
 
 class AdamW:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), over a model's `parameters`, changed in place.
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
 
+    Parameters
+    ----------
+    parameters : dict of str to ndarray
+        A model's `parameters`, changed in place.
+    betas : tuple of float
+        Decay rates b1 and b2 of the moments.
+    epsilon : float
+        Added to the denominator.
+    weight_decay : float
+        Decay of matrices; gains and biases do not decay.
+
+    Attributes
+    ----------
+    m, v : dict of str to ndarray
+        Running means of the gradients and of their squares.
+    steps : int
+        Number of steps taken, t below.
+
+    Notes
+    -----
         m <- b1 m + (1 - b1) g          v <- b2 v + (1 - b2) g^2
-        p <- p - rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + decay p)
-
-    Only matrices decay, not gains and biases.
+        p <- p - rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + weight_decay p)
     """
 
     def __init__(
@@ -72,8 +126,13 @@ class AdamW:
         self.v = {name: np.zeros_like(p) for name, p in parameters.items()}
         self.steps = 0
 
+    @property
+    def moments(self) -> dict[str, Array]:
+        """The arrays `m/name` and `v/name` of every parameter, which a checkpoint holds."""
+        return {f"{moment}/{name}": a for moment in "mv" for name, a in getattr(self, moment).items()}
+
     def step(self, gradients: Gradients, rate: float) -> None:
-        """One step down the gradients, at the given learning rate."""
+        """Update the parameters with their gradients, at the given learning rate."""
         self.steps += 1
         b1, b2 = self.betas
         unbias1, unbias2 = 1 - b1**self.steps, math.sqrt(1 - b2**self.steps)
@@ -94,25 +153,25 @@ class AdamW:
 def adamw(
     p: Array, g: Array, m: Array, v: Array, b1: float, b2: float, kept: float, rate: float, epsilon: float
 ) -> None:
-    """The update above, in place, with all that does not depend on the element in `kept`, `rate` and `epsilon`."""
+    """The update of `AdamW`, in place; `kept`, `rate` and `epsilon` hold the factors all elements share."""
     m += (1 - b1) * (g - m)
     v += (1 - b2) * (g * g - v)
     p *= kept
     p -= rate * m / (np.sqrt(v) + epsilon)
 
 
-BATCH = 100  # rows looked at together
-
-
 def cross_entropy(model: GPT, rows: Array) -> float:
-    """The mean negative log-likelihood of the tokens of rows (n, T + 1), in nats, without dropout; -1 is not counted.
+    """Return the mean negative log-likelihood of the tokens of rows, in nats per token, without dropout.
+
+    Rows (n, T + 1) are padded with -1, which is not counted. Raises ValueError or TypeError if they are not rows.
 
     >>> from hopmin.transformer.model import GPTConfig
     >>> model = GPT(GPTConfig(vocabulary=5, positions=3, layers=1, heads=1, width=8), rng=0)
-    >>> round(cross_entropy(model, np.array([[0, 1, 2], [3, 4, -1]])), 1)          # it knows nothing: log 5
+    >>> round(cross_entropy(model, np.array([[0, 1, 2], [3, 4, -1]])), 1)          # untrained: log 5
     1.6
     """
-    rows, total, counted = _check.token_rows("rows", rows), 0.0, 0
+    rows = _check.token_rows("rows", rows)
+    total, counted = 0.0, 0
     for start in range(0, len(rows), BATCH):
         tokens, targets = inputs_and_targets(rows[start : start + BATCH])
         count = int((targets >= 0).sum())
@@ -120,64 +179,130 @@ def cross_entropy(model: GPT, rows: Array) -> float:
     return total / counted
 
 
-class Log:
-    """A file of JSON lines, one for each step that is told; `step` of them are there already, and what comes after is
-    cut away, for a run that goes on from there will say it again.
+class Callback(Protocol):
+    """A function that `Trainer.run` calls after each step, with keyword arguments only.
 
-    >>> import pathlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "log.jsonl")
-    ...     for step in (0, 1):                                      # the second begins after step 1
-    ...         with Log(path, step) as log:
-    ...             log(step=step + 1, loss=2.5)
-    ...             log(step=step + 2, loss=1.5)
-    ...     path.read_text().splitlines()
-    ['{"step": 1, "loss": 2.5}', '{"step": 2, "loss": 2.5}', '{"step": 3, "loss": 1.5}']
-    """
-
-    def __init__(self, path: Name, step: int) -> None:
-        lines = Path(path).read_bytes().splitlines(keepends=True)[:step] if Path(path).exists() else []
-        with atomic_write(path) as file:
-            file.writelines(lines)
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def __call__(self, **record: Any) -> None:
-        self.file.write(f"{json.dumps(record)}\n")
-        self.file.flush()
-
-
-class Trainer:
-    """Trains a model, a batch of rows a step.
+    It accepts those it does not use as `**_`. An exception that it raises ends the run, after the step; the trainer can
+    then be saved, or run again for the remaining steps.
 
     Parameters
     ----------
-    model : a GPT, whose parameters are changed in place
-    steps : how many steps the schedule is laid out for
-    learning_rate, warmup_steps : the schedule's peak, and its length in steps (a tenth of all, if not given)
-    weight_decay : of matrices
-    grad_clip : to which the gradient is clipped
-    batch_size : rows of a batch
-    micro_batches : parts that a batch is cut into; threads take one each, and more parts than threads need less memory
-    evaluate_every : steps between two looks at held-out rows
-    patience : how many looks in a row may bring nothing improved before training ends
-    seed : of batches and dropout
+    step : int
+        Number of the step, from 1.
+    loss : float
+        Cross-entropy of the batch before the step, in nats per token.
+    learning_rate : float
+        Learning rate of the step.
+    grad_norm : float
+        Joint Euclidean norm of all gradients, before clipping.
+    tokens : int
+        Number of targets in the batch, over which the loss is a mean.
+    held_out_loss : float
+        Cross-entropy of the held-out rows after the step, in nats per token; passed only for steps that are evaluated.
+    improved : bool
+        True if `held_out_loss` is the lowest so far; passed together with it.
+    """
 
-    `steps_taken`, `best` (step and held-out cross-entropy of the best evaluation) and
-    `evaluations_without_improvement` tell how far it is.
+    def __call__(
+        self,
+        *,
+        step: int,
+        loss: float,
+        learning_rate: float,
+        grad_norm: float,
+        tokens: int,
+        held_out_loss: float = ...,
+        improved: bool = ...,
+    ) -> object: ...
 
+
+class _Step(NamedTuple):
+    """A training step; the fields are explained in `Callback`."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+
+
+class BestEvaluation(NamedTuple):
+    """The lowest held-out cross-entropy so far, in nats per token, and the step after which it was measured."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """The options of a `Trainer`, which checks and explains them."""
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    grad_clip: float
+    batch_size: int
+    micro_batches: int
+    evaluate_every: int
+    patience: int | None
+    seed: int
+
+
+class Trainer:
+    """Train a model with AdamW, one batch of rows per step.
+
+    Parameters
+    ----------
+    model : GPT
+        The model, whose parameters are changed in place.
+    steps : int
+        Number of steps of the learning rate schedule.
+    learning_rate : float
+        Peak of the schedule. `default_learning_rate(width)` suits models of any width.
+    warmup_steps : int, optional
+        Steps over which the learning rate rises to its peak; by default a tenth of all steps.
+    weight_decay : float
+        Weight decay of matrices.
+    grad_clip : float
+        Largest joint Euclidean norm of all gradients; longer ones are scaled to it.
+    batch_size : int
+        Rows per batch, where rows are drawn at random.
+    micro_batches : int
+        Parts of a batch, each of which takes a thread. If there are more parts than threads, less memory is needed.
+    evaluate_every : int
+        Steps between evaluations on held-out rows.
+    patience : int, optional
+        Number of evaluations in a row without improvement after which training ends; by default no limit.
+    seed : int
+        Seed of batches and dropout.
+
+    Attributes
+    ----------
+    options : TrainerOptions
+        The options above.
+    steps_taken : int
+        Number of steps taken.
+    done : bool
+        True if no step is left, or patience has run out.
+    best : BestEvaluation or None
+        Step and held-out cross-entropy of the best evaluation so far.
+    evaluations_without_improvement : int
+        Number of evaluations since the best.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range or of another type.
+
+    Examples
+    --------
     >>> from hopmin.data.corpus import from_text
     >>> from hopmin.transformer.model import GPTConfig
     >>> corpus = from_text("abcdefgh" * 40, positions=8)
     >>> model = GPT(GPTConfig(vocabulary=8, positions=8, layers=1, heads=1, width=16), rng=0)
     >>> trainer = Trainer(model, steps=60, learning_rate=0.03)
     >>> losses = trainer.run(corpus.train)
-    >>> losses[0] > 2 and losses[-1] < 0.1                    # from log 8 to next to nothing
+    >>> losses[0] > 2 and losses[-1] < 0.1                    # from about log 8 to almost 0
     True
     """
 
@@ -199,135 +324,179 @@ class Trainer:
         self.model = model
         steps = _check.integer("steps", steps)
         warmup_steps = max(1, steps // 10) if warmup_steps is None else warmup_steps
-        self.options: dict[str, Any] = {
-            "steps": steps,
-            "learning_rate": _check.number("learning_rate", learning_rate, "[0, inf)"),
-            "warmup_steps": _check.integer("warmup_steps", warmup_steps, 0),
-            "weight_decay": _check.number("weight_decay", weight_decay, "[0, inf)"),
-            "grad_clip": _check.number("grad_clip", grad_clip, "(0, inf)"),
-            "batch_size": _check.integer("batch_size", batch_size),
-            "micro_batches": _check.integer("micro_batches", micro_batches),
-            "evaluate_every": _check.integer("evaluate_every", evaluate_every),
-            "patience": None if patience is None else _check.integer("patience", patience),
-            "seed": _check.integer("seed", seed, 0),
-        }
-        self.gradients = DataParallel(model, self.options["micro_batches"])
-        self.optimizer = AdamW(model.parameters, weight_decay=self.options["weight_decay"])
-        self.best: tuple[int, float] | None = None
+        self.options = TrainerOptions(
+            steps=steps,
+            learning_rate=_check.number("learning_rate", learning_rate, "[0, inf)"),
+            warmup_steps=_check.integer("warmup_steps", warmup_steps, 0),
+            weight_decay=_check.number("weight_decay", weight_decay, "[0, inf)"),
+            grad_clip=_check.number("grad_clip", grad_clip, "(0, inf)"),
+            batch_size=_check.integer("batch_size", batch_size),
+            micro_batches=_check.integer("micro_batches", micro_batches),
+            evaluate_every=_check.integer("evaluate_every", evaluate_every),
+            patience=None if patience is None else _check.integer("patience", patience),
+            seed=_check.integer("seed", seed, 0),
+        )
+        self.loss_and_gradients = DataParallel(model, self.options.micro_batches)
+        self.optimizer = AdamW(model.parameters, weight_decay=self.options.weight_decay)
+        self.best: BestEvaluation | None = None
         self.evaluations_without_improvement = 0
 
     @property
     def steps_taken(self) -> int:
-        """How many steps the parameters have gone so far."""
+        """The number of steps taken."""
         return self.optimizer.steps
 
     @property
     def done(self) -> bool:
-        """Whether no step is left, or patience has run out."""
-        patience = self.options["patience"]
-        return self.steps_taken >= self.options["steps"] or (
-            patience is not None and self.evaluations_without_improvement >= patience
-        )
+        """True if no step is left, or patience has run out."""
+        o = self.options
+        out_of_patience = o.patience is not None and self.evaluations_without_improvement >= o.patience
+        return self.steps_taken >= o.steps or out_of_patience
 
     def step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None = None) -> float:
-        """One step of the schedule on a batch (B, T); returns its cross-entropy in nats, before the step.
+        """Take one step of the schedule on a batch; return its cross-entropy before the step, in nats per token.
 
-        Raises FloatingPointError, with the parameters as they were, if the loss is not finite, or more than ten times
-        that of a uniform guess.
+        Parameters
+        ----------
+        tokens, targets : array_like, shape (B, T)
+            The batch; targets of -1 are not counted.
+        rng : Generator, optional
+            Generator of the dropout masks; without it, nothing is dropped.
+
+        Returns
+        -------
+        float
+            The cross-entropy.
+
+        Raises
+        ------
+        FloatingPointError
+            If the cross-entropy or a gradient is not finite, or the cross-entropy is more than ten times that of a
+            uniform guess. The parameters are left unchanged.
         """
-        return self._step(tokens, targets, rng)["loss"]
+        return self._step(tokens, targets, rng).loss
 
-    def _step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None) -> dict[str, Any]:
-        o, number = self.options, self.steps_taken
-        loss, gradients = self.gradients(tokens, targets, rng)
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told below, once
-            norm = clip_gradients(gradients, o["grad_clip"])
+    def _step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None) -> _Step:
+        o, step = self.options, self.steps_taken + 1
+        loss, gradients = self.loss_and_gradients(tokens, targets, rng)
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is reported below, once
+            norm = clip_gradients(gradients, o.grad_clip)
         if not math.isfinite(loss + norm):
-            raise FloatingPointError(f"loss must stay finite; got {loss} at step {number + 1}")
-        guess = math.log(max(2, self.model.config.vocabulary))
-        if loss > 10 * guess:
+            raise FloatingPointError(f"loss must stay finite; got {loss} at step {step}")
+        limit = 10 * math.log(max(2, self.model.config.vocabulary))
+        if loss > limit:
             raise FloatingPointError(
-                f"loss must stay below {10 * guess:.1f}, ten guesses; got {loss} at step {number + 1}"
+                f"loss must stay below {limit:.1f}, ten times that of a guess; got {loss} at step {step}"
             )
-        rate = cosine_schedule(number, peak=o["learning_rate"], steps=o["steps"], warmup_steps=o["warmup_steps"])
+        rate = cosine_schedule(step - 1, peak=o.learning_rate, steps=o.steps, warmup_steps=o.warmup_steps)
         self.optimizer.step(gradients, rate)
-        return {"step": number + 1, "loss": loss, "learning_rate": rate, "grad_norm": norm}
+        return _Step(step, loss, rate, norm)
 
     def run(
         self,
         rows: Array | Callable[[int], Array],
         *,
         held_out: Array | None = None,
-        callback: Callable[..., None] = lambda **_: None,
+        callback: Callback = lambda **_: None,
     ) -> list[float]:
-        """All steps that are left; returns their losses.
+        """Take the remaining steps; return the cross-entropy of each batch before its step, in nats per token.
 
-        `rows` (n, T + 1) are drawn from with replacement; or else it is a function that gives the rows of a step, from
-        0. After each step `callback(step=, loss=, learning_rate=, grad_norm=, tokens=)` is called: its number, from 1,
-        the loss before it, the learning rate, the gradient norm before clipping, and how many tokens it saw. With
-        `held_out` rows, steps that are evaluated also pass `held_out_loss=` and whether it `improved=`. If the held-out
-        loss is not finite, FloatingPointError is raised and the callback is not called for that step.
+        Parameters
+        ----------
+        rows : ndarray, shape (n, T + 1), or callable
+            Rows to draw from with replacement, or a function of the step, from 0, that returns the rows of its batch
+            (`shuffled_batches`, `contiguous_batches`).
+        held_out : ndarray, shape (n, T + 1), optional
+            Rows on which the model is evaluated every `evaluate_every` steps and after the last one.
+        callback : callable
+            Called after each step; see `Callback`.
+
+        Returns
+        -------
+        list of float
+            The losses, one for each step.
+
+        Raises
+        ------
+        FloatingPointError
+            If a step diverges (see `step`), or if the held-out cross-entropy is not finite; the callback is not called
+            for that step.
+        ValueError, TypeError
+            If `rows` or `held_out` are not integers of shape (n, T + 1).
         """
-        o, losses = self.options, []
+        o = self.options
+        losses: list[float] = []
         rows = rows if callable(rows) else _check.token_rows("rows", rows)
         held_out = None if held_out is None else _check.token_rows("held_out", held_out)
         while not self.done:
-            rng = np.random.default_rng([o["seed"], self.steps_taken])
-            chosen = rows(self.steps_taken) if callable(rows) else rows[rng.integers(len(rows), size=o["batch_size"])]
-            tokens, targets = inputs_and_targets(chosen)
-            record = self._step(tokens, targets, rng) | {"tokens": int((targets >= 0).sum())}
-            if held_out is not None and (self.steps_taken % o["evaluate_every"] == 0 or self.steps_taken == o["steps"]):
-                record |= self._look(held_out)
-            losses.append(record["loss"])
+            rng = np.random.default_rng([o.seed, self.steps_taken])
+            batch = rows(self.steps_taken) if callable(rows) else rows[rng.integers(len(rows), size=o.batch_size)]
+            tokens, targets = inputs_and_targets(batch)
+            step = self._step(tokens, targets, rng)
+            record: dict[str, Any] = {**step._asdict(), "tokens": int((targets >= 0).sum())}
+            if held_out is not None and (self.steps_taken % o.evaluate_every == 0 or self.steps_taken == o.steps):
+                record |= self._evaluate(held_out)
+            losses.append(step.loss)
             callback(**record)
         return losses
 
-    def _look(self, held_out: Array) -> dict[str, Any]:
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told below, once
+    def _evaluate(self, held_out: Array) -> dict[str, Any]:
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is reported below, once
             loss = cross_entropy(self.model, held_out)
         if not math.isfinite(loss):
             raise FloatingPointError(f"held-out loss must stay finite; got {loss} after step {self.steps_taken}")
-        improved = self.best is None or loss < self.best[1]
-        self.best, self.evaluations_without_improvement = (
-            ((self.steps_taken, loss), 0) if improved else (self.best, self.evaluations_without_improvement + 1)
-        )
+        improved = self.best is None or loss < self.best.loss
+        if improved:
+            self.best, self.evaluations_without_improvement = BestEvaluation(self.steps_taken, loss), 0
+        else:
+            self.evaluations_without_improvement += 1
         return {"held_out_loss": loss, "improved": improved}
 
     def save(self, path: Name, tokenizer: Tokenizer | None = None, **records: Any) -> None:
-        """A checkpoint: what GPT.save writes, and what it takes to go on. GPT.load reads it too."""
-        moments = {
-            f"{moment}/{name}": a
-            for moment, of in (("m", self.optimizer.m), ("v", self.optimizer.v))
-            for name, a in of.items()
-        }
+        """Write a checkpoint: the model, as `GPT.save` writes it, the state of the optimizer, and the options.
+
+        `GPT.load` reads a checkpoint as a model.
+
+        Parameters
+        ----------
+        path : str or path
+            The file to write, .npz; it is replaced only when the new one is complete.
+        tokenizer : Tokenizer, optional
+            The tokenizer of the model.
+        **records
+            JSON values to keep beside them.
+        """
         training = {
-            "options": self.options,
+            "options": asdict(self.options),
             "steps": self.steps_taken,
             "best": self.best,
             "evaluations_without_improvement": self.evaluations_without_improvement,
         }
-        self.model.save(path, tokenizer, extra=moments, training=training, **records)
+        self.model.save(path, tokenizer, extra=self.optimizer.moments, training=training, **records)
 
     @classmethod
     def load(cls, path: Name) -> Trainer:
-        """A trainer that goes on where the checkpoint was taken. Raises ValueError if the file is no checkpoint."""
-        saved = load_model(path)
+        """Return a trainer in the state that `save` wrote. Raises ValueError if the file is not a checkpoint."""
+        return cls.from_saved(load_model(path), path)
+
+    @classmethod
+    def from_saved(cls, saved: SavedModel, path: Name) -> Trainer:
+        """Return what `load` returns, from what `load_model` has read at `path`."""
         try:
             training = saved.records["training"]
             trainer = cls(saved.model, **training["options"])
             trainer.optimizer.steps = _check.integer("steps", training["steps"], 0)
-            if training.get("best"):
+            if training["best"]:
                 step, loss = training["best"]
-                trainer.best = _check.integer("step", step), _check.number("loss", loss, "[0, inf)")
+                trainer.best = BestEvaluation(_check.integer("step", step), _check.number("loss", loss, "[0, inf)"))
             trainer.evaluations_without_improvement = _check.integer(
-                "evaluations_without_improvement", training.get("evaluations_without_improvement", 0), 0
+                "evaluations_without_improvement", training["evaluations_without_improvement"], 0
             )
-            for moment, of in (("m", trainer.optimizer.m), ("v", trainer.optimizer.v)):
-                for name, a in of.items():
-                    found = saved.extra[f"{moment}/{name}"]
-                    if (found.shape, found.dtype) != (a.shape, a.dtype):
-                        raise ValueError
-                    a[...] = found
+            for name, a in trainer.optimizer.moments.items():
+                found = saved.extra[name]
+                if (found.shape, found.dtype) != (a.shape, a.dtype):
+                    raise ValueError
+                a[...] = found
         except (KeyError, TypeError, ValueError):
             raise ValueError(f"checkpoint must hold a training state; {path} does not") from None
         return trainer

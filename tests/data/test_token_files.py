@@ -1,4 +1,4 @@
-"""A file of tokens holds what the text has, however it is cut; batches depend on the step alone and leave nothing out."""
+"""Files of tokens against the text they were written from; batches as functions of the step."""
 
 import os
 
@@ -19,7 +19,8 @@ TEXT = "to be or not to be,  that is\n\nthe question \t whether naïve 🙂 it i
 REPEAT = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def kind_of(kind):
+def available(kind):
+    """Return the tokenizer's name; skip the test if its library is missing."""
     if kind == "bpe":
         pytest.importorskip("tokenizers")
     return kind
@@ -27,10 +28,10 @@ def kind_of(kind):
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @pytest.mark.parametrize("size", [1, 7, 64, 10**6])
-def test_pieces_change_nothing(tmp_path, monkeypatch, kind, size):
+def test_tokens_do_not_depend_on_the_size_of_pieces(tmp_path, monkeypatch, kind, size):
     monkeypatch.setattr(_files, "CHUNK", size)
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8", newline="")
-    count = write_tokens(tmp_path / "text.txt", tmp_path / "tokens.npz", kind_of(kind), vocabulary=280)
+    count = write_tokens(tmp_path / "text.txt", tmp_path / "tokens.npz", available(kind), vocabulary=280)
     corpus = from_tokens(tmp_path / "tokens.npz", positions=3)
     arrays, _ = _files.map_arrays(tmp_path / "tokens.npz", "tokens")
     assert corpus.tokenizer == fit_tokenizer(kind, [TEXT], 280)
@@ -41,7 +42,7 @@ def test_pieces_change_nothing(tmp_path, monkeypatch, kind, size):
 
 @given(text=st.text(st.sampled_from("a! \n\x0b\x0c\x1c\x1f\x85\u2028"), min_size=1), size=st.integers(1, 9))
 @REPEAT
-def test_a_bpe_takes_pieces_as_it_takes_the_whole(tmp_path, text, size):
+def test_a_bpe_encodes_pieces_as_it_encodes_the_whole(tmp_path, text, size):
     pytest.importorskip("tokenizers")
     bpe = BPETokenizer.train(["a!\x1c!\x1ca \n\n\x0b\x1f!\x85\u2028a" * 3], 290)
     (tmp_path / "text.txt").write_text(text, encoding="utf-8", newline="")
@@ -53,7 +54,7 @@ def test_a_bpe_takes_pieces_as_it_takes_the_whole(tmp_path, text, size):
 
 @given(text=st.text(st.sampled_from("ab \n\té"), min_size=1), size=st.integers(1, 9))
 @REPEAT
-def test_words_are_never_torn(tmp_path, text, size):
+def test_words_are_never_split(tmp_path, text, size):
     if not text.split():
         return
     (tmp_path / "text.txt").write_text(text, encoding="utf-8", newline="")
@@ -83,7 +84,7 @@ def test_rows_are_views_in_order_and_the_last_are_held_out(tokens):
     assert open_corpus(str(tokens), rows=1, positions=10, seed=0).train.shape == from_tokens(tokens, positions=10).train.shape
 
 
-def test_a_mapped_file_trains_as_an_array_does(tokens):
+def test_training_on_a_mapped_file_equals_that_on_an_array(tokens):
     def weights(rows):
         model = GPT(GPTConfig(256, 8, layers=1, heads=2, width=8), 0)
         losses = Trainer(model, steps=5, batch_size=4).run(shuffled_batches(rows, 4, seed=3))
@@ -93,7 +94,7 @@ def test_a_mapped_file_trains_as_an_array_does(tokens):
     assert weights(mapped) == weights(np.array(mapped, np.int64))
 
 
-def test_a_file_far_larger_than_the_limit_of_the_process_is_written_and_read(tmp_path, run):
+def test_a_file_larger_than_memory_is_written_and_read(tmp_path, run):
     pytest.importorskip("resource")
     with (tmp_path / "large").open("wb") as file:
         file.truncate(150_000_000)
@@ -114,42 +115,42 @@ print(contiguous_batches(rows, 4)(300_000).shape)
 
 
 @given(n=st.integers(1, 40), count=st.integers(1, 50), seed=st.integers(0, 10**6), epochs=st.integers(1, 3))
-def test_each_row_comes_once_an_epoch_in_an_order_of_its_own(n, count, seed, epochs):
-    at = shuffled_batches(np.arange(n)[:, None], count, seed)
+def test_shuffled_batches_hold_each_row_once_per_epoch(n, count, seed, epochs):
+    batch = shuffled_batches(np.arange(n)[:, None], count, seed)
     steps = -(-epochs * n // count)
-    seen = np.concatenate([at(step).ravel() for step in range(steps)])
+    seen = np.concatenate([batch(step).ravel() for step in range(steps)])
     for epoch in range(epochs):
         assert sorted(seen[epoch * n : (epoch + 1) * n]) == list(range(n))
     again = shuffled_batches(np.arange(n)[:, None], count, seed)
-    for step in reversed(range(steps)):  # in any order, asked alone
+    for step in reversed(range(steps)):  # in any order of the steps
         assert again(step).ravel().tolist() == seen[step * count : (step + 1) * count].tolist()
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
+def test_epochs_and_seeds_have_different_orders():
     orders = [shuffled_batches(np.arange(50)[:, None], 50, seed)(epoch).ravel().tolist() for seed in (0, 1) for epoch in (0, 1)]
     assert len(set(map(tuple, orders))) == 4
 
 
 @given(n=st.integers(1, 60), count=st.integers(1, 20), positions=st.integers(1, 4))
-def test_each_lane_goes_on_where_it_ended(n, count, positions):
+def test_contiguous_batches_continue_the_batch_before(n, count, positions):
     stream = np.arange(n * positions + 1)
     rows = np.lib.stride_tricks.sliding_window_view(stream, positions + 1)[::positions]
     if n < count:
         with pytest.raises(ValueError, match=rf"^rows must be at least {count}, one for each of a batch; got {n}$"):
             contiguous_batches(rows, count)
         return
-    at, each = contiguous_batches(rows, count), n // count
-    for step in range(each - 1):
-        assert (at(step)[:, -1] == at(step + 1)[:, 0]).all()
-    assert sorted(np.concatenate([at(step)[:, 1:].ravel() for step in range(each)])) == list(range(1, count * each * positions + 1))
-    assert (at(each) == at(0)).all()
+    batch, stretch = contiguous_batches(rows, count), n // count
+    for step in range(stretch - 1):
+        assert (batch(step)[:, -1] == batch(step + 1)[:, 0]).all()
+    assert sorted(np.concatenate([batch(step)[:, 1:].ravel() for step in range(stretch)])) == list(range(1, count * stretch * positions + 1))
+    assert (batch(stretch) == batch(0)).all()
 
 
-# What is wrong
+# Wrong arguments
 
 
 @pytest.mark.parametrize("batches", [shuffled_batches, contiguous_batches])
-def test_no_rows_and_batches_of_none_are_refused(batches):
+def test_empty_rows_and_empty_batches_are_refused(batches):
     rows = np.arange(6).reshape(3, 2)
     assert complaint(ValueError, batches, rows[:0], 2) == "rows must have shape (n, T + 1), not empty; got (0, 2)"
     assert complaint(ValueError, batches, rows, 0) == "batch_size must be an integer >= 1; got 0"
@@ -164,7 +165,7 @@ def test_an_empty_file_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
-def test_what_is_no_text_is_refused_and_leaves_nothing(tmp_path):
+def test_an_unusable_source_is_refused_and_leaves_no_file(tmp_path):
     (tmp_path / "latin").write_bytes(b"na\xefve")
     with pytest.raises(ValueError, match=r"^corpus must be UTF-8 text; .*latin has byte 0xef"):
         write_tokens(tmp_path / "latin", tmp_path / "tokens.npz")
@@ -173,7 +174,7 @@ def test_what_is_no_text_is_refused_and_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["latin"]
 
 
-def test_a_corpus_is_not_replaced_by_its_own_tokens(tmp_path):
+def test_the_source_is_not_overwritten(tmp_path):
     (tmp_path / "text.npz").write_text(TEXT, encoding="utf-8")
     os.symlink("text.npz", tmp_path / "link.npz")
     for path in (tmp_path / "text.npz", tmp_path / "link.npz"):
@@ -182,13 +183,13 @@ def test_a_corpus_is_not_replaced_by_its_own_tokens(tmp_path):
     assert (tmp_path / "text.npz").read_text(encoding="utf-8") == TEXT
 
 
-@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="pipes have no names here")
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="pipes have no names on this system")
 @pytest.mark.parametrize("kind", ["bytes", "characters"])
-def test_a_pipe_is_refused_for_what_was_looked_at_would_be_gone(tmp_path, kind):
+def test_a_pipe_is_refused_unread(tmp_path, kind):
     reader, writer = os.pipe()
     os.write(writer, TEXT.encode())
     os.close(writer)
-    with pytest.raises(ValueError, match=r"^corpus must be a file, for it is read more than once; /dev/fd/\d+ is something else$"):
+    with pytest.raises(ValueError, match=r"^corpus must be a regular file, to be read more than once; /dev/fd/\d+ is something else$"):
         write_tokens(f"/dev/fd/{reader}", tmp_path / "tokens.npz", kind)
     with os.fdopen(reader) as pipe:
         assert pipe.read() == TEXT
@@ -196,7 +197,7 @@ def test_a_pipe_is_refused_for_what_was_looked_at_would_be_gone(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["text.txt", "tokens", "none/tokens.npz"])
-def test_a_file_of_tokens_has_a_name_that_says_so_in_a_folder_that_is_there(tmp_path, name):
+def test_the_path_must_end_in_npz_and_its_folder_exist(tmp_path, name):
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     with pytest.raises(ValueError, match=r"^path must end in \.npz, in a folder that exists; got "):
         write_tokens(tmp_path / "text.txt", tmp_path / name)
@@ -204,7 +205,7 @@ def test_a_file_of_tokens_has_a_name_that_says_so_in_a_folder_that_is_there(tmp_
     assert (tmp_path / "text.txt").read_text(encoding="utf-8") == TEXT
 
 
-def test_another_file_is_refused(tmp_path, tokens):
+def test_a_file_of_another_kind_is_refused(tmp_path, tokens):
     GPT(GPTConfig(5, 3, layers=1, heads=1, width=2), 0).save(tmp_path / "model.npz")
     with pytest.raises(ValueError, match=r"model\.npz must hold a tokens in format|tokens must be a file"):
         from_tokens(tmp_path / "model.npz")

@@ -1,4 +1,4 @@
-"""A batch in parts has the gradient of the whole; how many threads there are changes no bit."""
+"""A batch in parts has the gradient of the whole, and the number of threads changes no bit."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def drawn(seed, rows=9, padded=True):
     rng = np.random.default_rng(seed)
     tokens, targets = rng.integers(7, size=(2, rows, 6))
     if padded:
-        targets[rng.random((rows, 6)) < 0.6] = -1  # so that parts, and some rows, count for different numbers of tokens
+        targets[rng.random((rows, 6)) < 0.6] = -1  # so that parts, and rows, have different numbers of targets
         targets[rng.integers(rows), 0] = 3
     return tokens, targets
 
@@ -38,13 +38,13 @@ def test_parts_have_the_gradient_of_the_whole(count, seed, padded):
     assert_close(DataParallel(model, count)(*drawn(seed, padded=padded)), model.loss_and_gradients(*drawn(seed, padded=padded)), 1e-12)
 
 
-def test_a_part_without_targets_counts_for_nothing():
+def test_a_part_without_targets_contributes_nothing():
     model, (tokens, targets) = made(), drawn(0, rows=4, padded=False)
     targets[2:] = -1
     assert_close(DataParallel(model, 4)(tokens, targets), model.loss_and_gradients(tokens[:2], targets[:2]), 1e-12)
 
 
-def test_each_part_drops_out_by_a_child_of_the_generator():
+def test_each_part_draws_dropout_from_a_child_generator():
     model, (tokens, targets) = made(dropout=0.3), drawn(1, rows=4, padded=False)
     found = DataParallel(model, 2)(tokens, targets, np.random.default_rng(5))
     parts = [
@@ -56,22 +56,22 @@ def test_each_part_drops_out_by_a_child_of_the_generator():
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_threads_do_not_change_a_bit(threads, count):
-    seen = []
+def test_the_number_of_threads_changes_no_bit(threads, count):
+    runs = []
     for number in (1, 2, 5):
         threads(number)
         trainer = Trainer(made(dtype="float32", dropout=0.2, width=64), steps=5, batch_size=8, micro_batches=count)
         losses = trainer.run(np.random.default_rng(0).integers(7, size=(20, 7)))
-        seen.append((losses, {name: p.tobytes() for name, p in trainer.model.parameters.items()}))
-    assert seen[0] == seen[1] == seen[2]
+        runs.append((losses, {name: p.tobytes() for name, p in trainer.model.parameters.items()}))
+    assert runs[0] == runs[1] == runs[2]
 
 
-def test_parts_beyond_the_rows_are_left_out():
+def test_there_are_no_more_parts_than_rows():
     model, batch = made(), drawn(2, rows=2)
     assert_close(DataParallel(model, 50)(*batch), model.loss_and_gradients(*batch), 1e-12)
 
 
-def test_gradients_outlive_the_next_step():
+def test_gradients_remain_valid_after_the_next_call():
     data_parallel = DataParallel(made(), 2)
     _, gradients = data_parallel(*drawn(3))
     before = {name: g.tobytes() for name, g in gradients.items()}

@@ -1,4 +1,4 @@
-"""Schedule, clipping and AdamW against dull loops; the trainer learns, refuses, stops and goes on."""
+"""Schedule, clipping and AdamW against plain loops; the trainer learns, evaluates, diverges, and resumes."""
 
 import contextlib
 import functools
@@ -15,10 +15,10 @@ from hopmin._files import load_arrays, save_arrays
 from hopmin.data.tokenizers import SymbolTokenizer
 from hopmin.transformer import training
 from hopmin.transformer.model import GPT, GPTConfig, load_model
-from hopmin.transformer.training import AdamW, Log, Trainer, clip_gradients, cosine_schedule, cross_entropy
+from hopmin.transformer.training import AdamW, Trainer, clip_gradients, cosine_schedule, cross_entropy
 
 ROWS = np.random.default_rng(0).integers(0, 8, (6, 9))
-ROWS[:, 0] = range(6)  # so that each can be told from the others by its beginning
+ROWS[:, 0] = range(6)  # so that the first token identifies the row
 
 
 def made(**options):
@@ -33,7 +33,7 @@ def bits(arrays):
 
 
 @given(st.integers(1, 200), st.integers(0, 250), st.floats(1e-6, 1e3), st.floats(0, 1), st.integers(0, 300))
-def test_the_schedule_rises_evenly_then_falls_to_its_final_share(steps, warmup_steps, peak, final, step):
+def test_schedule_rises_linearly_then_falls_to_its_final_rate(steps, warmup_steps, peak, final, step):
     def rate(step):
         return cosine_schedule(step, peak=peak, steps=steps, warmup_steps=warmup_steps, final=final)
 
@@ -48,7 +48,7 @@ def test_the_schedule_rises_evenly_then_falls_to_its_final_share(steps, warmup_s
         assert rate(step) >= final * peak - slack
 
 
-def test_the_schedule_is_at_its_peak_where_warm_up_ends_and_halfway_down_in_the_middle():
+def test_schedule_peaks_after_warmup_and_is_halfway_midway():
     rates = [cosine_schedule(step, peak=2.0, steps=14, warmup_steps=4) for step in range(14)]
     assert rates[:4] == [0.5, 1.0, 1.5, 2.0]
     assert rates[8] == pytest.approx(2.0 * (0.1 + 1) / 2, rel=1e-14)
@@ -58,14 +58,14 @@ def test_the_schedule_is_at_its_peak_where_warm_up_ends_and_halfway_down_in_the_
 # Clipping
 
 
-def test_a_long_gradient_is_cut_to_length_as_a_whole():
+def test_long_gradients_are_scaled_together():
     gradients = {"a": np.array([[3.0, 0.0], [0.0, 4.0]]), "b": np.array([12.0])}
     assert clip_gradients(gradients, 6.5) == 13
     np.testing.assert_array_equal(gradients["a"], [[1.5, 0], [0, 2]])
     np.testing.assert_array_equal(gradients["b"], [6])
 
 
-def test_a_short_gradient_is_left_alone():
+def test_short_gradients_are_unchanged():
     gradients = {"a": np.array([3.0], np.float32), "b": np.array([4.0], np.float32)}
     before = bits(gradients)
     assert clip_gradients(gradients, 6.0) == 5
@@ -76,7 +76,7 @@ def test_a_short_gradient_is_left_alone():
 
 
 def loop_adamw(p, gradients, rates, b1, b2, epsilon, decay):
-    """One number's way, in plain floats."""
+    """Update one parameter with plain floats."""
     m = v = 0.0
     for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
         m = b1 * m + (1 - b1) * g
@@ -88,7 +88,7 @@ def loop_adamw(p, gradients, rates, b1, b2, epsilon, decay):
 @pytest.mark.parametrize(
     "options", [{}, {"betas": (0.5, 0.8), "epsilon": 0.1, "weight_decay": 0.3}, {"weight_decay": 0.0}]
 )
-def test_adamw_is_a_loop_and_only_matrices_decay(options):
+def test_adamw_equals_a_loop_and_only_matrices_decay(options):
     rng, rates = np.random.default_rng(0), [0.1, 0.3, 0.2, 0.05, 0.4, 0.1]
     shapes = {"matrix": (3, 2), "vector": (4,)}
     parameters = {name: rng.normal(size=shape) for name, shape in shapes.items()}
@@ -106,7 +106,7 @@ def test_adamw_is_a_loop_and_only_matrices_decay(options):
             assert p[i] == pytest.approx(expected, rel=1e-12, abs=1e-13)
 
 
-def test_a_step_at_rate_zero_moves_nothing():
+def test_a_step_at_rate_zero_changes_nothing():
     model = made()
     before = bits(model.parameters)
     _, gradients = model.loss_and_gradients(ROWS[:, :-1], ROWS[:, 1:])
@@ -114,7 +114,7 @@ def test_a_step_at_rate_zero_moves_nothing():
     assert bits(model.parameters) == before
 
 
-def test_adamw_works_in_place_and_in_the_dtype_of_the_parameters():
+def test_adamw_works_in_place_and_keeps_the_dtype():
     model = made()
     kept = dict(model.parameters)
     optimizer = AdamW(model.parameters)
@@ -130,14 +130,14 @@ def test_adamw_works_in_place_and_in_the_dtype_of_the_parameters():
 # The trainer
 
 
-def test_a_handful_of_rows_is_learned_by_heart():
+def test_a_few_rows_are_memorized():
     trainer = Trainer(made(init_std=0.25), steps=150, learning_rate=0.02, batch_size=6)
     losses = trainer.run(ROWS)
     assert abs(losses[0] - math.log(8)) < 0.5
     assert trainer.model.cross_entropy(ROWS[:, :-1], ROWS[:, 1:]) < 0.05
 
 
-def test_a_step_returns_the_loss_before_it_and_follows_the_schedule(monkeypatch):
+def test_step_returns_its_loss_and_follows_the_schedule(monkeypatch):
     trainer, rates = Trainer(made(), steps=10, learning_rate=0.5, warmup_steps=4, batch_size=2), []
     monkeypatch.setattr(trainer.optimizer, "step", lambda _, rate: rates.append(rate))
     before = trainer.model.cross_entropy(ROWS[:, :-1], ROWS[:, 1:])
@@ -158,25 +158,25 @@ def test_the_gradient_of_a_step_is_clipped(monkeypatch):
     assert norms == [pytest.approx(0.01, rel=1e-5)]  # scaled in float32
 
 
-def test_warm_up_is_a_tenth_of_all_steps_unless_given():
-    assert Trainer(made(), steps=200).options["warmup_steps"] == 20
-    assert Trainer(made(), steps=3).options["warmup_steps"] == 1
-    assert Trainer(made(), steps=200, warmup_steps=0).options["warmup_steps"] == 0
+def test_warmup_is_a_tenth_of_all_steps_by_default():
+    assert Trainer(made(), steps=200).options.warmup_steps == 20
+    assert Trainer(made(), steps=3).options.warmup_steps == 1
+    assert Trainer(made(), steps=200, warmup_steps=0).options.warmup_steps == 0
 
 
-def test_after_each_step_its_number_loss_and_tokens_are_told():
-    told = []
+def test_callback_gets_number_loss_and_tokens_of_each_step():
+    records = []
     rows = np.array([[1, 2, 3, -1], [4, 5, 6, 7]])
     trainer = Trainer(made(), steps=5, batch_size=4)
-    losses = trainer.run(rows, callback=lambda **news: told.append(news))
-    assert [news["step"] for news in told] == [1, 2, 3, 4, 5]
-    assert [news["loss"] for news in told] == losses
-    assert {news["tokens"] for news in told} <= set(range(8, 13))
-    assert {news["tokens"] for news in told} & {9, 10, 11}  # rows of both lengths, their padding not counted
-    assert trainer.run(rows) == []  # no steps are left
+    losses = trainer.run(rows, callback=lambda **record: records.append(record))
+    assert [record["step"] for record in records] == [1, 2, 3, 4, 5]
+    assert [record["loss"] for record in records] == losses
+    assert {record["tokens"] for record in records} <= set(range(8, 13))
+    assert {record["tokens"] for record in records} & {9, 10, 11}  # rows of both lengths, their padding not counted
+    assert trainer.run(rows) == []  # no step is left
 
 
-def test_one_seed_is_one_run_and_the_seed_is_of_batches_and_dropout():
+def test_the_seed_determines_batches_and_dropout():
     def weights(seed, rate):
         trainer = Trainer(made(dropout=rate), steps=3, batch_size=4, seed=seed)
         return trainer.run(ROWS), bits(trainer.model.parameters)
@@ -187,7 +187,7 @@ def test_one_seed_is_one_run_and_the_seed_is_of_batches_and_dropout():
 
 
 @pytest.mark.parametrize("broken", [math.nan, 1e30])
-def test_a_loss_that_is_not_finite_ends_the_run_and_changes_nothing(broken):
+def test_a_nonfinite_loss_is_an_error_and_changes_nothing(broken):
     trainer = Trainer(made(), steps=9, batch_size=2)
     trainer.step(ROWS[:, :-1], ROWS[:, 1:])
     trainer.model.parameters["tokens"][...] = broken  # with 1e30 the gradient is not finite, though the loss is
@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_changes_nothing(broken):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2])
-def test_at_learning_rate_zero_nothing_is_learned(rate):
+def test_at_learning_rate_zero_only_moments_change(rate):
     trainer = Trainer(made(dropout=rate), steps=3, learning_rate=0, batch_size=4)
     before = bits(trainer.model.parameters)
     trainer.run(ROWS)
@@ -209,10 +209,10 @@ def test_at_learning_rate_zero_nothing_is_learned(rate):
     assert any(m.any() for m in trainer.optimizer.m.values())
 
 
-def test_random_rows_are_learned_by_heart_and_fresh_ones_cost_at_least_a_guess():
+def test_random_rows_are_memorized_and_others_not_predicted():
     rng = np.random.default_rng(0)
     rows, fresh = rng.integers(0, 8, (2, 64, 9))
-    rows[:, 0], rows[:, 1] = np.divmod(np.arange(64), 8)  # which tell a row: what follows can be known
+    rows[:, 0], rows[:, 1] = np.divmod(np.arange(64), 8)  # identify a row, so its other tokens can be predicted
     targets = rows[:, 1:].copy()
     targets[:, 0] = -1
     model = made(width=32, layers=2)
@@ -223,30 +223,30 @@ def test_random_rows_are_learned_by_heart_and_fresh_ones_cost_at_least_a_guess()
     assert cross_entropy(model, fresh) > math.log(8)
 
 
-def test_rows_may_be_a_function_of_the_step(tmp_path):
-    def lane(step):
+def test_rows_can_be_a_function_of_the_step(tmp_path):
+    def batch(step):
         return np.roll(ROWS, -step, axis=0)[:4]
 
-    asked = []
+    steps = []
     whole, first = (Trainer(made(), steps=6, learning_rate=0.01) for _ in range(2))
-    losses = whole.run(lambda step: (asked.append(step), lane(step))[1])
-    assert asked == list(range(6))
-    before = run_until(first, 2, lane)
+    losses = whole.run(lambda step: (steps.append(step), batch(step))[1])
+    assert steps == list(range(6))
+    before = run_until(first, 2, batch)
     first.save(tmp_path / "checkpoint.npz")
     second = Trainer.load(tmp_path / "checkpoint.npz")
-    assert before + second.run(lane) == losses
+    assert before + second.run(batch) == losses
     assert bits(second.model.parameters) == bits(whole.model.parameters)
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_loss_far_above_a_guess_ends_the_run(broken):
+def test_a_loss_far_above_a_guess_is_an_error(broken):
     trainer = Trainer(made(), steps=3, batch_size=2)
     if broken:
         trainer.model.parameters["tokens"][...] *= 100  # so that logits are far apart
         trainer.model.parameters["norm.bias"][...] = np.random.default_rng(0).normal(size=16)
         before = bits(trainer.model.parameters)
         sentence = complaint(FloatingPointError, trainer.step, ROWS[:, :-1], ROWS[:, 1:])
-        assert sentence.startswith("loss must stay below 20.8, ten guesses; got ")
+        assert sentence.startswith("loss must stay below 20.8, ten times that of a guess; got ")
         assert bits(trainer.model.parameters) == before
     else:
         trainer.step(ROWS[:, :-1], ROWS[:, 1:])
@@ -255,70 +255,57 @@ def test_a_loss_far_above_a_guess_ends_the_run(broken):
 # Held-out rows
 
 
-@pytest.mark.parametrize("cost", [math.nan, math.inf])
-def test_a_held_out_loss_that_is_not_finite_ends_the_run_and_is_not_the_best(monkeypatch, cost):
-    costs, told = iter([2.0, cost]), []
-    monkeypatch.setattr(training, "cross_entropy", lambda model, rows: next(costs))
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_nonfinite_held_out_loss_is_an_error(monkeypatch, loss):
+    losses, steps = iter([2.0, loss]), []
+    monkeypatch.setattr(training, "cross_entropy", lambda model, rows: next(losses))
     trainer = Trainer(made(), steps=9, batch_size=2, evaluate_every=2)
-    sentence = complaint(FloatingPointError, trainer.run, ROWS, held_out=ROWS, callback=lambda step, **_: told.append(step))
-    assert sentence == f"held-out loss must stay finite; got {cost} after step 4"
-    assert (told, trainer.best) == ([1, 2, 3], (2, 2.0))
+    sentence = complaint(FloatingPointError, trainer.run, ROWS, held_out=ROWS, callback=lambda step, **_: steps.append(step))
+    assert sentence == f"held-out loss must stay finite; got {loss} after step 4"
+    assert (steps, trainer.best) == ([1, 2, 3], (2, 2.0))
 
 
-def test_cross_entropy_is_the_mean_over_all_tokens_in_batches_of_any_length():
+def test_cross_entropy_is_the_mean_over_all_tokens():
     model, rng = made(dtype="float64"), np.random.default_rng(0)
     rows = rng.integers(0, 8, (230, 9))
     for row, length in zip(rows, rng.integers(2, 10, 230), strict=True):
         row[length:] = -1
-    costs = [(model.cross_entropy([row[row >= 0][:-1]], [row[row >= 0][1:]]), (row >= 0).sum() - 1) for row in rows]
-    mean = sum(cost * count for cost, count in costs) / sum(count for _, count in costs)
+    losses = [(model.cross_entropy([row[row >= 0][:-1]], [row[row >= 0][1:]]), (row >= 0).sum() - 1) for row in rows]
+    mean = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
     assert cross_entropy(model, rows) == pytest.approx(mean, rel=1e-12)
 
 
-def looked(monkeypatch, costs, **options):
-    """What is told of a run whose looks find these costs."""
-    found, told = iter(costs), []
-    monkeypatch.setattr(training, "cross_entropy", lambda model, rows: next(found))
+def evaluated(monkeypatch, held_out_losses, **options):
+    """Run a trainer whose evaluations give these losses; return it and what its callback was given."""
+    losses, records = iter(held_out_losses), []
+    monkeypatch.setattr(training, "cross_entropy", lambda model, rows: next(losses))
     trainer = Trainer(made(), **{"steps": 12, "batch_size": 2, "evaluate_every": 2, **options})
-    trainer.run(ROWS, held_out=ROWS, callback=lambda **news: told.append(news))
-    return trainer, told
+    trainer.run(ROWS, held_out=ROWS, callback=lambda **record: records.append(record))
+    return trainer, records
 
 
-def test_looks_come_every_so_often_and_at_the_end_and_tell_the_best(monkeypatch):
-    trainer, told = looked(monkeypatch, [3.0, 2.0, 2.0], steps=5)
-    assert [(news["step"], news["held_out_loss"], news["improved"]) for news in told if "held_out_loss" in news] == [
+def test_evaluations_are_periodic_and_find_the_best(monkeypatch):
+    trainer, records = evaluated(monkeypatch, [3.0, 2.0, 2.0], steps=5)
+    assert [(r["step"], r["held_out_loss"], r["improved"]) for r in records if "held_out_loss" in r] == [
         (2, 3.0, True), (4, 2.0, True), (5, 2.0, False),
     ]  # fmt: skip
     assert (trainer.best, trainer.evaluations_without_improvement, trainer.done) == ((4, 2.0), 1, True)
 
 
 def test_patience_ends_the_run(monkeypatch, tmp_path):
-    trainer, told = looked(monkeypatch, [3.0, 4.0, 2.0, 2.5, 2.0], patience=2)
-    assert (told[-1]["step"], trainer.best, trainer.evaluations_without_improvement, trainer.done) == (10, (6, 2.0), 2, True)
+    trainer, records = evaluated(monkeypatch, [3.0, 4.0, 2.0, 2.5, 2.0], patience=2)
+    assert (records[-1]["step"], trainer.best, trainer.evaluations_without_improvement, trainer.done) == (10, (6, 2.0), 2, True)
     trainer.save(tmp_path / "checkpoint.npz")
     again = Trainer.load(tmp_path / "checkpoint.npz")
     assert (again.best, again.evaluations_without_improvement, again.done) == ((6, 2.0), 2, True)
     assert again.run(ROWS, held_out=ROWS) == []
 
 
-def test_looking_changes_nothing():
-    quiet, looking = (Trainer(made(dropout=0.2), steps=4, batch_size=4, evaluate_every=1) for _ in range(2))
-    assert quiet.run(ROWS) == looking.run(ROWS, held_out=ROWS[::-1])
-    assert bits(quiet.model.parameters) == bits(looking.model.parameters)
-    assert looking.best[1] == min(looking.best[1], cross_entropy(looking.model, ROWS[::-1]))
-
-
-def test_a_log_that_was_cut_in_a_line_is_that_of_a_straight_run(tmp_path):
-    path = tmp_path / "log.jsonl"
-    with Log(path, 0) as log:
-        for step in range(1, 6):
-            log(step=step)
-    whole = path.read_text()
-    path.write_text(whole[:-5])
-    with Log(path, 3) as log:
-        for step in range(4, 6):
-            log(step=step)
-    assert path.read_text() == whole
+def test_evaluations_do_not_change_training():
+    without, evaluating = (Trainer(made(dropout=0.2), steps=4, batch_size=4, evaluate_every=1) for _ in range(2))
+    assert without.run(ROWS) == evaluating.run(ROWS, held_out=ROWS[::-1])
+    assert bits(without.model.parameters) == bits(evaluating.model.parameters)
+    assert evaluating.best.loss == min(evaluating.best.loss, cross_entropy(evaluating.model, ROWS[::-1]))
 
 
 @pytest.mark.parametrize(
@@ -332,7 +319,7 @@ def test_a_log_that_was_cut_in_a_line_is_that_of_a_straight_run(tmp_path):
     ],
     ids=str,
 )
-def test_what_are_no_rows_is_refused_before_any_step(rows, error, expected):
+def test_wrong_rows_are_refused_before_any_step(rows, error, expected):
     trainer = Trainer(made(), steps=2, batch_size=2)
     assert complaint(error, trainer.run, rows) == f"rows must {expected}"
     assert complaint(error, trainer.run, lambda step: rows) == f"rows must {expected}"
@@ -341,15 +328,7 @@ def test_what_are_no_rows_is_refused_before_any_step(rows, error, expected):
     assert trainer.steps_taken == 0
 
 
-def test_a_log_of_anything_is_cut_to_as_many_lines(tmp_path):
-    path = tmp_path / "log.jsonl"
-    path.write_bytes(b'{"step": 1}\n\xff\xe2\x80\xa8\n{"step": 3}\n')
-    with Log(path, 2) as log:
-        log(step=3)
-    assert path.read_bytes() == b'{"step": 1}\n\xff\xe2\x80\xa8\n{"step": 3}\n'
-
-
-# Stop and go on
+# Stop and resume
 
 
 class Stop(Exception):
@@ -370,7 +349,7 @@ def run_until(trainer, last, rows=ROWS):
 
 
 @pytest.mark.parametrize("stopped", range(1, 7))
-def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path, stopped):
+def test_a_stopped_run_resumes_bit_for_bit(tmp_path, stopped):
     def begin():
         return Trainer(made(dropout=0.2), steps=6, batch_size=4, learning_rate=0.01, seed=3)
 
@@ -387,7 +366,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path, sto
     assert bits(second.optimizer.v) == bits(whole.optimizer.v)
 
 
-def test_a_checkpoint_is_a_model_too(tmp_path):
+def test_a_checkpoint_can_be_read_as_a_model(tmp_path):
     trainer, tokenizer = Trainer(made(), steps=2), SymbolTokenizer(tuple("abcdefgh"))
     trainer.run(ROWS)
     trainer.save(tmp_path / "checkpoint.npz", tokenizer, corpus="a note")
@@ -396,7 +375,7 @@ def test_a_checkpoint_is_a_model_too(tmp_path):
     assert load_model(tmp_path / "checkpoint.npz").records["corpus"] == "a note"
 
 
-def test_parameters_of_any_layout_are_changed_in_place():
+def test_parameters_of_any_layout_are_updated_in_place():
     rng = np.random.default_rng(0)
     p, g = rng.normal(size=(2, 6, 4))
     wide = np.zeros((6, 8))
@@ -412,13 +391,13 @@ def test_parameters_of_any_layout_are_changed_in_place():
 
 
 @pytest.mark.parametrize("options", [{"steps": np.int64(50)}, {"learning_rate": np.float32(0.5)}], ids=str)
-def test_a_trainer_of_numpy_numbers_can_be_saved(tmp_path, options):
+def test_a_trainer_with_numpy_numbers_can_be_saved(tmp_path, options):
     trainer = Trainer(made(), **{"steps": 20, **options})
     trainer.save(tmp_path / "checkpoint.npz")
     assert Trainer.load(tmp_path / "checkpoint.npz").options == trainer.options
 
 
-def test_a_model_is_no_checkpoint(tmp_path):
+def test_a_model_is_not_a_checkpoint(tmp_path):
     made().save(tmp_path / "m.npz")
     sentence = complaint(ValueError, Trainer.load, tmp_path / "m.npz")
     assert sentence == f"checkpoint must hold a training state; {tmp_path / 'm.npz'} does not"
@@ -437,7 +416,7 @@ def of_one_row(arrays):
 
 
 @pytest.mark.parametrize("change", [without, misshaped, of_one_row])
-def test_a_checkpoint_whose_moments_do_not_fit_is_refused(tmp_path, change):
+def test_a_checkpoint_with_wrong_moments_is_refused(tmp_path, change):
     path = tmp_path / "m.npz"
     Trainer(made(), steps=2).save(path)
     arrays, records = load_arrays(path, "model")
@@ -450,7 +429,7 @@ ODD = [None, True, 0, -1, 3, 10**12, 0.5, 1e308, math.nan, math.inf, "", "x", "f
 
 
 def places(record, above=()):
-    """Paths to all that a record says."""
+    """Yield the path of every entry of a nested record."""
     inside = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
     for key, value in inside:
         yield (*above, key)
@@ -459,7 +438,7 @@ def places(record, above=()):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_checkpoint_that_says_something_else_is_refused_with_a_sentence_or_is_one(tmp_path, data):
+def test_an_altered_checkpoint_is_refused_or_valid(tmp_path, data):
     path = tmp_path / "m.npz"
     trainer = Trainer(made(), steps=3, evaluate_every=1)
     trainer.run(ROWS[:2], held_out=ROWS)
@@ -479,7 +458,7 @@ def test_a_checkpoint_that_says_something_else_is_refused_with_a_sentence_or_is_
 
 
 @pytest.mark.parametrize("record", ["x", 3, 0.5, [1], {"kind": "bpe"}, {"kind": "bpe", "json": "{}"}, {"kind": "bytes"}, {"symbols": list("abc"), "separator": ""}, {"symbols": list(range(8)), "separator": ""}, {"symbols": list("abcdefgg"), "separator": ""}, {"symbols": list("abcdefgh"), "separator": 3}], ids=str)
-def test_a_tokenizer_that_is_none_or_does_not_fit_is_refused(tmp_path, record):
+def test_a_tokenizer_record_that_does_not_fit_is_refused(tmp_path, record):
     if "json" in str(record):
         pytest.importorskip("tokenizers")
     path = tmp_path / "m.npz"
@@ -505,5 +484,5 @@ def test_a_tokenizer_that_is_none_or_does_not_fit_is_refused(tmp_path, record):
     ],
     ids=str,
 )
-def test_a_wrong_option_is_named(options, error, sentence):
+def test_wrong_options_are_refused(options, error, sentence):
     assert complaint(error, Trainer, made(), **{"steps": 5, **options}) == sentence
