@@ -37,7 +37,7 @@ for extension in (core, layers, buffers):
         extension.extra_compile_args += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
         extension.extra_link_args = ["-fsanitize=address,undefined"]
 checks = dict.fromkeys(["boundscheck", "wraparound", "initializedcheck"], DEBUG)
-directives = {**checks, "cdivision": not DEBUG}
+directives = {**checks, "cdivision": not DEBUG, "autotestdict": False}
 extensions = cythonize([core, layers, buffers], language_level=3, compiler_directives=directives, force=DEBUG)
 for extension in extensions:
     extension.optional = True  # set here: cythonize() forgets it

@@ -130,21 +130,22 @@ cdef void release(object capsule) noexcept:
     free(pool)
 
 
-def buffers():
-    """A pool, empty at first; several threads may be `within` it. It goes when neither it nor its arrays are in use."""
-    cdef Pool* pool = <Pool*> calloc(1, sizeof(Pool))
-    if not pool:
+FUNCTIONS = ("pool", "within")
+
+
+def pool():
+    cdef Pool* empty = <Pool*> calloc(1, sizeof(Pool))
+    if not empty:
         raise MemoryError
-    pool.lock = PyThread_allocate_lock()
-    strcpy(pool.handler.name, "hopmin")
-    pool.handler.version = 1
-    pool.handler.allocator = Allocator(pool, take, take_zeros, take_more, give)
-    return PyCapsule_New(pool, "mem_handler", release)
+    empty.lock = PyThread_allocate_lock()
+    strcpy(empty.handler.name, "hopmin")
+    empty.handler.version = 1
+    empty.handler.allocator = Allocator(empty, take, take_zeros, take_more, give)
+    return PyCapsule_New(empty, "mem_handler", release)
 
 
 @contextmanager
 def within(pool):
-    """Arrays that this thread makes here live in what earlier ones of the pool have left, where it fits."""
     before = into(pool)
     try:
         yield

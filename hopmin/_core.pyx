@@ -204,7 +204,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                 for i in range(rows):
                     # 2. their peak
                     s_peak = t.peak(s + i * _TILE, count, &finite)
-                    # 3. their k best: who may be among them, for now
+                    # 3. their k best: candidates, for now
                     if k > 0:
                         _consider(&search[i], t, s + i * _TILE, s_peak, start, count, reach,
                                   &queries[row + i, 0], &patterns[0], packed, d, difference, first)
@@ -218,7 +218,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                         s_peak = _again(t, s + i * _TILE, count, start, least, &queries[row + i, 0], &patterns[0],
                                         packed, d, difference, panel)
                         origin = s_peak
-                    # 4. the common peak, to which what is there shrinks
+                    # 4. the common peak, to which the sums so far are rescaled
                     if s_peak > peak[row + i]:
                         shrink = exp(beta * (peak[row + i] - s_peak))
                         peak[row + i] = s_peak
@@ -353,14 +353,14 @@ cdef int _merge(double beta, double[::1] peak, double[::1] total, double[:, ::1]
         for i in range(peak.shape[0]):
             # 1. the common peak
             top = max(peak[i], other_peak[i])
-            # 2. both sides shrink to it
+            # 2. both sides are rescaled to it
             if top > -INFINITY:
                 shrink, other_shrink = exp(beta * (peak[i] - top)), exp(beta * (other_peak[i] - top))
                 peak[i] = top
                 total[i] = total[i] * shrink + other_shrink * other_total[i]
                 for c in range(mix.shape[1]):
                     mix[i, c] = mix[i, c] * shrink + other_shrink * other_mix[i, c]
-        # 3. the k best of both, larger first, of equals the lower index first
+        # 3. the k best of both in descending order, of equals the lower index first
         if k > 0 and other_k > 0:
             for i in range(best.shape[0]):
                 _merge_best(&best[i, 0], &indices[i, 0], k, &other_best[i, 0], &other_indices[i, 0], other_k)

@@ -40,6 +40,10 @@ cdef extern from "_simd/rows.h" nogil:
 
 ctypedef char* address
 
+FUNCTIONS = (
+    "simd", "layer_norm_forward", "layer_norm_backward", "gelu_and_derivative", "causal_softmax",
+    "causal_softmax_backward", "adamw", "attend", "activate", "add_and_norm",
+)
 SIMD = tuple(variants[i].name.decode() for i in range(VARIANTS) if variants[i].runs_here())
 cdef int chosen = best_variant()
 
@@ -146,11 +150,6 @@ def adamw(p, g, m, v, double b1, double b2, double kept, double rate, double eps
 
 
 def attend(projected, bias, keys, values, const Py_ssize_t[::1] start, Py_ssize_t length, joined):
-    """The heads' updates of the queries among `projected` + `bias` (B, 3 D), joined (B, D).
-
-    The keys and values among them become position `length` of the cache, which row b sees from `start[b]`: values
-    (B, H, S, E), and keys in the same shape, but the other way round in memory, so that neighbours are scored together.
-    """
     cdef const rows* f = rows_of(keys)
     cdef Py_ssize_t B = start.shape[0], H = keys.shape[1], S = keys.shape[2], E = keys.shape[3], size = keys.itemsize
     cdef Py_ssize_t b, h, e, first, head
@@ -164,12 +163,15 @@ def attend(projected, bias, keys, values, const Py_ssize_t[::1] start, Py_ssize_
         scores = malloc((length + 1) * size)
         for b in range(B * (scores != NULL)):
             f.add(query, NULL, bias_, 3 * H * E)
-            first = start[b]
+            first = min(start[b], length)
             for h in range(H):
                 head = (b * H + h) * S * E * size
+                # 1. the token's key and value join the cache
                 for e in range(E):
                     memcpy(keys_ + head + (e * S + length) * size, query + (H * E + e) * size, size)
                 memcpy(values_ + head + length * E * size, query + 2 * H * E * size, E * size)
+                # 2. weights of the positions that it sees
+                # 3. the weighted mean of their values
                 f.update(query, keys_ + head + first * size, S, values_ + head + first * E * size, length + 1 - first,
                          S - first, E, 1 / sqrt(E), scores, y)
                 query, y = query + E * size, y + E * size
@@ -180,7 +182,6 @@ def attend(projected, bias, keys, values, const Py_ssize_t[::1] start, Py_ssize_
 
 
 def activate(x, bias, bint relu):
-    """x (B, M) <- relu(x + bias) or gelu(x + bias)."""
     cdef const rows* f = rows_of(x)
     cdef Py_ssize_t b, B = x.shape[0], M = x.shape[1], size = x.itemsize
     cdef address row = to(x, x, B * M)
@@ -194,15 +195,16 @@ def activate(x, bias, bint relu):
 
 
 def add_and_norm(x, change, bias, gain, shift, z, scale, out, bint post):
-    """x (B, D) <- x + change + bias, and `out` is its layer norm; with norms after the sums, so is x."""
     cdef const rows* f = rows_of(x)
     cdef Py_ssize_t b, B = x.shape[0], D = x.shape[1], size = x.itemsize
     cdef address x_ = to(x, x, B * D), change_ = at(change, x, B * D)
     cdef address bias_ = at(bias, x, D), gain_ = at(gain, x, D), shift_ = at(shift, x, D)
     cdef address z_ = to(z, x, B * D), scale_ = to(scale, x, B), out_ = to(out, x, B * D)
     with nogil:
+        # 1. the sum
         for b in range(B):
             f.add(x_ + b * D * size, change_ + b * D * size, bias_, D)
+        # 2. its layer norm
         f.norm(x_, B, D, gain_, shift_, 1e-5, out_, z_, scale_)
         if post:
             memcpy(x_, out_, B * D * size)

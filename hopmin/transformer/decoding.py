@@ -16,7 +16,7 @@ from hopmin.transformer.generation import KVCache
 
 def supports(config: Any) -> bool:
     """Whether there is a decoder for such a model."""
-    return bool(_backend.layers and config.attention == "dot" and config.hidden)
+    return bool(config.attention == "dot" and config.hidden)
 
 
 class Decoder:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hopmin._backend import compiled
+from hopmin import _backend
 from hopmin._typing import Array
 from hopmin.numerics import log_softmax
 
@@ -56,53 +56,31 @@ def embedding(indices: Array, table: Array) -> tuple[Array, Backward]:
 
 
 def layer_norm(x: Array, gain: Array, bias: Array | None = None, epsilon: float = 1e-5) -> tuple[Array, Backward]:
-    """y = gain z + bias, where z = (x - mean) / sqrt(variance + epsilon) over the last axis (Ba et al. 2016)."""
-    y, z, scale = layer_norm_forward(x, gain, bias, epsilon)
+    """Return y = gain z + bias, where z = (x - mean) / sqrt(variance + epsilon) over the last axis (Ba et al. 2016).
+
+    As z has mean 0 and a fixed norm, dz = gain dy loses its components along 1 and along z:
+    dx = (dz - mean(dz) - z mean(dz z)) / sqrt(variance + epsilon).
+    """
+    y, z, scale = _backend.layers.layer_norm_forward(x, gain, bias, epsilon)  # scale: 1 / sqrt(variance + epsilon)
 
     def backward(dy: Array) -> tuple[Array, Array, Array | None]:
-        return layer_norm_backward(dy, z, scale, gain, bias)
+        return _backend.layers.layer_norm_backward(dy, z, scale, gain, bias)
 
     return y, backward
 
 
-@compiled
-def layer_norm_forward(x: Array, gain: Array, bias: Array | None, epsilon: float) -> tuple[Array, Array, Array]:
-    """y; z; and 1 / sqrt(variance + epsilon), (..., 1)."""
-    z = x - x.mean(axis=-1, keepdims=True)
-    scale = 1 / np.sqrt((z * z).mean(axis=-1, keepdims=True) + epsilon)
-    z *= scale
-    return gain * z if bias is None else gain * z + bias, z, scale
-
-
-@compiled
-def layer_norm_backward(
-    dy: Array, z: Array, scale: Array, gain: Array, bias: Array | None
-) -> tuple[Array, Array, Array | None]:
-    """dx, dgain, and dbias if there is a bias."""
-    dz, batch = gain * dy, tuple(range(dy.ndim - 1))
-    # z has mean 0 and norm fixed, so dz loses what points along 1 and along z
-    dx = scale * (dz - dz.mean(axis=-1, keepdims=True) - z * (dz * z).mean(axis=-1, keepdims=True))
-    return dx, (dy * z).sum(axis=batch), None if bias is None else dy.sum(axis=batch)
-
-
 def gelu(x: Array) -> tuple[Array, Backward]:
-    """y = x w, where w = (1 + tanh(u)) / 2 and u = sqrt(2/pi) (x + 0.044715 x^3): GPT-2's form of x Phi(x) (Hendrycks
-    & Gimpel 2016).
+    """Return y = x w, where w = (1 + tanh(u)) / 2 and u = sqrt(2/pi) (x + 0.044715 x^3).
+
+    This is GPT-2's approximation of x Phi(x) (Hendrycks & Gimpel 2016). As dw/du = 2 w (1 - w), the derivative is
+    dy/dx = w + 2 x w (1 - w) du/dx.
     """
-    y, slope = gelu_and_derivative(x)
+    y, slope = _backend.layers.gelu_and_derivative(x)  # slope: dy/dx
 
     def backward(dy: Array) -> Array:
         return dy * slope
 
     return y, backward
-
-
-@compiled
-def gelu_and_derivative(x: Array) -> tuple[Array, Array]:
-    """y, and dy/dx."""
-    a, c, square = math.sqrt(2 / math.pi), 0.044715, x * x
-    w = (1 + np.tanh(a * x * (1 + c * square))) / 2
-    return x * w, w + x * 2 * w * (1 - w) * a * (1 + 3 * c * square)  # dw/du = 2 w (1 - w)
 
 
 def relu(x: Array) -> tuple[Array, Backward]:
@@ -152,13 +130,14 @@ def attention(
         scores -= np.vecdot(keys, keys)[..., None, :] / 2
     if padding_mask is not None:  # but a query always sees its own position
         np.copyto(scores, -np.inf, where=padding_mask[..., None, :] & ~np.eye(T, S, k=S - T, dtype=bool))
-    weights = causal_softmax(scores, beta)
+    weights = _backend.layers.causal_softmax(scores, beta)  # softmax(beta scores), where what lies ahead has score -inf
     kept, back_dropout = dropout(weights, rate, rng)
     # each result is laid out in memory as its like among the arguments, so that heads can be joined without a copy
     y = np.matmul(kept, values, out=np.empty_like(queries, shape=(*queries.shape[:-1], values.shape[-1])))
 
     def backward(dy: Array) -> tuple[Array, Array, Array]:
-        dscores = causal_softmax_backward(back_dropout(dy @ values.mT), weights, beta)
+        # dscores = beta weights (dweights - their mean under the weights)
+        dscores = _backend.layers.causal_softmax_backward(back_dropout(dy @ values.mT), weights, beta)
         dkeys = np.matmul(dscores.mT, queries, out=np.empty_like(keys))
         if distances:
             dkeys -= keys * dscores.sum(axis=-2)[..., None]
@@ -166,27 +145,6 @@ def attention(
         return np.matmul(dscores, keys, out=np.empty_like(queries)), dkeys, dvalues
 
     return y, weights, backward
-
-
-@compiled
-def causal_softmax(scores: Array, beta: float) -> Array:
-    """softmax(beta scores), in place of scores (..., T, S): row t of the last T positions sees those up to its own."""
-    T, S = scores.shape[-2:]
-    np.copyto(scores, -np.inf, where=np.triu(np.ones((T, S), bool), k=1 + S - T))
-    scores -= scores.max(axis=-1, keepdims=True)
-    scores *= beta
-    np.exp(scores, out=scores)
-    scores /= scores.sum(axis=-1, keepdims=True)
-    return scores
-
-
-@compiled
-def causal_softmax_backward(dweights: Array, weights: Array, beta: float) -> Array:
-    """dscores, in place of dweights; 0 where the weight is: nothing flows from ahead."""
-    dweights -= np.vecdot(weights, dweights)[..., None]  # their mean under the weights
-    dweights *= weights
-    dweights *= beta
-    return dweights
 
 
 def cross_entropy(logits: Array, targets: Array) -> tuple[float, Backward]:

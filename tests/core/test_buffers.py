@@ -15,7 +15,7 @@ SIZES = st.one_of(st.integers(0, 64), st.integers(8_000, 9_000), st.integers(0, 
 
 @given(st.lists(st.tuples(SIZES, st.sampled_from(["full", "zeros", "copy", "resize", "drop"])), min_size=1, max_size=30))
 def test_arrays_hold_what_was_put_there(steps):
-    pool, alive = buffers.buffers(), []
+    pool, alive = buffers.pool(), []
     with buffers.within(pool):
         for number, (size, how) in enumerate(steps):
             if how == "full" or not alive:
@@ -36,7 +36,7 @@ def test_arrays_hold_what_was_put_there(steps):
 
 @pytest.mark.parametrize("shape", [(100, 100), (1000, 1000)])
 def test_what_is_freed_is_used_again_and_zeros_are_zeros(shape):
-    with buffers.within(buffers.buffers()):
+    with buffers.within(buffers.pool()):
         a = np.ones(shape)
         address = a.ctypes.data
         del a
@@ -47,15 +47,15 @@ def test_what_is_freed_is_used_again_and_zeros_are_zeros(shape):
 
 
 def test_rows_begin_where_vectors_like_it():
-    with buffers.within(buffers.buffers()):
+    with buffers.within(buffers.pool()):
         assert {np.empty(size).ctypes.data % 64 for size in (1, 10, 100_000)} == {0}
 
 
 def test_only_what_is_made_within_is_kept_and_it_may_live_on():
-    pool = buffers.buffers()
+    pool = buffers.pool()
     with buffers.within(pool):
         inside = np.arange(100_000)
-        with buffers.within(buffers.buffers()):
+        with buffers.within(buffers.pool()):
             inner = np.ones(3)
         again = np.ones(3)
     outside = np.ones(3)
@@ -66,13 +66,13 @@ def test_only_what_is_made_within_is_kept_and_it_may_live_on():
 
 
 def test_an_error_within_leaves_the_pool():
-    with pytest.raises(KeyError), buffers.within(buffers.buffers()):
+    with pytest.raises(KeyError), buffers.within(buffers.pool()):
         raise KeyError
     assert get_handler_name(np.ones(3)) == "default_allocator"
 
 
 def test_threads_share_a_pool_and_others_do_not_see_it():
-    pool = buffers.buffers()
+    pool = buffers.pool()
 
     def work(number):
         with buffers.within(pool):
@@ -89,5 +89,5 @@ def test_threads_share_a_pool_and_others_do_not_see_it():
 
 
 def test_a_size_beyond_all_memory_is_a_memory_error():
-    with buffers.within(buffers.buffers()), pytest.raises(MemoryError):
+    with buffers.within(buffers.pool()), pytest.raises(MemoryError):
         np.empty(2**60, np.int8)
