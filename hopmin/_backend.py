@@ -8,16 +8,13 @@ Twins have the same functions; their docstrings and types are written once, on t
 import fails if what they select is not available.
 """
 
-import functools
 import os
 import sys
-from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from hopmin import _buffers_numpy, _core_numpy, _layers_numpy
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 __all__ = ["BACKEND", "buffers", "core", "layers"]
 
 TWINS: tuple[ModuleType, ...] = _core_numpy, _layers_numpy, _buffers_numpy
@@ -56,8 +53,3 @@ if SIMD := os.environ.get("HOPMIN_SIMD", ""):
         raise ImportError(f"HOPMIN_SIMD must be one of {', '.join(map(repr, core.SIMD))} here; got {SIMD!r}")
     core.simd(SIMD)
     layers.simd(SIMD)
-
-
-def compiled(function: Function) -> Function:
-    """Return the function of that name in `layers`."""
-    return cast(Function, functools.update_wrapper(getattr(layers, function.__name__), function))

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check, _threads
-from hopmin._backend import compiled
+from hopmin import _backend, _check, _layers_numpy, _threads
 from hopmin._files import atomic_write
 from hopmin._typing import Array, Name
 from hopmin.data.corpus import inputs_and_targets
@@ -81,24 +80,13 @@ class AdamW:
         def update(name: str) -> None:
             p = self.parameters[name]
             kept = 1 - rate * self.weight_decay if p.ndim > 1 else 1.0
-            change = adamw if p.flags.c_contiguous else getattr(adamw, "__wrapped__", adamw)  # which takes any strides
-            change(
+            layers = _backend.layers if p.flags.c_contiguous else _layers_numpy  # which takes any strides
+            layers.adamw(
                 p, gradients[name], self.m[name], self.v[name],
                 b1, b2, kept, rate * unbias2 / unbias1, self.epsilon * unbias2,
             )  # fmt: skip
 
         _threads.run([partial(update, name) for name in self.parameters])
-
-
-@compiled
-def adamw(
-    p: Array, g: Array, m: Array, v: Array, b1: float, b2: float, kept: float, rate: float, epsilon: float
-) -> None:
-    """The update above, in place, with all that does not depend on the element in `kept`, `rate` and `epsilon`."""
-    m += (1 - b1) * (g - m)
-    v += (1 - b2) * (g * g - v)
-    p *= kept
-    p -= rate * m / (np.sqrt(v) + epsilon)
 
 
 BATCH = 100  # rows looked at together
