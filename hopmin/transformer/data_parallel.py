@@ -15,15 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _threads
+from hopmin import _backend, _threads
 from hopmin._typing import Array
 from hopmin.transformer.layers import cross_entropy
 from hopmin.transformer.model import GPT, Gradients
-
-try:
-    from hopmin._buffers import buffers, within
-except ImportError:  # not compiled: memory comes and goes
-    buffers, within = object, nullcontext
 
 
 class DataParallel:
@@ -42,7 +37,7 @@ class DataParallel:
 
     def __init__(self, model: GPT, count: int) -> None:
         self.model, self.count = model, count
-        self.pool = buffers()
+        self.pool = _backend.buffers.pool()
         self.blas = _blas()
 
     def __call__(
@@ -66,7 +61,7 @@ class DataParallel:
         self, tokens: Array, targets: Array, rng: np.random.Generator | None, counted: int
     ) -> tuple[float, Gradients]:
         """What the part adds to the mean over all `counted` targets."""
-        with within(self.pool), np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the loss
+        with _backend.buffers.within(self.pool), np.errstate(over="ignore", invalid="ignore"):  # the caller checks
             logits, backward = self.model._forward(tokens, rng)
             loss, back_loss = cross_entropy(logits, targets)
             share = float(np.count_nonzero(targets >= 0) / counted)
