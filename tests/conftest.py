@@ -22,14 +22,15 @@ settings.register_profile("ci", settings.get_profile("hopmin"), derandomize=True
 settings.register_profile("few", settings.get_profile("ci"), max_examples=10)  # for builds that are slow on purpose
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "hopmin"))
 
-CORES = {"compiled": "hopmin._core", "numpy": "hopmin._core_numpy"}
+KINDS = {"compiled": "", "numpy": "_numpy"}
 BACKENDS = ("compiled", "numpy") if hopmin.BACKEND == "compiled" else ("numpy",)
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request, monkeypatch):
     """Runs a test on each backend that is installed."""
-    monkeypatch.setattr(_backend, "core", import_module(CORES[request.param]))
+    for name in ("core", "layers", "buffers"):
+        monkeypatch.setattr(_backend, name, import_module(f"hopmin._{name}{KINDS[request.param]}"))
     return request.param
 
 
