@@ -11,15 +11,15 @@ from libc.math cimport INFINITY, exp, fabs, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-cdef extern from "_simd/tiles.h" nogil:
+cdef extern from "_simd/tile_kernels.h" nogil:
     enum: _PANEL "PANEL"
     enum: _TILE "TILE"
     enum: VARIANTS
-    ctypedef struct tile:
+    ctypedef struct tile_kernels:
         void (*exp_nonpositive)(const void* x, Py_ssize_t count, void* out) noexcept nogil
         double (*max_abs)(const void* numbers, Py_ssize_t count) noexcept nogil
-        void (*pack)(const void* rows, Py_ssize_t count, Py_ssize_t d, void* panel) noexcept nogil
-        void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* rows) noexcept nogil
+        void (*pack)(const void* patterns, Py_ssize_t count, Py_ssize_t d, void* panel) noexcept nogil
+        void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* patterns) noexcept nogil
         void (*group)(const void* queries, Py_ssize_t m, Py_ssize_t d, void* groups) noexcept nogil
         void (*columns)(const void* values, Py_ssize_t count, Py_ssize_t v, void* panels) noexcept nogil
         void (*score)(const void* groups, Py_ssize_t m, const void* panel, Py_ssize_t d, bint difference,
@@ -36,8 +36,8 @@ cdef extern from "_simd/tiles.h" nogil:
     struct variant:
         const char* name
         bint (*runs_here)() noexcept nogil
-        const tile* single_precision
-        const tile* double_precision
+        const tile_kernels* single_precision
+        const tile_kernels* double_precision
     const variant[VARIANTS] variants
     int best_variant()
 
@@ -62,7 +62,7 @@ def simd(name=None):
     return SIMD[chosen]
 
 
-cdef const tile* tile_of(size_t size) noexcept nogil:
+cdef const tile_kernels* kernels_of(size_t size) noexcept nogil:
     return variants[chosen].single_precision if size == sizeof(float) else variants[chosen].double_precision
 
 
@@ -76,7 +76,7 @@ cdef double _max_abs(const floating[::1] numbers) except? -1:
     if numbers.shape[0] == 0:
         return 0
     with nogil:
-        return tile_of(sizeof(floating)).max_abs(&numbers[0], numbers.shape[0])
+        return kernels_of(sizeof(floating)).max_abs(&numbers[0], numbers.shape[0])
 
 
 def exp_nonpositive(x, out):
@@ -88,7 +88,7 @@ def exp_nonpositive(x, out):
 
 cdef int _exp_nonpositive(const floating[::1] x, floating[::1] out) except -1:
     if x.shape[0]:
-        tile_of(sizeof(floating)).exp_nonpositive(&x[0], x.shape[0], &out[0])
+        kernels_of(sizeof(floating)).exp_nonpositive(&x[0], x.shape[0], &out[0])
     return 0
 
 
@@ -101,10 +101,10 @@ def pack(patterns, panels):
 
 cdef int _pack(const floating[:, ::1] patterns, floating[:, :, ::1] panels) except -1:
     cdef Py_ssize_t n = patterns.shape[0], d = patterns.shape[1], j
-    cdef const tile* t = tile_of(sizeof(floating))
+    cdef const tile_kernels* kernels = kernels_of(sizeof(floating))
     with nogil:
         for j from 0 <= j < n by _PANEL:
-            t.pack(&patterns[j, 0], min(_PANEL, n - j), d, &panels[j // _PANEL, 0, 0])
+            kernels.pack(&patterns[j, 0], min(_PANEL, n - j), d, &panels[j // _PANEL, 0, 0])
     return 0
 
 
@@ -117,10 +117,10 @@ def unpack(panels, patterns):
 
 cdef int _unpack(const floating[:, :, ::1] panels, floating[:, ::1] patterns) except -1:
     cdef Py_ssize_t n = patterns.shape[0], d = patterns.shape[1], j
-    cdef const tile* t = tile_of(sizeof(floating))
+    cdef const tile_kernels* kernels = kernels_of(sizeof(floating))
     with nogil:
         for j from 0 <= j < n by _PANEL:
-            t.unpack(&panels[j // _PANEL, 0, 0], min(_PANEL, n - j), d, &patterns[j, 0])
+            kernels.unpack(&panels[j // _PANEL, 0, 0], min(_PANEL, n - j), d, &patterns[j, 0])
     return 0
 
 
@@ -131,21 +131,37 @@ def scores(queries, patterns, metric, out):
         _scores[double](queries, patterns.reshape(-1), patterns.ndim == 3, metric == "euclidean", out)
 
 
+cdef struct Patterns:
+    # The patterns of a call, and how they are scored.
+    const char* start  # (n, d), or panels
+    Py_ssize_t n, d, size  # size: bytes of a number
+    bint packed, difference  # difference: of metrics, "euclidean"
+    long long first  # the index of the first
+    const tile_kernels* kernels
+
+
+cdef inline const void* panel_at(const Patterns* p, Py_ssize_t j, void* panel) noexcept nogil:
+    """Return the panel that starts with pattern j, which is packed into `panel` unless the patterns are packed."""
+    cdef const char* start = p.start + j * p.d * p.size
+    if p.packed:
+        return start
+    p.kernels.pack(start, min(_PANEL, p.n - j), p.d, panel)
+    return panel
+
+
 cdef int _scores(const floating[:, ::1] queries, const floating[::1] patterns, bint packed, bint difference,
                  double[:, ::1] out) except -1:
     cdef Py_ssize_t m = queries.shape[0], n = out.shape[1], d = queries.shape[1], i, j
-    cdef const tile* t = tile_of(sizeof(floating))
+    cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, 0,
+                               kernels_of(sizeof(floating)))
     cdef double s[_PANEL]
-    cdef floating* panel = <floating*> allocate(_PANEL * d * sizeof(floating))
-    cdef const floating* p = panel
+    cdef void* panel = allocate(_PANEL * d * sizeof(floating))
+    cdef const void* packed_panel
     with nogil:
         for j from 0 <= j < n by _PANEL:
-            if packed:
-                p = &patterns[j * d]
-            else:
-                t.pack(&patterns[j * d], min(_PANEL, n - j), d, panel)
+            packed_panel = panel_at(&p, j, panel)
             for i in range(m):
-                t.exact_panel(&queries[i, 0], p, d, difference, s)
+                p.kernels.exact_panel(&queries[i, 0], packed_panel, d, difference, s)
                 memcpy(&out[i, j], s, min(_PANEL, n - j) * sizeof(double))
     release(panel)
     return 0
@@ -163,29 +179,30 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                  const floating[:, ::1] values, bint difference, double beta, long long first, double[::1] peak,
                  double[::1] total, double[:, ::1] mix, double[:, ::1] best, long long[:, ::1] indices) except -1:
     cdef Py_ssize_t m = queries.shape[0], n = values.shape[0], d = queries.shape[1], v = values.shape[1]
-    cdef Py_ssize_t k = best.shape[1], row, rows, start, count, i, j, c
+    cdef Py_ssize_t k = best.shape[1], row, batch, start, count, i, j, c
     cdef bint soft = peak.shape[0] > 0, finite = True
     cdef double s_peak, shrink, least, origin, reach
-    cdef const tile* t = tile_of(sizeof(floating))
-    # working space, whatever m and n: a panel of patterns; queries, their scores and candidates; the values of a tile
-    cdef Py_ssize_t wide = (v + _PANEL - 1) // _PANEL * _PANEL, room = min(k, _TILE) + 32
+    cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, first,
+                               kernels_of(sizeof(floating)))
+    cdef const tile_kernels* kernels = p.kernels
+    # working memory, whatever m and n: a panel of patterns; queries, their scores and candidates; the values of a tile
+    cdef Py_ssize_t wide = (v + _PANEL - 1) // _PANEL * _PANEL, capacity = min(k, _TILE) + 32
     cdef floating* panel = <floating*> allocate(
         (_PANEL * d + _QUERIES * (d + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
     cdef floating* groups = panel + _PANEL * d
     cdef floating* s = groups + _QUERIES * d
     cdef floating* columns = s + _QUERIES * _TILE + _PANEL  # `above` may read a little past the last score
-    cdef const floating* p = panel
     cdef Search* search = <Search*> allocate(_QUERIES * sizeof(Search))
-    cdef double* rough = <double*> allocate(_QUERIES * room * (sizeof(double) + sizeof(long long)))
+    cdef double* rough = <double*> allocate(_QUERIES * capacity * (sizeof(double) + sizeof(long long)))
     with nogil:
         for row from 0 <= row < m by _QUERIES:
-            rows = min(_QUERIES, m - row)
-            t.group(&queries[row, 0], rows, d, groups)
+            batch = min(_QUERIES, m - row)
+            kernels.group(&queries[row, 0], batch, d, groups)
             reach = 0
-            for i in range(rows):
-                search[i].rough = rough + i * room
-                search[i].places = <long long*> (rough + _QUERIES * room) + i * room
-                search[i].count, search[i].room, search[i].k = 0, room, k
+            for i in range(batch):
+                search[i].rough = rough + i * capacity
+                search[i].places = <long long*> (rough + _QUERIES * capacity) + i * capacity
+                search[i].count, search[i].capacity, search[i].k = 0, capacity, k
                 if k > 0:
                     search[i].best, search[i].indices = &best[row + i, 0], &indices[row + i, 0]
                 _begin(&search[i], &queries[row + i, 0], d, difference)
@@ -193,21 +210,16 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                 count = min(_TILE, n - start)
                 # 1. scores of this tile
                 for j from 0 <= j < count by _PANEL:
-                    if packed:
-                        p = &patterns[(start + j) * d]
-                    else:
-                        t.pack(&patterns[(start + j) * d], min(_PANEL, count - j), d, panel)
-                    t.score(groups, rows, p, d, difference, s + j)
+                    kernels.score(groups, batch, panel_at(&p, start + j, panel), d, difference, s + j)
                 if not difference:
-                    reach = max(reach, t.max_abs(
+                    reach = max(reach, kernels.max_abs(
                         &patterns[start * d], ((count + _PANEL - 1) // _PANEL * _PANEL if packed else count) * d))
-                for i in range(rows):
+                for i in range(batch):
                     # 2. their peak
-                    s_peak = t.peak(s + i * _TILE, count, &finite)
+                    s_peak = kernels.peak(s + i * _TILE, count, &finite)
                     # 3. their k best: candidates, for now
                     if k > 0:
-                        _consider(&search[i], t, s + i * _TILE, s_peak, start, count, reach,
-                                  &queries[row + i, 0], &patterns[0], packed, d, difference, first)
+                        _consider(&search[i], &p, s + i * _TILE, s_peak, start, count, reach)
                     if not soft:
                         continue
                     origin = 0
@@ -215,8 +227,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                         # the peak may be rough, and so are the scores that are compared with it
                         least = _loosen(&search[i], max(peak[row + i], s_peak) - NEGLIGIBLE / beta, reach)
                         least = _loosen(&search[i], least, reach)
-                        s_peak = _again(t, s + i * _TILE, count, start, least, &queries[row + i, 0], &patterns[0],
-                                        packed, d, difference, panel)
+                        s_peak = _again(&search[i], &p, s + i * _TILE, start, count, least, panel)
                         origin = s_peak
                     # 4. the common peak, to which the sums so far are rescaled
                     if s_peak > peak[row + i]:
@@ -226,14 +237,14 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                         for c in range(v):
                             mix[row + i, c] *= shrink
                     # 5. their weights, relative to the peak, and the total
-                    total[row + i] += t.weigh(s + i * _TILE, count, peak[row + i] - origin, beta)
+                    total[row + i] += kernels.weigh(s + i * _TILE, count, peak[row + i] - origin, beta)
                 # 6. the mix
                 if v > 0:
-                    t.columns(&values[start, 0], count, v, columns)
-                    t.mix(s, rows, count, columns, v, &mix[row, 0])
+                    kernels.columns(&values[start, 0], count, v, columns)
+                    kernels.mix(s, batch, count, columns, v, &mix[row, 0])
             # the k best, exactly
-            for i in range(rows):
-                _rescore(&search[i], t, &queries[row + i, 0], &patterns[0], packed, d, difference, first)
+            for i in range(batch):
+                _rescore(&search[i], &p)
     release(panel)
     release(search)
     release(rough)
@@ -242,13 +253,14 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
 
 cdef struct Search:
     # For one query: the rough scores of candidates, larger first, and where they are; and what it has found.
+    const void* query
     double* rough
     long long* places
-    Py_ssize_t count, room, k
+    Py_ssize_t count, capacity, k
     double* best
     long long* indices
-    # A rough score is off by at most `share` of itself, plus `size` times the largest coordinate met, plus `least`.
-    double share, size, least, lowest
+    # A rough score is off by at most `relative` of itself, plus `size` times the largest coordinate met, plus `least`.
+    double relative, size, least, lowest
 
 
 cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference) noexcept nogil:
@@ -257,7 +269,8 @@ cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference
     as much and more: it also serves the other way round, and to round the bound itself."""
     cdef double epsilon = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
     cdef Py_ssize_t c
-    f.share, f.size = epsilon if difference else 0, 0
+    f.query = query
+    f.relative, f.size = epsilon if difference else 0, 0
     f.least = d * (FLT_MIN if floating is float else DBL_MIN)
     f.lowest = -(FLT_MAX if floating is float else DBL_MAX) if epsilon < 0.5 else INFINITY
     if not difference:
@@ -267,33 +280,27 @@ cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference
 
 cdef double _loosen(const Search* f, double score, double reach) noexcept nogil:
     """The least that a score so good may be after rounding, or may have been before it."""
-    cdef double loose = score + f.share * score - f.size * reach - f.least
+    cdef double loose = score + f.relative * score - f.size * reach - f.least
     return loose if loose >= f.lowest else -INFINITY
 
 
 cdef double _doubt(const Search* f, double score, double reach, Py_ssize_t d) noexcept nogil:
     """How far off such a score can be expected to be: errors of random signs add up to the root of their number."""
-    return 4 * (f.share * fabs(score) + f.size * reach) / sqrt(d + 8)
+    return 4 * (f.relative * fabs(score) + f.size * reach) / sqrt(d + 8)
 
 
-cdef double _again(const tile* t, float* s, Py_ssize_t count, Py_ssize_t start, double least,
-                   const floating* query, const floating* patterns, bint packed, Py_ssize_t d, bint difference,
+cdef double _again(const Search* f, const Patterns* p, floating* s, Py_ssize_t start, Py_ssize_t count, double least,
                    floating* panel) noexcept nogil:
     """Score once more, exactly, what comes near `least`; leave scores relative to their peak, which is returned."""
     cdef double exact[_TILE]
-    cdef const floating* p = panel
     cdef Py_ssize_t j, c
     cdef double top = -INFINITY
     for j from 0 <= j < count by _PANEL:
-        if t.above(s + j, 0, min(_PANEL, count - j), least) == min(_PANEL, count - j):
+        if p.kernels.above(s + j, 0, min(_PANEL, count - j), least) == min(_PANEL, count - j):
             for c in range(_PANEL):
                 exact[j + c] = -INFINITY
             continue
-        if packed:
-            p = patterns + (start + j) * d
-        else:
-            t.pack(patterns + (start + j) * d, min(_PANEL, count - j), d, panel)
-        t.exact_panel(query, p, d, difference, exact + j)
+        p.kernels.exact_panel(f.query, panel_at(p, start + j, panel), p.d, p.difference, exact + j)
         for c in range(_PANEL):
             top = max(top, exact[j + c])
     for j in range(count):
@@ -307,11 +314,10 @@ cdef double _cut(const Search* f, double reach) noexcept nogil:
     return cut if f.count < f.k else max(cut, _loosen(f, _loosen(f, f.rough[f.k - 1], reach), reach))
 
 
-cdef void _consider(Search* f, const tile* t, const floating* s, double s_peak, Py_ssize_t start, Py_ssize_t count,
-                    double reach, const floating* query, const floating* patterns, bint packed, Py_ssize_t d,
-                    bint difference, long long first) noexcept nogil:
+cdef void _consider(Search* f, const Patterns* p, const floating* s, double s_peak, Py_ssize_t start,
+                    Py_ssize_t count, double reach) noexcept nogil:
     cdef double cut = _cut(f, reach)
-    cdef Py_ssize_t j = t.above(s, 0, count, cut) if s_peak >= cut else count
+    cdef Py_ssize_t j = p.kernels.above(s, 0, count, cut) if s_peak >= cut else count
     while j < count:
         f.rough[f.count], f.places[f.count] = s[j], start + j
         f.count += 1
@@ -319,21 +325,20 @@ cdef void _consider(Search* f, const tile* t, const floating* s, double s_peak, 
         cut = _cut(f, reach)
         while f.count > f.k and f.rough[f.count - 1] < cut:
             f.count -= 1
-        if f.count == f.room:
-            _rescore(f, t, query, patterns, packed, d, difference, first)
+        if f.count == f.capacity:
+            _rescore(f, p)
             cut = _cut(f, reach)
-        j = t.above(s, j + 1, count, cut)
+        j = p.kernels.above(s, j + 1, count, cut)
 
 
-cdef void _rescore(Search* f, const tile* t, const floating* query, const floating* patterns, bint packed, Py_ssize_t d,
-                  bint difference, long long first) noexcept nogil:
+cdef void _rescore(Search* f, const Patterns* p) noexcept nogil:
     """Score the candidates again, exactly, and merge them into the k best."""
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t i, j, place
     for i in range(f.count):
         j = f.places[i]
-        t.exact(query, patterns + (j // _PANEL * _PANEL * d + j % _PANEL if packed else j * d), _PANEL if packed else 1,
-                d, difference, &f.rough[i])
-        f.places[i] = first + j
+        place = j // _PANEL * _PANEL * p.d + j % _PANEL if p.packed else j * p.d
+        p.kernels.exact(f.query, p.start + place * p.size, _PANEL if p.packed else 1, p.d, p.difference, &f.rough[i])
+        f.places[i] = p.first + j
         _sink(f.rough, f.places, i + 1)
     _merge_best(f.best, f.indices, f.k, f.rough, f.places, f.count)
     f.count = 0

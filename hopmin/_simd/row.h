@@ -195,7 +195,7 @@ static void NAME(update)(const void *q, const void *keys, ptrdiff_t step, const 
     }
 }
 
-static const rows NAME(rows) = {
+static const row_kernels NAME(row_kernels) = {
     NAME(norm), NAME(norm_back), NAME(gelu), NAME(soften), NAME(soften_back), NAME(adamw), NAME(add),
     NAME(update),
 };

@@ -58,9 +58,9 @@ INLINE void NAME(transpose)(const T *from, ptrdiff_t from_step, T *to, ptrdiff_t
 #endif
 
 /* `count` rows of d numbers into one panel; the last row once more where there are fewer than PANEL. */
-static void NAME(pack)(const void *rows, ptrdiff_t count, ptrdiff_t d, void *panel)
+static void NAME(pack)(const void *patterns, ptrdiff_t count, ptrdiff_t d, void *panel)
 {
-    const T *from = rows;
+    const T *from = patterns;
     T *to = panel;
     ptrdiff_t c = 0;
 #if !PLAIN
@@ -76,10 +76,10 @@ static void NAME(pack)(const void *rows, ptrdiff_t count, ptrdiff_t d, void *pan
 }
 
 /* The first `count` rows of a panel. */
-static void NAME(unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *rows)
+static void NAME(unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *patterns)
 {
     const T *from = panel;
-    T *to = rows;
+    T *to = patterns;
     ptrdiff_t c = 0;
 #if !PLAIN
     for (; count == PANEL && c + 4 <= d; c += 4)
@@ -259,7 +259,7 @@ static void NAME(exact_panel)(const void *query, const void *panel, ptrdiff_t d,
     else NAME(exactly)(query, panel, PANEL, d, PANEL, 0, out);
 }
 
-static const tile NAME(tile) = {
+static const tile_kernels NAME(tile_kernels) = {
     NAME(exp_nonpositive), NAME(max_abs), NAME(pack), NAME(unpack), NAME(group), NAME(columns),
     NAME(score), NAME(peak), NAME(weigh), NAME(mix), NAME(above), NAME(exact), NAME(exact_panel),
 };

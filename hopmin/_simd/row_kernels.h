@@ -14,8 +14,8 @@ typedef struct {
     void (*add)(void *x, const void *change, const void *bias, ptrdiff_t d);
     void (*update)(const void *q, const void *keys, ptrdiff_t step, const void *values, ptrdiff_t seen, ptrdiff_t s,
                    ptrdiff_t e, double beta, void *scores, void *y);
-} rows;
+} row_kernels;
 
 #define PAGE "row.h"
-#define TABLE rows
+#define TABLE row_kernels
 #include "variants.h"
