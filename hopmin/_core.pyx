@@ -1,9 +1,9 @@
-"""The compiled core: `_core_numpy.py` in C, function by function and step by step. Read that one first.
+"""The compiled core: the functions of `_core_numpy.py`, in the same numbered steps. Read that module first.
 
-What is here is the order of things; the arithmetic on scores is the tile, `_simd/tile.h`, in as many variants as there are
-sets of instructions. Scores are first computed roughly, in the arrays' own precision. A bound on their rounding says
-which of them might be among the k best, and those are computed again, exactly; so are, for the sums, those where
-rounding would show in the weights.
+This file holds the control flow. The arithmetic on scores is in `_simd/tile.h`, which is compiled once for each
+instruction set. Scores are computed twice: first roughly, in the dtype of the arrays, and then exactly, in float64, for
+those patterns that may be among the k best by a bound on the rounding error. For the sums, scores are computed exactly
+where rounding could change the weights noticeably. `docs/core.md` proves the bound.
 """
 
 from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MAX, FLT_MIN
@@ -42,9 +42,9 @@ cdef extern from "_simd/tile_kernels.h" nogil:
     int best_variant()
 
 cdef enum:
-    _QUERIES = 384  # taken through all patterns together: a multiple of every variant's ROWS (compare TASK)
-    NEGLIGIBLE = 64  # weights of e^-64 and less may count for nothing
-cdef double DOUBT = 0.015625  # if rounding may change weights by more than this share, their scores are computed again
+    _QUERIES = 384  # queries that pass over the patterns together: a multiple of ROWS in each variant (compare TASK)
+    NEGLIGIBLE = 64  # weights of e^-64 and less may be rounded to 0
+cdef double DOUBT = 0.015625  # scores are computed exactly if rounding may change weights by more than this fraction
 
 PANEL, TILE = _PANEL, _TILE
 FUNCTIONS = ("simd", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "absorb", "merge")
@@ -132,16 +132,16 @@ def scores(queries, patterns, metric, out):
 
 
 cdef struct Patterns:
-    # The patterns of a call, and how they are scored.
-    const char* start  # (n, d), or panels
+    # The patterns of a call, and how to score them.
+    const char* start  # (n, d), or panels if packed
     Py_ssize_t n, d, size  # size: bytes of a number
-    bint packed, difference  # difference: of metrics, "euclidean"
-    long long first  # the index of the first
+    bint packed, difference  # difference: the metric is "euclidean", not "dot"
+    long long first  # the index of the first pattern
     const tile_kernels* kernels
 
 
 cdef inline const void* panel_at(const Patterns* p, Py_ssize_t j, void* panel) noexcept nogil:
-    """Return the panel that starts with pattern j, which is packed into `panel` unless the patterns are packed."""
+    """Return the panel that starts with pattern j; it is packed into `panel` unless the patterns are packed already."""
     cdef const char* start = p.start + j * p.d * p.size
     if p.packed:
         return start
@@ -185,13 +185,13 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
     cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, first,
                                kernels_of(sizeof(floating)))
     cdef const tile_kernels* kernels = p.kernels
-    # working memory, whatever m and n: a panel of patterns; queries, their scores and candidates; the values of a tile
+    # working memory, independent of m and n: a panel; queries with their scores and candidates; the values of a tile
     cdef Py_ssize_t wide = (v + _PANEL - 1) // _PANEL * _PANEL, capacity = min(k, _TILE) + 32
     cdef floating* panel = <floating*> allocate(
         (_PANEL * d + _QUERIES * (d + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
     cdef floating* groups = panel + _PANEL * d
     cdef floating* s = groups + _QUERIES * d
-    cdef floating* columns = s + _QUERIES * _TILE + _PANEL  # `above` may read a little past the last score
+    cdef floating* columns = s + _QUERIES * _TILE + _PANEL  # `above` may read up to a vector past the last score
     cdef Search* search = <Search*> allocate(_QUERIES * sizeof(Search))
     cdef double* rough = <double*> allocate(_QUERIES * capacity * (sizeof(double) + sizeof(long long)))
     with nogil:
@@ -224,10 +224,10 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                         continue
                     origin = 0
                     if floating is float and beta * _doubt(&search[i], s_peak, reach, d) > DOUBT:
-                        # the peak may be rough, and so are the scores that are compared with it
+                        # both the peak and the scores that are compared with it may be rough: two bounds
                         least = _loosen(&search[i], max(peak[row + i], s_peak) - NEGLIGIBLE / beta, reach)
                         least = _loosen(&search[i], least, reach)
-                        s_peak = _again(&search[i], &p, s + i * _TILE, start, count, least, panel)
+                        s_peak = _score_exactly(&search[i], &p, s + i * _TILE, start, count, least, panel)
                         origin = s_peak
                     # 4. the common peak, to which the sums so far are rescaled
                     if s_peak > peak[row + i]:
@@ -242,7 +242,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                 if v > 0:
                     kernels.columns(&values[start, 0], count, v, columns)
                     kernels.mix(s, batch, count, columns, v, &mix[row, 0])
-            # the k best, exactly
+            # the remaining candidates
             for i in range(batch):
                 _rescore(&search[i], &p)
     release(panel)
@@ -252,21 +252,25 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
 
 
 cdef struct Search:
-    # For one query: the rough scores of candidates, larger first, and where they are; and what it has found.
+    # The search for the k best patterns of one query.
     const void* query
-    double* rough
-    long long* places
-    Py_ssize_t count, capacity, k
-    double* best
+    double* rough  # the rough scores of the candidates, in descending order
+    long long* places  # the positions of the candidates among the patterns
+    Py_ssize_t count, capacity, k  # count: of candidates, at most `capacity`
+    double* best  # the k best exact scores so far, in descending order, and the indices of their patterns
     long long* indices
-    # A rough score is off by at most `relative` of itself, plus `size` times the largest coordinate met, plus `least`.
+    # The error of a rough score is at most relative |score| + size reach + least, where `reach` is the largest
+    # magnitude of a coordinate so far; a score below `lowest` may have overflowed.
     double relative, size, least, lowest
 
 
 cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference) noexcept nogil:
-    """A sum of d squares is off by at most (d + 3) / 2 relative epsilons, a sum of d products by that share of what
-    their magnitudes add up to; either by what underflows, at most d times. What overflows is -inf. Taken here is twice
-    as much and more: it also serves the other way round, and to round the bound itself."""
+    """Set the error bound of rough scores.
+
+    The error of a sum of d squares is at most (d + 3) / 2 epsilons of the sum, the error of a sum of d products as many
+    epsilons of the sum of their magnitudes; underflow adds to both at most d times. The constant d + 8 is more than
+    twice as large, so that the bound can also be inverted, and evaluated with rounding.
+    """
     cdef double epsilon = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
     cdef Py_ssize_t c
     f.query = query
@@ -279,19 +283,22 @@ cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference
 
 
 cdef double _loosen(const Search* f, double score, double reach) noexcept nogil:
-    """The least that a score so good may be after rounding, or may have been before it."""
+    """Return the least rough score that an exact one may have, or the least exact score that a rough one may have."""
     cdef double loose = score + f.relative * score - f.size * reach - f.least
     return loose if loose >= f.lowest else -INFINITY
 
 
 cdef double _doubt(const Search* f, double score, double reach, Py_ssize_t d) noexcept nogil:
-    """How far off such a score can be expected to be: errors of random signs add up to the root of their number."""
+    """Return an estimate of the error of a score: errors of random signs grow with the square root of their number."""
     return 4 * (f.relative * fabs(score) + f.size * reach) / sqrt(d + 8)
 
 
-cdef double _again(const Search* f, const Patterns* p, floating* s, Py_ssize_t start, Py_ssize_t count, double least,
-                   floating* panel) noexcept nogil:
-    """Score once more, exactly, what comes near `least`; leave scores relative to their peak, which is returned."""
+cdef double _score_exactly(const Search* f, const Patterns* p, floating* s, Py_ssize_t start, Py_ssize_t count,
+                           double least, floating* panel) noexcept nogil:
+    """Replace scores of a tile by exact ones, relative to their peak, and return the peak.
+
+    Panels without a score of at least `least` are not scored again; their scores become -inf.
+    """
     cdef double exact[_TILE]
     cdef Py_ssize_t j, c
     cdef double top = -INFINITY
@@ -309,13 +316,14 @@ cdef double _again(const Search* f, const Patterns* p, floating* s, Py_ssize_t s
 
 
 cdef double _cut(const Search* f, double reach) noexcept nogil:
-    """What a rough score must reach to be worth a second look: there are k that are better for certain."""
+    """Return the least rough score with which a pattern may still be among the k best."""
     cdef double cut = _loosen(f, f.best[f.k - 1], reach)
     return cut if f.count < f.k else max(cut, _loosen(f, _loosen(f, f.rough[f.k - 1], reach), reach))
 
 
 cdef void _consider(Search* f, const Patterns* p, const floating* s, double s_peak, Py_ssize_t start,
                     Py_ssize_t count, double reach) noexcept nogil:
+    """Add the patterns of a tile that may be among the k best to the candidates."""
     cdef double cut = _cut(f, reach)
     cdef Py_ssize_t j = p.kernels.above(s, 0, count, cut) if s_peak >= cut else count
     while j < count:
@@ -332,7 +340,7 @@ cdef void _consider(Search* f, const Patterns* p, const floating* s, double s_pe
 
 
 cdef void _rescore(Search* f, const Patterns* p) noexcept nogil:
-    """Score the candidates again, exactly, and merge them into the k best."""
+    """Score the candidates exactly and merge them into the k best."""
     cdef Py_ssize_t i, j, place
     for i in range(f.count):
         j = f.places[i]
@@ -372,10 +380,10 @@ cdef int _merge(double beta, double[::1] peak, double[::1] total, double[:, ::1]
     return 0
 
 
-# What they share.
+# Helpers
 
 cdef void* allocate(size_t size) except NULL:
-    """Memory that starts a cache line; right before it stands where it was taken from."""
+    """Return memory that starts at a cache line, preceded by the address to free."""
     cdef char* memory = <char*> malloc(size + 128)
     cdef void** aligned
     if memory == NULL:
@@ -390,11 +398,12 @@ cdef void release(void* aligned) noexcept nogil:
 
 
 cdef bint _before(double a, long long a_index, double b, long long b_index) noexcept nogil:
+    """Return whether a comes before b: larger scores first, of equals the lower index."""
     return a > b or (a == b and a_index < b_index)
 
 
 cdef void _sink(double* best, long long* indices, Py_ssize_t k) noexcept nogil:
-    """Put the last of k, of which the others are in order, where it belongs."""
+    """Insert the last of k scores among the others, which are sorted."""
     cdef double score = best[k - 1]
     cdef long long index = indices[k - 1]
     cdef Py_ssize_t i = k - 1
@@ -406,7 +415,7 @@ cdef void _sink(double* best, long long* indices, Py_ssize_t k) noexcept nogil:
 
 cdef void _merge_best(double* best, long long* indices, Py_ssize_t k, const double* other,
                       const long long* other_indices, Py_ssize_t other_k) noexcept nogil:
-    """Of two sorted lists the k best, in place: drop the worst, then fill from the end."""
+    """Keep the k best of two sorted lists, in place: drop the worst, then fill from the end."""
     cdef Py_ssize_t a = k - 1, b = other_k - 1, i
     for _ in range(other_k):
         if a < 0 or (b >= 0 and _before(best[a], indices[a], other[b], other_indices[b])):

@@ -1,8 +1,7 @@
-"""The transformer's rows, compiled: what stands between products of matrices, in one pass over memory each.
+"""The compiled layers: the functions of `_layers_numpy.py`, each in one pass over memory. Read that module first.
 
-First the twins of functions in transformer/layers.py and training.py, which say what is meant; then a GPT's parts as it
-goes on by one token (transformer/decoding.py), where calls of NumPy would take longer than what they compute. The
-arithmetic is `_simd/row.h`.
+This file checks the arrays and releases the GIL. The arithmetic is in `_simd/row.h`, which is compiled once for each
+instruction set.
 """
 
 from cpython.buffer cimport (
@@ -55,7 +54,7 @@ def simd(name=None):
 
 
 cdef const row_kernels* kernels_of(a) except NULL:
-    """The functions for the type of array `a`."""
+    """Return the kernels for the dtype of an array."""
     kind = a.dtype.char
     if kind == "f":
         return variants[chosen].single_precision
@@ -65,12 +64,12 @@ cdef const row_kernels* kernels_of(a) except NULL:
 
 
 cdef address at(a, like, Py_ssize_t size, int flags=0) except? NULL:
-    """Where the `size` numbers of a contiguous array begin, of the same type as those of `like`; NULL for None."""
+    """Return the address of a contiguous array of `size` numbers with the dtype of `like`; NULL for None."""
     cdef Py_buffer view
     if a is None:
         return NULL
     PyObject_GetBuffer(a, &view, PyBUF_C_CONTIGUOUS | flags)
-    cdef address start = <address> view.buf  # stays: whoever calls holds the array
+    cdef address start = <address> view.buf  # valid after the release: the caller holds the array
     cdef bint fits = view.len == size * view.itemsize and a.dtype.char == like.dtype.char
     PyBuffer_Release(&view)
     if not fits:
@@ -79,6 +78,7 @@ cdef address at(a, like, Py_ssize_t size, int flags=0) except? NULL:
 
 
 cdef inline address to(a, like, Py_ssize_t size) except? NULL:
+    """Return the address of an array to write to."""
     return at(a, like, size, PyBUF_WRITABLE)
 
 

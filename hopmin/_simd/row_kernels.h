@@ -1,4 +1,6 @@
-/* The functions of rows, in every variant: `row.h` through `variants.h`. */
+/* The functions of row.h, compiled for every variant. _layers.pyx includes this file; row.h says what they do.
+ *
+ * `void *` stands for numbers of the table's float type: Cython calls float and double through the same signatures. */
 #include <stddef.h>
 
 typedef struct {

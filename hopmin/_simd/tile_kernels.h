@@ -1,8 +1,10 @@
-/* The tile's functions, in every variant: `tile.h` through `variants.h`. */
+/* The functions of tile.h, compiled for every variant. _core.pyx includes this file; tile.h says what they do.
+ *
+ * `void *` stands for numbers of the table's float type: Cython calls float and double through the same signatures. */
 #include <stddef.h>
 
 #define PANEL 64 /* patterns in a panel */
-#define TILE 512 /* patterns whose scores are folded together: also how floats are grouped, so part of the results */
+#define TILE 512 /* patterns scored together; weights are summed tile by tile, so the results depend on it */
 
 typedef struct {
     void (*exp_nonpositive)(const void *x, ptrdiff_t count, void *out);
