@@ -82,9 +82,13 @@ cdef inline address to(a, like, Py_ssize_t size) except? NULL:
     return at(a, like, size, PyBUF_WRITABLE)
 
 
+cdef contiguous(a):
+    return None if a is None else np.ascontiguousarray(a)
+
+
 def layer_norm_forward(x, gain, bias, double epsilon):
     cdef const row_kernels* kernels = kernels_of(x)
-    x = np.ascontiguousarray(x)
+    x, gain, bias = np.ascontiguousarray(x), np.ascontiguousarray(gain), contiguous(bias)
     cdef Py_ssize_t d = gain.size, m = x.size // d
     y, z, scale = np.empty_like(x), np.empty_like(x), np.empty((*x.shape[:x.ndim - 1], 1), x.dtype)
     cdef address x_ = at(x, x, m * d), gain_ = at(gain, x, d), bias_ = at(bias, x, d)
@@ -96,7 +100,7 @@ def layer_norm_forward(x, gain, bias, double epsilon):
 
 def layer_norm_backward(dy, z, scale, gain, bias):
     cdef const row_kernels* kernels = kernels_of(z)
-    dy = np.ascontiguousarray(dy)
+    dy, gain, bias = np.ascontiguousarray(dy), np.ascontiguousarray(gain), contiguous(bias)
     dx, dgain, dbias = np.empty_like(dy), np.zeros_like(gain), None if bias is None else np.zeros_like(bias)
     cdef Py_ssize_t d = gain.size, m = scale.size
     cdef address dy_ = at(dy, z, m * d), z_ = at(z, z, m * d), scale_ = at(scale, z, m), gain_ = at(gain, z, d)
