@@ -37,6 +37,16 @@ def test_cached_logits_are_those_of_the_whole_sequence(options):
     assert cache.full
 
 
+def test_parameters_may_have_any_layout():
+    model = GPT(GPTConfig(**SIZES), rng=0)
+    expected = model.generate([1, 2], 5)
+    for name, a in model.parameters.items():
+        strided = np.empty((*a.shape, 2)).T[0].T
+        strided[:] = a
+        model.parameters[name] = strided
+    assert model.generate([1, 2], 5).tolist() == expected.tolist()
+
+
 def test_support_depends_on_the_configuration_only():
     assert decoding.supports(GPTConfig(**SIZES))
     assert not decoding.supports(GPTConfig(**SIZES, attention="energy"))
