@@ -228,8 +228,9 @@ def cross_entropy(logits: Floats, targets: Array) -> tuple[float, Backward]:
     y = -np.take_along_axis(log_p, index, axis=-1)[..., 0][counted].mean(dtype=np.float64)
 
     def backward(dy: float) -> Floats:
-        dlogits = np.exp(log_p)
+        dlogits: Floats = np.exp(log_p)
         np.put_along_axis(dlogits, index, np.take_along_axis(dlogits, index, axis=-1) - 1, axis=-1)
-        return dlogits * (counted * (dy / counted.sum())).astype(logits.dtype)[..., None]
+        dlogits *= (counted * (dy / counted.sum())).astype(logits.dtype)[..., None]
+        return dlogits
 
     return float(y), backward
