@@ -124,20 +124,20 @@ def assert_nearest(x, p, k, metric="euclidean"):
 
 
 @given(cloud=clouds(), data=st.data())
-def test_nearest_is_brute_force_in_float64(cloud, data):
+def test_nearest_equals_brute_force_in_float64(cloud, data):
     x, p = cloud
     assert_nearest(x, p, data.draw(some_of(len(p))))
 
 
 @given(cloud=clouds(kinds=[shell, specks, lattice, crowd, denormal, origin]), data=st.data())
-def test_the_largest_products_are_those_of_brute_force_in_float64(cloud, data):
+def test_dot_products_equal_brute_force_in_float64(cloud, data):
     x, p = cloud
     assert_nearest(x, p, data.draw(some_of(len(p))), "dot")
 
 
 @pytest.mark.parametrize("n", [*EDGES, BLOCK - 1, BLOCK, BLOCK + 1])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_any_number_of_patterns_is_searched_for_any_number_of_them(n, dtype):
+def test_nearest_works_for_any_n_and_k(n, dtype):
     rng = np.random.default_rng(n)
     for kind in (specks, lattice):
         x, p = kind(rng, 2, n, 3, dtype)
@@ -147,7 +147,7 @@ def test_any_number_of_patterns_is_searched_for_any_number_of_them(n, dtype):
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 191, 192, 193, reduction.TASK - 1, reduction.TASK, reduction.TASK + 1])
-def test_any_number_of_queries_finds_its_own(m):
+def test_nearest_works_for_any_number_of_queries(m):
     rng = np.random.default_rng(m)
     for kind in (shell, crowd):
         x, p = kind(rng, m, 150, 5, "float32")
@@ -155,7 +155,7 @@ def test_any_number_of_queries_finds_its_own(m):
 
 
 @pytest.mark.parametrize("d", [*range(1, 10), 15, 16, 17, 64, 100])
-def test_any_number_of_dimensions_is_searched(d):
+def test_nearest_works_for_any_number_of_dimensions(d):
     rng = np.random.default_rng(d)
     for kind in (shell, specks, crowd):
         for metric in METRICS:
@@ -163,13 +163,13 @@ def test_any_number_of_dimensions_is_searched(d):
 
 
 @pytest.mark.parametrize("offset", [0, 1e2, 1e3, 1e4, 1e6])
-def test_the_nearest_ten_are_found_however_far_from_the_origin(offset):
+def test_nearest_is_exact_far_from_the_origin(offset):
     p = (offset + np.random.default_rng(0).normal(size=(3000, 64))).astype(np.float32)
     assert_nearest(p[:40], p, 10)
 
 
 @pytest.mark.parametrize("kind", [shell, specks])
-def test_scores_that_float32_ties_or_inverts_are_told_apart(kind):
+def test_scores_that_float32_ties_or_swaps_are_ordered(kind):
     rng = np.random.default_rng(0)
     for d in (3, 48, 200):
         x, p = kind(rng, 6, 3000, d, "float32")
@@ -195,7 +195,7 @@ def misleading(metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("before", [0, 5, TILE, TILE + 70])
-def test_the_worst_that_rounding_can_do_is_borne(metric, before):
+def test_nearest_survives_the_worst_rounding(metric, before):
     x, better, other = misleading(metric)
     # far from the query, or so small that what is met first does not tell how large patterns may be
     rest = np.full((before, x.size), 100 if metric == "euclidean" else -1e-3, np.float32)
@@ -208,7 +208,7 @@ def test_the_worst_that_rounding_can_do_is_borne(metric, before):
 
 
 @pytest.mark.parametrize("n", [50, 3 * TILE + 9])
-def test_products_are_told_apart_however_large_what_cancels_in_them(n):
+def test_products_with_cancellation_are_ordered(n):
     """The error of a product is a share of what it is a sum of; and large coordinates may come late."""
     rng = np.random.default_rng(0)
     x = np.float32([[1, 0, 0, 0, 0, 0, -1, 1], [1e-3, 1e-3, 0, 0, 0, 0, -1, 1]])
@@ -220,7 +220,7 @@ def test_products_are_told_apart_however_large_what_cancels_in_them(n):
 
 
 @given(cloud=clouds(kinds=[shell, specks, crowd, denormal], most=6))
-def test_distances_are_true(cloud):
+def test_distances_are_accurate(cloud):
     """Of float32 within an ulp of the true value; of float64 within d + 2 relative epsilons."""
     x, p = cloud
     (d, eps), double = (p.shape[1], np.finfo(p.dtype).eps), p.dtype == np.float64
@@ -233,7 +233,7 @@ def test_distances_are_true(cloud):
 
 
 @given(cloud=clouds(most=2 * PANEL))
-def test_scores_are_the_same_bits_from_rows_and_panels(cloud):
+def test_scores_of_rows_and_panels_are_identical(cloud):
     x, p = cloud
     if not np.isfinite(helpers.ranked(x, p, 1)[0]).all():
         return
@@ -253,7 +253,7 @@ def test_scores_are_the_same_bits_from_rows_and_panels(cloud):
 
 
 @given(cloud=clouds(kinds=[shell, specks, crowd, denormal, huge], most=9), data=st.data())
-def test_cosine_distances_are_true(cloud, data):
+def test_cosine_distances_are_accurate(cloud, data):
     x, p = cloud
     if not (np.abs(x).max(axis=1).all() and np.abs(p).max(axis=1).all()):
         return
@@ -272,7 +272,7 @@ def test_cosine_distances_are_true(cloud, data):
 
 
 @given(cloud=clouds(kinds=[lattice, crowd, specks], most=2 * PANEL), data=st.data())
-def test_the_length_of_a_row_does_not_show_in_its_direction(cloud, data):
+def test_cosine_ignores_the_length_of_rows(cloud, data):
     x, p = (a + (np.abs(a).max(axis=1, keepdims=True) == 0) for a in cloud)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     longer, other = (a * 2.0 ** rng.integers(-60, 60, (len(a), 1)).astype(a.dtype) for a in (x, p))
@@ -282,7 +282,7 @@ def test_the_length_of_a_row_does_not_show_in_its_direction(cloud, data):
 
 
 @pytest.mark.parametrize("m", [0, 2])
-def test_a_row_of_zeros_has_no_direction(m):
+def test_cosine_rejects_rows_of_zeros(m):
     p = np.ones((BLOCK + 5, 2), np.float32)
     for name, i in (("queries", m - 1), ("patterns", 0), ("patterns", BLOCK + 3)):
         x, q = np.ones((m, 2), np.float32), p.copy()
@@ -343,7 +343,7 @@ def assert_energies(x, p, beta, values):
     beta=st.sampled_from([1e-30, 1e-3, 1.0, 1e3, 1e30]) | st.floats(-3, 3).map(lambda e: 10.0**e),
     v=st.integers(1, 3),
 )
-def test_energies_and_updates_are_those_of_dull_loops(cloud, scale, beta, v):
+def test_energies_and_updates_equal_plain_loops(cloud, scale, beta, v):
     x, p = ((a[:3] if i == 0 else a) / max(1, np.abs(a).max()) for i, a in enumerate(cloud))
     x, p = ((a * scale).astype(a.dtype) for a in (x, p))
     values = np.random.default_rng(v).normal(size=(len(p), v)).astype(p.dtype)
@@ -352,7 +352,7 @@ def test_energies_and_updates_are_those_of_dull_loops(cloud, scale, beta, v):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "v"), [(TILE - 1, 1), (TILE, PANEL - 1), (TILE + 1, PANEL), (PANEL, PANEL + 1), (2 * TILE + 70, 2)])
-def test_energies_and_updates_over_many_tiles_are_those_of_dull_loops(n, v, dtype):
+def test_energies_over_many_tiles_equal_plain_loops(n, v, dtype):
     rng = np.random.default_rng(n)
     values = rng.normal(size=(n, v)).astype(dtype)
     for offset, beta in ((0, 0.5), (1e3, 20.0)):
@@ -363,7 +363,7 @@ def test_energies_and_updates_over_many_tiles_are_those_of_dull_loops(n, v, dtyp
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("far", [0.0, 30.0, 1e4, 1e15])
 @pytest.mark.parametrize("near_first", [True, False])
-def test_tiles_of_which_only_one_counts_are_summed_right(far, near_first, dtype):
+def test_sums_are_right_if_only_one_tile_matters(far, near_first, dtype):
     x, p = crowd(np.random.default_rng(0), 2, 2 * TILE, 2, dtype)
     p[TILE if near_first else 0 :][:TILE] += far
     assert_energies(x, p, 1.0, p)
@@ -371,21 +371,21 @@ def test_tiles_of_which_only_one_counts_are_summed_right(far, near_first, dtype)
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("slope", [1.0, -1.0])
-def test_blocks_that_come_nearer_or_go_farther_are_merged_right(slope, dtype, small_blocks):
+def test_sums_are_right_if_the_peak_rises_or_falls(slope, dtype, small_blocks):
     x, p = crowd(np.random.default_rng(0), 3, 3 * small_blocks + 9, 2, dtype)
     p += (slope * np.linspace(-2, 2, len(p))[:, None]).astype(dtype)
     assert_energies(x - p.dtype.type(2), p, 1.0, p)
 
 
 @pytest.mark.parametrize("gap", [0.5, 2.0, 8.0])
-def test_panels_a_little_farther_than_others_count_where_scores_are_computed_again(gap):
+def test_exact_scores_cover_panels_a_little_farther_away(gap):
     p = np.repeat(np.float32([[1000], [np.sqrt(1e6 + gap)]]), PANEL, axis=0)
     for order in (p, p[::-1].copy()):
         assert_energies(np.float32([[0]]), order, 1.0, np.where(order > 1000, 1, -1).astype(np.float32))
 
 
 @pytest.mark.parametrize("beta", [1e3, 1e8])
-def test_the_worst_that_rounding_can_do_is_borne_by_energies(beta):
+def test_energies_survive_the_worst_rounding(beta):
     for metric in METRICS:
         x, *two = misleading(metric)
         for rows in (two, two[::-1]):
@@ -401,7 +401,7 @@ def copied(r):
 
 
 @given(cloud=clouds(most=3 * PANEL), data=st.data())
-def test_the_best_merge_like_sets_in_any_order_and_grouping(cloud, data):
+def test_k_best_merge_in_any_order_and_grouping(cloud, data):
     x, p = cloud
     n, k = len(p), data.draw(some_of(len(p)))
     cuts = sorted(data.draw(st.lists(st.integers(0, n), min_size=2, max_size=2)))
@@ -424,7 +424,7 @@ def test_the_best_merge_like_sets_in_any_order_and_grouping(cloud, data):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_patterns_in_chunks_of_whole_blocks_give_the_same_bits(metric, dtype, small_blocks):
+def test_chunks_of_whole_blocks_give_the_same_bits(metric, dtype, small_blocks):
     x, p = crowd(np.random.default_rng(0), 7, 1000, 3, dtype)
     whole = reduce(x, p, p, metric=metric, beta=0.7, k=5)
     for blocks in (1, 2, 3):
@@ -436,7 +436,7 @@ def test_patterns_in_chunks_of_whole_blocks_give_the_same_bits(metric, dtype, sm
 
 @pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="sums by BLAS depend on how many are made together")
 @given(cloud=clouds(kinds=[shell, crowd, specks, lattice], most=TILE + 1), beta=st.sampled_from([1e-2, 1.0, 1e3]), metric=st.sampled_from(METRICS))
-def test_a_batch_is_its_rows_to_the_last_bit(cloud, beta, metric):
+def test_a_batch_equals_its_rows_bit_for_bit(cloud, beta, metric):
     x, p = cloud
     batch = reduce(x, p, p, metric=metric, beta=beta, k=min(4, len(p)))
     for i in range(len(x)):
@@ -448,7 +448,7 @@ def test_a_batch_is_its_rows_to_the_last_bit(cloud, beta, metric):
 
 @pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="sums by BLAS depend on how many are made together")
 @pytest.mark.parametrize("metric", METRICS)
-def test_what_one_query_has_met_does_not_show_in_the_next(metric):
+def test_results_of_a_query_ignore_other_queries(metric):
     """With patterns that grow, at all sharpnesses around the one from which scores are computed again."""
     x, p = crowd(np.random.default_rng(0), reduction.TASK + 7, 2 * TILE + 40, 3, "float32")
     x[:, 2], p[:, :2], p[:, 2] = 0, p[:, :2] / 100, np.linspace(1e-3, 100, len(p))  # the same scores, ever less precise
@@ -495,7 +495,7 @@ def everything(x, p, k, beta):
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, "mapped"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_layout_of_patterns_does_not_show(layout, dtype, tmp_path, small_blocks):
+def test_results_ignore_the_memory_layout_of_patterns(layout, dtype, tmp_path, small_blocks):
     for n in (1, PANEL, PANEL + 1, 5 * PANEL + 7):
         x, p = crowd(np.random.default_rng(n), 3, n, 5, dtype)
         laid = mapped(p, tmp_path) if layout == "mapped" else LAYOUTS[layout](p)
@@ -507,7 +507,7 @@ def test_the_layout_of_patterns_does_not_show(layout, dtype, tmp_path, small_blo
     cloud=clouds(kinds=[shell, crowd], dtypes=["float16", "float32"], most=PANEL + 1),
     dtypes=st.sampled_from([("float16", "float32"), ("float32", "float64"), ("float64", "float16")]),
 )
-def test_patterns_of_another_precision_are_as_if_converted_before(cloud, dtypes):
+def test_mixed_dtypes_equal_conversion_beforehand(cloud, dtypes):
     x, p = (a.astype(np.result_type(a, dtype)) for a, dtype in zip(cloud, dtypes, strict=True))
     if not (np.isfinite(x).all() and np.isfinite(p).all()):
         return
@@ -572,12 +572,12 @@ def known(numbers, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("numbers", [switches, spread])
-def test_exponentials_are_true(numbers, dtype):
+def test_exponentials_are_accurate(numbers, dtype):
     assert_true_exponentials(*known(numbers, dtype))
 
 
 @given(x=st.floats(-750, 0), count=st.integers(1, 70), dtype=st.sampled_from(DTYPES))
-def test_exponentials_of_neighbours_ascend_and_do_not_depend_on_where_they_stand(x, count, dtype):
+def test_exponentials_are_monotone_at_any_position(x, count, dtype):
     x = np.full(count, x, dtype)
     for i in range(1, count):
         x[i] = np.nextafter(x[i - 1], np.array(0, dtype))
@@ -597,7 +597,7 @@ def test_exponentials_at_both_ends(dtype):
 
 
 @pytest.mark.slow
-def test_exponentials_of_all_floats_are_true():
+def test_exponentials_of_all_floats_are_accurate():
     zero, last = (int(np.array(a, np.float32).view(np.uint32)) for a in (-0.0, -88.0))
     for start in range(zero, last + 1, 1 << 22):
         assert_true_exponentials(np.arange(start, min(start + (1 << 22) + 1, last + 1), dtype=np.uint32).view(np.float32)[::-1].copy())
@@ -607,7 +607,7 @@ def test_exponentials_of_all_floats_are_true():
 
 
 @given(count=st.integers(0, 200), data=st.data(), dtype=st.sampled_from(DTYPES))
-def test_the_largest_magnitude_is_found_and_so_is_what_is_not_finite(count, data, dtype):
+def test_max_abs_finds_the_largest_and_the_non_finite(count, data, dtype):
     numbers = np.random.default_rng(count).normal(size=count).astype(dtype)
     assert _backend.core.max_abs(numbers) == np.abs(numbers).max(initial=0)
     if count:
@@ -623,7 +623,7 @@ def test_the_largest_magnitude_is_found_and_so_is_what_is_not_finite(count, data
 
 
 @given(n=st.sampled_from(EDGES) | st.integers(1, 300), d=st.integers(1, 19), dtype=st.sampled_from(DTYPES))
-def test_what_is_packed_is_unpacked_to_the_same_bits(n, d, dtype):
+def test_unpack_inverts_pack_bit_for_bit(n, d, dtype):
     p = np.random.default_rng(n).normal(size=(n, d)).astype(dtype)
     panels, back = np.full((-(-n // PANEL), d, PANEL), np.nan, dtype), np.full((n, d), np.nan, dtype)
     _backend.core.pack(p, panels)
@@ -639,7 +639,7 @@ def test_what_is_packed_is_unpacked_to_the_same_bits(n, d, dtype):
     rows=st.slices(200) | st.sampled_from([slice(None), slice(64, 128), slice(-3, None), slice(None, None, -1)]),
     dtype=st.sampled_from(DTYPES),
 )
-def test_packed_patterns_are_the_patterns(n, rows, dtype):
+def test_packed_patterns_convert_back_to_the_patterns(n, rows, dtype):
     p = np.random.default_rng(n).normal(size=(n, 3)).astype(dtype)
     packed = hopmin.Packed(p)
     assert (len(packed), packed.shape, packed.dtype) == (n, (n, 3), p.dtype)
@@ -648,7 +648,7 @@ def test_packed_patterns_are_the_patterns(n, rows, dtype):
     same_bits(packed[rows].copy(), p[rows].copy())
 
 
-def test_packed_patterns_do_not_follow_what_they_were_made_of_nor_can_they_be_changed():
+def test_packed_patterns_are_an_immutable_copy():
     p = np.ones((3, 2))
     packed = hopmin.Packed(p)
     p[:] = 7
@@ -669,7 +669,7 @@ def test_packed_patterns_do_not_follow_what_they_were_made_of_nor_can_they_be_ch
     ([1.0], "patterns must have shape (n, d); got (1,)"),
     (np.zeros((0, 2)), "patterns must not be empty; got shape (0, 2)"),
 ])  # fmt: skip
-def test_what_cannot_be_packed_is_told_in_a_sentence(patterns, sentence):
+def test_packed_rejects_invalid_patterns(patterns, sentence):
     with pytest.raises(ValueError) as caught:
         hopmin.Packed(patterns)
     assert str(caught.value) == sentence
@@ -690,7 +690,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_patterns_that_are_not_finite_are_refused_wherever_they_are(call, small_blocks):
+def test_non_finite_patterns_are_rejected_at_any_index(call, small_blocks):
     n = 3 * small_blocks + 40
     for dtype in DTYPES:
         for i in (0, 1, PANEL - 1, PANEL + 30, small_blocks, n - 1):
@@ -705,7 +705,7 @@ def test_patterns_that_are_not_finite_are_refused_wherever_they_are(call, small_
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [0.5, 1e-3])
-def test_numbers_as_large_as_they_get_have_an_answer_or_a_sentence(call, dtype, size):
+def test_huge_numbers_give_a_result_or_an_error(call, dtype, size):
     """`size` is a share of the largest number, or of its root."""
     most = float(np.finfo(dtype).max)
     for largest in (most, size * most, most**0.5, size * most**0.5):
@@ -754,7 +754,7 @@ except MemoryError:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is one of Linux")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps what is freed")
-def test_a_file_four_times_the_memory_is_searched(tmp_path, simd, run):
+def test_a_file_of_four_times_the_memory_is_searched(tmp_path, simd, run):
     n, d, room = 400_000, 64, 25_000_000
     p = np.lib.format.open_memmap(tmp_path / "patterns.npy", "w+", np.float32, (n, d))
     rng = np.random.default_rng(0)
@@ -775,24 +775,24 @@ def test_a_file_four_times_the_memory_is_searched(tmp_path, simd, run):
 # Which variant
 
 
-def test_a_forced_variant_is_the_one_in_use_and_named(simd, run):
+def test_a_selected_variant_is_used_and_shown(simd, run):
     finished = run("import hopmin; hopmin.show_config()", HOPMIN_SIMD=simd)
     names = ", ".join(_backend.core.SIMD)
     assert finished.stdout.splitlines()[1].startswith(f"SIMD {simd} (of {names}), ")
 
 
-def test_unless_forced_the_best_variant_is_in_use(run):
+def test_the_best_variant_is_used_by_default(run):
     finished = run("from hopmin import _backend; print(_backend.core.simd())", HOPMIN_SIMD="")
     assert finished.stdout == f"{_backend.core.SIMD[-1]}\n"
 
 
-def test_a_variant_of_another_name_is_refused(run):
+def test_an_unknown_variant_is_rejected_at_import(run):
     finished = run("import hopmin", HOPMIN_SIMD="mmx")
     names = ", ".join(map(repr, _backend.core.SIMD))
     assert finished.stderr.splitlines()[-1] == f"ImportError: HOPMIN_SIMD must be one of {names} here; got 'mmx'"
 
 
-def test_the_plainest_variant_is_always_there_and_an_unknown_one_changes_nothing(simd):
+def test_simd_rejects_an_unknown_variant(simd):
     assert _backend.core.SIMD[0] == ("baseline" if hopmin.BACKEND == "compiled" else "numpy")
     with pytest.raises(ValueError):
         _backend.core.simd("mmx")

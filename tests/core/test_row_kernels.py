@@ -43,7 +43,7 @@ def check(name, *arguments, slack=16.0):
 
 
 @given(SEEDS, DTYPES, st.integers(0, 5), st.integers(2, 70), st.booleans(), st.sampled_from([0.0, 3.0]))
-def test_norms(seed, dtype, m, d, biased, offset):
+def test_layer_norm_and_its_gradient(seed, dtype, m, d, biased, offset):
     x, gain, bias, dy = drawn(seed, dtype, (m, 2, d), (d,), (d,), (m, 2, d), offset=offset)
     bias = bias if biased else None
     # rows that hardly differ from their mean are brought to variance 1 with all that rounding has done to them
@@ -62,7 +62,7 @@ def test_gelu(seed, dtype, m, d, spread):
 
 
 @given(SEEDS, DTYPES, st.integers(0, 3), st.integers(1, 20), st.integers(0, 50), st.sampled_from([1e-3, 0.3, 1.0, 30.0]))
-def test_softmax_of_what_is_seen(seed, dtype, n, t, before, beta):
+def test_causal_softmax_and_its_gradient(seed, dtype, n, t, before, beta):
     scores, dweights = drawn(seed, dtype, (n, 2, t, before + t), (n, 2, t, before + t))
     check("causal_softmax", scores, beta, slack=8 * max(1, beta))
     weights = compiled.causal_softmax(scores, beta)
@@ -84,7 +84,7 @@ def test_adamw(seed, dtype, size, kept, epsilon):
 
 
 @given(SEEDS, DTYPES, st.integers(1, 3), st.integers(1, 3), st.integers(1, 40), st.integers(0, 30), st.data())
-def test_a_head_goes_on_by_one_token(seed, dtype, batch, heads, e, length, data):
+def test_attend_equals_softmax_over_the_cache(seed, dtype, batch, heads, e, length, data):
     start = np.array(data.draw(st.lists(st.integers(0, length), min_size=batch, max_size=batch)), np.intp)
     d, past = heads * e, (batch, heads, length + 2, e)
     projected, bias, keys, values, joined = drawn(seed, dtype, (batch, 3 * d), (3 * d,), past, past, (batch, d))
@@ -105,7 +105,7 @@ def test_a_head_goes_on_by_one_token(seed, dtype, batch, heads, e, length, data)
 
 
 @given(SEEDS, DTYPES, st.integers(1, 3), st.integers(2, 50), st.booleans(), st.booleans())
-def test_what_a_block_adds_is_settled_and_activated(seed, dtype, batch, d, post, relu):
+def test_add_and_norm_and_activate(seed, dtype, batch, d, post, relu):
     x, change, bias, gain, shift, out = drawn(seed, dtype, (batch, d), (batch, d), (d,), (d,), (d,), (batch, d))
     added = x + change + bias
     normalized = _layers_numpy.layer_norm_forward(added, gain, shift, 1e-5)[0]
@@ -121,7 +121,7 @@ def test_what_a_block_adds_is_settled_and_activated(seed, dtype, batch, d, post,
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, 7, 36])
-def test_what_is_not_finite_shows(dtype, bad, place):
+def test_non_finite_numbers_give_nan(dtype, bad, place):
     x, one = drawn(0, dtype, (2, 37), (37,))
     x[0, place] = bad
     with np.errstate(invalid="ignore"):
@@ -137,7 +137,7 @@ def test_what_is_not_finite_shows(dtype, bad, place):
 
 
 @given(SEEDS, DTYPES, st.integers(1, 40))
-def test_a_hidden_key_has_no_weight(seed, dtype, s):
+def test_masked_keys_have_weight_zero(seed, dtype, s):
     (scores,) = drawn(seed, dtype, (1, 1, s + 1))
     masked = np.random.default_rng(seed).random(s + 1) < 0.5
     masked[-1] = False
@@ -149,7 +149,7 @@ def test_a_hidden_key_has_no_weight(seed, dtype, s):
 
 
 @given(SEEDS, DTYPES, st.integers(1, 4), st.integers(2, 40))
-def test_strides_do_not_matter_and_no_input_changes(seed, dtype, m, d):
+def test_strided_inputs_are_accepted_and_unchanged(seed, dtype, m, d):
     wide, gain = drawn(seed, dtype, (d, 2 * m), (d,))
     strided = wide.T[::2]
     gain.flags.writeable = False
@@ -160,7 +160,7 @@ def test_strides_do_not_matter_and_no_input_changes(seed, dtype, m, d):
     np.testing.assert_array_equal(wide, before)
 
 
-def test_arrays_of_another_size_or_type_are_refused():
+def test_arrays_of_wrong_size_or_dtype_are_rejected():
     x, gain = np.ones((2, 3)), np.ones(3)
     with pytest.raises(ValueError, match=r"^arrays must hold 3 numbers of type float64; got 3 of type float32$"):
         compiled.layer_norm_forward(x, gain, gain.astype("float32"), 1e-5)

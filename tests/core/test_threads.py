@@ -40,7 +40,7 @@ def bits(r):
 @pytest.mark.parametrize(("m", "n"), [
     (1, 1), (1, 129), (3, 2000), (reduction.TASK - 1, 300), (reduction.TASK, 300), (reduction.TASK + 1, 128), (1000, 20),
 ])  # fmt: skip
-def test_any_number_of_threads_gives_the_same_bits(m, n, metric, dtype, shared):
+def test_results_are_bit_for_bit_the_same_for_any_threads(m, n, metric, dtype, shared):
     """Whether queries are shared out, or patterns."""
     x, p = problem(m, n, 3, dtype)
     answers = []
@@ -52,7 +52,7 @@ def test_any_number_of_threads_gives_the_same_bits(m, n, metric, dtype, shared):
 
 
 @pytest.mark.parametrize(("m", "n"), [(2, 2000), (2 * reduction.TASK, 300)])
-def test_any_number_of_threads_finds_the_same_neighbours(m, n, shared):
+def test_neighbours_are_the_same_for_any_threads(m, n, shared):
     x, p = problem(m, n, 3)
     x, p = x.round(), p.round()  # ties, across blocks
     answers = []
@@ -62,7 +62,7 @@ def test_any_number_of_threads_finds_the_same_neighbours(m, n, shared):
     assert all(answer == answers[0] for answer in answers)
 
 
-def test_large_jobs_are_shared_and_small_ones_stay_with_the_caller(shared, monkeypatch):
+def test_only_large_jobs_use_the_pool(shared, monkeypatch):
     x, p = problem(2, 300, 2)
     shared(2)
     monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size + 1)
@@ -79,7 +79,7 @@ def test_large_jobs_are_shared_and_small_ones_stay_with_the_caller(shared, monke
 # The pool
 
 
-def test_tasks_are_done_once_each_and_answer_in_order(threads):
+def test_each_task_runs_once_and_results_are_in_order(threads):
     for count in (1, 2, 16):
         threads(count)
         done = []
@@ -89,7 +89,7 @@ def test_tasks_are_done_once_each_and_answer_in_order(threads):
         assert _threads.run([]) == []
 
 
-def test_tasks_run_at_the_same_time(threads):
+def test_tasks_run_concurrently(threads):
     threads(3)
     meeting = threading.Barrier(3, timeout=60)
 
@@ -102,7 +102,7 @@ def test_tasks_run_at_the_same_time(threads):
     assert threading.current_thread() in met
 
 
-def test_tasks_may_have_tasks(threads):
+def test_tasks_may_run_tasks(threads):
     threads(2)
     nested = [lambda i=i: sum(_threads.run([lambda j=j: i * j for j in range(10)])) for i in range(20)]
     assert _threads.run(nested) == [45 * i for i in range(20)]
@@ -110,7 +110,7 @@ def test_tasks_may_have_tasks(threads):
 
 @pytest.mark.parametrize("count", [1, 2, 16])
 @pytest.mark.parametrize("bad", [0, 7, 99])
-def test_an_error_in_a_task_reaches_the_caller_and_harms_nothing(count, bad, threads):
+def test_an_error_in_a_task_is_raised_and_the_pool_survives(count, bad, threads):
     threads(count)
 
     def task(i):
@@ -124,7 +124,7 @@ def test_an_error_in_a_task_reaches_the_caller_and_harms_nothing(count, bad, thr
     assert _threads.run([lambda i=i: i for i in range(50)]) == list(range(50))
 
 
-def test_an_error_on_a_helper_reaches_the_caller(threads):
+def test_an_error_on_a_helper_is_raised_by_the_caller(threads):
     threads(2)
     caller, meeting = threading.current_thread(), threading.Barrier(2, timeout=60)
 
@@ -138,7 +138,7 @@ def test_an_error_on_a_helper_reaches_the_caller(threads):
 
 
 @pytest.mark.parametrize("had", [0, 1, 2])
-def test_helpers_that_cannot_be_had_are_done_without(had, threads, monkeypatch):
+def test_tasks_finish_if_no_thread_can_be_started(had, threads, monkeypatch):
     """As where a process may have so many threads and no more; those that were had are waited for."""
     threads(4)
     _threads.run([int] * 4)
@@ -162,7 +162,7 @@ def test_helpers_that_cannot_be_had_are_done_without(had, threads, monkeypatch):
 
 
 @pytest.mark.parametrize(("m", "n"), [(2, 1000), (2 * reduction.TASK, 1000)])
-def test_patterns_that_are_not_finite_are_found_by_any_thread(m, n, shared):
+def test_non_finite_patterns_are_rejected_on_any_thread(m, n, shared):
     for count in (2, 16):
         shared(count)
         for i in (0, 127, 128, 700, n - 1):
@@ -205,7 +205,7 @@ def answers_to(i):
     return distances.tobytes(), indices.tobytes(), hopmin.DotEnergy().update(x, p).round(4).tobytes()
 
 
-def test_many_callers_at_once_get_each_their_own_answer(shared):
+def test_concurrent_callers_get_their_own_results(shared):
     shared(1)
     alone = [answers_to(i) for i in range(8)]
     shared(3)
@@ -213,7 +213,7 @@ def test_many_callers_at_once_get_each_their_own_answer(shared):
         assert callers(8, answers_to) == alone
 
 
-def test_the_number_of_threads_may_change_while_others_compute(shared):
+def test_set_threads_is_safe_during_computations(shared):
     shared(1)
     alone = [answers_to(i) for i in range(6)]
 
@@ -230,7 +230,7 @@ def test_the_number_of_threads_may_change_while_others_compute(shared):
 # How many
 
 
-def test_threads_are_as_many_as_set(threads):
+def test_get_threads_returns_the_number_set(threads):
     for count in (1, 7, np.int64(3)):
         threads(count)
         assert hopmin.get_threads() == count
@@ -240,7 +240,7 @@ def test_threads_are_as_many_as_set(threads):
 @pytest.mark.parametrize(("count", "error"), [
     (0, ValueError), (-1, ValueError), (1.5, TypeError), (2.0, TypeError), (True, TypeError), ("2", TypeError), (None, TypeError),
 ])  # fmt: skip
-def test_a_number_of_threads_that_is_none_is_refused(count, error):
+def test_set_threads_rejects_invalid_numbers(count, error):
     before = hopmin.get_threads()
     with pytest.raises(error) as caught:
         hopmin.set_threads(count)
@@ -251,7 +251,7 @@ def test_a_number_of_threads_that_is_none_is_refused(count, error):
 GET = "import hopmin; print(hopmin.get_threads())"
 
 
-def test_the_environment_says_how_many_threads(run):
+def test_the_environment_sets_the_number_of_threads(run):
     assert run(GET, HOPMIN_THREADS="5").stdout == "5\n"
     assert run(GET, HOPMIN_THREADS="").stdout == run(
         "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())"
@@ -261,7 +261,7 @@ def test_the_environment_says_how_many_threads(run):
 
 
 @pytest.mark.parametrize("wanted", ["0", "-1", "1.5", "two", " 2", "²"])
-def test_an_environment_that_makes_no_sense_is_refused_in_a_sentence(wanted, run):
+def test_an_invalid_environment_variable_is_rejected(wanted, run):
     finished = run(GET, HOPMIN_THREADS=wanted, PYTHONUTF8="1")
     assert finished.stderr.splitlines()[-1] == f"ValueError: HOPMIN_THREADS must be an integer >= 1; got {wanted!r}"
 
@@ -275,7 +275,7 @@ def answer_in_child(queue, x, p, expected):
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # that it may is what is tested
-def test_a_forked_child_has_threads_of_its_own(shared):
+def test_a_forked_child_has_its_own_threads(shared):
     shared(3)
     x, p = problem(2, 1000, 3)
     expected = [a.tobytes() for a in hopmin.nearest(x, p, 3)]
@@ -309,11 +309,11 @@ x, nearest = np.random.default_rng(0).normal(size=(1000, 3)), hopmin.nearest
     "import atexit; atexit.register(lambda: print(nearest(x, x)[1].sum()))",
     "import threading; threading.Thread(target=lambda: print(nearest(x, x)[1].sum())).start()",
 ])  # fmt: skip
-def test_the_interpreter_ends_cleanly_whenever_the_last_answer_is_asked(code, run):
+def test_the_interpreter_exits_cleanly_after_late_calls(code, run):
     finished = run(LARGE + code)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, f"{sum(range(1000))}\n", "")
 
 
-def test_small_jobs_import_no_pool(run):
+def test_small_jobs_do_not_import_the_pool(run):
     finished = run("import sys, hopmin; hopmin.nearest([[1.0]], [[1.0]]); print('concurrent.futures' in sys.modules)")
     assert finished.stdout == "False\n"
