@@ -1,4 +1,4 @@
-"""Memory that is kept: arrays within a pool are arrays like any other, and leave their memory to those that follow."""
+"""Pools of memory: arrays in a pool behave like any others, and their memory is reused."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +10,7 @@ from numpy._core.multiarray import get_handler_name
 
 buffers = pytest.importorskip("hopmin._buffers", reason="not compiled")
 
-SIZES = st.one_of(st.integers(0, 64), st.integers(8_000, 9_000), st.integers(0, 300_000))  # around the smallest kept
+SIZES = st.one_of(st.integers(0, 64), st.integers(8_000, 9_000), st.integers(0, 300_000))  # around the smallest block that is kept
 
 
 @given(st.lists(st.tuples(SIZES, st.sampled_from(["full", "zeros", "copy", "resize", "drop"])), min_size=1, max_size=30))

@@ -1,4 +1,4 @@
-"""The transformer's rows, compiled, are what layers.py and training.py say in NumPy: for any sizes, types and variants."""
+"""The compiled layers equal their NumPy twins to within rounding, for all sizes, dtypes and instruction sets."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 2**32)
 
 @pytest.fixture(params=compiled.SIMD, autouse=True, scope="module")
 def simd(request):
-    """Each variant of the vectors, whichever is chosen."""
+    """Run the tests for each instruction set of this machine."""
     chosen = compiled.simd()
     yield compiled.simd(request.param)
     compiled.simd(chosen)
@@ -28,7 +28,7 @@ def drawn(seed, dtype, *shapes, spread=1.0, offset=0.0):
 
 
 def check(name, *arguments, slack=16.0):
-    """The compiled function is as near to the written one in long doubles as that one is in the arrays' own type."""
+    """Assert that the compiled function equals its twin in long double to within the rounding of the dtype."""
     own = next(a.dtype for a in arguments if isinstance(a, np.ndarray))
     exact = [a.astype(np.longdouble) if isinstance(a, np.ndarray) else a for a in arguments]
     found = getattr(compiled, name)(*[a.copy() if isinstance(a, np.ndarray) else a for a in arguments])
@@ -46,7 +46,7 @@ def check(name, *arguments, slack=16.0):
 def test_layer_norm_and_its_gradient(seed, dtype, m, d, biased, offset):
     x, gain, bias, dy = drawn(seed, dtype, (m, 2, d), (d,), (d,), (m, 2, d), offset=offset)
     bias = bias if biased else None
-    # rows that hardly differ from their mean are brought to variance 1 with all that rounding has done to them
+    # scaling a nearly constant row to variance 1 amplifies its rounding errors
     check("layer_norm_forward", x, gain, bias, 1e-5, slack=16 * (1 + np.abs(x).max(initial=0) / np.sqrt(x.var(axis=-1).min(initial=1) + 1e-5)))
     z, scale = drawn(seed, dtype, (m, 2, d), (m, 2, 1))
     check("layer_norm_backward", dy, z, scale, gain, bias, slack=100)
@@ -78,7 +78,7 @@ def test_adamw(seed, dtype, size, kept, epsilon):
     exact = [a.astype(np.longdouble) for a in (p, g, m, v)]
     _layers_numpy.adamw(*exact, 0.9, 0.99, kept, 0.01, epsilon)
     compiled.adamw(p, g, m, v, 0.9, 0.99, kept, 0.01, epsilon)
-    # the root of a v near zero loses what v has lost, but for its first half of digits
+    # the square root of a v near zero keeps only half of the digits
     for one, other in zip((p, g, m, v), exact, strict=True):
         np.testing.assert_allclose(one.astype(np.longdouble), other, rtol=1e-13 if dtype == "float64" else 1e-5, atol=8 * np.finfo(dtype).eps)
 
@@ -88,7 +88,7 @@ def test_attend_equals_softmax_over_the_cache(seed, dtype, batch, heads, e, leng
     start = np.array(data.draw(st.lists(st.integers(0, length), min_size=batch, max_size=batch)), np.intp)
     d, past = heads * e, (batch, heads, length + 2, e)
     projected, bias, keys, values, joined = drawn(seed, dtype, (batch, 3 * d), (3 * d,), past, past, (batch, d))
-    keys = np.ascontiguousarray(keys.mT).mT  # in memory the other way round
+    keys = np.ascontiguousarray(keys.mT).mT  # transposed in memory
     whole = (projected.astype(float) + bias).reshape(batch, 3, heads, e)
     before = keys.copy(), values.copy()
     compiled.attend(projected.copy(), bias, keys, values, start, length, joined)
@@ -133,7 +133,7 @@ def test_non_finite_numbers_give_nan(dtype, bad, place):
         assert np.isfinite(slope[x == bad]).sum() == 0
         scores = np.zeros((1, 1, 37), dtype)
         scores[0, 0, place] = bad
-        assert np.isnan(compiled.causal_softmax(scores, 1.0)).all() == (bad != -np.inf)  # which is how a key is masked
+        assert np.isnan(compiled.causal_softmax(scores, 1.0)).all() == (bad != -np.inf)  # -inf masks a key
 
 
 @given(SEEDS, DTYPES, st.integers(1, 40))

@@ -1,4 +1,4 @@
-"""Each layer against a dull loop, and what every layer promises: its dtype kept, its inputs unchanged."""
+"""Each layer equals a plain loop, keeps its dtype and leaves its inputs unchanged."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hopmin.transformer import layers
 
-# The loops take lists of floats and give lists of floats.
+# Loops from lists of floats to lists of floats
 
 
 def loop_linear(x, weight, bias):
@@ -37,9 +37,9 @@ def loop_attention(queries, keys, values):
     out = []
     for t, q in enumerate(queries):
         exps = [math.exp(sum(a * b for a, b in zip(q, k, strict=True)) / math.sqrt(len(q))) for k in keys[: t + 1]]
-        shares = [e / sum(exps) for e in exps]
+        weights = [e / sum(exps) for e in exps]
         columns = zip(*values[: t + 1], strict=True)
-        out.append([sum(share * a for share, a in zip(shares, column, strict=True)) for column in columns])
+        out.append([sum(weight * a for weight, a in zip(weights, column, strict=True)) for column in columns])
     return out
 
 
@@ -57,7 +57,7 @@ def draw(*shapes, seed=0, dtype=np.float64):
 
 
 def close(actual, expected):
-    # a few float64 operations on numbers of order one, in another order
+    # a few float64 operations on numbers of order one, in a different order
     np.testing.assert_allclose(actual, np.array(expected), rtol=1e-12, atol=1e-13)
 
 
@@ -168,7 +168,7 @@ def test_dropout_is_off_without_rng_or_rate():
 def test_dropout_keeps_the_right_fraction_and_the_mean(rate):
     n = 100_000
     y, _ = layers.dropout(np.ones(n), rate, np.random.default_rng(0))
-    sigma = math.sqrt(rate * (1 - rate) / n)  # of the share of a coin's heads in n throws
+    sigma = math.sqrt(rate * (1 - rate) / n)  # of the fraction of heads in n coin tosses
     assert abs((y != 0).mean() - (1 - rate)) < 4 * sigma
     assert abs(y.mean() - 1) < 4 * sigma / (1 - rate)
     np.testing.assert_array_equal(np.unique(y), [0, 1 / (1 - rate)])
@@ -195,7 +195,7 @@ def test_attention_returns_weights_before_dropout():
     assert (dropped[5:] != whole[5:]).any(axis=-1).all()
 
 
-# What all layers promise
+# All layers
 
 X, DY = (2, 3, 4), (2, 3, 4)
 LAYERS = {
