@@ -44,7 +44,7 @@ cdef extern from "_simd/tile_kernels.h" nogil:
 cdef enum:
     _QUERIES = 384  # queries that pass over the patterns together: a multiple of ROWS in each variant (compare TASK)
     NEGLIGIBLE = 64  # weights of e^-64 and less may be rounded to 0
-cdef double DOUBT = 0.015625  # scores are computed exactly if rounding may change weights by more than this fraction
+cdef double TOLERANCE = 0.015625  # of the relative error of weights: beyond it, scores are computed exactly
 
 PANEL, TILE = _PANEL, _TILE
 FUNCTIONS = ("simd", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "absorb", "merge")
@@ -223,7 +223,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                     if not soft:
                         continue
                     origin = 0
-                    if floating is float and beta * _doubt(&search[i], s_peak, reach, d) > DOUBT:
+                    if floating is float and beta * _expected_error(&search[i], s_peak, reach, d) > TOLERANCE:
                         # both the peak and the scores that are compared with it may be rough: two bounds
                         least = _loosen(&search[i], max(peak[row + i], s_peak) - NEGLIGIBLE / beta, reach)
                         least = _loosen(&search[i], least, reach)
@@ -259,9 +259,9 @@ cdef struct Search:
     Py_ssize_t count, capacity, k  # count: of candidates, at most `capacity`
     double* best  # the k best exact scores so far, in descending order, and the indices of their patterns
     long long* indices
-    # The error of a rough score is at most relative |score| + size reach + least, where `reach` is the largest
+    # The error of a rough score is at most relative |score| + slope reach + least, where `reach` is the largest
     # magnitude of a coordinate so far; a score below `lowest` may have overflowed.
-    double relative, size, least, lowest
+    double relative, slope, least, lowest
 
 
 cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference) noexcept nogil:
@@ -274,23 +274,23 @@ cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference
     cdef double epsilon = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
     cdef Py_ssize_t c
     f.query = query
-    f.relative, f.size = epsilon if difference else 0, 0
+    f.relative, f.slope = epsilon if difference else 0, 0
     f.least = d * (FLT_MIN if floating is float else DBL_MIN)
     f.lowest = -(FLT_MAX if floating is float else DBL_MAX) if epsilon < 0.5 else INFINITY
     if not difference:
         for c in range(d):
-            f.size += epsilon * fabs(query[c])
+            f.slope += epsilon * fabs(query[c])
 
 
 cdef double _loosen(const Search* f, double score, double reach) noexcept nogil:
     """Return the least rough score that an exact one may have, or the least exact score that a rough one may have."""
-    cdef double loose = score + f.relative * score - f.size * reach - f.least
+    cdef double loose = score + f.relative * score - f.slope * reach - f.least
     return loose if loose >= f.lowest else -INFINITY
 
 
-cdef double _doubt(const Search* f, double score, double reach, Py_ssize_t d) noexcept nogil:
+cdef double _expected_error(const Search* f, double score, double reach, Py_ssize_t d) noexcept nogil:
     """Return an estimate of the error of a score: errors of random signs grow with the square root of their number."""
-    return 4 * (f.relative * fabs(score) + f.size * reach) / sqrt(d + 8)
+    return 4 * (f.relative * fabs(score) + f.slope * reach) / sqrt(d + 8)
 
 
 cdef double _score_exactly(const Search* f, const Patterns* p, floating* s, Py_ssize_t start, Py_ssize_t count,

@@ -83,6 +83,7 @@ cdef inline address to(a, like, Py_ssize_t size) except? NULL:
 
 
 cdef contiguous(a):
+    """Return an array as a contiguous one; None for None."""
     return None if a is None else np.ascontiguousarray(a)
 
 
