@@ -45,7 +45,10 @@ SIMD: tuple[str, ...] = ("numpy",)  # the instruction sets available here, the m
 
 
 def simd(name: str | None = None) -> str:
-    """Return the name of the instruction set in use, after switching to `name` if one is given."""
+    """Return the name of the instruction set in use, after switching to `name` if one is given.
+
+    Raises ValueError, and switches to none, if `name` is not in SIMD.
+    """
     return SIMD[0 if name is None else SIMD.index(name)]
 
 

@@ -177,8 +177,10 @@ def attention(
     queries : ndarray, shape (..., T, E)
     keys, values : ndarray, shape (..., S, E)
         The last T of them are at the positions of the queries, the others before.
-    rate, rng
-        Dropout of the weights; see `dropout`.
+    rate : float
+        The fraction of the weights that are dropped; see `dropout`.
+    rng : Generator, optional
+        Without it, no weight is dropped.
     padding_mask : ndarray of bool, shape (..., S), optional
         True at the positions before a row starts, which no query sees, except at its own position.
     distances : bool
