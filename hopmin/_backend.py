@@ -31,9 +31,7 @@ def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
     except ImportError as error:
         if wanted == "compiled":
             raise ImportError(f"HOPMIN_BACKEND=compiled, but the compiled core cannot be imported: {error}") from error
-        print(
-            "hopmin: the compiled core is not available; using its NumPy twin, which is much slower.", file=sys.stderr
-        )
+        print("hopmin: the compiled core is not available; using the much slower NumPy twin.", file=sys.stderr)
         return "numpy", TWINS
     compiled: tuple[ModuleType, ...] = _core, _layers, _buffers
     for module, twin in zip(compiled, TWINS, strict=True):
