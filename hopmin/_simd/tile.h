@@ -72,7 +72,7 @@ INLINE void NAME(transpose)(const T *from, ptrdiff_t from_step, T *to, ptrdiff_t
 #endif
 
 /* patterns (count, d), count <= PANEL  ->  panel (d, PANEL), the last pattern repeated to the end.
- * Repeating keeps the rest of a panel finite; its scores are never used. */
+ * Panels are always full: a repeated pattern changes neither the maximum of the scores nor whether they are finite. */
 static void NAME(pack)(const void *patterns, ptrdiff_t count, ptrdiff_t d, void *panel)
 {
     const T *from = patterns;
