@@ -1,12 +1,12 @@
-"""Builds the compiled parts for the stable ABI: core, layers, buffers. Everything else stands in pyproject.toml.
+"""Build the compiled modules, for Python's stable ABI; everything else is in pyproject.toml.
 
-The extensions are optional: without a C compiler the install succeeds and hopmin runs on its NumPy twin. For those who
-work on it, four variables, each "1" or absent:
+The extensions are optional: without a C compiler the installation succeeds, and hopmin uses their NumPy twins. For
+development there are four environment variables, each "1" or unset:
 
-    HOPMIN_SANITIZE   AddressSanitizer and UndefinedBehaviorSanitizer watch every access
-    HOPMIN_DEBUG      indices are checked, nothing is optimised
-    HOPMIN_PLAIN      no vectors, as for a compiler that has none
-    HOPMIN_STRICT     warnings are errors, and so is an extension that does not compile
+    HOPMIN_SANITIZE   build with AddressSanitizer and UndefinedBehaviorSanitizer
+    HOPMIN_DEBUG      check indices, and do not optimise
+    HOPMIN_PLAIN      use no vector extensions, as with a compiler that has none
+    HOPMIN_STRICT     treat compiler warnings, and an extension that does not compile, as errors
 """
 
 import os
@@ -16,30 +16,52 @@ from glob import glob
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-SANITIZE, DEBUG, PLAIN, STRICT = (
-    os.environ.get(f"HOPMIN_{name}") == "1" for name in ("SANITIZE", "DEBUG", "PLAIN", "STRICT")
-)
 
-headers = sorted(glob("hopmin/_simd/*.h"))
-core = Extension("hopmin._core", ["hopmin/_core.pyx"], depends=headers)
-layers = Extension("hopmin._layers", ["hopmin/_layers.pyx"], depends=headers)
-buffers = Extension("hopmin._buffers", ["hopmin/_buffers.pyx"])
-for extension in (core, layers, buffers):
-    extension.py_limited_api = True
-    extension.define_macros = [("Py_LIMITED_API", "0x030B0000")] + PLAIN * [("PLAIN", "1")]
-    if sys.platform == "win32":
-        continue
-    # no fused multiply-add but where the tile asks for one: exact scores are rounded after each operation
-    extension.extra_compile_args = ["-ffp-contract=off", "-O0" if DEBUG else "-O1" if SANITIZE else "-O3"]
-    extension.extra_compile_args += ["-g" if DEBUG or SANITIZE else "-g0"]
-    extension.extra_compile_args += ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"] * STRICT
+def option(name):
+    return os.environ.get(f"HOPMIN_{name}") == "1"
+
+
+SANITIZE, DEBUG, PLAIN, STRICT = map(option, ("SANITIZE", "DEBUG", "PLAIN", "STRICT"))
+
+macros = [("Py_LIMITED_API", "0x030B0000")]  # Python 3.11 and later
+if PLAIN:
+    macros.append(("PLAIN", "1"))
+
+compile_args, link_args = [], []
+if sys.platform != "win32":
+    compile_args.append("-ffp-contract=off")  # exact scores are rounded after each operation: no fused multiply-add
+    compile_args.append("-O0" if DEBUG else "-O1" if SANITIZE else "-O3")
+    compile_args.append("-g" if DEBUG or SANITIZE else "-g0")
+    if STRICT:
+        compile_args += ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]
     if SANITIZE:
-        extension.extra_compile_args += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-        extension.extra_link_args = ["-fsanitize=address,undefined"]
-checks = dict.fromkeys(["boundscheck", "wraparound", "initializedcheck"], DEBUG)
-directives = {**checks, "cdivision": not DEBUG}
-extensions = cythonize([core, layers, buffers], language_level=3, compiler_directives=directives, force=DEBUG)
+        compile_args += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        link_args.append("-fsanitize=address,undefined")
+
+extensions = cythonize(
+    [
+        Extension(
+            f"hopmin.{name}",
+            [f"hopmin/{name}.pyx"],
+            depends=sorted(glob("hopmin/_simd/*.h")),
+            define_macros=macros,
+            extra_compile_args=compile_args,
+            extra_link_args=link_args,
+            py_limited_api=True,
+        )
+        for name in ("_core", "_layers", "_buffers")
+    ],
+    language_level=3,
+    compiler_directives={
+        "boundscheck": DEBUG,
+        "wraparound": DEBUG,
+        "initializedcheck": DEBUG,
+        "cdivision": not DEBUG,
+        "autotestdict": False,  # no __test__ in the modules: their examples are in their NumPy twins
+    },
+    force=DEBUG,
+)
 for extension in extensions:
-    extension.optional = not STRICT  # set here: cythonize() forgets it
+    extension.optional = not STRICT  # not passed on by cythonize()
 
 setup(ext_modules=extensions, options={"bdist_wheel": {"py_limited_api": "cp311"}})

@@ -1,49 +1,55 @@
-"""Picks one of the two cores, loudly: the compiled one where it was built, else its NumPy twin.
+"""The modules that exist twice, compiled and in NumPy, as chosen at import: `core`, `layers` and `buffers`.
 
-`HOPMIN_BACKEND=compiled` or `numpy` forces one, and fails if it is missing; so does `HOPMIN_SIMD` for a variant of it.
+`core` is `_core.pyx` if it was compiled when hopmin was installed, otherwise its NumPy twin `_core_numpy.py`, and
+likewise for the other two. All three are of the same kind; without the compiled ones, a line on standard error says so.
+Twins have the same functions; their docstrings and types are written once, on the NumPy side.
+
+`HOPMIN_BACKEND=compiled` or `numpy` selects a kind, and `HOPMIN_SIMD` an instruction set of the compiled modules. The
+import fails if what they select is not available.
 """
 
-import functools
 import os
 import sys
-from collections.abc import Callable
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING
 
-from hopmin import _core_numpy
+from hopmin import _buffers_numpy, _core_numpy, _layers_numpy
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-core: ModuleType = _core_numpy
-layers: ModuleType | None = None  # the transformer's rows, where they are compiled
-BACKEND = os.environ.get("HOPMIN_BACKEND", "")
-if BACKEND not in ("", "compiled", "numpy"):
-    raise ImportError(f"HOPMIN_BACKEND must be 'compiled' or 'numpy'; got {BACKEND!r}")
-if BACKEND != "numpy":
+__all__ = ["BACKEND", "buffers", "core", "layers"]
+
+TWINS: tuple[ModuleType, ...] = _core_numpy, _layers_numpy, _buffers_numpy
+
+
+def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
+    """Return the name of the backend and its modules: the compiled ones unless they are missing or not wanted."""
+    if wanted not in ("", "compiled", "numpy"):
+        raise ImportError(f"HOPMIN_BACKEND must be 'compiled' or 'numpy'; got {wanted!r}")
+    if wanted == "numpy":
+        return "numpy", TWINS
     try:
-        from hopmin import _core, _layers
+        from hopmin import _buffers, _core, _layers
     except ImportError as error:
-        if BACKEND == "compiled":
+        if wanted == "compiled":
             raise ImportError(f"HOPMIN_BACKEND=compiled, but the compiled core cannot be imported: {error}") from error
-        print("hopmin: the compiled core is missing here; its NumPy twin is in use, slower by far.", file=sys.stderr)
-        BACKEND = "numpy"
-    else:
-        for name in _core_numpy.FUNCTIONS:  # one docstring, two bodies
-            getattr(_core, name).__doc__ = getattr(_core_numpy, name).__doc__
-        core, layers, BACKEND = _core, _layers, "compiled"
+        print("hopmin: the compiled core is not available; using the much slower NumPy twin.", file=sys.stderr)
+        return "numpy", TWINS
+    compiled: tuple[ModuleType, ...] = _core, _layers, _buffers
+    for module, twin in zip(compiled, TWINS, strict=True):
+        for name in twin.FUNCTIONS:
+            getattr(module, name).__doc__ = getattr(twin, name).__doc__
+    return "compiled", compiled
+
+
+BACKEND, _modules = _choose(os.environ.get("HOPMIN_BACKEND", ""))
+if TYPE_CHECKING:  # twins have the same types
+    from hopmin import _buffers as buffers
+    from hopmin import _core as core
+    from hopmin import _layers as layers
+else:
+    core, layers, buffers = _modules
 
 if SIMD := os.environ.get("HOPMIN_SIMD", ""):
     if SIMD not in core.SIMD:
         raise ImportError(f"HOPMIN_SIMD must be one of {', '.join(map(repr, core.SIMD))} here; got {SIMD!r}")
     core.simd(SIMD)
-    if layers:
-        layers.simd(SIMD)
-
-
-def compiled(function: Function) -> Function:
-    """What `_layers.pyx` has under the function's name, where that was built: the same in one pass over memory.
-
-    The function itself says what is meant, and is what runs elsewhere; it stays at hand as `__wrapped__`.
-    """
-    if layers is None:
-        return function
-    return cast(Function, functools.update_wrapper(getattr(layers, function.__name__), function))
+    layers.simd(SIMD)

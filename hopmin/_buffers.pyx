@@ -1,8 +1,8 @@
-"""Memory that is kept: within a pool, an array that is freed leaves its memory to the next of about its size.
+"""A pool of memory: the memory of a freed array is reused for the next one of about its size.
 
-A training step makes the same arrays again and again, and a system asks for more time to hand out fresh pages than
-NumPy takes to fill them. So the arrays of a step are made by an allocator of our own (NEP 49), in this thread and
-within the pool only. They may live on.
+Every training step creates the same arrays, and mapping fresh pages takes the system longer than it takes NumPy to fill
+them. So the arrays of a step are allocated by a custom allocator (NEP 49), in the current thread and inside the `with`
+block only. They may outlive the block. Where this module is not compiled, `_buffers_numpy.py` allocates as usual.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from numpy._core._multiarray_umath import _ARRAY_API
 
 cdef enum:
-    SMALLEST = 32768  # bytes: smaller arrays are left to the system, which keeps them itself
-    CLASSES = 256
-    LINE = 64  # bytes before an array's, at a multiple of so many
-    SET_HANDLER = 304  # the place of PyDataMem_SetHandler among NumPy's functions, since 1.22
+    SMALLEST = 32768  # bytes: the system's allocator reuses smaller blocks itself
+    CLASSES = 256  # sizes of blocks, see `rounded`
+    LINE = 64  # bytes of a cache line: arrays start at one, and the Block is in the line before
+    SET_HANDLER = 304  # the index of PyDataMem_SetHandler in NumPy's C API, since 1.22
 
 ctypedef struct Allocator:  # PyDataMemAllocator
     void* context
@@ -35,10 +35,10 @@ ctypedef struct Handler:  # PyDataMem_Handler
     uint8_t version
     Allocator allocator
 
-ctypedef struct Block:  # stands in the line before an array's memory
+ctypedef struct Block:  # the header of a block, in the cache line before the memory of an array
     Block* next
     void* start
-    size_t room
+    size_t capacity
 
 ctypedef struct Pool:
     Handler handler
@@ -50,7 +50,7 @@ cdef set_handler into = <set_handler> (<void**> PyCapsule_GetPointer(_ARRAY_API,
 
 
 cdef inline int rounded(size_t* size) noexcept nogil:
-    """Round up to one of the four sizes between a power of two and the next; return which of all of them it is."""
+    """Round a size up to a multiple of a quarter of a power of two, and return the number of that size class."""
     cdef int log = 0
     while size[0] >> log > 7:
         log += 1
@@ -60,6 +60,7 @@ cdef inline int rounded(size_t* size) noexcept nogil:
 
 
 cdef void* take(void* context, size_t size) noexcept nogil:
+    """malloc"""
     cdef Pool* pool = <Pool*> context
     cdef Block* block = NULL
     cdef void* start
@@ -78,11 +79,12 @@ cdef void* take(void* context, size_t size) noexcept nogil:
         if not start:
             return NULL
         block = <Block*> ((<uintptr_t> start + LINE - 1) // LINE * LINE)
-        block.start, block.room = start, size
+        block.start, block.capacity = start, size
     return <char*> block + LINE
 
 
 cdef void* take_zeros(void* context, size_t count, size_t size) noexcept nogil:
+    """calloc"""
     if size and count > (<size_t> 1 << 62) // size:
         return NULL
     cdef void* data = take(context, count * size)
@@ -92,16 +94,17 @@ cdef void* take_zeros(void* context, size_t count, size_t size) noexcept nogil:
 
 
 cdef void give(void* context, void* data, size_t size) noexcept nogil:
+    """free: return a block to the pool"""
     cdef Pool* pool = <Pool*> context
     cdef Block* block
     cdef int which
     if not data:
         return
     block = <Block*> (<char*> data - LINE)
-    if block.room < SMALLEST:
+    if block.capacity < SMALLEST:
         free(block.start)
         return
-    size = block.room
+    size = block.capacity
     which = rounded(&size)
     PyThread_acquire_lock(pool.lock, 1)
     block.next, pool.kept[which] = pool.kept[which], block
@@ -109,16 +112,18 @@ cdef void give(void* context, void* data, size_t size) noexcept nogil:
 
 
 cdef void* take_more(void* context, void* data, size_t size) noexcept nogil:
+    """realloc"""
     cdef void* larger = take(context, size)
-    cdef size_t room
+    cdef size_t capacity
     if data and larger:
-        room = (<Block*> (<char*> data - LINE)).room
-        memcpy(larger, data, room if room < size else size)
-        give(context, data, room)
+        capacity = (<Block*> (<char*> data - LINE)).capacity
+        memcpy(larger, data, min(capacity, size))
+        give(context, data, capacity)
     return larger
 
 
 cdef void release(object capsule) noexcept:
+    """Free a pool."""
     cdef Pool* pool = <Pool*> PyCapsule_GetPointer(capsule, "mem_handler")
     cdef Block* block
     for which in range(CLASSES):
@@ -130,21 +135,22 @@ cdef void release(object capsule) noexcept:
     free(pool)
 
 
-def buffers():
-    """A pool, empty at first; several threads may be `within` it. It goes when neither it nor its arrays are in use."""
-    cdef Pool* pool = <Pool*> calloc(1, sizeof(Pool))
-    if not pool:
+FUNCTIONS = ("pool", "within")
+
+
+def pool():
+    cdef Pool* empty = <Pool*> calloc(1, sizeof(Pool))
+    if not empty:
         raise MemoryError
-    pool.lock = PyThread_allocate_lock()
-    strcpy(pool.handler.name, "hopmin")
-    pool.handler.version = 1
-    pool.handler.allocator = Allocator(pool, take, take_zeros, take_more, give)
-    return PyCapsule_New(pool, "mem_handler", release)
+    empty.lock = PyThread_allocate_lock()
+    strcpy(empty.handler.name, "hopmin")
+    empty.handler.version = 1
+    empty.handler.allocator = Allocator(empty, take, take_zeros, take_more, give)
+    return PyCapsule_New(empty, "mem_handler", release)
 
 
 @contextmanager
 def within(pool):
-    """Arrays that this thread makes here live in what earlier ones of the pool have left, where it fits."""
     before = into(pool)
     try:
         yield

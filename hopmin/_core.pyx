@@ -1,9 +1,9 @@
-"""The compiled core: `_core_numpy.py` in C, function by function and step by step. Read that one first.
+"""The compiled core: the functions of `_core_numpy.py`, in the same numbered steps. Read that module first.
 
-What is here is the order of things; the arithmetic on scores is the tile, `_simd/tile.h`, in as many variants as there are
-sets of instructions. Scores are first computed roughly, in the arrays' own precision. A bound on their rounding says
-which of them might be among the k best, and those are computed again, exactly; so are, for the sums, those where
-rounding would show in the weights.
+This file holds the control flow. The arithmetic on scores is in `_simd/tile.h`, which is compiled once for each
+instruction set. Scores are computed twice: first roughly, in the dtype of the arrays, and then exactly, in float64, for
+those patterns that may be among the k best by a bound on the rounding error. For the sums, scores are computed exactly
+where rounding could change the weights noticeably. `docs/core.md` proves the bound.
 """
 
 from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MAX, FLT_MIN
@@ -11,15 +11,15 @@ from libc.math cimport INFINITY, exp, fabs, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-cdef extern from "_simd/tiles.h" nogil:
+cdef extern from "_simd/tile_kernels.h" nogil:
     enum: _PANEL "PANEL"
     enum: _TILE "TILE"
     enum: VARIANTS
-    ctypedef struct tile:
+    ctypedef struct tile_kernels:
         void (*exp_nonpositive)(const void* x, Py_ssize_t count, void* out) noexcept nogil
         double (*max_abs)(const void* numbers, Py_ssize_t count) noexcept nogil
-        void (*pack)(const void* rows, Py_ssize_t count, Py_ssize_t d, void* panel) noexcept nogil
-        void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* rows) noexcept nogil
+        void (*pack)(const void* patterns, Py_ssize_t count, Py_ssize_t d, void* panel) noexcept nogil
+        void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* patterns) noexcept nogil
         void (*group)(const void* queries, Py_ssize_t m, Py_ssize_t d, void* groups) noexcept nogil
         void (*columns)(const void* values, Py_ssize_t count, Py_ssize_t v, void* panels) noexcept nogil
         void (*score)(const void* groups, Py_ssize_t m, const void* panel, Py_ssize_t d, bint difference,
@@ -36,15 +36,15 @@ cdef extern from "_simd/tiles.h" nogil:
     struct variant:
         const char* name
         bint (*runs_here)() noexcept nogil
-        const tile* single_precision
-        const tile* double_precision
+        const tile_kernels* single_precision
+        const tile_kernels* double_precision
     const variant[VARIANTS] variants
     int best_variant()
 
 cdef enum:
-    _QUERIES = 384  # taken through all patterns together: a multiple of every variant's ROWS (compare TASK)
-    NEGLIGIBLE = 64  # weights of e^-64 and less may count for nothing
-cdef double DOUBT = 0.015625  # if rounding may change weights by more than this share, their scores are computed again
+    _QUERIES = 384  # queries that pass over the patterns together: a multiple of ROWS in each variant (compare TASK)
+    NEGLIGIBLE = 64  # weights of e^-64 and less may be rounded to 0
+cdef double TOLERANCE = 0.015625  # of the relative error of weights: beyond it, scores are computed exactly
 
 PANEL, TILE = _PANEL, _TILE
 FUNCTIONS = ("simd", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "absorb", "merge")
@@ -62,7 +62,7 @@ def simd(name=None):
     return SIMD[chosen]
 
 
-cdef const tile* tile_of(size_t size) noexcept nogil:
+cdef const tile_kernels* kernels_of(size_t size) noexcept nogil:
     return variants[chosen].single_precision if size == sizeof(float) else variants[chosen].double_precision
 
 
@@ -76,7 +76,7 @@ cdef double _max_abs(const floating[::1] numbers) except? -1:
     if numbers.shape[0] == 0:
         return 0
     with nogil:
-        return tile_of(sizeof(floating)).max_abs(&numbers[0], numbers.shape[0])
+        return kernels_of(sizeof(floating)).max_abs(&numbers[0], numbers.shape[0])
 
 
 def exp_nonpositive(x, out):
@@ -88,7 +88,7 @@ def exp_nonpositive(x, out):
 
 cdef int _exp_nonpositive(const floating[::1] x, floating[::1] out) except -1:
     if x.shape[0]:
-        tile_of(sizeof(floating)).exp_nonpositive(&x[0], x.shape[0], &out[0])
+        kernels_of(sizeof(floating)).exp_nonpositive(&x[0], x.shape[0], &out[0])
     return 0
 
 
@@ -101,10 +101,10 @@ def pack(patterns, panels):
 
 cdef int _pack(const floating[:, ::1] patterns, floating[:, :, ::1] panels) except -1:
     cdef Py_ssize_t n = patterns.shape[0], d = patterns.shape[1], j
-    cdef const tile* t = tile_of(sizeof(floating))
+    cdef const tile_kernels* kernels = kernels_of(sizeof(floating))
     with nogil:
         for j from 0 <= j < n by _PANEL:
-            t.pack(&patterns[j, 0], min(_PANEL, n - j), d, &panels[j // _PANEL, 0, 0])
+            kernels.pack(&patterns[j, 0], min(_PANEL, n - j), d, &panels[j // _PANEL, 0, 0])
     return 0
 
 
@@ -117,10 +117,10 @@ def unpack(panels, patterns):
 
 cdef int _unpack(const floating[:, :, ::1] panels, floating[:, ::1] patterns) except -1:
     cdef Py_ssize_t n = patterns.shape[0], d = patterns.shape[1], j
-    cdef const tile* t = tile_of(sizeof(floating))
+    cdef const tile_kernels* kernels = kernels_of(sizeof(floating))
     with nogil:
         for j from 0 <= j < n by _PANEL:
-            t.unpack(&panels[j // _PANEL, 0, 0], min(_PANEL, n - j), d, &patterns[j, 0])
+            kernels.unpack(&panels[j // _PANEL, 0, 0], min(_PANEL, n - j), d, &patterns[j, 0])
     return 0
 
 
@@ -131,21 +131,37 @@ def scores(queries, patterns, metric, out):
         _scores[double](queries, patterns.reshape(-1), patterns.ndim == 3, metric == "euclidean", out)
 
 
+cdef struct Patterns:
+    # The patterns of a call, and how to score them.
+    const char* start  # (n, d), or panels if packed
+    Py_ssize_t n, d, size  # size: bytes of a number
+    bint packed, difference  # difference: the metric is "euclidean", not "dot"
+    long long first  # the index of the first pattern
+    const tile_kernels* kernels
+
+
+cdef inline const void* panel_at(const Patterns* p, Py_ssize_t j, void* panel) noexcept nogil:
+    """Return the panel that starts with pattern j; it is packed into `panel` unless the patterns are packed already."""
+    cdef const char* start = p.start + j * p.d * p.size
+    if p.packed:
+        return start
+    p.kernels.pack(start, min(_PANEL, p.n - j), p.d, panel)
+    return panel
+
+
 cdef int _scores(const floating[:, ::1] queries, const floating[::1] patterns, bint packed, bint difference,
                  double[:, ::1] out) except -1:
     cdef Py_ssize_t m = queries.shape[0], n = out.shape[1], d = queries.shape[1], i, j
-    cdef const tile* t = tile_of(sizeof(floating))
+    cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, 0,
+                               kernels_of(sizeof(floating)))
     cdef double s[_PANEL]
-    cdef floating* panel = <floating*> allocate(_PANEL * d * sizeof(floating))
-    cdef const floating* p = panel
+    cdef void* panel = allocate(_PANEL * d * sizeof(floating))
+    cdef const void* packed_panel
     with nogil:
         for j from 0 <= j < n by _PANEL:
-            if packed:
-                p = &patterns[j * d]
-            else:
-                t.pack(&patterns[j * d], min(_PANEL, n - j), d, panel)
+            packed_panel = panel_at(&p, j, panel)
             for i in range(m):
-                t.exact_panel(&queries[i, 0], p, d, difference, s)
+                p.kernels.exact_panel(&queries[i, 0], packed_panel, d, difference, s)
                 memcpy(&out[i, j], s, min(_PANEL, n - j) * sizeof(double))
     release(panel)
     return 0
@@ -163,29 +179,30 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                  const floating[:, ::1] values, bint difference, double beta, long long first, double[::1] peak,
                  double[::1] total, double[:, ::1] mix, double[:, ::1] best, long long[:, ::1] indices) except -1:
     cdef Py_ssize_t m = queries.shape[0], n = values.shape[0], d = queries.shape[1], v = values.shape[1]
-    cdef Py_ssize_t k = best.shape[1], row, rows, start, count, i, j, c
+    cdef Py_ssize_t k = best.shape[1], row, batch, start, count, i, j, c
     cdef bint soft = peak.shape[0] > 0, finite = True
     cdef double s_peak, shrink, least, origin, reach
-    cdef const tile* t = tile_of(sizeof(floating))
-    # working space, whatever m and n: a panel of patterns; queries, their scores and candidates; the values of a tile
-    cdef Py_ssize_t wide = (v + _PANEL - 1) // _PANEL * _PANEL, room = min(k, _TILE) + 32
+    cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, first,
+                               kernels_of(sizeof(floating)))
+    cdef const tile_kernels* kernels = p.kernels
+    # working memory, independent of m and n: a panel; queries with their scores and candidates; the values of a tile
+    cdef Py_ssize_t wide = (v + _PANEL - 1) // _PANEL * _PANEL, capacity = min(k, _TILE) + 32
     cdef floating* panel = <floating*> allocate(
         (_PANEL * d + _QUERIES * (d + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
     cdef floating* groups = panel + _PANEL * d
     cdef floating* s = groups + _QUERIES * d
-    cdef floating* columns = s + _QUERIES * _TILE + _PANEL  # `above` may read a little past the last score
-    cdef const floating* p = panel
+    cdef floating* columns = s + _QUERIES * _TILE + _PANEL  # `above` may read up to a vector past the last score
     cdef Search* search = <Search*> allocate(_QUERIES * sizeof(Search))
-    cdef double* rough = <double*> allocate(_QUERIES * room * (sizeof(double) + sizeof(long long)))
+    cdef double* rough = <double*> allocate(_QUERIES * capacity * (sizeof(double) + sizeof(long long)))
     with nogil:
         for row from 0 <= row < m by _QUERIES:
-            rows = min(_QUERIES, m - row)
-            t.group(&queries[row, 0], rows, d, groups)
+            batch = min(_QUERIES, m - row)
+            kernels.group(&queries[row, 0], batch, d, groups)
             reach = 0
-            for i in range(rows):
-                search[i].rough = rough + i * room
-                search[i].places = <long long*> (rough + _QUERIES * room) + i * room
-                search[i].count, search[i].room, search[i].k = 0, room, k
+            for i in range(batch):
+                search[i].rough = rough + i * capacity
+                search[i].places = <long long*> (rough + _QUERIES * capacity) + i * capacity
+                search[i].count, search[i].capacity, search[i].k = 0, capacity, k
                 if k > 0:
                     search[i].best, search[i].indices = &best[row + i, 0], &indices[row + i, 0]
                 _begin(&search[i], &queries[row + i, 0], d, difference)
@@ -193,32 +210,26 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                 count = min(_TILE, n - start)
                 # 1. scores of this tile
                 for j from 0 <= j < count by _PANEL:
-                    if packed:
-                        p = &patterns[(start + j) * d]
-                    else:
-                        t.pack(&patterns[(start + j) * d], min(_PANEL, count - j), d, panel)
-                    t.score(groups, rows, p, d, difference, s + j)
+                    kernels.score(groups, batch, panel_at(&p, start + j, panel), d, difference, s + j)
                 if not difference:
-                    reach = max(reach, t.max_abs(
+                    reach = max(reach, kernels.max_abs(
                         &patterns[start * d], ((count + _PANEL - 1) // _PANEL * _PANEL if packed else count) * d))
-                for i in range(rows):
+                for i in range(batch):
                     # 2. their peak
-                    s_peak = t.peak(s + i * _TILE, count, &finite)
-                    # 3. their k best: who may be among them, for now
+                    s_peak = kernels.peak(s + i * _TILE, count, &finite)
+                    # 3. their k best: candidates, for now
                     if k > 0:
-                        _consider(&search[i], t, s + i * _TILE, s_peak, start, count, reach,
-                                  &queries[row + i, 0], &patterns[0], packed, d, difference, first)
+                        _consider(&search[i], &p, s + i * _TILE, s_peak, start, count, reach)
                     if not soft:
                         continue
                     origin = 0
-                    if floating is float and beta * _doubt(&search[i], s_peak, reach, d) > DOUBT:
-                        # the peak may be rough, and so are the scores that are compared with it
+                    if floating is float and beta * _expected_error(&search[i], s_peak, reach, d) > TOLERANCE:
+                        # both the peak and the scores that are compared with it may be rough: two bounds
                         least = _loosen(&search[i], max(peak[row + i], s_peak) - NEGLIGIBLE / beta, reach)
                         least = _loosen(&search[i], least, reach)
-                        s_peak = _again(t, s + i * _TILE, count, start, least, &queries[row + i, 0], &patterns[0],
-                                        packed, d, difference, panel)
+                        s_peak = _score_exactly(&search[i], &p, s + i * _TILE, start, count, least, panel)
                         origin = s_peak
-                    # 4. the common peak, to which what is there shrinks
+                    # 4. the common peak, to which the sums so far are rescaled
                     if s_peak > peak[row + i]:
                         shrink = exp(beta * (peak[row + i] - s_peak))
                         peak[row + i] = s_peak
@@ -226,14 +237,14 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                         for c in range(v):
                             mix[row + i, c] *= shrink
                     # 5. their weights, relative to the peak, and the total
-                    total[row + i] += t.weigh(s + i * _TILE, count, peak[row + i] - origin, beta)
+                    total[row + i] += kernels.weigh(s + i * _TILE, count, peak[row + i] - origin, beta)
                 # 6. the mix
                 if v > 0:
-                    t.columns(&values[start, 0], count, v, columns)
-                    t.mix(s, rows, count, columns, v, &mix[row, 0])
-            # the k best, exactly
-            for i in range(rows):
-                _rescore(&search[i], t, &queries[row + i, 0], &patterns[0], packed, d, difference, first)
+                    kernels.columns(&values[start, 0], count, v, columns)
+                    kernels.mix(s, batch, count, columns, v, &mix[row, 0])
+            # the remaining candidates
+            for i in range(batch):
+                _rescore(&search[i], &p)
     release(panel)
     release(search)
     release(rough)
@@ -241,59 +252,62 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
 
 
 cdef struct Search:
-    # For one query: the rough scores of candidates, larger first, and where they are; and what it has found.
-    double* rough
-    long long* places
-    Py_ssize_t count, room, k
-    double* best
+    # The search for the k best patterns of one query.
+    const void* query
+    double* rough  # the rough scores of the candidates, in descending order
+    long long* places  # the positions of the candidates among the patterns
+    Py_ssize_t count, capacity, k  # count: of candidates, at most `capacity`
+    double* best  # the k best exact scores so far, in descending order, and the indices of their patterns
     long long* indices
-    # A rough score is off by at most `share` of itself, plus `size` times the largest coordinate met, plus `least`.
-    double share, size, least, lowest
+    # The error of a rough score is at most relative |score| + slope reach + least, where `reach` is the largest
+    # magnitude of a coordinate so far; a score below `lowest` may have overflowed.
+    double relative, slope, least, lowest
 
 
 cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference) noexcept nogil:
-    """A sum of d squares is off by at most (d + 3) / 2 relative epsilons, a sum of d products by that share of what
-    their magnitudes add up to; either by what underflows, at most d times. What overflows is -inf. Taken here is twice
-    as much and more: it also serves the other way round, and to round the bound itself."""
+    """Set the error bound of rough scores.
+
+    The error of a sum of d squares is at most (d + 3) / 2 epsilons of the sum, the error of a sum of d products as many
+    epsilons of the sum of their magnitudes; underflow adds to both at most d times. The constant d + 8 is more than
+    twice as large, so that the bound can also be inverted, and evaluated with rounding.
+    """
     cdef double epsilon = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
     cdef Py_ssize_t c
-    f.share, f.size = epsilon if difference else 0, 0
+    f.query = query
+    f.relative, f.slope = epsilon if difference else 0, 0
     f.least = d * (FLT_MIN if floating is float else DBL_MIN)
     f.lowest = -(FLT_MAX if floating is float else DBL_MAX) if epsilon < 0.5 else INFINITY
     if not difference:
         for c in range(d):
-            f.size += epsilon * fabs(query[c])
+            f.slope += epsilon * fabs(query[c])
 
 
 cdef double _loosen(const Search* f, double score, double reach) noexcept nogil:
-    """The least that a score so good may be after rounding, or may have been before it."""
-    cdef double loose = score + f.share * score - f.size * reach - f.least
+    """Return the least rough score that an exact one may have, or the least exact score that a rough one may have."""
+    cdef double loose = score + f.relative * score - f.slope * reach - f.least
     return loose if loose >= f.lowest else -INFINITY
 
 
-cdef double _doubt(const Search* f, double score, double reach, Py_ssize_t d) noexcept nogil:
-    """How far off such a score can be expected to be: errors of random signs add up to the root of their number."""
-    return 4 * (f.share * fabs(score) + f.size * reach) / sqrt(d + 8)
+cdef double _expected_error(const Search* f, double score, double reach, Py_ssize_t d) noexcept nogil:
+    """Return an estimate of the error of a score: errors of random signs grow with the square root of their number."""
+    return 4 * (f.relative * fabs(score) + f.slope * reach) / sqrt(d + 8)
 
 
-cdef double _again(const tile* t, float* s, Py_ssize_t count, Py_ssize_t start, double least,
-                   const floating* query, const floating* patterns, bint packed, Py_ssize_t d, bint difference,
-                   floating* panel) noexcept nogil:
-    """Score once more, exactly, what comes near `least`; leave scores relative to their peak, which is returned."""
+cdef double _score_exactly(const Search* f, const Patterns* p, floating* s, Py_ssize_t start, Py_ssize_t count,
+                           double least, floating* panel) noexcept nogil:
+    """Replace scores of a tile by exact ones, relative to their peak, and return the peak.
+
+    Panels without a score of at least `least` are not scored again; their scores become -inf.
+    """
     cdef double exact[_TILE]
-    cdef const floating* p = panel
     cdef Py_ssize_t j, c
     cdef double top = -INFINITY
     for j from 0 <= j < count by _PANEL:
-        if t.above(s + j, 0, min(_PANEL, count - j), least) == min(_PANEL, count - j):
+        if p.kernels.above(s + j, 0, min(_PANEL, count - j), least) == min(_PANEL, count - j):
             for c in range(_PANEL):
                 exact[j + c] = -INFINITY
             continue
-        if packed:
-            p = patterns + (start + j) * d
-        else:
-            t.pack(patterns + (start + j) * d, min(_PANEL, count - j), d, panel)
-        t.exact_panel(query, p, d, difference, exact + j)
+        p.kernels.exact_panel(f.query, panel_at(p, start + j, panel), p.d, p.difference, exact + j)
         for c in range(_PANEL):
             top = max(top, exact[j + c])
     for j in range(count):
@@ -302,16 +316,16 @@ cdef double _again(const tile* t, float* s, Py_ssize_t count, Py_ssize_t start, 
 
 
 cdef double _cut(const Search* f, double reach) noexcept nogil:
-    """What a rough score must reach to be worth a second look: there are k that are better for certain."""
+    """Return the least rough score with which a pattern may still be among the k best."""
     cdef double cut = _loosen(f, f.best[f.k - 1], reach)
     return cut if f.count < f.k else max(cut, _loosen(f, _loosen(f, f.rough[f.k - 1], reach), reach))
 
 
-cdef void _consider(Search* f, const tile* t, const floating* s, double s_peak, Py_ssize_t start, Py_ssize_t count,
-                    double reach, const floating* query, const floating* patterns, bint packed, Py_ssize_t d,
-                    bint difference, long long first) noexcept nogil:
+cdef void _consider(Search* f, const Patterns* p, const floating* s, double s_peak, Py_ssize_t start,
+                    Py_ssize_t count, double reach) noexcept nogil:
+    """Add the patterns of a tile that may be among the k best to the candidates."""
     cdef double cut = _cut(f, reach)
-    cdef Py_ssize_t j = t.above(s, 0, count, cut) if s_peak >= cut else count
+    cdef Py_ssize_t j = p.kernels.above(s, 0, count, cut) if s_peak >= cut else count
     while j < count:
         f.rough[f.count], f.places[f.count] = s[j], start + j
         f.count += 1
@@ -319,21 +333,20 @@ cdef void _consider(Search* f, const tile* t, const floating* s, double s_peak, 
         cut = _cut(f, reach)
         while f.count > f.k and f.rough[f.count - 1] < cut:
             f.count -= 1
-        if f.count == f.room:
-            _rescore(f, t, query, patterns, packed, d, difference, first)
+        if f.count == f.capacity:
+            _rescore(f, p)
             cut = _cut(f, reach)
-        j = t.above(s, j + 1, count, cut)
+        j = p.kernels.above(s, j + 1, count, cut)
 
 
-cdef void _rescore(Search* f, const tile* t, const floating* query, const floating* patterns, bint packed, Py_ssize_t d,
-                  bint difference, long long first) noexcept nogil:
-    """Score the candidates again, exactly, and merge them into the k best."""
-    cdef Py_ssize_t i, j
+cdef void _rescore(Search* f, const Patterns* p) noexcept nogil:
+    """Score the candidates exactly and merge them into the k best."""
+    cdef Py_ssize_t i, j, place
     for i in range(f.count):
         j = f.places[i]
-        t.exact(query, patterns + (j // _PANEL * _PANEL * d + j % _PANEL if packed else j * d), _PANEL if packed else 1,
-                d, difference, &f.rough[i])
-        f.places[i] = first + j
+        place = j // _PANEL * _PANEL * p.d + j % _PANEL if p.packed else j * p.d
+        p.kernels.exact(f.query, p.start + place * p.size, _PANEL if p.packed else 1, p.d, p.difference, &f.rough[i])
+        f.places[i] = p.first + j
         _sink(f.rough, f.places, i + 1)
     _merge_best(f.best, f.indices, f.k, f.rough, f.places, f.count)
     f.count = 0
@@ -353,24 +366,24 @@ cdef int _merge(double beta, double[::1] peak, double[::1] total, double[:, ::1]
         for i in range(peak.shape[0]):
             # 1. the common peak
             top = max(peak[i], other_peak[i])
-            # 2. both sides shrink to it
+            # 2. both sides are rescaled to it
             if top > -INFINITY:
                 shrink, other_shrink = exp(beta * (peak[i] - top)), exp(beta * (other_peak[i] - top))
                 peak[i] = top
                 total[i] = total[i] * shrink + other_shrink * other_total[i]
                 for c in range(mix.shape[1]):
                     mix[i, c] = mix[i, c] * shrink + other_shrink * other_mix[i, c]
-        # 3. the k best of both, larger first, of equals the lower index first
+        # 3. the k best of both in descending order, of equals the lower index first
         if k > 0 and other_k > 0:
             for i in range(best.shape[0]):
                 _merge_best(&best[i, 0], &indices[i, 0], k, &other_best[i, 0], &other_indices[i, 0], other_k)
     return 0
 
 
-# What they share.
+# Helpers
 
 cdef void* allocate(size_t size) except NULL:
-    """Memory that starts a cache line; right before it stands where it was taken from."""
+    """Return memory that starts at a cache line, preceded by the address to free."""
     cdef char* memory = <char*> malloc(size + 128)
     cdef void** aligned
     if memory == NULL:
@@ -385,11 +398,12 @@ cdef void release(void* aligned) noexcept nogil:
 
 
 cdef bint _before(double a, long long a_index, double b, long long b_index) noexcept nogil:
+    """Return whether a comes before b: larger scores first, of equals the lower index."""
     return a > b or (a == b and a_index < b_index)
 
 
 cdef void _sink(double* best, long long* indices, Py_ssize_t k) noexcept nogil:
-    """Put the last of k, of which the others are in order, where it belongs."""
+    """Insert the last of k scores among the others, which are sorted."""
     cdef double score = best[k - 1]
     cdef long long index = indices[k - 1]
     cdef Py_ssize_t i = k - 1
@@ -401,7 +415,7 @@ cdef void _sink(double* best, long long* indices, Py_ssize_t k) noexcept nogil:
 
 cdef void _merge_best(double* best, long long* indices, Py_ssize_t k, const double* other,
                       const long long* other_indices, Py_ssize_t other_k) noexcept nogil:
-    """Of two sorted lists the k best, in place: drop the worst, then fill from the end."""
+    """Keep the k best of two sorted lists, in place: drop the worst, then fill from the end."""
     cdef Py_ssize_t a = k - 1, b = other_k - 1, i
     for _ in range(other_k):
         if a < 0 or (b >= 0 and _before(best[a], indices[a], other[b], other_indices[b])):

@@ -1,76 +1,97 @@
-"""The readable twin of the compiled core, `_core.pyx`: the same functions, in the same order, in the same steps.
+"""The NumPy twin of `_core.pyx`: the same functions, in the same order, with the same numbered steps. Read it first.
 
 A memory answers a query by one reduction over its patterns. For the patterns seen so far it keeps, per query,
 
-    peak    the largest score
-    total   the sum of the weights exp(beta (score - peak))
-    mix     the sum of weight times value
-    best    the k largest scores, and their indices: larger first, of equals the lower index first
+    peak      the largest score
+    total     the sum of the weights exp(beta (score - peak))
+    mix       the sum of weight times value
+    best      the k largest scores, in descending order
+    indices   their patterns; of equal scores, the lower index comes first
 
-and two such reductions of different patterns merge into that of both. Energy and update are read off the first three,
-the soft half; nearest neighbours off the last, the hard half; either may be left out. Scores are -|x - p|^2 (metric
-"euclidean": subtract first, then square) or x.p ("dot").
+Two reductions of disjoint sets of patterns merge into the reduction of their union. Energy and update are computed from
+peak, total and mix (the soft half), nearest neighbours are best and indices (the hard half); either half may be left
+out. The score of a pattern p for a query x is -|x - p|^2 (metric "euclidean": differences first, then squares) or x.p
+("dot").
 
-Here all work is done in float64. The compiled core scores in the arrays' own dtype first, on panels of PANEL patterns
-at a time, and looks again, exactly, at whatever might be among the k best: so `best` and `indices` are the same bits
-here and there; peak, total and mix are the same to within rounding of that dtype.
+Here everything is computed in float64. The compiled core computes scores in the dtype of the arrays first, on panels of
+PANEL patterns, and then once more, exactly, wherever a pattern might be among the k best. So `best` and `indices` are
+bit for bit the same in both twins; peak, total and mix agree to within the rounding of that dtype.
 
-- which instructions are used [`simd`]
-- the largest magnitude, which tells whether all are finite [`max_abs`]
+- select the instruction set [`simd`]
+- the largest magnitude, which shows whether all numbers are finite [`max_abs`]
 - the exponential of the weights [`exp_nonpositive`]
-- patterns into panels, and back [`pack`], [`unpack`]
-- score every pattern, exactly [`scores`], the only one that takes (m, n) memory
-- take patterns in, a tile at a time [`absorb`]
-- join two reductions [`merge`]
+- pack patterns into panels, and unpack them [`pack`], [`unpack`]
+- score every pattern exactly [`scores`], the only function whose result takes (m, n) memory
+- reduce more patterns, a tile at a time [`absorb`]
+- merge two reductions [`merge`]
 
-The caller owns all memory, and these functions fill it; three have something to tell as well.
+Arrays are C-contiguous and allocated by the caller. Results are written into them; `simd`, `max_abs` and `absorb` also
+return a value.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:  # numpy.typing takes time to import
+    from hopmin._typing import Floats, Integers
+
 PANEL = 64  # patterns in a panel
-TILE = 512  # patterns that are scored together; also how floats are grouped in the sums, so part of the results
+TILE = 512  # patterns scored together; weights are summed tile by tile, so the results depend on it
 FUNCTIONS = ("simd", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "absorb", "merge")
-SIMD = ("numpy",)  # the variants that run here, plainest first; the compiled core has one for each set of instructions
+SIMD: tuple[str, ...] = ("numpy",)  # the instruction sets available here, the most basic first
 
 
-def simd(name=None):
-    """The name of the variant in use; first takes up another, if one is given."""
+def simd(name: str | None = None) -> str:
+    """Return the name of the instruction set in use, after switching to `name` if one is given.
+
+    Raises ValueError, and switches to none, if `name` is not in SIMD.
+    """
     return SIMD[0 if name is None else SIMD.index(name)]
 
 
-def max_abs(numbers):
-    """The largest magnitude of numbers (n,), 0 if there are none; NaN if one of them is not finite."""
+def max_abs(numbers: Floats) -> float:
+    """Return the largest magnitude of numbers (n,): 0 if there are none, NaN if one of them is not finite."""
     magnitude = np.abs(numbers).max(initial=0)
     return float(magnitude) if np.isfinite(magnitude) else np.nan
 
 
-def exp_nonpositive(x, out):
-    """out (n,): e^x for x (n,) <= 0, within 2 ulp and monotone; 1 at 0, and 0 where it would be subnormal."""
+def exp_nonpositive(x: Floats, out: Floats) -> None:
+    """Compute e^x for x (n,) <= 0 into out (n,): within 2 ulp, monotone, 1 at 0, and 0 instead of subnormal numbers."""
     with np.errstate(under="ignore"):
         out[:] = np.exp(x.astype(np.float64))
     out[out < np.finfo(out.dtype).tiny] = 0
 
 
-def pack(patterns, panels):
-    """panels (ceil(n / PANEL), d, PANEL): patterns (n, d), coordinate by coordinate, the last repeated to the end."""
-    rows = np.minimum(np.arange(len(panels) * PANEL), len(patterns) - 1)
-    panels[:] = patterns[rows].reshape(len(panels), PANEL, patterns.shape[1]).transpose(0, 2, 1)
+def pack(patterns: Floats, panels: Floats) -> None:
+    """Pack patterns (n, d) into panels (ceil(n / PANEL), d, PANEL), filling the last one with the last pattern."""
+    places = np.minimum(np.arange(len(panels) * PANEL), len(patterns) - 1)
+    panels[:] = patterns[places].reshape(len(panels), PANEL, patterns.shape[1]).transpose(0, 2, 1)
 
 
-def unpack(panels, patterns):
-    """patterns (n, d): what was packed."""
-    patterns[:] = panels.transpose(0, 2, 1).reshape(-1, patterns.shape[1])[: len(patterns)]
+def unpack(panels: Floats, patterns: Floats) -> None:
+    """Unpack panels (ceil(n / PANEL), d, PANEL) into patterns (n, d)."""
+    patterns[:] = _unpacked(panels, len(patterns))
 
 
-def scores(queries, patterns, metric, out):
-    """out (m, n) float64: -|x - p|^2 or x.p for every query x and pattern p, patterns (n, d) or in panels.
+def scores(queries: Floats, patterns: Floats, metric: str, out: Floats) -> None:
+    """Compute the exact score of every query and pattern.
 
-    Rounded after each operation, coordinate by coordinate: of two cores, and of all variants, the same bits.
+    Scores are float64, summed coordinate by coordinate and rounded after each operation: bit for bit the same in both
+    twins and for all instruction sets.
+
+    Parameters
+    ----------
+    queries : ndarray, shape (m, d)
+    patterns : ndarray, shape (n, d) or (ceil(n / PANEL), d, PANEL)
+    metric : "euclidean" or "dot"
+        -|x - p|^2 or x.p.
+    out : ndarray of float64, shape (m, n)
+        Overwritten with the scores.
     """
-    patterns = _rows(patterns, out.shape[1])
+    patterns = _unpacked(patterns, out.shape[1])
     out[:] = 0
     for c in range(queries.shape[1]):  # no (m, n, d) array
         x, p = queries[:, c, None].astype(np.float64), patterns[None, :, c].astype(np.float64)
@@ -81,17 +102,39 @@ def scores(queries, patterns, metric, out):
                 out += x * p
 
 
-def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
-    """Take patterns (n, d) or in panels, with values (n, v) and indices from `first` on, into the reduction, in place.
+def absorb(
+    queries: Floats, patterns: Floats, values: Floats, metric: str, beta: float, first: int,
+    peak: Floats, total: Floats, mix: Floats, best: Floats, indices: Integers,
+) -> bool:  # fmt: skip
+    """Add patterns to a reduction, in place.
 
-    peak, total (m,), mix (m, v), best (m, k) float64 and indices (m, k) int64 hold the reduction; v and k may be 0, and
-    without a soft half m is 0 in the first three. Working space is that of a tile, whatever m and n.
+    The working memory is that of one tile, whatever m and n. Without the soft half, `peak`, `total` and `mix` have
+    length 0, and `beta` is not used.
 
-    Returns whether every score was finite, in the dtype of the arrays at least: if so, all of patterns was.
+    Parameters
+    ----------
+    queries : ndarray, shape (m, d)
+    patterns : ndarray, shape (n, d) or (ceil(n / PANEL), d, PANEL)
+    values : ndarray, shape (n, v)
+        v may be 0.
+    metric : "euclidean" or "dot"
+    beta : float
+    first : int
+        The index of the first pattern.
+    peak, total : ndarray of float64, shape (m,)
+    mix : ndarray of float64, shape (m, v)
+    best : ndarray of float64, shape (m, k)
+        k may be 0.
+    indices : ndarray of int64, shape (m, k)
+
+    Returns
+    -------
+    finite : bool
+        Whether all scores were finite in the dtype of the arrays, which implies that all patterns are.
     """
     k, soft, finite = best.shape[1], len(peak) > 0, True
     tile = np.empty((PANEL, TILE))
-    patterns = _rows(patterns, len(values))
+    patterns = _unpacked(patterns, len(values))
     for start in range(0, len(values), TILE):
         block = slice(start, start + TILE)
         for row in range(0, len(queries), PANEL):
@@ -108,7 +151,7 @@ def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, bes
                 _merge_best(best[i], indices[i], np.take_along_axis(s, j, axis=1), first + start + j)
             if not soft or not finite:
                 continue
-            # 4. the common peak, to which what is there shrinks
+            # 4. the common peak, to which the sums so far are rescaled
             top = np.maximum(peak[i], s_peak)
             shrink = np.exp(beta * (peak[i] - top))
             peak[i] = top
@@ -123,16 +166,28 @@ def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, bes
     return finite
 
 
-def merge(beta, peak, total, mix, best, indices, other_peak, other_total, other_mix, other_best, other_indices):
-    """Join another reduction into this one, in place; the other is left as it was, and may have fewer best.
+def merge(
+    beta: float, peak: Floats, total: Floats, mix: Floats, best: Floats, indices: Integers,
+    other_peak: Floats, other_total: Floats, other_mix: Floats, other_best: Floats, other_indices: Integers,
+) -> None:  # fmt: skip
+    """Merge another reduction into this one, in place.
 
-    Associative and commutative but for rounding (the k best: exactly); the identity has peak = best = -inf,
-    total = mix = 0 and an index above all others.
+    Merging is associative and commutative, exactly for the k best, and to within rounding for the rest. The identity
+    has peak = best = -inf, total = mix = 0 and an index above all others.
+
+    Parameters
+    ----------
+    beta : float
+        That of both reductions.
+    peak, total, mix, best, indices : ndarray
+        The reduction that is changed; shapes as in `absorb`.
+    other_peak, other_total, other_mix, other_best, other_indices : ndarray
+        The reduction that is merged into it. It may hold fewer best.
     """
     # 1. the common peak; where nothing has been absorbed yet any finite one will do
     top = np.maximum(peak, other_peak)
     top[np.isneginf(top)] = 0
-    # 2. both sides shrink to it
+    # 2. both sides are rescaled to it
     with np.errstate(over="ignore"):
         shrink, other_shrink = np.exp(beta * (peak - top)), np.exp(beta * (other_peak - top))
     np.maximum(peak, other_peak, out=peak)
@@ -140,19 +195,17 @@ def merge(beta, peak, total, mix, best, indices, other_peak, other_total, other_
     total += other_shrink * other_total
     mix *= shrink[:, None]
     mix += other_shrink[:, None] * other_mix
-    # 3. the k best of both, larger first, of equals the lower index first
+    # 3. the k best of both in descending order, of equals the lower index first
     _merge_best(best, indices, other_best, other_indices)
 
 
-# What they share.
-
-
-def _rows(patterns, n):
-    """Patterns (n, d), whether they come in panels or not."""
+def _unpacked(patterns: Floats, n: int) -> Floats:
+    """Return patterns (n, d), given these or their panels."""
     return patterns if patterns.ndim == 2 else patterns.transpose(0, 2, 1).reshape(-1, patterns.shape[1])[:n]
 
 
-def _merge_best(best, indices, other, other_indices):
+def _merge_best(best: Floats, indices: Integers, other: Floats, other_indices: Integers) -> None:
+    """Keep the k best of both, in place."""
     both, which = np.hstack([best, other]), np.hstack([indices, other_indices])
     order = np.lexsort((which, -both), axis=1)[:, : best.shape[1]]
     best[:] = np.take_along_axis(both, order, axis=1)

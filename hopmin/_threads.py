@@ -1,8 +1,8 @@
-"""A small pool of threads, shared by all of hopmin: [`set_threads`], [`get_threads`], [`run`].
+"""A pool of threads, shared by all of hopmin: [`set_threads`], [`get_threads`], [`run`].
 
-The core lets go of the interpreter while it works, so large jobs are cut into tasks that several threads take from one
-list. The caller is one of these threads: it never waits for a worker to become free, only for those that have begun.
-How a job is cut may depend on the number of threads; what is computed does not (see `memory/reduction.py`).
+The compiled core releases the GIL while it works, so a large job is split into tasks that several threads take from one
+list. The calling thread is one of them: it never waits for a worker to become free, only for tasks that have started.
+How a job is split may depend on the number of threads; its result does not (see `memory/reduction.py`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from hopmin import _check
 Result = TypeVar("Result")
 
 _lock = threading.Lock()
-_pool: Any = None  # a ThreadPoolExecutor, made when first needed
-_count = 0  # 0: not yet asked for
+_pool: Any = None  # a ThreadPoolExecutor, created when first needed
+_count = 0  # 0: not yet determined
 
 
 def get_threads() -> int:
-    """How many threads large jobs are given.
+    """Return the number of threads for large jobs.
 
-    Unless set, what the variable HOPMIN_THREADS says, or as many as there are processors for this process.
+    Unless set by `set_threads`, it is the environment variable HOPMIN_THREADS, or the number of processors that this
+    process may use. Raises ValueError if the variable is not an integer >= 1.
 
     >>> get_threads() >= 1
     True
@@ -39,10 +40,10 @@ def get_threads() -> int:
 
 
 def set_threads(threads: int) -> None:
-    """Give large jobs so many threads, the caller's own included; 1 keeps all work on the caller's.
+    """Set the number of threads for large jobs, including the calling thread.
 
-    The results are the same bits whatever the number. Raises ValueError if it is not at least 1, TypeError if not
-    whole.
+    With 1, all work is done on the calling thread. Results are bit for bit the same for any number. Raises ValueError
+    if it is below 1, TypeError if it is not an integer.
 
     >>> before = get_threads()
     >>> set_threads(2); get_threads()
@@ -59,7 +60,10 @@ def set_threads(threads: int) -> None:
 
 
 def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-    """What each task returns, in order; the tasks run on the caller's thread and on helpers, as many as there are."""
+    """Return the results of the tasks, in order, after running them on the calling thread and on those of the pool.
+
+    If a task raises an exception, the tasks that have not started are dropped, and the exception is raised here.
+    """
     results: list[Any] = [None] * len(tasks)
     todo = iter(range(len(tasks)))
     lock = threading.Lock()
@@ -76,8 +80,8 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     try:
         work()
     finally:
-        for i in todo:  # after an error: let the others stop
-            del i
+        for _ in todo:  # after an error, leave no task to the others
+            pass
         for helper in helpers:
             if not helper.cancel():
                 helper.result()
@@ -85,7 +89,7 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
 
 
 def _helpers(work: Callable[[], None], count: int) -> list[Any]:
-    """`count` threads of the pool at work; fewer where none can be had, as when the interpreter is about to end."""
+    """Start `work` on `count` threads of the pool, or on fewer if no thread can be started, as at interpreter exit."""
     global _pool
     if count < 1:
         return []
@@ -93,7 +97,7 @@ def _helpers(work: Callable[[], None], count: int) -> list[Any]:
     with _lock:
         try:
             if _pool is None:
-                from concurrent.futures import ThreadPoolExecutor  # only now: half of what importing hopmin takes
+                from concurrent.futures import ThreadPoolExecutor  # takes half as long as importing hopmin
 
                 _pool = ThreadPoolExecutor(max(1, get_threads() - 1), thread_name_prefix="hopmin")
             for _ in range(count):
@@ -104,14 +108,15 @@ def _helpers(work: Callable[[], None], count: int) -> list[Any]:
 
 
 def _processors() -> int:
+    """Return the number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
+    except AttributeError:  # not available on this system
         return os.cpu_count() or 1
 
 
 def _forget() -> None:
-    """In a forked child: threads are not inherited, and the lock may have been held by one."""
+    """Reset the pool in a forked child: it inherits no threads, and perhaps a lock that one of them held."""
     global _lock, _pool
     _lock, _pool = threading.Lock(), None
 

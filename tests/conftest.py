@@ -24,14 +24,15 @@ settings.register_profile("few", settings.get_profile("ci"), max_examples=10)  #
 settings.register_profile("many", settings.get_profile("default"), max_examples=1000)  # for a night
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-CORES = {"compiled": "hopmin._core", "numpy": "hopmin._core_numpy"}
+KINDS = {"compiled": "", "numpy": "_numpy"}
 BACKENDS = ("compiled", "numpy") if hopmin.BACKEND == "compiled" else ("numpy",)
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request, monkeypatch):
     """Runs a test on each backend that is installed."""
-    monkeypatch.setattr(_backend, "core", import_module(CORES[request.param]))
+    for name in ("core", "layers", "buffers"):
+        monkeypatch.setattr(_backend, name, import_module(f"hopmin._{name}{KINDS[request.param]}"))
     return request.param
 
 

@@ -112,7 +112,7 @@ MISSING = "import sys; sys.modules['hopmin._core'] = None; import hopmin, hopmin
 def test_without_the_compiled_core_it_says_so_once_in_one_line():
     finished = run(MISSING, HOPMIN_BACKEND="")
     assert finished.stdout == "numpy\n"
-    assert finished.stderr == "hopmin: the compiled core is missing here; its NumPy twin is in use, slower by far.\n"
+    assert finished.stderr == "hopmin: the compiled core is not available; using the much slower NumPy twin.\n"
 
 
 def test_a_forced_backend_that_is_missing_fails():

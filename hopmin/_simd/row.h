@@ -1,8 +1,13 @@
-/* What a transformer does to each row between its products of matrices, in the vectors of `vectors.h`.
+/* The row-wise operations of a transformer between its matrix products, with the vectors of vectors.h.
  *
- * A row is read a vector at a time; the last one is filled up. What is not finite leaves NaN behind, as in NumPy. */
+ * _layers_numpy.py has the formulas. Rows have any length: they are read a vector at a time, and the last one is filled
+ * up. Numbers that are not finite give NaN, as in NumPy.
+ */
+
+/* j = 0, LANES, 2 LANES, ... < count */
 #define EACH(j, count) for (ptrdiff_t j = 0; j < (count); j += LANES)
 
+/* The next vector of a row with `left` numbers left: from (min(left, LANES),)  ->  vec, filled up with `filling`. */
 INLINE vec NAME(take)(const T *from, ptrdiff_t left, T filling)
 {
     if (left >= LANES)
@@ -13,6 +18,7 @@ INLINE vec NAME(take)(const T *from, ptrdiff_t left, T filling)
     return NAME(load)(part);
 }
 
+/* vec  ->  to (min(left, LANES),). */
 INLINE void NAME(put)(T *to, vec v, ptrdiff_t left)
 {
     if (left >= LANES) {
@@ -25,7 +31,12 @@ INLINE void NAME(put)(T *to, vec v, ptrdiff_t left)
         to[l] = part[l];
 }
 
-/* y = gain z + bias, with z = (x - mean) scale and scale = 1 / sqrt(variance + epsilon), for m rows of d numbers. */
+/* Layer norm. x (m, d), gain (d,), bias (d,) or NULL  ->  y (m, d), z (m, d), scale (m,):
+ *
+ *     scale = 1 / sqrt(variance + epsilon),  z = (x - mean) scale,  y = gain z + bias
+ *
+ * z and scale are kept for norm_back. x - mean is stored in z before it is squared: subtracting first keeps the digits
+ * of rows whose mean is large. */
 static void NAME(norm)(const void *x, ptrdiff_t m, ptrdiff_t d, const void *gain, const void *bias, double epsilon,
                        void *y, void *z, void *scale)
 {
@@ -50,7 +61,12 @@ static void NAME(norm)(const void *x, ptrdiff_t m, ptrdiff_t d, const void *gain
     }
 }
 
-/* dx, and what the rows add to dgain and dbias (NULL: there is none): dz = gain dy without what points along 1 and z. */
+/* Its gradient. dy (m, d), z (m, d), scale (m,), gain (d,)
+ * ->  dx (m, d); dgain (d,) and dbias (d,), which may be NULL, are added to:
+ *
+ *     dx = scale (dz - mean(dz) - z mean(dz z)),  dz = gain dy;  dgain += dy z,  dbias += dy  for each row
+ *
+ * z has mean 0 and a fixed norm, so dz loses its components along 1 and z. */
 static void NAME(norm_back)(const void *dy, const void *z, const void *scale, ptrdiff_t m, ptrdiff_t d,
                             const void *gain, void *dx, void *dgain, void *dbias)
 {
@@ -77,7 +93,11 @@ static void NAME(norm_back)(const void *dy, const void *z, const void *scale, pt
     }
 }
 
-/* y = u w and its slope (NULL: not wanted), where u = x + bias (NULL: x) and w = 1 / (1 + e^-v), v = a u (1 + c u^2). */
+/* GELU. x (d,), bias (d,) or NULL  ->  y (d,), which may be x; and slope (d,) = dy/du, unless it is NULL:
+ *
+ *     u = x + bias,  y = u w,  w = 1 / (1 + e^-v),  v = a u (1 + c u^2)
+ *
+ * This w is the (1 + tanh(v / 2)) / 2 of the NumPy twin, with one exponential and no tanh. */
 static void NAME(gelu)(const void *x, const void *bias, ptrdiff_t d, void *y, void *slope)
 {
     const T a = (T)1.5957691216057308, c = (T)0.044715;                         /* a = 2 sqrt(2 / pi) */
@@ -86,7 +106,7 @@ static void NAME(gelu)(const void *x, const void *bias, ptrdiff_t d, void *y, vo
         if (bias)
             u += NAME(take)((const T *)bias + j, d - j, 0);
         const vec square = u * u, v = a * u * ((T)1 + c * square);
-        /* e^-|v| never overflows; w and 1 - w change places with the sign of v, and keep all their digits */
+        /* e^-|v| never overflows; w and 1 - w swap with the sign of v, and neither is computed by cancellation */
         const ivec negative = MASK(v < 0);
         const vec e = NAME(exponential)(NAME(floats)((NAME(bits)(v) & negative) | (NAME(bits)(-v) & ~negative)));
         const vec more = (T)1 / ((T)1 + e), less = e * more;
@@ -97,10 +117,13 @@ static void NAME(gelu)(const void *x, const void *bias, ptrdiff_t d, void *y, vo
     }
 }
 
-/* How many of s positions the i-th row sees: those up to its own, where rows are the last t of them, again and again. */
+/* The number of positions that row i of scores (m, s) sees. Rows are t queries at the last t of s positions, once for
+ * each of m / t heads: row i is query i % t, at position s - t + i % t, and sees the positions up to its own. */
 #define SEEN(i) (s - t + (i) % t + 1)
 
-/* scores (m, s) <- softmax(beta scores) over what each row sees, 0 elsewhere. */
+/* Causal softmax. scores (m, s)  ->  in place, softmax(beta scores) over the positions that each row sees, 0 elsewhere.
+ *
+ * Subtracting the maximum first keeps the exponentials in (0, 1]. A NaN or +inf gives a row of NaN; -inf gives 0. */
 static void NAME(soften)(void *scores, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, double beta)
 {
     T *row = scores;
@@ -111,7 +134,7 @@ static void NAME(soften)(void *scores, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, do
         EACH(j, seen) {
             const vec score = NAME(take)(row + j, seen - j, -(T)INFINITY);
             peak = MAX(peak, score);
-            total = FMA(MAX(lowest, score), nothing, total);                    /* 0; NaN if one is NaN or infinite */
+            total = FMA(MAX(lowest, score), nothing, total);                    /* 0; NaN if a score is NaN or +inf */
         }
         const T top = NAME(highest)(peak);
         EACH(j, seen) {
@@ -125,7 +148,9 @@ static void NAME(soften)(void *scores, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, do
     }
 }
 
-/* dweights (m, s) <- dscores = beta weights (dweights - their mean under the weights). */
+/* Its gradient. dweights (m, s), weights (m, s)  ->  dweights becomes dscores:
+ *
+ *     dscores = beta weights (dweights - sum_j weights_j dweights_j),  0 where a row does not see */
 static void NAME(soften_back)(void *dweights, const void *weights, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, double beta)
 {
     T *row = dweights;
@@ -143,7 +168,11 @@ static void NAME(soften_back)(void *dweights, const void *weights, ptrdiff_t m, 
     }
 }
 
-/* m and v follow g and g^2; p <- kept p - rate m / (sqrt(v) + epsilon). */
+/* AdamW. p, m, v (count,), overwritten, and the gradient g (count,):
+ *
+ *     m += (1 - b1) (g - m),  v += (1 - b2) (g^2 - v),  p = kept p - rate m / (sqrt(v) + epsilon)
+ *
+ * In one pass over the four arrays, which is what limits it: NumPy takes more than ten. */
 static void NAME(adamw)(void *p, const void *g, void *m, void *v, ptrdiff_t count, double b1, double b2,
                         double kept, double rate, double epsilon)
 {
@@ -160,7 +189,7 @@ static void NAME(adamw)(void *p, const void *g, void *m, void *v, ptrdiff_t coun
     }
 }
 
-/* x += change (NULL: none) + bias. */
+/* x (d,) += change (d,), unless it is NULL, + bias (d,). */
 static void NAME(add)(void *x, const void *change, const void *bias, ptrdiff_t d)
 {
     EACH(j, d) {
@@ -171,8 +200,11 @@ static void NAME(add)(void *x, const void *change, const void *bias, ptrdiff_t d
     }
 }
 
-/* y = softmax(beta q k) v of one query (e) over the m `seen` of s keys, which lie side by side (e, step), and of
- * values (s, e). */
+/* Attention of one query over the cache. q (e,), keys (e, s) with rows `step` apart, values (s, e)
+ * ->  y (e,) = softmax(beta q keys) values over the first `seen` positions; scores (seen,) is working memory.
+ *
+ * Keys are transposed: a vector holds one coordinate of LANES neighbouring keys, and scores need no sum across lanes.
+ */
 static void NAME(update)(const void *q, const void *keys, ptrdiff_t step, const void *values, ptrdiff_t seen,
                          ptrdiff_t s, ptrdiff_t e, double beta, void *scores, void *y)
 {
@@ -195,7 +227,7 @@ static void NAME(update)(const void *q, const void *keys, ptrdiff_t step, const 
     }
 }
 
-static const rows NAME(rows) = {
+static const row_kernels NAME(row_kernels) = {
     NAME(norm), NAME(norm_back), NAME(gelu), NAME(soften), NAME(soften_back), NAME(adamw), NAME(add),
     NAME(update),
 };

@@ -1,10 +1,23 @@
-/* The tile: all arithmetic on scores, in the vectors of `vectors.h`. Besides those, `variants.h` defines
+/* The tile: all arithmetic on scores, with the vectors of vectors.h. docs/core.md explains the ideas.
  *
- *     ROWS, WIDE       queries, and vectors of patterns, that are scored together: registers hold ROWS x WIDE sums
+ * For m queries, a tile of `count` <= TILE patterns with d coordinates, and v value dimensions, _core.pyx calls
  *
- * Patterns lie in panels of PANEL, coordinate by coordinate, so that neighbours in memory are scored together; queries
- * in groups of ROWS, likewise. What a pair of them scores does not depend on where in panel and group they stand.
+ *     group     queries (m, d)                      -> groups (m / ROWS, d, ROWS)
+ *     pack      patterns (PANEL, d)                 -> panel (d, PANEL)                for each panel of the tile
+ *     score     groups, panel                       -> scores (m, TILE), 64 columns    for each panel of the tile
+ *     peak      scores of a query (count,)          -> their maximum                   for each query
+ *     above     scores of a query (count,), cut     -> the next candidate              for each query
+ *     exact     a query and a pattern               -> the exact score                 for each candidate
+ *     weigh     scores of a query (count,)          -> weights, in place               for each query
+ *     columns   values (count, v)                   -> panels (v / PANEL, count, PANEL)
+ *     mix       weights (m, TILE), columns          -> mix (m, v), added to
+ *
+ * In a panel the same coordinate of 64 patterns is adjacent in memory, and in a group that of ROWS queries, so that
+ * vectors can be loaded as they lie. The score of a query and a pattern does not depend on their positions in group and
+ * panel: each is a sum over the coordinates in order.
  */
+
+/* x (count,) <= 0  ->  out (count,) = e^x, for any count. */
 static void NAME(exp_nonpositive)(const void *x, ptrdiff_t count, void *out)
 {
     for (ptrdiff_t i = 0; i < count; i += LANES) {
@@ -16,12 +29,13 @@ static void NAME(exp_nonpositive)(const void *x, ptrdiff_t count, void *out)
     }
 }
 
-/* The max_abs magnitude; NaN if one of them is not finite. */
+/* numbers (count,)  ->  the largest magnitude, NaN if a number is not finite.
+ * One pass answers two questions: how large is the largest, and is there a NaN or an infinity? */
 static double NAME(max_abs)(const void *numbers, ptrdiff_t count)
 {
     const T *a = numbers;
     const vec nothing = {0};
-    vec top = {0}, zero = {0};                                                  /* every finite number times 0 */
+    vec top = {0}, zero = {0};                                                  /* zero: NaN unless all are finite */
     ptrdiff_t i = 0;
     for (; i + LANES <= count; i += LANES) {
         const vec v = NAME(load)(a + i);
@@ -38,7 +52,7 @@ static double NAME(max_abs)(const void *numbers, ptrdiff_t count)
 }
 
 #if !PLAIN
-/* Four rows of four, transposed; rows lie `from_step` and `to_step` apart. */
+/* from (4, 4), rows `from_step` apart  ->  to (4, 4) = its transpose, rows `to_step` apart. */
 INLINE void NAME(transpose)(const T *from, ptrdiff_t from_step, T *to, ptrdiff_t to_step)
 {
     typedef T four __attribute__((vector_size(4 * sizeof(T))));
@@ -57,16 +71,17 @@ INLINE void NAME(transpose)(const T *from, ptrdiff_t from_step, T *to, ptrdiff_t
 }
 #endif
 
-/* `count` rows of d numbers into one panel; the last row once more where there are fewer than PANEL. */
-static void NAME(pack)(const void *rows, ptrdiff_t count, ptrdiff_t d, void *panel)
+/* patterns (count, d), count <= PANEL  ->  panel (d, PANEL), the last pattern repeated to the end.
+ * Panels are always full: a repeated pattern changes neither the maximum of the scores nor whether they are finite. */
+static void NAME(pack)(const void *patterns, ptrdiff_t count, ptrdiff_t d, void *panel)
 {
-    const T *from = rows;
+    const T *from = patterns;
     T *to = panel;
     ptrdiff_t c = 0;
 #if !PLAIN
     for (; count == PANEL && c + 4 <= d; c += 4)
         for (ptrdiff_t j = 0; j < PANEL; j += 4) {
-            PREFETCH(from + PANEL * d + PANEL * c + 4 * j);                     /* of the next panel, all in turn */
+            PREFETCH(from + PANEL * d + PANEL * c + 4 * j);                     /* in the end, all of the next panel */
             NAME(transpose)(from + j * d + c, d, to + c * PANEL + j, PANEL);
         }
 #endif
@@ -75,11 +90,11 @@ static void NAME(pack)(const void *rows, ptrdiff_t count, ptrdiff_t d, void *pan
             to[c * PANEL + j] = from[(j < count ? j : count - 1) * d + c];
 }
 
-/* The first `count` rows of a panel. */
-static void NAME(unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *rows)
+/* panel (d, PANEL)  ->  patterns (count, d), the first `count` of them. */
+static void NAME(unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *patterns)
 {
     const T *from = panel;
-    T *to = rows;
+    T *to = patterns;
     ptrdiff_t c = 0;
 #if !PLAIN
     for (; count == PANEL && c + 4 <= d; c += 4)
@@ -91,7 +106,7 @@ static void NAME(unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *
             to[j * d + c] = from[c * PANEL + j];
 }
 
-/* m queries (m, d) in groups of ROWS, the last filled up with zeros. */
+/* queries (m, d)  ->  groups (ceil(m / ROWS), d, ROWS), the last filled up with zeros. */
 static void NAME(group)(const void *queries, ptrdiff_t m, ptrdiff_t d, void *groups)
 {
     T *to = groups;
@@ -101,7 +116,8 @@ static void NAME(group)(const void *queries, ptrdiff_t m, ptrdiff_t d, void *gro
                 *to++ = row < m ? ((const T *)queries)[row * d + c] : 0;
 }
 
-/* Values (count, v) in panels of PANEL columns, row by row, filled up with zeros: what `mix` multiplies by. */
+/* values (count, v)  ->  panels (ceil(v / PANEL), count, PANEL), the last filled up with zeros.
+ * A panel holds PANEL columns of the values, row by row: the layout of b in `block`, where `mix` sums over patterns. */
 static void NAME(columns)(const void *values, ptrdiff_t count, ptrdiff_t v, void *panels)
 {
     T *to = panels;
@@ -113,12 +129,15 @@ static void NAME(columns)(const void *values, ptrdiff_t count, ptrdiff_t v, void
         }
 }
 
-/* The register block, all arithmetic of a tile: for `rows` rows of a, and `wide` vectors of columns of b,
+/* The register block: a (rows, d), b (d, wide * LANES)  ->  out (rows, wide * LANES),
  *
- *     out[i, l] = sum_c a[i, c] b[c, l],  or  -sum_c (a[i, c] - b[c, l])^2
+ *     out[i, l] = sum_c a[i, c] b[c, l],  or with `difference`  -sum_c (a[i, c] - b[c, l])^2
  *
- * with a[i, c] at a[i * row + c * step], b[c, l] at b[c * PANEL + l]. Sums run over c in order, so the rest of the
- * arrangement (which rows, which columns, how many) does not show in their bits. */
+ * with a[i, c] at a[i * row + c * step], b[c, l] at b[c * PANEL + l], out[i, l] at out[i * stride + l].
+ *
+ * All sums stay in registers, so that a number is used rows or wide * LANES times for each load. Each sum runs over c
+ * in order: which rows and columns are computed together does not change its bits. The compiler unrolls the loops over
+ * i and w, whose lengths are constants in every call. */
 INLINE void NAME(block)(const T *a, ptrdiff_t row, ptrdiff_t step, const T *b, ptrdiff_t d, int rows, int wide,
                         int difference, T *out, ptrdiff_t stride)
 {
@@ -142,8 +161,10 @@ INLINE void NAME(block)(const T *a, ptrdiff_t row, ptrdiff_t step, const T *b, p
             NAME(store)(out + i * stride + w * LANES, difference ? (vec){0} - sum[i][w] : sum[i][w]);
 }
 
-/* The same for columns of a panel, with numbers of rows that the compiler knows: 1, 2, 4 or ROWS, the least that holds them.
- * Fewer rows leave registers for more columns, so that memory is read in long runs. */
+/* a (rows, d), b (d, PANEL)  ->  out (rows, columns), rounded up to whole vectors: `block` for any number of rows.
+ *
+ * `block` is compiled for 1, 2, 4 and ROWS rows, and the smallest that suffices is used. Fewer rows leave registers for
+ * more columns, so that memory is read in longer runs. */
 #define BLOCKS(rows, wide) \
     for (ptrdiff_t l = 0; l < columns; l += (wide) * LANES) \
         NAME(block)(a, row, step, b + l, d, rows, wide, difference, out + l, stride)
@@ -159,7 +180,10 @@ INLINE void NAME(panel)(const T *a, ptrdiff_t row, ptrdiff_t step, const T *b, p
     else BLOCKS(ROWS, WIDE);
 }
 
-/* Scores of m grouped queries and one panel, into scores (m filled up to groups, TILE): x.p, or -|x - p|^2. */
+/* groups (ceil(m / ROWS), d, ROWS), panel (d, PANEL)  ->  scores (m rounded up to ROWS, PANEL), rows TILE apart:
+ * x.p, or -|x - p|^2 with `difference`.
+ *
+ * While many groups pass over this panel, the one that may follow in memory is fetched into the cache. */
 static void NAME(score)(const void *groups, ptrdiff_t m, const void *panel, ptrdiff_t d, int difference, void *scores)
 {
     const char *next = (const char *)((const T *)panel + PANEL * d);
@@ -168,13 +192,14 @@ static void NAME(score)(const void *groups, ptrdiff_t m, const void *panel, ptrd
         T *out = (T *)scores + i * TILE;
         if (difference) NAME(panel)(a, 1, ROWS, panel, PANEL, d, m - i, 1, out, TILE);
         else NAME(panel)(a, 1, ROWS, panel, PANEL, d, m - i, 0, out, TILE);
-        if (m > 8 * ROWS)                                                       /* a share of the panel that may follow */
+        if (m > 8 * ROWS)                                                       /* this group's part of the next panel */
             for (ptrdiff_t e = 0; e < PANEL * d * ROWS / m * (ptrdiff_t)sizeof(T); e += 64, next += 64)
                 PREFETCH(next);
     }
 }
 
-/* The max_abs of count scores (and of those after, to the end of the panel); `finite` becomes 0 if one is not. */
+/* scores (count,)  ->  their maximum; *finite becomes 0 if one is not finite.
+ * The maximum includes the scores after `count` in the last vector, which are those of a repeated pattern. */
 static double NAME(peak)(const void *scores, ptrdiff_t count, int *finite)
 {
     const T *s = scores;
@@ -189,7 +214,8 @@ static double NAME(peak)(const void *scores, ptrdiff_t count, int *finite)
     return NAME(highest)(top);
 }
 
-/* Scores become weights exp(beta (score - peak)), and are summed; those after count, to the end of the panel, 0. */
+/* scores (count,)  ->  weights = exp(beta (score - peak)), in place, and their sum.
+ * Weights after `count`, to the end of the panel, become 0, so that `mix` can sum over whole panels. */
 static double NAME(weigh)(void *scores, ptrdiff_t count, double peak, double beta)
 {
     T *s = scores;
@@ -204,7 +230,8 @@ static double NAME(weigh)(void *scores, ptrdiff_t count, double peak, double bet
     return NAME(sum)(total);
 }
 
-/* mix (m, v) += weights (m filled up to groups, TILE) times values (count, v), which lie in columns. */
+/* weights (m rounded up to ROWS, TILE), values as `columns` lays them out  ->  mix (m, v) += weights values.
+ * A tile's sum is in T, in the registers of `block`; tiles are added in double. */
 static void NAME(mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const void *values, ptrdiff_t v, double *mix)
 {
     for (ptrdiff_t c = 0; c < v; c += PANEL)
@@ -219,7 +246,8 @@ static void NAME(mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const v
         }
 }
 
-/* The first of the scores from j on, before count, that reaches the cut; count if none does. */
+/* scores (count,)  ->  the first index from j on whose score is at least `cut`; count if there is none.
+ * This is how candidates are found, mostly none of a vector: one comparison for LANES scores. */
 static ptrdiff_t NAME(above)(const void *scores, ptrdiff_t j, ptrdiff_t count, double cut)
 {
     const vec threshold = NAME(splat)((T)cut);
@@ -234,8 +262,9 @@ static ptrdiff_t NAME(above)(const void *scores, ptrdiff_t j, ptrdiff_t count, d
     return count;
 }
 
-/* Scores in float64, rounded after each operation, the sum in order: the judge of all others. Of one query and `count`
- * patterns side by side, whose coordinates lie `stride` apart. */
+/* x (d,), p (d, count), rows `stride` apart  ->  out (count,) = the exact scores.
+ * "Exact" scores are double, summed in order and rounded after each operation (setup.py turns off fused multiply-add),
+ * so they are the same in all variants and in the NumPy twin. They decide where rough ones are too close. */
 INLINE void NAME(exactly)(const T *x, const T *p, ptrdiff_t stride, ptrdiff_t d, int count, int difference, double *out)
 {
     double sum[PANEL] = {0};
@@ -247,19 +276,21 @@ INLINE void NAME(exactly)(const T *x, const T *p, ptrdiff_t stride, ptrdiff_t d,
     memcpy(out, sum, sizeof *out * (size_t)count);
 }
 
+/* query (d,), one pattern with its coordinates `stride` apart  ->  *out = the exact score. */
 static void NAME(exact)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d, int difference, double *out)
 {
     if (difference) NAME(exactly)(query, pattern, stride, d, 1, 1, out);
     else NAME(exactly)(query, pattern, stride, d, 1, 0, out);
 }
 
+/* query (d,), panel (d, PANEL)  ->  out (PANEL,) = the exact scores. */
 static void NAME(exact_panel)(const void *query, const void *panel, ptrdiff_t d, int difference, double *out)
 {
     if (difference) NAME(exactly)(query, panel, PANEL, d, PANEL, 1, out);
     else NAME(exactly)(query, panel, PANEL, d, PANEL, 0, out);
 }
 
-static const tile NAME(tile) = {
+static const tile_kernels NAME(tile_kernels) = {
     NAME(exp_nonpositive), NAME(max_abs), NAME(pack), NAME(unpack), NAME(group), NAME(columns),
     NAME(score), NAME(peak), NAME(weigh), NAME(mix), NAME(above), NAME(exact), NAME(exact_panel),
 };

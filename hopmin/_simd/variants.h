@@ -1,9 +1,14 @@
-/* A PAGE of functions, once for each variant of vectors that this compiler can make and for each type of floats, and the
- * choice among them by what the processor can do. The page ends with a TABLE of its functions, a struct of that name.
+/* Compile a PAGE of functions once for each variant (instruction set) and each float type, and choose a variant at run
+ * time. README.md in this directory explains the include scheme.
  *
- * No compiler flag and no model name decides: everything is compiled for the plainest processor, the page for better
- * ones as well, and each variant is asked whether it runs here. Where the compiler knows no vectors (or PLAIN is set) a
- * vector is one number, and the same text makes plain loops.
+ * In    PAGE       the header that defines the functions, such as "tile.h"
+ *       TABLE      the struct of function pointers that the page ends with, such as tile_kernels
+ * Out   variants   for each variant its name, whether this processor can run it, and a TABLE for each float type
+ *       best_variant()
+ *
+ * No compiler flag decides: the file as a whole is compiled for the baseline of the architecture, and each better
+ * variant with the target attributes of its own functions, so one binary runs everywhere. Where the compiler has no
+ * vector extensions (or PLAIN is set) a vector is a single number, and the same source compiles to plain loops.
  */
 #include <float.h>
 #include <math.h>
@@ -38,7 +43,7 @@
 #endif
 #endif
 
-/* The coefficients of q in e^r = 1 + r + r^2 q(r), highest first. */
+/* The coefficients of q in e^r = 1 + r + r^2 q(r), highest power first; see `exponential` in vectors.h. */
 #define Q_FLOAT 0.00139262134663f, 0.00836320297158f, 0.04166655443769f, 0.16666576845994f, 0.5f
 #define Q_DOUBLE \
     2.0914717341716376e-9, 2.5105259538448493e-8, 2.7557273570102140e-7, 2.7557255297969644e-6, 2.4801587325605323e-5, \
@@ -46,9 +51,12 @@
 
 #define JOIN_(a, b, c) a##b##c
 #define JOIN(a, b, c) JOIN_(a, b, c)
-#define NAME(f) JOIN(f, VARIANT, T) /* each function has its variant and its float type in its name */
+#define NAME(f) JOIN(f, VARIANT, T) /* score_avx2_float: functions carry their variant and float type in their names */
 
-/* What every machine of the kind has: SSE2, NEON, or whatever the compiler makes of vectors of 16 bytes. */
+/* Each variant defines the macros that vectors.h lists, and then includes it.
+ *
+ * The baseline is what every processor of the architecture has: SSE2 on x86-64, NEON on ARM, elsewhere whatever the
+ * compiler makes of vectors of 16 bytes. */
 #define VARIANT _baseline_
 #if PLAIN
 #define BYTES sizeof(T)
@@ -57,7 +65,7 @@
 #elif defined(__aarch64__)
 #define BYTES 16
 #define ROWS 6
-#define WIDE 4 /* 32 registers hold 6 x 4 sums, 16 hold 6 x 2 */
+#define WIDE 4 /* 32 registers hold 6 x 4 sums; 16 registers hold 6 x 2 */
 #else
 #define BYTES 16
 #define ROWS 6
@@ -109,7 +117,7 @@
 #define VARIANT _avx512_
 #define BYTES 64
 #define ROWS 6
-#define WIDE 4 /* not 12 x 2: wide broadcasts are as dear as additions on some processors */
+#define WIDE 4 /* rather than 12 x 2: on some processors a broadcast costs as much as an addition */
 #define FMA OF(_mm512_fmadd_ps, _mm512_fmadd_pd)
 #define MAX OF(_mm512_max_ps, _mm512_max_pd)
 #define SQRT OF(_mm512_sqrt_ps, _mm512_sqrt_pd)
@@ -134,7 +142,7 @@ static int always(void) { return 1; }
 
 #define BOTH(variant) &JOIN(TABLE, variant, float), &JOIN(TABLE, variant, double)
 
-/* The variants of this build, plainest first; each runs where the next one does. */
+/* The variants of this build, the most basic first. A processor that can run one can run all before it. */
 static const struct variant {
     const char *name;
     int (*runs_here)(void);
@@ -148,6 +156,7 @@ static const struct variant {
 };
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
+/* The index of the last variant that this processor can run. */
 static int best_variant(void)
 {
     int best = 0;

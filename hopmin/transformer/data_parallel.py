@@ -15,15 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _threads
+from hopmin import _backend, _threads
 from hopmin._typing import Array
 from hopmin.transformer.layers import cross_entropy
 from hopmin.transformer.model import GPT, Context, Gradients
-
-try:
-    from hopmin._buffers import buffers, within
-except ImportError:  # not compiled: memory is not kept between steps
-    buffers, within = object, nullcontext
 
 
 class DataParallel:
@@ -51,7 +46,7 @@ class DataParallel:
 
     def __init__(self, model: GPT, micro_batches: int) -> None:
         self.model, self.micro_batches = model, micro_batches
-        self.pool = buffers()
+        self.pool = _backend.buffers.pool()
         self.blas = _blas()
 
     def __call__(
@@ -91,7 +86,8 @@ class DataParallel:
         self, tokens: Array, targets: Array, rng: np.random.Generator | None, counted: int
     ) -> tuple[float, Gradients]:
         """Return the contribution of a part to the mean over all `counted` targets, and its gradients."""
-        with within(self.pool), np.errstate(over="ignore", invalid="ignore"):  # the caller checks that they are finite
+        # the caller checks that they are finite
+        with _backend.buffers.within(self.pool), np.errstate(over="ignore", invalid="ignore"):
             logits, backward = self.model._forward(tokens, Context(rng))
             loss, back_loss = cross_entropy(logits, targets)
             weight = float(np.count_nonzero(targets >= 0) / counted)

@@ -1,14 +1,16 @@
-"""The layers of a transformer, each with its backward right below its forward.
+"""The layers of a transformer, each with its backward pass right below its forward pass.
 
 - [`linear`], [`embedding`], [`layer_norm`], [`gelu`], [`relu`], [`dropout`]
 - [`attention`], which is one update of a DotEnergy for each head and position
 - [`cross_entropy`]
 
-A layer returns its output y and a function `backward`, which takes dy, the gradient of the final scalar with respect to
-y, and returns the gradients with respect to the layer's inputs, in their order. What can be differentiated is an
-argument; nothing is accumulated and no input is changed. Axes before the last are batch axes.
+A layer returns its output y and a function `backward`. Given dy, the gradient of a scalar with respect to y, `backward`
+returns the gradients of that scalar with respect to the inputs of the layer, in the order of the arguments. No gradient
+is accumulated and no input is changed. All axes before the last are batch axes.
 
-Arguments are arrays that the model has checked; there is no second door here.
+Matrix products and everything simple are computed here. What NumPy would do in many passes over memory is in
+`_layers_numpy.py`, and compiled in `_layers.pyx`; `_backend.layers` is the one in use. Its formulas are repeated here.
+Arguments are not checked: the model has checked them.
 """
 
 from __future__ import annotations
@@ -19,146 +21,194 @@ from typing import Any
 
 import numpy as np
 
-from hopmin._backend import compiled
-from hopmin._typing import Array
+from hopmin import _backend
+from hopmin._typing import Array, Booleans, Floats
 from hopmin.numerics import log_softmax
 
 Backward = Callable[[Any], Any]
 
 
-def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
-    """y = x W + b, with x (..., i), W (i, o), b (o,); without b, its gradient is None."""
-    rows = x.reshape(-1, x.shape[-1])  # one large product, not one for each row of the batch
-    y = rows @ weight
+def linear(x: Floats, weight: Floats, bias: Floats | None = None) -> tuple[Floats, Backward]:
+    """Return y = x W + b.
+
+        dx = dy W^T      dW = x^T dy      db = sum of dy over the batch
+
+    Parameters
+    ----------
+    x : ndarray, shape (..., i)
+    weight : ndarray, shape (i, o)
+    bias : ndarray, shape (o,), optional
+        Without it, its gradient is None.
+
+    Returns
+    -------
+    y : ndarray, shape (..., o)
+    backward : function
+        From dy to dx, dweight and dbias.
+    """
+    batch = x.reshape(-1, x.shape[-1])  # one large product instead of one for each row of the batch
+    y = batch @ weight
     if bias is not None:
         y += bias
 
-    def backward(dy: Array) -> tuple[Array, Array, Array | None]:
-        dy = dy.reshape(len(rows), -1)
-        return (dy @ weight.T).reshape(x.shape), rows.T @ dy, None if bias is None else dy.sum(axis=0)
+    def backward(dy: Floats) -> tuple[Floats, Floats, Floats | None]:
+        dy = dy.reshape(len(batch), -1)
+        return (dy @ weight.T).reshape(x.shape), batch.T @ dy, None if bias is None else dy.sum(axis=0)
 
     return y.reshape(*x.shape[:-1], weight.shape[-1]), backward
 
 
-def embedding(indices: Array, table: Array) -> tuple[Array, Backward]:
-    """y = table[indices], with indices (...) and a table (V, D): (...) -> (..., D). Returns the table's gradient
-    alone.
+def embedding(indices: Array, table: Floats) -> tuple[Floats, Backward]:
+    """Return y = table[indices] (..., D) for indices (...) and a table (V, D).
+
+    `backward` returns the gradient of the table alone: in each row, the sum of dy over the places of its index.
     """
     y = table[indices]
 
-    def backward(dy: Array) -> Array:
+    def backward(dy: Floats) -> Floats:
         dtable, order = np.zeros_like(table), np.argsort(indices, axis=None, kind="stable")
         found, starts = np.unique(indices.ravel()[order], return_index=True)
-        dtable[found] = np.add.reduceat(dy.reshape(-1, dy.shape[-1])[order], starts)  # the rows of each index, summed
+        dtable[found] = np.add.reduceat(dy.reshape(-1, dy.shape[-1])[order], starts)
         return dtable
 
     return y, backward
 
 
-def layer_norm(x: Array, gain: Array, bias: Array | None = None, epsilon: float = 1e-5) -> tuple[Array, Backward]:
-    """y = gain z + bias, where z = (x - mean) / sqrt(variance + epsilon) over the last axis (Ba et al. 2016)."""
-    y, z, scale = layer_norm_forward(x, gain, bias, epsilon)
+def layer_norm(x: Floats, gain: Floats, bias: Floats | None = None, epsilon: float = 1e-5) -> tuple[Floats, Backward]:
+    """Return y = gain z + bias, where z = (x - mean) / sqrt(variance + epsilon) over the last axis (Ba et al. 2016).
 
-    def backward(dy: Array) -> tuple[Array, Array, Array | None]:
-        return layer_norm_backward(dy, z, scale, gain, bias)
+    As z has mean 0 and a fixed norm, dz = gain dy loses its components along 1 and along z:
 
-    return y, backward
+        dx = (dz - mean(dz) - z mean(dz z)) / sqrt(variance + epsilon)
 
+    Parameters
+    ----------
+    x : ndarray, shape (..., D)
+    gain : ndarray, shape (D,)
+    bias : ndarray, shape (D,), optional
+        Without it, its gradient is None.
+    epsilon : float
 
-@compiled
-def layer_norm_forward(x: Array, gain: Array, bias: Array | None, epsilon: float) -> tuple[Array, Array, Array]:
-    """y; z; and 1 / sqrt(variance + epsilon), (..., 1)."""
-    z = x - x.mean(axis=-1, keepdims=True)
-    scale = 1 / np.sqrt((z * z).mean(axis=-1, keepdims=True) + epsilon)
-    z *= scale
-    return gain * z if bias is None else gain * z + bias, z, scale
-
-
-@compiled
-def layer_norm_backward(
-    dy: Array, z: Array, scale: Array, gain: Array, bias: Array | None
-) -> tuple[Array, Array, Array | None]:
-    """dx, dgain, and dbias if there is a bias."""
-    dz, batch = gain * dy, tuple(range(dy.ndim - 1))
-    # z has mean 0 and norm fixed, so dz loses what points along 1 and along z
-    dx = scale * (dz - dz.mean(axis=-1, keepdims=True) - z * (dz * z).mean(axis=-1, keepdims=True))
-    return dx, (dy * z).sum(axis=batch), None if bias is None else dy.sum(axis=batch)
-
-
-def gelu(x: Array) -> tuple[Array, Backward]:
-    """y = x w, where w = (1 + tanh(u)) / 2 and u = sqrt(2/pi) (x + 0.044715 x^3): GPT-2's form of x Phi(x) (Hendrycks
-    & Gimpel 2016).
+    Returns
+    -------
+    y : ndarray, shape (..., D)
+    backward : function
+        From dy to dx, dgain = sum of dy z and dbias = sum of dy, over the batch.
     """
-    y, slope = gelu_and_derivative(x)
+    y, z, scale = _backend.layers.layer_norm_forward(x, gain, bias, epsilon)  # scale: 1 / sqrt(variance + epsilon)
 
-    def backward(dy: Array) -> Array:
-        return dy * slope
+    def backward(dy: Floats) -> tuple[Floats, Floats, Floats | None]:
+        return _backend.layers.layer_norm_backward(dy, z, scale, gain, bias)
 
     return y, backward
 
 
-@compiled
-def gelu_and_derivative(x: Array) -> tuple[Array, Array]:
-    """y, and dy/dx."""
-    a, c, square = math.sqrt(2 / math.pi), 0.044715, x * x
-    w = (1 + np.tanh(a * x * (1 + c * square))) / 2
-    return x * w, w + x * 2 * w * (1 - w) * a * (1 + 3 * c * square)  # dw/du = 2 w (1 - w)
+def gelu(x: Floats) -> tuple[Floats, Backward]:
+    """Return y = x w, where w = (1 + tanh(u)) / 2 and u = sqrt(2/pi) (x + 0.044715 x^3).
+
+    This is GPT-2's approximation of x Phi(x) (Hendrycks & Gimpel 2016). As dw/du = 2 w (1 - w), the derivative is
+    dy/dx = w + 2 x w (1 - w) du/dx.
+    """
+    y, derivative = _backend.layers.gelu_and_derivative(x)
+
+    def backward(dy: Floats) -> Floats:
+        return dy * derivative
+
+    return y, backward
 
 
-def relu(x: Array) -> tuple[Array, Backward]:
-    """y = max(x, 0), with slope 0 at 0."""
-    y = np.maximum(x, 0)
+def relu(x: Floats) -> tuple[Floats, Backward]:
+    """Return y = max(x, 0), whose derivative at 0 is taken to be 0."""
+    y: Floats = np.maximum(x, 0)
 
-    def backward(dy: Array) -> Array:
+    def backward(dy: Floats) -> Floats:
         return dy * (x > 0)
 
     return y, backward
 
 
-def dropout(x: Array, rate: float, rng: np.random.Generator | None) -> tuple[Array, Backward]:
-    """y = x with a share `rate` of the entries at zero and the others scaled up to make good; y = x without an rng."""
+def dropout(x: Floats, rate: float, rng: np.random.Generator | None) -> tuple[Floats, Backward]:
+    """Return y = x with a fraction `rate` of the entries set to 0, and the others scaled by 1 / (1 - rate).
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+    rate : float
+        The probability of each entry to become 0, in [0, 1).
+    rng : Generator or None
+        Without it, y = x.
+
+    Returns
+    -------
+    y : ndarray, the shape of x
+    backward : function
+        From dy to dx, with the mask of the forward pass.
+    """
     if rng is None or rate == 0:
         return x, lambda dy: dy
     kept = (rng.random(x.shape, dtype=np.float32) >= rate) * x.dtype.type(1 / (1 - rate))
 
-    def backward(dy: Array) -> Array:
+    def backward(dy: Floats) -> Floats:
         return dy * kept
 
     return x * kept, backward
 
 
 def attention(
-    queries: Array,
-    keys: Array,
-    values: Array,
+    queries: Floats,
+    keys: Floats,
+    values: Floats,
     rate: float = 0.0,
     rng: np.random.Generator | None = None,
-    padding_mask: Array | None = None,
+    padding_mask: Booleans | None = None,
     *,
     distances: bool = False,
-) -> tuple[Array, Array, Backward]:
-    """y = softmax(q k^T / sqrt(E)) v over the keys up to each query's own position, for arrays (..., T, E).
+) -> tuple[Floats, Floats, Backward]:
+    """Return y = weights v, where weights = softmax(q k^T / sqrt(E)) over the keys up to each query's own position.
 
-    Row t is DotEnergy(1 / sqrt(E)).update(q[t], k[: t + 1], v[: t + 1]); with `distances`, which take |k|^2 / 2 off
-    each product, DistanceEnergy(1 / (2 sqrt(E))).update of the same. What lies ahead has score -inf, before
-    anything is subtracted, and so a weight of exactly 0. Of S keys and values, the last T are at the queries'
-    positions, the others before them; `padding_mask` (..., S) is true at those before a row starts. Returns y, the
-    weights (..., T, S), and backward.
+    Row t is DotEnergy(1 / sqrt(E)).update(q[t], k[: t + 1], v[: t + 1]); with `distances`,
+    DistanceEnergy(1 / (2 sqrt(E))).update of the same. With beta = 1 / sqrt(E),
+
+        dscores = beta weights (dweights - sum_s weights dweights)      dweights = dy v^T
+        dq = dscores k      dk = dscores^T q      dv = weights^T dy
+
+    Parameters
+    ----------
+    queries : ndarray, shape (..., T, E)
+    keys, values : ndarray, shape (..., S, E)
+        The last T of them are at the positions of the queries, the others before.
+    rate : float
+        The fraction of the weights that are dropped; see `dropout`.
+    rng : Generator, optional
+        Without it, no weight is dropped.
+    padding_mask : ndarray of bool, shape (..., S), optional
+        True at the positions before a row starts, which no query sees, except at its own position.
+    distances : bool
+        Subtract |k|^2 / 2 from each product. The score is then -|q - k|^2 / 2 up to a term in q alone, which softmax
+        ignores.
+
+    Returns
+    -------
+    y : ndarray, shape (..., T, E)
+    weights : ndarray, shape (..., T, S)
+        Before dropout. They are exactly 0 for positions that a query does not see.
+    backward : function
+        From dy to dqueries, dkeys and dvalues.
     """
     (T, E), S = queries.shape[-2:], keys.shape[-2]
     beta = 1 / math.sqrt(E)
     scores = queries @ keys.mT
-    if distances:  # -|q - k|^2 / 2, but for |q|^2 / 2, which softmax does not see
+    if distances:
         scores -= np.vecdot(keys, keys)[..., None, :] / 2
-    if padding_mask is not None:  # but a query always sees its own position
+    if padding_mask is not None:
         np.copyto(scores, -np.inf, where=padding_mask[..., None, :] & ~np.eye(T, S, k=S - T, dtype=bool))
-    weights = causal_softmax(scores, beta)
+    weights = _backend.layers.causal_softmax(scores, beta)  # in place of scores
     kept, back_dropout = dropout(weights, rate, rng)
-    # each result is laid out in memory as its like among the arguments, so that heads can be joined without a copy
+    # each result has the memory layout of the corresponding argument, so that heads can be joined without a copy
     y = np.matmul(kept, values, out=np.empty_like(queries, shape=(*queries.shape[:-1], values.shape[-1])))
 
-    def backward(dy: Array) -> tuple[Array, Array, Array]:
-        dscores = causal_softmax_backward(back_dropout(dy @ values.mT), weights, beta)
+    def backward(dy: Floats) -> tuple[Floats, Floats, Floats]:
+        dscores = _backend.layers.causal_softmax_backward(back_dropout(dy @ values.mT), weights, beta)
         dkeys = np.matmul(dscores.mT, queries, out=np.empty_like(keys))
         if distances:
             dkeys -= keys * dscores.sum(axis=-2)[..., None]
@@ -168,39 +218,21 @@ def attention(
     return y, weights, backward
 
 
-@compiled
-def causal_softmax(scores: Array, beta: float) -> Array:
-    """softmax(beta scores), in place of scores (..., T, S): row t of the last T positions sees those up to its own."""
-    T, S = scores.shape[-2:]
-    np.copyto(scores, -np.inf, where=np.triu(np.ones((T, S), bool), k=1 + S - T))
-    scores -= scores.max(axis=-1, keepdims=True)
-    scores *= beta
-    np.exp(scores, out=scores)
-    scores /= scores.sum(axis=-1, keepdims=True)
-    return scores
+def cross_entropy(logits: Floats, targets: Array) -> tuple[float, Backward]:
+    """Return y = the mean of -log softmax(logits)[target], in nats, over the targets that are not -1.
 
-
-@compiled
-def causal_softmax_backward(dweights: Array, weights: Array, beta: float) -> Array:
-    """dscores, in place of dweights; 0 where the weight is: nothing flows from ahead."""
-    dweights -= np.vecdot(weights, dweights)[..., None]  # their mean under the weights
-    dweights *= weights
-    dweights *= beta
-    return dweights
-
-
-def cross_entropy(logits: Array, targets: Array) -> tuple[float, Backward]:
-    """y = the mean of -log softmax(logits)[target], in nats, over targets that are not -1: (B, T, V), (B, T) ->
-    scalar.
+    The logits have shape (B, T, V), the targets (B, T). The gradient is softmax(logits), minus 1 at the target, divided
+    by the number of targets; it is 0 where the target is -1.
     """
-    log_p = log_softmax(logits, axis=-1)
+    log_p: Floats = log_softmax(logits, axis=-1)
     counted = targets >= 0
     index = np.where(counted, targets, 0)[..., None]
     y = -np.take_along_axis(log_p, index, axis=-1)[..., 0][counted].mean(dtype=np.float64)
 
-    def backward(dy: float) -> Array:
-        dlogits = np.exp(log_p)
+    def backward(dy: float) -> Floats:
+        dlogits: Floats = np.exp(log_p)
         np.put_along_axis(dlogits, index, np.take_along_axis(dlogits, index, axis=-1) - 1, axis=-1)
-        return dlogits * (counted * (dy / counted.sum())).astype(logits.dtype)[..., None]
+        dlogits *= (counted * (dy / counted.sum())).astype(logits.dtype)[..., None]
+        return dlogits
 
     return float(y), backward

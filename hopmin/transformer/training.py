@@ -19,8 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check, _threads
-from hopmin._backend import compiled
+from hopmin import _backend, _check, _layers_numpy, _threads
 from hopmin._typing import Array, Name
 from hopmin.data.corpus import inputs_and_targets
 from hopmin.data.tokenizers import Tokenizer
@@ -140,24 +139,13 @@ class AdamW:
         def update(name: str) -> None:
             p = self.parameters[name]
             kept = 1 - rate * self.weight_decay if p.ndim > 1 else 1.0
-            change = adamw if p.flags.c_contiguous else getattr(adamw, "__wrapped__", adamw)  # which takes any strides
-            change(
+            layers = _backend.layers if p.flags.c_contiguous else _layers_numpy  # which takes any strides
+            layers.adamw(
                 p, gradients[name], self.m[name], self.v[name],
                 b1, b2, kept, rate * unbias2 / unbias1, self.epsilon * unbias2,
             )  # fmt: skip
 
         _threads.run([partial(update, name) for name in self.parameters])
-
-
-@compiled
-def adamw(
-    p: Array, g: Array, m: Array, v: Array, b1: float, b2: float, kept: float, rate: float, epsilon: float
-) -> None:
-    """The update of `AdamW`, in place; `kept`, `rate` and `epsilon` hold the factors all elements share."""
-    m += (1 - b1) * (g - m)
-    v += (1 - b2) * (g * g - v)
-    p *= kept
-    p -= rate * m / (np.sqrt(v) + epsilon)
 
 
 def cross_entropy(model: GPT, rows: Array) -> float:

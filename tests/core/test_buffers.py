@@ -1,4 +1,4 @@
-"""Memory that is kept: arrays within a pool are arrays like any other, and leave their memory to those that follow."""
+"""Pools of memory: arrays in a pool behave like any others, and their memory is reused."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,12 +10,12 @@ from numpy._core.multiarray import get_handler_name
 
 buffers = pytest.importorskip("hopmin._buffers", reason="not compiled")
 
-SIZES = st.one_of(st.integers(0, 64), st.integers(8_000, 9_000), st.integers(0, 300_000))  # around the smallest kept
+SIZES = st.one_of(st.integers(0, 64), st.integers(8_000, 9_000), st.integers(0, 300_000))  # around the smallest block that is kept
 
 
 @given(st.lists(st.tuples(SIZES, st.sampled_from(["full", "zeros", "copy", "resize", "drop"])), min_size=1, max_size=30))
-def test_arrays_hold_what_was_put_there(steps):
-    pool, alive = buffers.buffers(), []
+def test_arrays_in_a_pool_keep_their_values(steps):
+    pool, alive = buffers.pool(), []
     with buffers.within(pool):
         for number, (size, how) in enumerate(steps):
             if how == "full" or not alive:
@@ -35,8 +35,8 @@ def test_arrays_hold_what_was_put_there(steps):
 
 
 @pytest.mark.parametrize("shape", [(100, 100), (1000, 1000)])
-def test_what_is_freed_is_used_again_and_zeros_are_zeros(shape):
-    with buffers.within(buffers.buffers()):
+def test_freed_memory_is_reused_and_zeros_are_zero(shape):
+    with buffers.within(buffers.pool()):
         a = np.ones(shape)
         address = a.ctypes.data
         del a
@@ -46,16 +46,16 @@ def test_what_is_freed_is_used_again_and_zeros_are_zeros(shape):
         assert not b.any()
 
 
-def test_rows_begin_where_vectors_like_it():
-    with buffers.within(buffers.buffers()):
+def test_arrays_are_aligned_to_cache_lines():
+    with buffers.within(buffers.pool()):
         assert {np.empty(size).ctypes.data % 64 for size in (1, 10, 100_000)} == {0}
 
 
-def test_only_what_is_made_within_is_kept_and_it_may_live_on():
-    pool = buffers.buffers()
+def test_arrays_use_the_innermost_pool_and_may_outlive_it():
+    pool = buffers.pool()
     with buffers.within(pool):
         inside = np.arange(100_000)
-        with buffers.within(buffers.buffers()):
+        with buffers.within(buffers.pool()):
             inner = np.ones(3)
         again = np.ones(3)
     outside = np.ones(3)
@@ -65,14 +65,14 @@ def test_only_what_is_made_within_is_kept_and_it_may_live_on():
     assert (inside == range(100_000)).all()
 
 
-def test_an_error_within_leaves_the_pool():
-    with pytest.raises(KeyError), buffers.within(buffers.buffers()):
+def test_an_exception_leaves_the_pool():
+    with pytest.raises(KeyError), buffers.within(buffers.pool()):
         raise KeyError
     assert get_handler_name(np.ones(3)) == "default_allocator"
 
 
-def test_threads_share_a_pool_and_others_do_not_see_it():
-    pool = buffers.buffers()
+def test_threads_share_a_pool_only_within_it():
+    pool = buffers.pool()
 
     def work(number):
         with buffers.within(pool):
@@ -88,6 +88,6 @@ def test_threads_share_a_pool_and_others_do_not_see_it():
         assert {*threads.map(work, range(8)), elsewhere} == {"default_allocator"}
 
 
-def test_a_size_beyond_all_memory_is_a_memory_error():
-    with buffers.within(buffers.buffers()), pytest.raises(MemoryError):
+def test_an_impossible_size_raises_memory_error():
+    with buffers.within(buffers.pool()), pytest.raises(MemoryError):
         np.empty(2**60, np.int8)

@@ -1,4 +1,4 @@
-"""The core and its tile: exact whatever is computed roughly first, on every set of instructions that runs here."""
+"""The core: exact search and accurate sums, for every instruction set that this machine has."""
 
 import functools
 import json
@@ -28,24 +28,24 @@ DTYPES = ["float32", "float64"]
 pytestmark = pytest.mark.usefixtures("simd")
 
 
-# What is drawn
+# Strategies
 
 
 def ulps(points, count, rng):
-    """`points`, each number moved by up to `count` floats."""
+    """Points whose numbers are moved by up to `count` floats each."""
     integer = f"int{8 * points.itemsize}"
     return (points.view(integer) + rng.integers(-count, count + 1, points.shape, integer)).view(points.dtype)
 
 
 def shell(rng, m, n, d, dtype):
-    """Patterns equally far from each query but for rounding: what float32 finds nearest is a lottery."""
+    """Patterns equally far from each query up to rounding: float32 alone finds a random one nearest."""
     p = rng.normal(size=(n, d))
     x = np.tile(rng.normal(size=d).astype(dtype), (m, 1))
     return x, (x[0] + 3 * p / np.linalg.norm(p, axis=1, keepdims=True)).astype(dtype)
 
 
 def specks(rng, m, n, d, dtype):
-    """Patterns that differ in their last bits only."""
+    """Patterns that differ only in their last bits."""
     p = ulps(np.tile(rng.normal(size=d).astype(dtype), (n, 1)), 2, rng)
     return rng.normal(size=(m, d)).astype(dtype), p
 
@@ -59,18 +59,18 @@ def crowd(rng, m, n, d, dtype):
 
 
 def denormal(rng, m, n, d, dtype):
-    """Numbers so small that no float32 holds their squares."""
+    """Numbers whose squares underflow in float32."""
     return tuple((1e-40 * a).astype(dtype) for a in crowd(rng, m, n, d, "float64"))
 
 
 def huge(rng, m, n, d, dtype):
-    """Numbers so large that no float32 holds their squares, some as large as float32 goes."""
+    """Numbers whose squares overflow in float32, some close to the largest float32."""
     size = float(np.finfo("float32").max) / np.sqrt(d) / 2
-    return tuple((size * rng.uniform(-1, 1, (rows, d)) ** 9).astype(dtype) for rows in (m, n))
+    return tuple((size * rng.uniform(-1, 1, (count, d)) ** 9).astype(dtype) for count in (m, n))
 
 
 def origin(rng, m, n, d, dtype):
-    """All patterns the same, and the queries among them."""
+    """Queries and patterns at the origin, all equal."""
     return np.zeros((m, d), dtype), np.zeros((n, d), dtype)
 
 
@@ -79,7 +79,7 @@ KINDS = [shell, specks, lattice, crowd, denormal, huge, origin]
 
 @st.composite
 def clouds(draw, kinds=KINDS, dtypes=DTYPES, most=2 * TILE + 3):
-    """Queries and patterns that are hard to tell apart, in numbers that end at, before and after panels and tiles."""
+    """Queries and patterns that are hard to distinguish; n is at, below and above multiples of panels and tiles."""
     n = draw(st.sampled_from([edge for edge in EDGES if edge <= most]) | st.integers(1, most))
     m, d = draw(st.integers(1, 13)), draw(st.integers(1, 12))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -94,8 +94,8 @@ def clouds(draw, kinds=KINDS, dtypes=DTYPES, most=2 * TILE + 3):
     return x, p
 
 
-def some_of(n):
-    """k: one, a few, more than a tile, all."""
+def neighbour_counts(n):
+    """Draw k: one, a few, more than a tile, or all."""
     return st.sampled_from([k for k in (1, 2, 5, TILE + 1, n) if k <= n]) | st.integers(1, n)
 
 
@@ -109,7 +109,7 @@ def same_bits(one, other):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of two panels, so that few patterns are many blocks."""
+    """Use blocks of two panels, so that few patterns make many blocks."""
     monkeypatch.setattr(reduction, "BLOCK", 2 * PANEL)
     return 2 * PANEL
 
@@ -118,26 +118,26 @@ def small_blocks(monkeypatch):
 
 
 def assert_nearest(x, p, k, metric="euclidean"):
-    """Indices, their order and distances are those of brute force in float64, to the bit."""
+    """Assert that indices, their order and distances are bit for bit those of brute force in float64."""
     distances, indices = helpers.ranked(x, p, k, metric)
     same_bits(hopmin.nearest(x, p, k, metric=metric), (distances.astype(p.dtype), indices))
 
 
 @given(cloud=clouds(), data=st.data())
-def test_nearest_is_brute_force_in_float64(cloud, data):
+def test_nearest_equals_brute_force_in_float64(cloud, data):
     x, p = cloud
-    assert_nearest(x, p, data.draw(some_of(len(p))))
+    assert_nearest(x, p, data.draw(neighbour_counts(len(p))))
 
 
 @given(cloud=clouds(kinds=[shell, specks, lattice, crowd, denormal, origin]), data=st.data())
-def test_the_largest_products_are_those_of_brute_force_in_float64(cloud, data):
+def test_dot_products_equal_brute_force_in_float64(cloud, data):
     x, p = cloud
-    assert_nearest(x, p, data.draw(some_of(len(p))), "dot")
+    assert_nearest(x, p, data.draw(neighbour_counts(len(p))), "dot")
 
 
 @pytest.mark.parametrize("n", [*EDGES, BLOCK - 1, BLOCK, BLOCK + 1])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_any_number_of_patterns_is_searched_for_any_number_of_them(n, dtype):
+def test_nearest_works_for_any_n_and_k(n, dtype):
     rng = np.random.default_rng(n)
     for kind in (specks, lattice):
         x, p = kind(rng, 2, n, 3, dtype)
@@ -147,7 +147,7 @@ def test_any_number_of_patterns_is_searched_for_any_number_of_them(n, dtype):
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 191, 192, 193, reduction.TASK - 1, reduction.TASK, reduction.TASK + 1])
-def test_any_number_of_queries_finds_its_own(m):
+def test_nearest_works_for_any_number_of_queries(m):
     rng = np.random.default_rng(m)
     for kind in (shell, crowd):
         x, p = kind(rng, m, 150, 5, "float32")
@@ -155,7 +155,7 @@ def test_any_number_of_queries_finds_its_own(m):
 
 
 @pytest.mark.parametrize("d", [*range(1, 10), 15, 16, 17, 64, 100])
-def test_any_number_of_dimensions_is_searched(d):
+def test_nearest_works_for_any_number_of_dimensions(d):
     rng = np.random.default_rng(d)
     for kind in (shell, specks, crowd):
         for metric in METRICS:
@@ -163,13 +163,13 @@ def test_any_number_of_dimensions_is_searched(d):
 
 
 @pytest.mark.parametrize("offset", [0, 1e2, 1e3, 1e4, 1e6])
-def test_the_nearest_ten_are_found_however_far_from_the_origin(offset):
+def test_nearest_is_exact_far_from_the_origin(offset):
     p = (offset + np.random.default_rng(0).normal(size=(3000, 64))).astype(np.float32)
     assert_nearest(p[:40], p, 10)
 
 
 @pytest.mark.parametrize("kind", [shell, specks])
-def test_scores_that_float32_ties_or_inverts_are_told_apart(kind):
+def test_scores_that_float32_ties_or_swaps_are_ordered(kind):
     rng = np.random.default_rng(0)
     for d in (3, 48, 200):
         x, p = kind(rng, 6, 3000, d, "float32")
@@ -180,8 +180,11 @@ def test_scores_that_float32_ties_or_inverts_are_told_apart(kind):
 
 
 def misleading(metric):
-    """A query, the better of two patterns, and the other: sums that float32 rounds the same way at every step, up to
-    the worse score, down to the better one or the other way round, so that it sees the other far ahead."""
+    """A query, the better of two patterns, and the other one.
+
+    float32 rounds the sum of one score up at every step, and that of the other down, so that the other pattern appears to
+    be much better.
+    """
     d, ulp = 300, 2.0**-23  # of float32 next to 1
     x, down, up = np.zeros((3, 1, d), np.float32)
     if metric == "euclidean":
@@ -195,9 +198,9 @@ def misleading(metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("before", [0, 5, TILE, TILE + 70])
-def test_the_worst_that_rounding_can_do_is_borne(metric, before):
+def test_nearest_survives_the_worst_rounding(metric, before):
     x, better, other = misleading(metric)
-    # far from the query, or so small that what is met first does not tell how large patterns may be
+    # far from the query, or so small that the first patterns do not show how large coordinates may be
     rest = np.full((before, x.size), 100 if metric == "euclidean" else -1e-3, np.float32)
     for two in ([better, other], [other, better]):
         p = np.concatenate([rest, *two])
@@ -208,8 +211,8 @@ def test_the_worst_that_rounding_can_do_is_borne(metric, before):
 
 
 @pytest.mark.parametrize("n", [50, 3 * TILE + 9])
-def test_products_are_told_apart_however_large_what_cancels_in_them(n):
-    """The error of a product is a share of what it is a sum of; and large coordinates may come late."""
+def test_products_with_cancellation_are_ordered(n):
+    """The error of a product is relative to the magnitudes of its terms, and large coordinates may come late."""
     rng = np.random.default_rng(0)
     x = np.float32([[1, 0, 0, 0, 0, 0, -1, 1], [1e-3, 1e-3, 0, 0, 0, 0, -1, 1]])
     for large in (1.0, 1e4, 1e12):
@@ -220,8 +223,8 @@ def test_products_are_told_apart_however_large_what_cancels_in_them(n):
 
 
 @given(cloud=clouds(kinds=[shell, specks, crowd, denormal], most=6))
-def test_distances_are_true(cloud):
-    """Of float32 within an ulp of the true value; of float64 within d + 2 relative epsilons."""
+def test_distances_are_accurate(cloud):
+    """Distances of float32 are within an ulp of the true value, of float64 within d + 2 relative epsilons."""
     x, p = cloud
     (d, eps), double = (p.shape[1], np.finfo(p.dtype).eps), p.dtype == np.float64
     distances, indices = hopmin.nearest(x, p, len(p))
@@ -233,7 +236,7 @@ def test_distances_are_true(cloud):
 
 
 @given(cloud=clouds(most=2 * PANEL))
-def test_scores_are_the_same_bits_from_rows_and_panels(cloud):
+def test_scores_of_rows_and_panels_are_identical(cloud):
     x, p = cloud
     if not np.isfinite(helpers.ranked(x, p, 1)[0]).all():
         return
@@ -249,17 +252,17 @@ def test_scores_are_the_same_bits_from_rows_and_panels(cloud):
         same_bits(np.sqrt(0 - best) if metric == "euclidean" else 0 - best, distances)
 
 
-# Directions
+# Cosine distance
 
 
 @given(cloud=clouds(kinds=[shell, specks, crowd, denormal, huge], most=9), data=st.data())
-def test_cosine_distances_are_true(cloud, data):
+def test_cosine_distances_are_accurate(cloud, data):
     x, p = cloud
     if not (np.abs(x).max(axis=1).all() and np.abs(p).max(axis=1).all()):
         return
-    k, eps = data.draw(some_of(len(p))), np.finfo(float).eps
+    k, eps = data.draw(neighbour_counts(len(p))), np.finfo(float).eps
     distances, indices = hopmin.nearest(x, p, k, metric="cosine")
-    off = 2 * (p.shape[1] + 6) * eps  # by which a direction may be: a length, and a division by it, twice
+    off = 2 * (p.shape[1] + 6) * eps  # error of a direction: a length, and a division by it, twice
     for row, found, places in zip(x, distances, indices, strict=True):
         true = np.array([helpers.cosine_distance(row, q) for q in p])
         slack = np.sqrt(2 * np.abs(true)) * off + off**2
@@ -272,24 +275,24 @@ def test_cosine_distances_are_true(cloud, data):
 
 
 @given(cloud=clouds(kinds=[lattice, crowd, specks], most=2 * PANEL), data=st.data())
-def test_the_length_of_a_row_does_not_show_in_its_direction(cloud, data):
+def test_cosine_ignores_the_length_of_rows(cloud, data):
     x, p = (a + (np.abs(a).max(axis=1, keepdims=True) == 0) for a in cloud)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     longer, other = (a * 2.0 ** rng.integers(-60, 60, (len(a), 1)).astype(a.dtype) for a in (x, p))
     assert longer.dtype == x.dtype
-    k = data.draw(some_of(len(p)))
+    k = data.draw(neighbour_counts(len(p)))
     same_bits(hopmin.nearest(longer, other, k, metric="cosine"), hopmin.nearest(x, p, k, metric="cosine"))
 
 
 @pytest.mark.parametrize("m", [0, 2])
-def test_a_row_of_zeros_has_no_direction(m):
+def test_cosine_rejects_rows_of_zeros(m):
     p = np.ones((BLOCK + 5, 2), np.float32)
     for name, i in (("queries", m - 1), ("patterns", 0), ("patterns", BLOCK + 3)):
         x, q = np.ones((m, 2), np.float32), p.copy()
         if m or name == "patterns":
             (x if name == "queries" else q)[i] = 0
-            sentence = rf"^{name} must have no row of zeros for metric 'cosine'; got one at index {i}$"
-            with pytest.raises(ValueError, match=sentence):
+            message = rf"^{name} must have no row of zeros for metric 'cosine'; got one at index {i}$"
+            with pytest.raises(ValueError, match=message):
                 hopmin.nearest(x, q, metric="cosine")
 
 
@@ -297,28 +300,29 @@ def test_a_row_of_zeros_has_no_direction(m):
 
 
 def rounding(x, p, beta, metric):
-    """What rounding may do: (m,) to a score near the peak, and the share by which it may change the weights."""
+    """Return bounds (m,) of the error of a score near the peak, and of the relative error of the weights."""
     (n, d), eps, double = p.shape, np.finfo(p.dtype).eps, np.finfo(float).eps
     size = helpers.ranked(x, p, 1)[0][:, 0] ** 2 if metric == "euclidean" else np.abs(x).sum(axis=1, dtype=float) * np.abs(p).max()
     off, exact = (d + 3) / 2 * eps * size + d * np.finfo(p.dtype).tiny, (d + 3) * double * size
-    # float32 scores are off by so much, or by what is not looked at again, which is nothing where that is clear;
-    # exact ones by the rounding of float64; what they lie below the peak, y, comes with a few epsilons, and y e^-y
-    # summed is at most log n; then 2 ulp of the exponential, and a sum of up to TILE numbers of that precision
-    looked_at = beta * off
+    # The error of float32 scores is `off`, or the threshold below which they are not computed exactly (0 where they
+    # clearly are); that of exact ones is the rounding of float64. The distance y of a score to the peak has an error of
+    # a few epsilons, and the sum of y e^-y is at most log n. Then 2 ulp of the exponential, and the sum of up to TILE
+    # numbers of that precision.
+    rough = beta * off
     if p.dtype == np.float32:
-        clear = (looked_at > np.sqrt(d + 8) / 128) & (metric == "euclidean" or n <= TILE)
-        looked_at = np.where(clear, 0, np.minimum(looked_at, np.sqrt(d + 8) / 512))
-    share = 2 * (looked_at + beta * exact) + ((d + 8) * (1 + np.log(n)) + min(n, TILE)) * eps + n * double
-    return np.minimum(off, looked_at / beta) + exact, np.expm1(np.minimum(share, 700))
+        clear = (rough > np.sqrt(d + 8) / 128) & (metric == "euclidean" or n <= TILE)
+        rough = np.where(clear, 0, np.minimum(rough, np.sqrt(d + 8) / 512))
+    relative = 2 * (rough + beta * exact) + ((d + 8) * (1 + np.log(n)) + min(n, TILE)) * eps + n * double
+    return np.minimum(off, rough / beta) + exact, np.expm1(np.minimum(relative, 700))
 
 
 def assert_energies(x, p, beta, values):
     eps, double = np.finfo(p.dtype).eps, np.finfo(float).eps
     for kind, metric, oracle in zip(ENERGIES, METRICS, (helpers.distance_energy, helpers.dot_energy), strict=True):
         energy, judge = kind(beta), helpers.squared_distance if metric == "euclidean" else helpers.product
-        off, share = rounding(x, p, beta, metric)
+        off, relative = rounding(x, p, beta, metric)
         true = np.array([oracle(row, p, beta) for row in x])
-        slack = off + np.log1p(share) / beta + eps * np.abs(true) + 8 * double * (np.abs(true) + np.log(len(p)) / beta)
+        slack = off + np.log1p(relative) / beta + eps * np.abs(true) + 8 * double * (np.abs(true) + np.log(len(p)) / beta)
         if metric == "dot":
             lengths = np.square(x, dtype=float).sum(axis=1) + np.square(p, dtype=float).sum(axis=1).max()
             slack += (p.shape[1] + 8) * double * lengths
@@ -327,7 +331,7 @@ def assert_energies(x, p, beta, values):
         sign = -1 if metric == "euclidean" else 1
         weights = [helpers.shares([sign * beta * judge(row, q) for q in p]) for row in x]
         for w, row, s, found, moved, gradient in zip(
-            weights, x, share, energy.update(x, p, values), energy.update(x, p), energy.gradient(x, p), strict=True
+            weights, x, relative, energy.update(x, p, values), energy.update(x, p), energy.gradient(x, p), strict=True
         ):
             mean = np.array(helpers.average(w, values))
             assert (np.abs(found - mean) <= 2 * min(s, 1) * np.abs(values).max() + eps * np.abs(mean)).all(), (metric, found, mean, s)
@@ -343,7 +347,7 @@ def assert_energies(x, p, beta, values):
     beta=st.sampled_from([1e-30, 1e-3, 1.0, 1e3, 1e30]) | st.floats(-3, 3).map(lambda e: 10.0**e),
     v=st.integers(1, 3),
 )
-def test_energies_and_updates_are_those_of_dull_loops(cloud, scale, beta, v):
+def test_energies_and_updates_equal_plain_loops(cloud, scale, beta, v):
     x, p = ((a[:3] if i == 0 else a) / max(1, np.abs(a).max()) for i, a in enumerate(cloud))
     x, p = ((a * scale).astype(a.dtype) for a in (x, p))
     values = np.random.default_rng(v).normal(size=(len(p), v)).astype(p.dtype)
@@ -352,7 +356,7 @@ def test_energies_and_updates_are_those_of_dull_loops(cloud, scale, beta, v):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "v"), [(TILE - 1, 1), (TILE, PANEL - 1), (TILE + 1, PANEL), (PANEL, PANEL + 1), (2 * TILE + 70, 2)])
-def test_energies_and_updates_over_many_tiles_are_those_of_dull_loops(n, v, dtype):
+def test_energies_over_many_tiles_equal_plain_loops(n, v, dtype):
     rng = np.random.default_rng(n)
     values = rng.normal(size=(n, v)).astype(dtype)
     for offset, beta in ((0, 0.5), (1e3, 20.0)):
@@ -363,7 +367,7 @@ def test_energies_and_updates_over_many_tiles_are_those_of_dull_loops(n, v, dtyp
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("far", [0.0, 30.0, 1e4, 1e15])
 @pytest.mark.parametrize("near_first", [True, False])
-def test_tiles_of_which_only_one_counts_are_summed_right(far, near_first, dtype):
+def test_sums_are_right_if_only_one_tile_matters(far, near_first, dtype):
     x, p = crowd(np.random.default_rng(0), 2, 2 * TILE, 2, dtype)
     p[TILE if near_first else 0 :][:TILE] += far
     assert_energies(x, p, 1.0, p)
@@ -371,29 +375,29 @@ def test_tiles_of_which_only_one_counts_are_summed_right(far, near_first, dtype)
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("slope", [1.0, -1.0])
-def test_blocks_that_come_nearer_or_go_farther_are_merged_right(slope, dtype, small_blocks):
+def test_sums_are_right_if_the_peak_rises_or_falls(slope, dtype, small_blocks):
     x, p = crowd(np.random.default_rng(0), 3, 3 * small_blocks + 9, 2, dtype)
     p += (slope * np.linspace(-2, 2, len(p))[:, None]).astype(dtype)
     assert_energies(x - p.dtype.type(2), p, 1.0, p)
 
 
 @pytest.mark.parametrize("gap", [0.5, 2.0, 8.0])
-def test_panels_a_little_farther_than_others_count_where_scores_are_computed_again(gap):
+def test_exact_scores_cover_panels_a_little_farther_away(gap):
     p = np.repeat(np.float32([[1000], [np.sqrt(1e6 + gap)]]), PANEL, axis=0)
     for order in (p, p[::-1].copy()):
         assert_energies(np.float32([[0]]), order, 1.0, np.where(order > 1000, 1, -1).astype(np.float32))
 
 
 @pytest.mark.parametrize("beta", [1e3, 1e8])
-def test_the_worst_that_rounding_can_do_is_borne_by_energies(beta):
+def test_energies_survive_the_worst_rounding(beta):
     for metric in METRICS:
         x, *two = misleading(metric)
-        for rows in (two, two[::-1]):
-            p = np.repeat(np.concatenate(rows), PANEL, axis=0)
+        for order in (two, two[::-1]):
+            p = np.repeat(np.concatenate(order), PANEL, axis=0)
             assert_energies(x, p, beta, np.repeat(np.float32([[-1], [1]]), PANEL, axis=0))
 
 
-# The same bits: however patterns are cut, packed or laid out, however many queries come at once
+# Bit for bit the same results for all chunks, layouts and batches
 
 
 def copied(r):
@@ -401,9 +405,9 @@ def copied(r):
 
 
 @given(cloud=clouds(most=3 * PANEL), data=st.data())
-def test_the_best_merge_like_sets_in_any_order_and_grouping(cloud, data):
+def test_k_best_merge_in_any_order_and_grouping(cloud, data):
     x, p = cloud
-    n, k = len(p), data.draw(some_of(len(p)))
+    n, k = len(p), data.draw(neighbour_counts(len(p)))
     cuts = sorted(data.draw(st.lists(st.integers(0, n), min_size=2, max_size=2)))
     none = np.empty((n, 0), p.dtype)
     parts = [
@@ -424,7 +428,7 @@ def test_the_best_merge_like_sets_in_any_order_and_grouping(cloud, data):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_patterns_in_chunks_of_whole_blocks_give_the_same_bits(metric, dtype, small_blocks):
+def test_chunks_of_whole_blocks_give_the_same_bits(metric, dtype, small_blocks):
     x, p = crowd(np.random.default_rng(0), 7, 1000, 3, dtype)
     whole = reduce(x, p, p, metric=metric, beta=0.7, k=5)
     for blocks in (1, 2, 3):
@@ -434,9 +438,9 @@ def test_patterns_in_chunks_of_whole_blocks_give_the_same_bits(metric, dtype, sm
         same_bits(chunks[1:], whole[1:])
 
 
-@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="sums by BLAS depend on how many are made together")
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="BLAS sums depend on the batch")
 @given(cloud=clouds(kinds=[shell, crowd, specks, lattice], most=TILE + 1), beta=st.sampled_from([1e-2, 1.0, 1e3]), metric=st.sampled_from(METRICS))
-def test_a_batch_is_its_rows_to_the_last_bit(cloud, beta, metric):
+def test_a_batch_equals_its_rows_bit_for_bit(cloud, beta, metric):
     x, p = cloud
     batch = reduce(x, p, p, metric=metric, beta=beta, k=min(4, len(p)))
     for i in range(len(x)):
@@ -446,10 +450,10 @@ def test_a_batch_is_its_rows_to_the_last_bit(cloud, beta, metric):
         )
 
 
-@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="sums by BLAS depend on how many are made together")
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="BLAS sums depend on the batch")
 @pytest.mark.parametrize("metric", METRICS)
-def test_what_one_query_has_met_does_not_show_in_the_next(metric):
-    """With patterns that grow, at all sharpnesses around the one from which scores are computed again."""
+def test_results_of_a_query_ignore_other_queries(metric):
+    """Patterns grow, and beta covers the threshold above which scores are computed exactly."""
     x, p = crowd(np.random.default_rng(0), reduction.TASK + 7, 2 * TILE + 40, 3, "float32")
     x[:, 2], p[:, :2], p[:, 2] = 0, p[:, :2] / 100, np.linspace(1e-3, 100, len(p))  # the same scores, ever less precise
     for beta in np.geomspace(1, 1e4, 9):
@@ -495,7 +499,7 @@ def everything(x, p, k, beta):
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, "mapped"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_layout_of_patterns_does_not_show(layout, dtype, tmp_path, small_blocks):
+def test_results_ignore_the_memory_layout_of_patterns(layout, dtype, tmp_path, small_blocks):
     for n in (1, PANEL, PANEL + 1, 5 * PANEL + 7):
         x, p = crowd(np.random.default_rng(n), 3, n, 5, dtype)
         laid = mapped(p, tmp_path) if layout == "mapped" else LAYOUTS[layout](p)
@@ -507,7 +511,7 @@ def test_the_layout_of_patterns_does_not_show(layout, dtype, tmp_path, small_blo
     cloud=clouds(kinds=[shell, crowd], dtypes=["float16", "float32"], most=PANEL + 1),
     dtypes=st.sampled_from([("float16", "float32"), ("float32", "float64"), ("float64", "float16")]),
 )
-def test_patterns_of_another_precision_are_as_if_converted_before(cloud, dtypes):
+def test_mixed_dtypes_equal_conversion_beforehand(cloud, dtypes):
     x, p = (a.astype(np.result_type(a, dtype)) for a, dtype in zip(cloud, dtypes, strict=True))
     if not (np.isfinite(x).all() and np.isfinite(p).all()):
         return
@@ -527,15 +531,15 @@ def exp_nonpositive(x):
 
 
 def switches(dtype):
-    """Where x / log 2 rounds to another whole number, each with the floats around it; and 0 and the last of all."""
+    """Numbers x around which x / log 2 rounds to another integer, with their neighbours; 0, and the least of all."""
     lowest = float(np.log(np.finfo(dtype).tiny))
     points = np.array([*((np.arange(int(lowest / np.log(2)) - 1, 0) + 0.5) * np.log(2)), lowest, -1e-3], dtype)
     floats = points.view(f"i{points.itemsize}")[:, None] + np.arange(-20, 21, dtype=f"i{points.itemsize}")
     return np.sort(np.append(floats.view(dtype).ravel(), [0, -0.0, -np.finfo(dtype).tiny])).astype(dtype)
 
 
-def true_exponentials(x):
-    """The float64 next to e^x, and what is missing."""
+def exact_exponentials(x):
+    """Return the float64 nearest to e^x, and its error."""
     if x.dtype == np.float32:
         return np.exp(x.astype(np.float64)), 0
     with mpmath.workdps(40):
@@ -544,10 +548,10 @@ def true_exponentials(x):
         return near, np.array([float(a - mpmath.mpf(b)) for a, b in zip(true, near.tolist(), strict=True)])
 
 
-def assert_true_exponentials(x, true=None):
-    """Of ascending x <= 0: within 2 ulp of the truth, ascending, and never subnormal."""
+def assert_accurate_exponentials(x, true=None):
+    """Assert that e^x of ascending x <= 0 is within 2 ulp, ascending and never subnormal."""
     found, tiny = exp_nonpositive(x), np.finfo(x.dtype).tiny
-    near, missing = true or true_exponentials(x)
+    near, missing = true or exact_exponentials(x)
     off = np.abs(near - found + missing) / np.spacing(np.maximum(near, tiny).astype(x.dtype))
     lost = (found == 0) & (near < tiny * (1 + 4 * np.finfo(x.dtype).eps))
     assert (lost | (off <= 2)).all(), x[np.argmax(~lost * off)]
@@ -556,7 +560,7 @@ def assert_true_exponentials(x, true=None):
 
 
 def spread(dtype):
-    """Numbers of all sizes down to where e^x ends, each with its neighbour."""
+    """Numbers of all magnitudes down to where e^x is 0, each with its neighbour."""
     rng, lowest = np.random.default_rng(0), float(np.log(np.finfo(dtype).tiny))
     count = 100_000 if dtype == "float32" else 2000
     sizes = [10.0 ** rng.uniform(-12, 0, count), rng.uniform(0, -lowest, count), rng.uniform(0, 3, count)]
@@ -567,17 +571,17 @@ def spread(dtype):
 @functools.cache
 def known(numbers, dtype):
     x = numbers(dtype)
-    return x, true_exponentials(x)
+    return x, exact_exponentials(x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("numbers", [switches, spread])
-def test_exponentials_are_true(numbers, dtype):
-    assert_true_exponentials(*known(numbers, dtype))
+def test_exponentials_are_accurate(numbers, dtype):
+    assert_accurate_exponentials(*known(numbers, dtype))
 
 
 @given(x=st.floats(-750, 0), count=st.integers(1, 70), dtype=st.sampled_from(DTYPES))
-def test_exponentials_of_neighbours_ascend_and_do_not_depend_on_where_they_stand(x, count, dtype):
+def test_exponentials_are_monotone_at_any_position(x, count, dtype):
     x = np.full(count, x, dtype)
     for i in range(1, count):
         x[i] = np.nextafter(x[i - 1], np.array(0, dtype))
@@ -585,7 +589,7 @@ def test_exponentials_of_neighbours_ascend_and_do_not_depend_on_where_they_stand
     assert (np.diff(found) >= 0).all()
     same_bits(found, np.concatenate([exp_nonpositive(x[i : i + 1]) for i in range(count)]))
     if count < 10:
-        assert_true_exponentials(x)
+        assert_accurate_exponentials(x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -597,17 +601,17 @@ def test_exponentials_at_both_ends(dtype):
 
 
 @pytest.mark.slow
-def test_exponentials_of_all_floats_are_true():
+def test_exponentials_of_all_floats_are_accurate():
     zero, last = (int(np.array(a, np.float32).view(np.uint32)) for a in (-0.0, -88.0))
     for start in range(zero, last + 1, 1 << 22):
-        assert_true_exponentials(np.arange(start, min(start + (1 << 22) + 1, last + 1), dtype=np.uint32).view(np.float32)[::-1].copy())
+        assert_accurate_exponentials(np.arange(start, min(start + (1 << 22) + 1, last + 1), dtype=np.uint32).view(np.float32)[::-1].copy())
 
 
-# Looking for what is not finite, and packing
+# Non-finite numbers and packing
 
 
 @given(count=st.integers(0, 200), data=st.data(), dtype=st.sampled_from(DTYPES))
-def test_the_largest_magnitude_is_found_and_so_is_what_is_not_finite(count, data, dtype):
+def test_max_abs_finds_the_largest_and_the_non_finite(count, data, dtype):
     numbers = np.random.default_rng(count).normal(size=count).astype(dtype)
     assert _backend.core.max_abs(numbers) == np.abs(numbers).max(initial=0)
     if count:
@@ -623,32 +627,32 @@ def test_the_largest_magnitude_is_found_and_so_is_what_is_not_finite(count, data
 
 
 @given(n=st.sampled_from(EDGES) | st.integers(1, 300), d=st.integers(1, 19), dtype=st.sampled_from(DTYPES))
-def test_what_is_packed_is_unpacked_to_the_same_bits(n, d, dtype):
+def test_unpack_inverts_pack_bit_for_bit(n, d, dtype):
     p = np.random.default_rng(n).normal(size=(n, d)).astype(dtype)
     panels, back = np.full((-(-n // PANEL), d, PANEL), np.nan, dtype), np.full((n, d), np.nan, dtype)
     _backend.core.pack(p, panels)
-    rows = panels.transpose(0, 2, 1).reshape(-1, d)
-    same_bits(rows[:n].copy(), p)
-    same_bits(rows[n:].copy(), np.repeat(p[-1:], len(rows) - n, axis=0))
+    unpacked = panels.transpose(0, 2, 1).reshape(-1, d)
+    same_bits(unpacked[:n].copy(), p)
+    same_bits(unpacked[n:].copy(), np.repeat(p[-1:], len(unpacked) - n, axis=0))
     _backend.core.unpack(panels, back)
     same_bits(back, p)
 
 
 @given(
     n=st.sampled_from(EDGES[:5]) | st.integers(1, 200),
-    rows=st.slices(200) | st.sampled_from([slice(None), slice(64, 128), slice(-3, None), slice(None, None, -1)]),
+    part=st.slices(200) | st.sampled_from([slice(None), slice(64, 128), slice(-3, None), slice(None, None, -1)]),
     dtype=st.sampled_from(DTYPES),
 )
-def test_packed_patterns_are_the_patterns(n, rows, dtype):
+def test_packed_patterns_convert_back_to_the_patterns(n, part, dtype):
     p = np.random.default_rng(n).normal(size=(n, 3)).astype(dtype)
     packed = hopmin.Packed(p)
     assert (len(packed), packed.shape, packed.dtype) == (n, (n, 3), p.dtype)
     same_bits(np.asarray(packed), p)
     same_bits(np.asarray(packed, np.float64), p.astype(np.float64))
-    same_bits(packed[rows].copy(), p[rows].copy())
+    same_bits(packed[part].copy(), p[part].copy())
 
 
-def test_packed_patterns_do_not_follow_what_they_were_made_of_nor_can_they_be_changed():
+def test_packed_patterns_are_an_immutable_copy():
     p = np.ones((3, 2))
     packed = hopmin.Packed(p)
     p[:] = 7
@@ -663,19 +667,19 @@ def test_packed_patterns_do_not_follow_what_they_were_made_of_nor_can_they_be_ch
         np.asarray(packed, copy=False)
 
 
-@pytest.mark.parametrize(("patterns", "sentence"), [
+@pytest.mark.parametrize(("patterns", "message"), [
     ([[0.0, np.nan]], "patterns must be finite; got nan at index (0, 1)"),
     (np.float32([[0.0]] * 99 + [[np.inf]]), "patterns must be finite; got inf at index (99, 0)"),
     ([1.0], "patterns must have shape (n, d); got (1,)"),
     (np.zeros((0, 2)), "patterns must not be empty; got shape (0, 2)"),
 ])  # fmt: skip
-def test_what_cannot_be_packed_is_told_in_a_sentence(patterns, sentence):
+def test_packed_rejects_invalid_patterns(patterns, message):
     with pytest.raises(ValueError) as caught:
         hopmin.Packed(patterns)
-    assert str(caught.value) == sentence
+    assert str(caught.value) == message
 
 
-# What is refused
+# Errors
 
 
 CALLS = {
@@ -690,7 +694,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_patterns_that_are_not_finite_are_refused_wherever_they_are(call, small_blocks):
+def test_non_finite_patterns_are_rejected_at_any_index(call, small_blocks):
     n = 3 * small_blocks + 40
     for dtype in DTYPES:
         for i in (0, 1, PANEL - 1, PANEL + 30, small_blocks, n - 1):
@@ -705,23 +709,23 @@ def test_patterns_that_are_not_finite_are_refused_wherever_they_are(call, small_
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [0.5, 1e-3])
-def test_numbers_as_large_as_they_get_have_an_answer_or_a_sentence(call, dtype, size):
-    """`size` is a share of the largest number, or of its root."""
+def test_huge_numbers_give_a_result_or_an_error(call, dtype, size):
+    """`size` is a fraction of the largest number, or of its square root."""
     most = float(np.finfo(dtype).max)
     for largest in (most, size * most, most**0.5, size * most**0.5):
         x, p = (largest * np.sign(a).astype(dtype) for a in crowd(np.random.default_rng(0), 2, PANEL + 5, 2, dtype))
         p[3] = 0.5
-        answer, sentence = (), ""
+        result, message = (), ""
         try:
-            answer = CALLS[call](x, p)
+            result = CALLS[call](x, p)
         except ValueError as error:
-            sentence = str(error)
-        if sentence:
-            assert re.fullmatch(rf"queries and patterns must be small enough to square in {dtype}; got values up to \S+", sentence)
+            message = str(error)
+        if message:
+            assert re.fullmatch(rf"queries and patterns must be small enough to square in {dtype}; got values up to \S+", message)
             assert largest > 1e-3 * most**0.5
-        for part in answer if isinstance(answer, tuple) else (answer,):
+        for part in result if isinstance(result, tuple) else (result,):
             assert all(np.isfinite(a).all() for a in part)
-        if call == "nearest, euclidean" and not sentence:
+        if call == "nearest, euclidean" and not message:
             assert_nearest(x, p, 1)
 
 
@@ -738,13 +742,13 @@ _backend.core.simd(sys.argv[2])
 p = np.load(sys.argv[1], mmap_mode="r")
 x = np.array(p[-3:] + np.float32(0.25))
 energy = hopmin.DistanceEnergy(1.0)
-def answers(p):
+def results(p):
     return [hopmin.nearest(x, p, 3)[1].tolist(), energy.value(x, p).tolist(), energy.update(x, p).tolist()]
-answers(p[:20000])  # all there is to import and to warm up
+results(p[:20000])  # import and warm up everything
 status = dict(line.split(":") for line in open("/proc/self/status"))
 limit = 1024 * int(status["VmData"].split()[0]) + int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-print(json.dumps(answers(p)))
+print(json.dumps(results(p)))
 try:
     np.ones(int(sys.argv[3]) // 8 + 1000000)
 except MemoryError:
@@ -752,9 +756,9 @@ except MemoryError:
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is one of Linux")
-@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps what is freed")
-def test_a_file_four_times_the_memory_is_searched(tmp_path, simd, run):
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is specific to Linux")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps freed memory")
+def test_a_file_of_four_times_the_memory_is_searched(tmp_path, simd, run):
     n, d, room = 400_000, 64, 25_000_000
     p = np.lib.format.open_memmap(tmp_path / "patterns.npy", "w+", np.float32, (n, d))
     rng = np.random.default_rng(0)
@@ -764,35 +768,35 @@ def test_a_file_four_times_the_memory_is_searched(tmp_path, simd, run):
     assert p.nbytes > 4 * room
     finished = run(LIMITED, p.filename, simd, room)
     assert finished.stderr == ""
-    answers, limited = finished.stdout.splitlines()
-    indices, values, updated = json.loads(answers)
+    printed, limited = finished.stdout.splitlines()
+    indices, values, updated = json.loads(printed)
     assert limited == "limited"
     assert [row[0] for row in indices] == [n - 3, n - 2, n - 1]
-    assert values == [4.0, 4.0, 4.0]  # sixty-four sixteenths; all others are hundreds farther
+    assert values == [4.0, 4.0, 4.0]  # 64 times 1/16; all others are hundreds farther
     np.testing.assert_array_equal(updated, p[-3:])
 
 
-# Which variant
+# Selecting a variant
 
 
-def test_a_forced_variant_is_the_one_in_use_and_named(simd, run):
+def test_a_selected_variant_is_used_and_shown(simd, run):
     finished = run("import hopmin; hopmin.show_config()", HOPMIN_SIMD=simd)
     names = ", ".join(_backend.core.SIMD)
     assert finished.stdout.splitlines()[1].startswith(f"SIMD {simd} (of {names}), ")
 
 
-def test_unless_forced_the_best_variant_is_in_use(run):
+def test_the_best_variant_is_used_by_default(run):
     finished = run("from hopmin import _backend; print(_backend.core.simd())", HOPMIN_SIMD="")
     assert finished.stdout == f"{_backend.core.SIMD[-1]}\n"
 
 
-def test_a_variant_of_another_name_is_refused(run):
+def test_an_unknown_variant_is_rejected_at_import(run):
     finished = run("import hopmin", HOPMIN_SIMD="mmx")
     names = ", ".join(map(repr, _backend.core.SIMD))
     assert finished.stderr.splitlines()[-1] == f"ImportError: HOPMIN_SIMD must be one of {names} here; got 'mmx'"
 
 
-def test_the_plainest_variant_is_always_there_and_an_unknown_one_changes_nothing(simd):
+def test_simd_rejects_an_unknown_variant(simd):
     assert _backend.core.SIMD[0] == ("baseline" if hopmin.BACKEND == "compiled" else "numpy")
     with pytest.raises(ValueError):
         _backend.core.simd("mmx")

@@ -1,4 +1,4 @@
-"""Threads: the same bits from any number of them, for any number of callers, before and after a fork."""
+"""Threads: bit for bit the same results for any number of threads and callers, before and after a fork."""
 
 import multiprocessing
 import threading
@@ -15,8 +15,8 @@ from hopmin.memory.reduction import reduce
 
 
 @pytest.fixture
-def shared(monkeypatch, threads):
-    """Makes every job large enough to be shared, in blocks of two panels; gives set_threads."""
+def split(monkeypatch, threads):
+    """Make every job large enough to be split, in blocks of two panels; return set_threads."""
     monkeypatch.setattr(reduction, "SMALL", 0)
     monkeypatch.setattr(reduction, "BLOCK", 128)
     return threads
@@ -31,47 +31,47 @@ def bits(r):
     return [a.tobytes() for a in r[1:]]
 
 
-# The same bits
+# Results
 
 
-@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="sums by BLAS depend on how many are made together")
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="BLAS sums depend on the batch")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("metric", ["euclidean", "dot"])
 @pytest.mark.parametrize(("m", "n"), [
     (1, 1), (1, 129), (3, 2000), (reduction.TASK - 1, 300), (reduction.TASK, 300), (reduction.TASK + 1, 128), (1000, 20),
 ])  # fmt: skip
-def test_any_number_of_threads_gives_the_same_bits(m, n, metric, dtype, shared):
-    """Whether queries are shared out, or patterns."""
+def test_results_are_bit_for_bit_the_same_for_any_threads(m, n, metric, dtype, split):
+    """Jobs are split by queries in some cases, and by blocks of patterns in others."""
     x, p = problem(m, n, 3, dtype)
-    answers = []
+    results = []
     for count in (1, 2, 3, 16):
-        shared(count)
-        answers.append(bits(reduce(x, p, p, metric=metric, beta=2.0, k=min(n, 5))))
-        answers.append(bits(reduce(x, hopmin.Packed(p), p, metric=metric, beta=2.0, k=min(n, 5))))
-    assert all(answer == answers[0] for answer in answers)
+        split(count)
+        results.append(bits(reduce(x, p, p, metric=metric, beta=2.0, k=min(n, 5))))
+        results.append(bits(reduce(x, hopmin.Packed(p), p, metric=metric, beta=2.0, k=min(n, 5))))
+    assert all(result == results[0] for result in results)
 
 
 @pytest.mark.parametrize(("m", "n"), [(2, 2000), (2 * reduction.TASK, 300)])
-def test_any_number_of_threads_finds_the_same_neighbours(m, n, shared):
+def test_neighbours_are_the_same_for_any_threads(m, n, split):
     x, p = problem(m, n, 3)
     x, p = x.round(), p.round()  # ties, across blocks
-    answers = []
+    results = []
     for count in (1, 2, 3, 16):
-        shared(count)
-        answers.append([a.tobytes() for a in hopmin.nearest(x, p, 200)])
-    assert all(answer == answers[0] for answer in answers)
+        split(count)
+        results.append([a.tobytes() for a in hopmin.nearest(x, p, 200)])
+    assert all(result == results[0] for result in results)
 
 
-def test_large_jobs_are_shared_and_small_ones_stay_with_the_caller(shared, monkeypatch):
+def test_only_large_jobs_use_the_pool(split, monkeypatch):
     x, p = problem(2, 300, 2)
-    shared(2)
+    split(2)
     monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size + 1)
     reduce(x, p, metric="dot", k=1)
     assert _threads._pool is None
     monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size)
     reduce(x, p, metric="dot", k=1)
     assert _threads._pool is not None
-    shared(1)
+    split(1)
     reduce(x, p, metric="dot", k=1)
     assert _threads._pool is None
 
@@ -79,7 +79,7 @@ def test_large_jobs_are_shared_and_small_ones_stay_with_the_caller(shared, monke
 # The pool
 
 
-def test_tasks_are_done_once_each_and_answer_in_order(threads):
+def test_each_task_runs_once_and_results_are_in_order(threads):
     for count in (1, 2, 16):
         threads(count)
         done = []
@@ -89,7 +89,7 @@ def test_tasks_are_done_once_each_and_answer_in_order(threads):
         assert _threads.run([]) == []
 
 
-def test_tasks_run_at_the_same_time(threads):
+def test_tasks_run_concurrently(threads):
     threads(3)
     meeting = threading.Barrier(3, timeout=60)
 
@@ -102,7 +102,7 @@ def test_tasks_run_at_the_same_time(threads):
     assert threading.current_thread() in met
 
 
-def test_tasks_may_have_tasks(threads):
+def test_tasks_may_run_tasks(threads):
     threads(2)
     nested = [lambda i=i: sum(_threads.run([lambda j=j: i * j for j in range(10)])) for i in range(20)]
     assert _threads.run(nested) == [45 * i for i in range(20)]
@@ -110,7 +110,7 @@ def test_tasks_may_have_tasks(threads):
 
 @pytest.mark.parametrize("count", [1, 2, 16])
 @pytest.mark.parametrize("bad", [0, 7, 99])
-def test_an_error_in_a_task_reaches_the_caller_and_harms_nothing(count, bad, threads):
+def test_an_error_in_a_task_is_raised_and_the_pool_survives(count, bad, threads):
     threads(count)
 
     def task(i):
@@ -124,7 +124,7 @@ def test_an_error_in_a_task_reaches_the_caller_and_harms_nothing(count, bad, thr
     assert _threads.run([lambda i=i: i for i in range(50)]) == list(range(50))
 
 
-def test_an_error_on_a_helper_reaches_the_caller(threads):
+def test_an_error_on_a_helper_is_raised_by_the_caller(threads):
     threads(2)
     caller, meeting = threading.current_thread(), threading.Barrier(2, timeout=60)
 
@@ -138,8 +138,8 @@ def test_an_error_on_a_helper_reaches_the_caller(threads):
 
 
 @pytest.mark.parametrize("had", [0, 1, 2])
-def test_helpers_that_cannot_be_had_are_done_without(had, threads, monkeypatch):
-    """As where a process may have so many threads and no more; those that were had are waited for."""
+def test_tasks_finish_if_no_thread_can_be_started(had, threads, monkeypatch):
+    """The number of threads of a process may be limited; those that did start are waited for."""
     threads(4)
     _threads.run([int] * 4)
     submit, helpers = _threads._pool.submit, iter(range(had))
@@ -162,9 +162,9 @@ def test_helpers_that_cannot_be_had_are_done_without(had, threads, monkeypatch):
 
 
 @pytest.mark.parametrize(("m", "n"), [(2, 1000), (2 * reduction.TASK, 1000)])
-def test_patterns_that_are_not_finite_are_found_by_any_thread(m, n, shared):
+def test_non_finite_patterns_are_rejected_on_any_thread(m, n, split):
     for count in (2, 16):
-        shared(count)
+        split(count)
         for i in (0, 127, 128, 700, n - 1):
             x, p = problem(m, n, 2)
             p[i, 1] = np.nan
@@ -176,11 +176,11 @@ def test_patterns_that_are_not_finite_are_found_by_any_thread(m, n, shared):
         assert hopmin.nearest(x, p)[0].shape == (m, 1)
 
 
-# Many callers
+# Concurrent callers
 
 
 def callers(count, function):
-    """Calls function(0), function(1), ... at once; what they return, or what went wrong."""
+    """Call function(0), function(1), ... concurrently, and return their results or exceptions."""
     results, start = [None] * count, threading.Barrier(count)
 
     def call(i):
@@ -199,38 +199,38 @@ def callers(count, function):
     return results
 
 
-def answers_to(i):
+def results_for(i):
     x, p = problem((3, 2 * reduction.TASK)[i % 2], 300 + i, 4, seed=i)
     distances, indices = hopmin.nearest(x, p, 1 + i)
     return distances.tobytes(), indices.tobytes(), hopmin.DotEnergy().update(x, p).round(4).tobytes()
 
 
-def test_many_callers_at_once_get_each_their_own_answer(shared):
-    shared(1)
-    alone = [answers_to(i) for i in range(8)]
-    shared(3)
+def test_concurrent_callers_get_their_own_results(split):
+    split(1)
+    alone = [results_for(i) for i in range(8)]
+    split(3)
     for _ in range(5):
-        assert callers(8, answers_to) == alone
+        assert callers(8, results_for) == alone
 
 
-def test_the_number_of_threads_may_change_while_others_compute(shared):
-    shared(1)
-    alone = [answers_to(i) for i in range(6)]
+def test_set_threads_is_safe_during_computations(split):
+    split(1)
+    alone = [results_for(i) for i in range(6)]
 
     def call(i):
         if i == 6:
             for count in (1, 2, 16, 3) * 20:
-                shared(count)
+                split(count)
             return None
-        return [answers_to(i) for _ in range(6)]
+        return [results_for(i) for _ in range(6)]
 
     assert callers(7, call)[:6] == [[alone[i]] * 6 for i in range(6)]
 
 
-# How many
+# The number of threads
 
 
-def test_threads_are_as_many_as_set(threads):
+def test_get_threads_returns_the_number_set(threads):
     for count in (1, 7, np.int64(3)):
         threads(count)
         assert hopmin.get_threads() == count
@@ -240,7 +240,7 @@ def test_threads_are_as_many_as_set(threads):
 @pytest.mark.parametrize(("count", "error"), [
     (0, ValueError), (-1, ValueError), (1.5, TypeError), (2.0, TypeError), (True, TypeError), ("2", TypeError), (None, TypeError),
 ])  # fmt: skip
-def test_a_number_of_threads_that_is_none_is_refused(count, error):
+def test_set_threads_rejects_invalid_numbers(count, error):
     before = hopmin.get_threads()
     with pytest.raises(error) as caught:
         hopmin.set_threads(count)
@@ -251,7 +251,7 @@ def test_a_number_of_threads_that_is_none_is_refused(count, error):
 GET = "import hopmin; print(hopmin.get_threads())"
 
 
-def test_the_environment_says_how_many_threads(run):
+def test_the_environment_sets_the_number_of_threads(run):
     assert run(GET, HOPMIN_THREADS="5").stdout == "5\n"
     assert run(GET, HOPMIN_THREADS="").stdout == run(
         "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())"
@@ -261,29 +261,29 @@ def test_the_environment_says_how_many_threads(run):
 
 
 @pytest.mark.parametrize("wanted", ["0", "-1", "1.5", "two", " 2", "²"])
-def test_an_environment_that_makes_no_sense_is_refused_in_a_sentence(wanted, run):
+def test_an_invalid_environment_variable_is_rejected(wanted, run):
     finished = run(GET, HOPMIN_THREADS=wanted, PYTHONUTF8="1")
     assert finished.stderr.splitlines()[-1] == f"ValueError: HOPMIN_THREADS must be an integer >= 1; got {wanted!r}"
 
 
-# Processes that fork, and that end
+# Forking and exiting
 
 
-def answer_in_child(queue, x, p, expected):
+def search_in_child(queue, x, p, expected):
     queue.put((_threads._pool is None, [a.tobytes() for a in hopmin.nearest(x, p, 3)] == expected, _threads._pool is not None))
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # that it may is what is tested
-def test_a_forked_child_has_threads_of_its_own(shared):
-    shared(3)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # the fork is what is tested
+def test_a_forked_child_has_its_own_threads(split):
+    split(3)
     x, p = problem(2, 1000, 3)
     expected = [a.tobytes() for a in hopmin.nearest(x, p, 3)]
     assert _threads._pool is not None
     fork = multiprocessing.get_context("fork")
-    for held in (False, True):  # by another thread, at the moment of the fork
+    for held in (False, True):  # the lock, by another thread, at the moment of the fork
         queue = fork.SimpleQueue()
-        child = fork.Process(target=answer_in_child, args=(queue, x, p, expected))
+        child = fork.Process(target=search_in_child, args=(queue, x, p, expected))
         if held:
             with _threads._lock:
                 child.start()
@@ -309,11 +309,11 @@ x, nearest = np.random.default_rng(0).normal(size=(1000, 3)), hopmin.nearest
     "import atexit; atexit.register(lambda: print(nearest(x, x)[1].sum()))",
     "import threading; threading.Thread(target=lambda: print(nearest(x, x)[1].sum())).start()",
 ])  # fmt: skip
-def test_the_interpreter_ends_cleanly_whenever_the_last_answer_is_asked(code, run):
+def test_the_interpreter_exits_cleanly_after_late_calls(code, run):
     finished = run(LARGE + code)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, f"{sum(range(1000))}\n", "")
 
 
-def test_small_jobs_import_no_pool(run):
+def test_small_jobs_do_not_import_the_pool(run):
     finished = run("import sys, hopmin; hopmin.nearest([[1.0]], [[1.0]]); print('concurrent.futures' in sys.modules)")
     assert finished.stdout == "False\n"

@@ -1,14 +1,16 @@
-/* The tile's functions, in every variant: `tile.h` through `variants.h`. */
+/* The functions of tile.h, compiled for every variant. _core.pyx includes this file; tile.h says what they do.
+ *
+ * `void *` stands for numbers of the table's float type: Cython calls float and double through the same signatures. */
 #include <stddef.h>
 
 #define PANEL 64 /* patterns in a panel */
-#define TILE 512 /* patterns whose scores are folded together: also how floats are grouped, so part of the results */
+#define TILE 512 /* patterns scored together; weights are summed tile by tile, so the results depend on it */
 
 typedef struct {
     void (*exp_nonpositive)(const void *x, ptrdiff_t count, void *out);
     double (*max_abs)(const void *numbers, ptrdiff_t count);
-    void (*pack)(const void *rows, ptrdiff_t count, ptrdiff_t d, void *panel);
-    void (*unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *rows);
+    void (*pack)(const void *patterns, ptrdiff_t count, ptrdiff_t d, void *panel);
+    void (*unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *patterns);
     void (*group)(const void *queries, ptrdiff_t m, ptrdiff_t d, void *groups);
     void (*columns)(const void *values, ptrdiff_t count, ptrdiff_t v, void *panels);
     void (*score)(const void *groups, ptrdiff_t m, const void *panel, ptrdiff_t d, int difference, void *scores);
@@ -18,8 +20,8 @@ typedef struct {
     ptrdiff_t (*above)(const void *scores, ptrdiff_t j, ptrdiff_t count, double cut);
     void (*exact)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d, int difference, double *out);
     void (*exact_panel)(const void *query, const void *panel, ptrdiff_t d, int difference, double *out);
-} tile;
+} tile_kernels;
 
 #define PAGE "tile.h"
-#define TABLE tile
+#define TABLE tile_kernels
 #include "variants.h"

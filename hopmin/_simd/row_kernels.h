@@ -1,4 +1,6 @@
-/* The functions of rows, in every variant: `row.h` through `variants.h`. */
+/* The functions of row.h, compiled for every variant. _layers.pyx includes this file; row.h says what they do.
+ *
+ * `void *` stands for numbers of the table's float type: Cython calls float and double through the same signatures. */
 #include <stddef.h>
 
 typedef struct {
@@ -14,8 +16,8 @@ typedef struct {
     void (*add)(void *x, const void *change, const void *bias, ptrdiff_t d);
     void (*update)(const void *q, const void *keys, ptrdiff_t step, const void *values, ptrdiff_t seen, ptrdiff_t s,
                    ptrdiff_t e, double beta, void *scores, void *y);
-} rows;
+} row_kernels;
 
 #define PAGE "row.h"
-#define TABLE rows
+#define TABLE row_kernels
 #include "variants.h"
