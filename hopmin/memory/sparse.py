@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike
 
 from hopmin import _check
 from hopmin._typing import Array
-from hopmin.memory.energy import SCORES, Continuous, all_scores, covariance, half_square, in_chunks
+from hopmin.memory.energy import MAX_SCORES, ContinuousEnergy, all_scores, covariance, half_square, in_chunks
 from hopmin.numerics import entmax, tsallis_entropy
 
 
 @dataclass(frozen=True)
-class SparseEnergy(Continuous):
+class SparseEnergy(ContinuousEnergy):
     """E(x) = -H*(beta P x) / beta + |x|^2 / 2 + H(1/n, ..., 1/n) / beta + max_i |p_i|^2 / 2.
 
     H*(z) is the maximum of w.z + H(w) over distributions w, reached by entmax, where H is the Tsallis entropy of order
@@ -82,7 +82,7 @@ class SparseEnergy(Continuous):
 
 
 @dataclass(frozen=True)
-class EpanechnikovEnergy(Continuous):
+class EpanechnikovEnergy(ContinuousEnergy):
     """E(x) = -1/beta log sum_i max(0, 1 - beta |x - p_i|^2 / 2): each pattern reaches as far as sqrt(2 / beta).
 
     The log-sum-ReLU energy (Hoover et al. 2025). The patterns within reach of x are its support, B of them.
@@ -138,8 +138,8 @@ class EpanechnikovEnergy(Continuous):
         p = _check.floats("patterns", patterns, "n d")
         n, dtype, p = _check.integer("n", len(p), 1, 20), p.dtype, p.astype(np.float64)
         found: list[Array] = []
-        for start in range(1, 1 << n, SCORES >> 5):
-            numbers = np.arange(start, min(1 << n, start + (SCORES >> 5)))
+        for start in range(1, 1 << n, MAX_SCORES >> 5):
+            numbers = np.arange(start, min(1 << n, start + (MAX_SCORES >> 5)))
             sets = (numbers[:, None] >> np.arange(n) & 1).astype(bool)
             found.extend(sets[((self._bowls(_centres(sets, p), p) > 0) == sets).all(axis=1)])
         supports = np.array(sorted(found, key=lambda s: (s.sum(), *np.flatnonzero(s))), bool).reshape(-1, n)
