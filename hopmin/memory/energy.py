@@ -268,7 +268,8 @@ class DotEnergy(_LogSumExpEnergy):
     def _value(self, x: Floats, p: Any) -> Floats:
         with np.errstate(over="ignore"):
             longest = max(float(half_square(p[i : i + BLOCK]).max()) for i in range(0, len(p), BLOCK))
-            return half_square(x) - self._reduce(x, p).soft_maximum + np.log(len(p)) / self.beta + longest
+            value: Floats = half_square(x) - self._reduce(x, p).soft_maximum + np.log(len(p)) / self.beta + longest
+        return value
 
 
 @dataclass(frozen=True)
