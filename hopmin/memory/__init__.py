@@ -1,1 +1,1 @@
-"""Part I, the memory: energies over stored patterns, retrieval, and the nearest neighbour as their hard limit."""
+"""Part I, associative memories: energies over stored patterns, retrieval, and exact nearest neighbours."""

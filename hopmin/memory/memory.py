@@ -272,7 +272,7 @@ class Memory:
         return (
             self._mapped
             if self._mapped is not None
-            else Packed.of(self._panels[: -(-self._length // panel)], self.shape)
+            else Packed._of(self._panels[: -(-self._length // panel)], self.shape)
         )
 
     @property

@@ -1,46 +1,66 @@
-"""The one reduction that every answer of a memory is read off, and its merge.
+"""The reduction over stored patterns from which every answer of a memory follows, and its merge.
 
-Niu et al. 2024, equations 3 and 4: the nearest pattern and the soft nearest pattern are one walk over the patterns that
-keeps a maximum in the one case and a LogSumExp in the other. Both are associative, so patterns may come in tiles, in
-blocks, in chunks of a file, from several threads: [`reduce`] each part, [`Reduction.merge`] the parts. Patterns that
-are asked many times are worth packing once [`Packed`].
+The nearest pattern and its soft counterpart (Niu et al. 2024, equations 3 and 4) are the same pass over the patterns,
+which keeps a maximum in one case and a LogSumExp in the other. Both are associative, so patterns may be processed in
+tiles, in blocks, in chunks of a file or by several threads: [`reduce`] each part, then [`Reduction.merge`] the parts.
+Patterns that are searched many times are best packed once [`Packed`]. All scores at once are given by [`scores`].
 
-beta enters here, as the sharpness of the weights, and nowhere else: the scores know nothing of it.
+beta enters only here, as the sharpness of the weights; scores do not depend on it.
 
-Floats do not add up associatively, so what is added to what is fixed: patterns are summed in blocks of BLOCK, and the
-blocks merged in order, whoever summed them. Hence the same bits for any number of threads, and for patterns that come
-whole or in chunks of whole blocks; and in the compiled core each query has its own sums, hence the same bits in a batch
-or alone.
+Floating-point addition is not associative, so the order of summation is fixed: patterns are summed in blocks of BLOCK,
+and the blocks are merged in order, whichever thread summed them. Results are therefore the same bit for bit for any
+number of threads, and for patterns given as a whole or in chunks of whole blocks. In the compiled core each query has
+sums of its own, so results are also the same for a query alone or in a batch.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from hopmin import _backend, _check, _threads
-from hopmin._typing import Array
+from hopmin._typing import Array, Floats, Integers
 
-BLOCK = 8192  # patterns that are summed before they are merged: part of the results
-TASK = 384  # queries in a task: enough to make up for packing the patterns once more
-SMALL = 1 << 23  # coordinates to compare, below which a helper would come too late
+BLOCK = 8192  # patterns summed before a merge: part of the results
+TASK = 384  # queries in a task: enough to outweigh packing the patterns again for each task
+SMALL = 1 << 23  # coordinates compared, m n d, below which starting threads does not pay
+
+ScoreMetric = Literal["euclidean", "dot"]
 
 
 class Packed:
-    """Patterns as the core takes them, for memories that are asked again and again.
+    """Patterns in the layout of the core, for patterns that are searched many times.
 
-    The core reads patterns in panels of 64, coordinate by coordinate. Given rows it makes these on the way; this does
-    it once. Wherever patterns (n, d) are welcome, so is `Packed(patterns)`, and the answers are the same bits. Those of
-    `nearest` and of energies come sooner, above all if queries are few. It cannot be changed, and takes the memory of a
-    copy.
+    The core reads patterns in panels of 64, one coordinate after another. It builds them on every call if given rows;
+    this class builds them once. `Packed(patterns)` is accepted wherever patterns (n, d) are, with the same results bit
+    for bit; `nearest`, `DistanceEnergy` and `DotEnergy` are faster with it, most of all for few queries. The object is
+    immutable and takes the memory of a copy. Slices and `np.asarray` return the patterns as rows.
 
-    `shape` (n, d), `dtype` and `len` are those of the patterns; slices, and `np.asarray`, give them back.
+    Parameters
+    ----------
+    patterns : array_like, shape (n, d)
+        float32 stays float32; other real dtypes become float64, float16 becomes float32.
 
-    Raises ValueError if patterns are not of shape (n, d), empty or not finite, TypeError if they are not real.
+    Attributes
+    ----------
+    shape : tuple of int
+        (n, d).
+    dtype : numpy.dtype
+        float32 or float64.
 
+    Raises
+    ------
+    ValueError
+        If `patterns` is not of shape (n, d), empty or not finite.
+    TypeError
+        If `patterns` is not real.
+
+    Examples
+    --------
     >>> import hopmin
     >>> packed = hopmin.Packed([[0.0, 0.0], [1.0, 0.0]])
     >>> packed
@@ -50,174 +70,252 @@ class Packed:
     """
 
     __slots__ = ("_panels", "shape")
-    _panels: Array
+    _panels: Floats
     shape: tuple[int, int]
 
-    def __init__(self, patterns: Any) -> None:
-        rows = _check.floats("patterns", patterns, "n d")
-        panel = _backend.core.PANEL
-        panels = np.empty((-(-len(rows) // panel), rows.shape[1], panel), rows.dtype)
-        _backend.core.pack(rows, panels)
+    def __init__(self, patterns: ArrayLike) -> None:
+        p = _check.floats("patterns", patterns, "n d")
+        lanes = _backend.core.PANEL
+        panels = np.empty((-(-len(p) // lanes), p.shape[1], lanes), p.dtype)
+        _backend.core.pack(p, panels)
         panels.flags.writeable = False
-        self._hold(panels, rows.shape)
+        self._hold(panels, p.shape)
 
     @classmethod
-    def of(cls, panels: Array, shape: tuple[int, int]) -> Packed:
-        """A view of panels that someone else keeps."""
+    def _of(cls, panels: Floats, shape: tuple[int, int]) -> Packed:
+        """Return a view of panels that are owned elsewhere, as in `Memory`."""
         packed = cls.__new__(cls)
         packed._hold(panels, shape)
         return packed
 
-    def _hold(self, panels: Array, shape: tuple[int, int]) -> None:
+    def _hold(self, panels: Floats, shape: tuple[int, ...]) -> None:
         object.__setattr__(self, "_panels", panels)
         object.__setattr__(self, "shape", shape)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"packed patterns cannot be changed; got a new {name}")
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> np.dtype[Any]:
         """float32 or float64."""
         return self._panels.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Any) -> Array:
-        if not isinstance(rows, slice) or (rows.step or 1) < 0:
-            return self[:][rows]
-        start, stop, step = rows.indices(len(self))
-        panel = self._panels.shape[2]
-        first = start // panel
-        part = np.empty((max(0, stop - first * panel), self.shape[1]), self.dtype)
-        _backend.core.unpack(self._panels[first:], part)
-        return part[start - first * panel :: step]
+    def __getitem__(self, index: Any) -> Floats:
+        if not isinstance(index, slice) or (index.step or 1) < 0:
+            selected: Floats = self[:][index]
+            return selected
+        start, stop, step = index.indices(len(self))
+        lanes = self._panels.shape[2]
+        panel = start // lanes
+        part = np.empty((max(0, stop - panel * lanes), self.shape[1]), self.dtype)
+        _backend.core.unpack(self._panels[panel:], part)
+        return part[start - panel * lanes :: step]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:
             raise ValueError("packed patterns can only be given back as a copy; got copy=False")
         return self[:].astype(dtype or self.dtype, copy=False)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[Packed], tuple[Floats]]:
         return Packed, (self[:],)
 
     def __repr__(self) -> str:
         return f"Packed({self.shape[0]} patterns, d = {self.shape[1]}, {self.dtype})"
 
-    def block(self, rows: slice, dtype: Any) -> Array:
-        """The panels of some rows, which start where a panel starts."""
-        panel = self._panels.shape[2]
-        return self._panels[rows.start // panel : -(-rows.stop // panel)].astype(dtype, copy=False)
+    def _block(self, block: slice, dtype: DTypeLike) -> Floats:
+        """Return the panels of a block of patterns that starts with a panel."""
+        lanes = self._panels.shape[2]
+        return self._panels[block.start // lanes : -(-block.stop // lanes)].astype(dtype, copy=False)
 
 
 class Reduction(NamedTuple):
-    """What patterns answer to each of m queries, at sharpness `beta`; held in float64 whatever the input.
+    """The reduction of patterns for each of m queries, in float64 whatever the dtype of the arrays.
 
-    `peak` (m,) the largest score, `total` (m,) the sum of weights exp(beta (score - peak)), `mix` (m, v) the sum of
-    weight times value; all three of no queries if beta is None. `best` and `indices` (m, k) the k largest scores and
-    where they are, ties to the lowest index.
+    Attributes
+    ----------
+    beta : float or None
+        Sharpness of the weights; with None, `peak`, `total` and `mix` have no rows.
+    peak : ndarray, shape (m,)
+        Largest score.
+    total : ndarray, shape (m,)
+        Sum of the weights exp(beta (score - peak)).
+    mix : ndarray, shape (m, v)
+        Sum of weight times value.
+    best : ndarray, shape (m, k)
+        The k largest scores, in descending order, -inf where there are fewer than k patterns.
+    indices : ndarray, shape (m, k), int64
+        Their indices; of equal scores the one with the lowest index comes first.
     """
 
     beta: float | None
-    peak: Array
-    total: Array
-    mix: Array
-    best: Array
-    indices: Array
+    peak: Floats
+    total: Floats
+    mix: Floats
+    best: Floats
+    indices: Integers
 
     @classmethod
     def identity(cls, beta: float | None, m: int, v: int = 0, k: int = 0) -> Reduction:
-        """The reduction of no patterns."""
+        """Return the reduction of no patterns, the identity element of `merge`."""
         soft, last = 0 if beta is None else m, np.iinfo(np.int64).max
         return cls(
             beta, np.full(soft, -np.inf), np.zeros(soft), np.zeros((soft, v)),
             np.full((m, k), -np.inf), np.full((m, k), last),
         )  # fmt: skip
 
-    def absorb(self, queries: Array, patterns: Any, values: Any, metric: str, first: int = 0) -> Reduction:
-        """Take in patterns (n, d) with values (n, v), whose indices start at `first`, in place.
+    def absorb(self, queries: Floats, patterns: Any, values: Any, metric: ScoreMetric, first: int = 0) -> Reduction:
+        """Add patterns to the reduction, in place.
 
-        Patterns and values may be anything that is sliced into rows, such as a file; blocks of them are brought into
-        the queries' dtype. Raises ValueError if a pattern is not finite, or if a score overflows where it matters.
+        Patterns and values may be anything whose slices are arrays, such as a file mapped into memory. They are read a
+        block at a time and cast to the queries' dtype.
+
+        Parameters
+        ----------
+        queries : ndarray, shape (m, d)
+            C-contiguous, float32 or float64, finite.
+        patterns : ndarray or Packed, shape (n, d)
+            The patterns to add.
+        values : ndarray, shape (n, v)
+            One row for each pattern; v may be 0.
+        metric : {"euclidean", "dot"}
+            Score of a pattern p for a query x: -|x - p|^2 or x.p.
+        first : int, default 0
+            Index of the first pattern.
+
+        Returns
+        -------
+        Reduction
+            The object itself.
+
+        Raises
+        ------
+        ValueError
+            If a pattern is not finite, or a score that the result depends on overflows.
         """
         (m, d), n, threads = queries.shape, len(patterns), _threads.get_threads()
         if m == 0:
             _check.finite("patterns", np.asarray(patterns[0:n]))
         blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
 
-        def rows(part: slice) -> None:  # some queries, all patterns
-            r = Reduction(self.beta, *(a[part] for a in self[1:]))
+        def absorb_all(part: slice) -> None:  # all patterns, for a part of the queries
+            r = Reduction._make((self.beta, *(a[part] for a in self[1:])))
             for block in blocks:
-                r._take(queries[part], patterns, values, metric, block, first)
+                r._absorb_block(queries[part], patterns, values, metric, block, first)
 
-        def apart(block: slice) -> Reduction:  # all queries, some patterns
+        def reduce_block(block: slice) -> Reduction:  # one block of patterns, for all queries
             r = Reduction.identity(self.beta, m, self.mix.shape[1], min(self.best.shape[1], block.stop - block.start))
-            return r._take(queries, patterns, values, metric, block, first)
+            return r._absorb_block(queries, patterns, values, metric, block, first)
 
         if threads == 1 or m * n * d < SMALL:
-            rows(slice(0, m))
+            absorb_all(slice(0, m))
         elif m >= TASK or len(blocks) == 1:
-            _threads.run([partial(rows, part) for part in _parts(m, threads)])
+            _threads.run([partial(absorb_all, part) for part in _parts(m, threads)])
         else:
-            for i in range(0, len(blocks), 4 * threads):  # a few at a time: what they return takes memory
-                for r in _threads.run([partial(apart, block) for block in blocks[i : i + 4 * threads]]):
+            for i in range(0, len(blocks), 4 * threads):  # a few at a time, to bound the memory of their results
+                for r in _threads.run([partial(reduce_block, block) for block in blocks[i : i + 4 * threads]]):
                     self.merge(r)
         return self
 
-    def _take(self, queries: Array, patterns: Any, values: Any, metric: str, rows: slice, first: int) -> Reduction:
-        """Take in one block: summed on its own, then merged. (The k best need no merge: they are exact.)"""
+    def _absorb_block(
+        self, queries: Floats, patterns: Any, values: Any, metric: ScoreMetric, block: slice, first: int
+    ) -> Reduction:
+        """Reduce one block on its own, then merge it. The k best need no merge: they are exact."""
         dtype, core = queries.dtype, _backend.core
-        p = patterns.block(rows, dtype) if isinstance(patterns, Packed) else _contiguous(patterns[rows], dtype)
-        v = _contiguous(values[rows], dtype)
-        block = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
+        p = patterns._block(block, dtype) if isinstance(patterns, Packed) else _contiguous(patterns[block], dtype)
+        v = _contiguous(values[block], dtype)
+        own = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
         beta, none = self.beta or 0.0, (self.best[:, :0], self.indices[:, :0])
-        finite = core.absorb(queries, p, v, metric, beta, first + rows.start, *block[1:4], self.best, self.indices)
+        finite = core.absorb(queries, p, v, metric, beta, first + block.start, *own[1:4], self.best, self.indices)
         if not finite:
-            _check.finite("patterns", patterns[rows], first + rows.start)
+            _check.finite("patterns", patterns[block], first + block.start)
             if self.beta is not None or metric == "dot":
-                raise _check.too_large(queries, patterns[rows], dtype)
-        core.merge(beta, *self[1:4], *none, *block[1:4], *none)
+                raise _check.too_large(queries, patterns[block], dtype)
+        core.merge(beta, *self[1:4], *none, *own[1:4], *none)
         return self
 
     def merge(self, other: Reduction) -> Reduction:
-        """Take in what other patterns answered to the same queries at the same beta, in place."""
+        """Add a reduction of other patterns for the same queries, in place, and return the object itself.
+
+        Raises ValueError if the other reduction has a different beta.
+        """
         if other.beta != self.beta:
-            raise ValueError(f"other must have been reduced at beta = {self.beta}; got {other.beta}")
+            raise ValueError(f"other must be a reduction with beta = {self.beta}; got beta = {other.beta}")
         _backend.core.merge(self.beta or 0.0, *self[1:], *other[1:])
         return self
 
     @property
-    def soft_maximum(self) -> Array:
-        """(m,) beta^-1 log sum exp(beta score): at least the peak, at most log(n) / beta above it."""
-        return self.peak + np.log(self.total) / self.beta
+    def soft_maximum(self) -> Floats:
+        """1/beta log sum_i exp(beta s_i) (m,) of the scores s_i: from the peak to log(n) / beta above it."""
+        maximum: Floats = self.peak + np.log(self.total) / self.beta
+        return maximum
 
     @property
-    def mean(self) -> Array:
-        """(m, v) The values, averaged by weight."""
+    def mean(self) -> Floats:
+        """The weighted mean of the values (m, v)."""
         return self.mix / self.total[:, None]
 
 
 def reduce(
-    queries: Array, patterns: Any, values: Any = None, *, metric: str, beta: float | None = 1.0, k: int = 0
+    queries: Floats,
+    patterns: Any,
+    values: Any = None,
+    *,
+    metric: ScoreMetric,
+    beta: float | None = 1.0,
+    k: int = 0,
 ) -> Reduction:
-    """The reduction of patterns (n, d) for queries (m, d), in memory O(m (v + k)), never O(m n)."""
+    """Return the reduction of patterns for each query, in memory O(m (v + k)) rather than O(m n).
+
+    Arguments are taken as checked: the energies and `nearest` check them.
+
+    Parameters
+    ----------
+    queries, patterns, values, metric
+        As in `Reduction.absorb`; no values by default.
+    beta : float or None, default 1.0
+        Sharpness of the weights; None leaves out `peak`, `total` and `mix`.
+    k : int, default 0
+        How many of the largest scores to keep.
+
+    Returns
+    -------
+    Reduction
+
+    Raises
+    ------
+    ValueError
+        If a pattern is not finite, or a score that the result depends on overflows.
+
+    Examples
+    --------
+    >>> r = reduce(np.array([[0.9]]), np.array([[0.0], [1.0], [2.0]]), metric="euclidean", beta=None, k=2)
+    >>> r.indices
+    array([[1, 0]])
+    """
     values = np.empty((len(patterns), 0), queries.dtype) if values is None else values
     return Reduction.identity(beta, len(queries), values.shape[1], k).absorb(queries, patterns, values, metric)
 
 
-def scores(queries: Array, patterns: Array, metric: str) -> Array:
-    """(m, n) float64: every score, -|x - p|^2 or x.p, exactly, for the few who need them all."""
+def scores(queries: Floats, patterns: Any, metric: ScoreMetric) -> Floats:
+    """Return all scores (m, n), -|x - p|^2 or x.p, in float64, rounded after each operation.
+
+    >>> scores(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [1.0, 0.0]]), "euclidean")
+    array([[-25.,  -1.]])
+    """
     out = np.empty((len(queries), len(patterns)))
     _backend.core.scores(queries, _contiguous(patterns[:], queries.dtype), metric, out)
     return out
 
 
-def _contiguous(rows: Any, dtype: Any) -> Array:
-    return np.ascontiguousarray(rows, dtype)
+def _contiguous(a: Any, dtype: DTypeLike) -> Array:
+    return np.ascontiguousarray(a, dtype)
 
 
 def _parts(m: int, threads: int) -> list[slice]:
-    """The queries in about as many parts for each thread, none much longer than TASK, as even as groups of 6 allow."""
+    """Cut m queries into parts of about TASK or less, as many for each thread, as equal as multiples of 6 allow."""
     parts = threads * -(-m // (TASK * threads))
     ends = [min(m, 6 * round(m / 6 * i / parts)) for i in range(parts)] + [m]
     return [slice(start, stop) for start, stop in pairwise(ends) if start < stop]

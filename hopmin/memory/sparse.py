@@ -1,33 +1,42 @@
 """Energies whose weights can be exactly zero, so that a pattern far enough from the others is retrieved exactly.
 
-- attention with entmax in the place of softmax [`SparseEnergy`]
+- attention with entmax in place of softmax [`SparseEnergy`]
 - a bowl of finite width around each pattern [`EpanechnikovEnergy`]
 
-They have the methods of the energies in `energy`, and what is said there of shapes, dtypes and errors holds here.
+They have the methods of the energies in `energy`, whose module docstring describes shapes, dtypes and errors.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._typing import Array
-from hopmin.memory.energy import SCORES, Continuous, all_scores, covariance, half_square, in_chunks
+from hopmin._typing import Booleans, Floats
+from hopmin.memory.energy import MAX_SCORES, ContinuousEnergy, all_scores, covariance, half_square, in_chunks
 from hopmin.numerics import entmax, tsallis_entropy
 
 
 @dataclass(frozen=True)
-class SparseEnergy(Continuous):
-    """E(x) = -H*(beta P x) / beta + |x|^2 / 2 + H(1/n, ..., 1/n) / beta + max_i |p_i|^2 / 2.
+class SparseEnergy(ContinuousEnergy):
+    """The Hopfield-Fenchel-Young energy, with the entmax of the scores for weights.
 
-    H*(z) is the maximum of w.z + H(w) over distributions w, reached by entmax, where H is the Tsallis entropy of order
-    alpha >= 1 (Santos et al. 2024, Hopfield-Fenchel-Young networks). alpha = 1 is `DotEnergy`, 2 has the weights of
-    sparsemax.
+    Santos et al. 2024. alpha = 1 is `DotEnergy`; alpha = 2 has the weights of sparsemax.
 
+    Parameters
+    ----------
+    alpha : float, default 1.5
+        Order of the Tsallis entropy H, finite and at least 1; the larger, the more weights are 0.
+    beta : float, default 1.0
+        Sharpness, from 1e-30 to 1e30: entmax has beta x.p_i for arguments.
+
+    Notes
+    -----
+    Let H*(z) be the maximum of w.z + H(w) over distributions w, which w = entmax(z, alpha) attains. The methods compute
+
+        value      E(x) = -H*(beta P x) / beta + |x|^2 / 2 + H(1/n, ..., 1/n) / beta + max_i |p_i|^2 / 2
         weights    w = entmax(beta x.p_i, alpha)
         update     T(x) = sum_i w_i p_i, or of the values
         gradient   x - T(x)
@@ -35,9 +44,13 @@ class SparseEnergy(Continuous):
         decrease   E(x) - E(T(x)) >= |x - T(x)|^2 / 2
 
     One step from pattern i ends exactly there if and only if beta (p_i.p_i - max_j p_i.p_j) >= 1 / (alpha - 1).
-    Where an entry of w reaches zero the Hessian jumps; it is that of the entries above zero. Weights are those of
-    `entmax`: far beyond alpha = 2 rounding moves them so far that a step may rise.
 
+    The Hessian is discontinuous where an entry of w reaches zero; there it is that of the entries above zero. The
+    weights have the accuracy of `entmax`: for alpha far above 2, rounding may change them so much that a step raises
+    the energy.
+
+    Examples
+    --------
     >>> keys = np.array([[0.0, 2.0], [1.0, 0.0], [-1.0, -1.0]])
     >>> SparseEnergy(2.0).weights([[0.5, 0.5], [0.0, 1.0]], keys)
     array([[0.75, 0.25, 0.  ],
@@ -55,50 +68,70 @@ class SparseEnergy(Continuous):
         super().__post_init__()
         object.__setattr__(self, "alpha", _check.number("alpha", self.alpha, "[1, inf)"))
 
-    def _value(self, x: Array, p: Array) -> Array:
-        even = tsallis_entropy(np.full(len(p), 1 / len(p)), self.alpha)
+    def _value(self, x: Floats, p: Floats) -> Floats:
+        uniform = tsallis_entropy(np.full(len(p), 1 / len(p)), self.alpha)
 
-        def best(x: Array) -> Array:  # H*(beta P x) / beta
+        def conjugate(x: Floats) -> Floats:  # H*(beta P x) / beta
             s = all_scores(x, p, self._metric)
             peak = s.max(axis=1)
-            w = self._choice(s)
-            return peak + (w * (s - peak[:, None])).sum(axis=1) + tsallis_entropy(w, self.alpha, axis=1) / self.beta
+            w = self._entmax(s)
+            mean: Floats = peak + (w * (s - peak[:, None])).sum(axis=1)
+            return mean + tsallis_entropy(w, self.alpha, axis=1) / self.beta
 
         with np.errstate(over="ignore"):
-            return half_square(x) - in_chunks(best, x, p) + even / self.beta + half_square(p).max()
+            value: Floats = half_square(x) - in_chunks(conjugate, x, p) + uniform / self.beta + half_square(p).max()
+        return value
 
-    def _weights(self, x: Array, p: Array) -> Array:
-        return self._choice(all_scores(x, p, self._metric))
+    def _weights(self, x: Floats, p: Floats) -> Floats:
+        return self._entmax(all_scores(x, p, self._metric))
 
-    def _choice(self, s: Array) -> Array:
+    def _entmax(self, s: Floats) -> Floats:
         with np.errstate(over="ignore"):  # infinitely far below the peak: a weight of 0
             return entmax(self.beta * (s - s.max(axis=1, keepdims=True)), self.alpha, axis=1)
 
-    def _hessian(self, x: Array, p: Array, w: Array) -> Array:
+    def _hessian(self, x: Floats, p: Floats, w: Floats) -> Floats:
         p, w = p[w > 0], w[w > 0]
-        with np.errstate(over="ignore", invalid="ignore"):  # then it is refused
-            g = w ** (2 - self.alpha)
-            return np.eye(len(x)) - self.beta * g.sum() * covariance(p, g / g.sum())
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused when it is cast
+            g: Floats = w ** (2 - self.alpha)
+            hessian: Floats = np.eye(len(x)) - self.beta * g.sum() * covariance(p, g / g.sum())
+        return hessian
 
 
 @dataclass(frozen=True)
-class EpanechnikovEnergy(Continuous):
-    """E(x) = -1/beta log sum_i max(0, 1 - beta |x - p_i|^2 / 2): each pattern reaches as far as sqrt(2 / beta).
+class EpanechnikovEnergy(ContinuousEnergy):
+    """The log-sum-ReLU energy, in which each pattern counts within a distance of sqrt(2 / beta) only.
 
-    The log-sum-ReLU energy (Hoover et al. 2025). The patterns within reach of x are its support, B of them.
+    Hoover et al. 2025. The patterns within reach of x are its support. The update is a step of mean shift: the mean of
+    the support. It is at rest at minima only, never at a saddle. A pattern with no other pattern in its reach is
+    retrieved exactly; so is the centre of several patterns whose bowls overlap, a minimum that was never stored
+    [`minima`].
 
+    Outside the reach of every pattern the energy is inf, weights and gradient are 0, the update returns x unchanged,
+    and values average to 0.
+
+    Parameters
+    ----------
+    beta : float, default 1.0
+        Sharpness, from 1e-30 to 1e30.
+
+    Attributes
+    ----------
+    reach : float
+        sqrt(2 / beta).
+
+    Notes
+    -----
+    With S the sum below and B the number of patterns in the support, the methods compute
+
+        value      E(x) = -1/beta log S, S = sum_i max(0, 1 - beta |x - p_i|^2 / 2)
         weights    1/B for each pattern in the support, 0 for the others
         update     T(x) = the mean of the support, or of its values
-        gradient   B (x - T(x)) / S, where S is the sum
+        gradient   B (x - T(x)) / S
         Hessian    B I / S + beta B^2 (x - T(x)) (x - T(x))^T / S^2
         decrease   E(x) - E(T(x)) >= log(1 + beta |x - T(x)|^2 / 2) / beta
 
-    The update is a step of mean shift; where it rests is a minimum, never a saddle. A pattern without another in its
-    reach is retrieved exactly, and so are centres of several that overlap: memories nobody stored [`minima`].
-
-    Outside every reach nothing is known: the energy is +inf, the weights and the gradient are 0, the update leaves x
-    where it is, and values average to 0.
-
+    Examples
+    --------
     >>> energy = EpanechnikovEnergy(beta=1.0)                 # a reach of 1.414
     >>> energy.update([[0.3], [1.0], [9.0]], [[0.0], [2.0]])
     array([[0.],
@@ -112,21 +145,21 @@ class EpanechnikovEnergy(Continuous):
 
     @property
     def reach(self) -> float:
-        """sqrt(2 / beta), the Euclidean distance at which a pattern ceases to count."""
+        """sqrt(2 / beta), the Euclidean distance from which on a pattern does not count."""
         return float(np.sqrt(2 / self.beta))
 
-    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Any:
-        """E (m,): the energy of each query; a scalar for a single one. +inf outside every reach."""
+    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:
+        """Return the energy E(x) of each query (m,), a scalar for a single query; inf outside every reach."""
         x, p, shape = self._pair(queries, patterns)
         with np.errstate(divide="ignore"):
-            value = 0.0 - np.log(in_chunks(lambda x: self._bowls(x, p).sum(axis=1), x, p)) / self.beta
+            value: Floats = 0.0 - np.log(in_chunks(lambda x: self._bowls(x, p).sum(axis=1), x, p)) / self.beta
         return value.astype(x.dtype).reshape(shape)[()]
 
-    def minima(self, patterns: ArrayLike) -> tuple[Array, Array]:
-        """Every minimum of the energy (c, d), and its support (c, n) bool; stored patterns first, then by size.
+    def minima(self, patterns: ArrayLike) -> tuple[Floats, Booleans]:
+        """Return all minima of the energy (c, d), and the support of each (c, n).
 
-        The centre of a set of patterns is a minimum if and only if its support is that set. All 2^n - 1 sets are tried:
-        ValueError if n > 20.
+        Stored patterns come first, then minima with larger supports. The centre of a set of patterns is a minimum if
+        and only if its support is that set; all 2^n - 1 sets are tried. Raises as `value`, and ValueError if n > 20.
 
         >>> EpanechnikovEnergy(beta=1.0).minima([[-1.0], [1.0]])
         (array([[-1.],
@@ -137,47 +170,52 @@ class EpanechnikovEnergy(Continuous):
         """
         p = _check.floats("patterns", patterns, "n d")
         n, dtype, p = _check.integer("n", len(p), 1, 20), p.dtype, p.astype(np.float64)
-        found: list[Array] = []
-        for start in range(1, 1 << n, SCORES >> 5):
-            numbers = np.arange(start, min(1 << n, start + (SCORES >> 5)))
+        found: list[Booleans] = []
+        for start in range(1, 1 << n, MAX_SCORES >> 5):
+            numbers = np.arange(start, min(1 << n, start + (MAX_SCORES >> 5)))
             sets = (numbers[:, None] >> np.arange(n) & 1).astype(bool)
             found.extend(sets[((self._bowls(_centres(sets, p), p) > 0) == sets).all(axis=1)])
         supports = np.array(sorted(found, key=lambda s: (s.sum(), *np.flatnonzero(s))), bool).reshape(-1, n)
         return _centres(supports, p).astype(dtype), supports
 
-    def _bowls(self, x: Array, p: Array) -> Array:
-        """(m, n) max(0, 1 - beta |x - p|^2 / 2)"""
+    def _bowls(self, x: Floats, p: Floats) -> Floats:
+        """Return max(0, 1 - beta |x - p|^2 / 2) (m, n)."""
         with np.errstate(over="ignore"):
-            return np.maximum(0, 1 + self.beta / 2 * all_scores(x, p, self._metric))
+            bowls: Floats = np.maximum(0, 1 + self.beta / 2 * all_scores(x, p, self._metric))
+        return bowls
 
-    def _weights(self, x: Array, p: Array) -> Array:
+    def _weights(self, x: Floats, p: Floats) -> Floats:
         support = self._bowls(x, p) > 0
-        return support / np.maximum(1, support.sum(axis=1, keepdims=True))
+        weights: Floats = support / np.maximum(1, support.sum(axis=1, keepdims=True))
+        return weights
 
-    def _mean(self, x: Array, p: Array, v: Array | None = None) -> Array:
-        def rows(x: Array) -> Array:
+    def _mean(self, x: Floats, p: Floats, v: Floats | None = None) -> Floats:
+        def mean(x: Floats) -> Floats:
             w = self._weights(x, p)
             return w @ v if v is not None else np.where(w.any(axis=1, keepdims=True), w @ p, x)
 
-        return in_chunks(rows, x, p)
+        return in_chunks(mean, x, p)
 
-    def _gradient(self, x: Array, p: Array) -> Array:
-        def rows(x: Array) -> Array:
+    def _gradient(self, x: Floats, p: Floats) -> Floats:
+        def gradient(x: Floats) -> Floats:
             bowls = self._bowls(x, p)
-            count, total = (bowls > 0).sum(axis=1), bowls.sum(axis=1)
-            return (count / np.where(count, total, 1))[:, None] * (x - self._mean(x, p))
+            size, total = (bowls > 0).sum(axis=1), bowls.sum(axis=1)
+            slope: Floats = (size / np.where(size, total, 1))[:, None] * (x - self._mean(x, p))
+            return slope
 
-        return in_chunks(rows, x, p)
+        return in_chunks(gradient, x, p)
 
-    def _hessian(self, x: Array, p: Array, w: Array) -> Array:
+    def _hessian(self, x: Floats, p: Floats, w: Floats) -> Floats:
         total, step = self._bowls(x[None], p).sum(), x - w @ p
         rate = np.count_nonzero(w) / total if total else 0.0
         return rate * np.eye(len(x)) + self.beta * rate**2 * np.outer(step, step)
 
-    def _decrease(self, square: Array) -> Array:
-        return np.log1p(self.beta / 2 * square) / self.beta
+    def _decrease(self, square: Floats) -> Floats:
+        decrease: Floats = np.log1p(self.beta / 2 * square) / self.beta
+        return decrease
 
 
-def _centres(sets: Array, p: Array) -> Array:
-    """(c, d) The means of sets (c, n) of patterns."""
-    return sets @ p / sets.sum(axis=1, keepdims=True)
+def _centres(sets: Booleans, p: Floats) -> Floats:
+    """Return the mean (c, d) of each set of patterns, for sets (c, n) of booleans."""
+    centres: Floats = sets @ p / sets.sum(axis=1, keepdims=True)
+    return centres

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._typing import Array
 from hopmin.memory.nearest import nearest
-from hopmin.special import erf, erfc, lambert_w_exp, normal_quantile
+from hopmin.special import erf, erfc, ndtri, wrightomega
 
 # Random patterns, and the overlap to a power
 
@@ -51,7 +51,7 @@ def one_step_load(error: ArrayLike, *, power: int = 2) -> Any:
     >>> [float(one_step_load(0.005, power=power).round(5)) for power in (2, 3, 4)]
     [0.15072, 0.05024, 0.01005]
     """
-    return (1 / (np.square(normal_quantile(_check.numbers_below("error", error, 0.5))) * _double_factorial(power)))[()]
+    return (1 / (np.square(ndtri(_check.numbers_below("error", error, 0.5))) * _double_factorial(power)))[()]
 
 
 def exact_capacity(d: int, *, power: int = 2, every: bool = False) -> float:
@@ -195,7 +195,7 @@ def sphere_capacity(d: int, *, beta: float = 1.0, radius: float = 1.0, failure: 
         _check.number("beta", beta, "(0, inf)")
     )
     a = 2 / (d - 1) * (1 + log_square + math.log(2 * failure * (d - 1)))
-    log_c = lambert_w_exp(a + math.log(2 / 5) + log_square) - a  # W0(e^y) + log W0(e^y) = y
+    log_c = wrightomega(a + math.log(2 / 5) + log_square) - a  # W0(e^y) + log W0(e^y) = y
     holds = log_c >= 4 / (d - 1) * math.log(2 / math.sqrt(failure))
     with np.errstate(over="ignore"):
         growth, patterns = np.exp([log_c, log_c * (d - 1) / 4 + math.log(failure) / 2]).tolist()

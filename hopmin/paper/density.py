@@ -113,8 +113,14 @@ def log_partition(
         _nearest_is_own(p, r)
         parts = log_gamma_p(d / 2, z)
     else:
-        parts = np.concatenate([log_noncentral_chi2(d, own, row) for own, row in zip(z.tolist(), centres, strict=True)])
+        pairs = zip(z.tolist(), centres, strict=True)
+        parts = np.concatenate([log_noncentral_chi2(d, own, _near(d, own, row)) for own, row in pairs])
     return d / 2 * math.log(math.pi / beta) + float(logsumexp(parts))
+
+
+def _near(d: int, z: float, centres: Array) -> Array:
+    """The centres that count: F(2z; d, 2c) <= exp(-(sqrt(c) - sqrt(z))^2), under exp(-50) P(d/2, z) for the rest."""
+    return centres[centres < (math.sqrt(z) + math.sqrt(50 - float(log_gamma_p(d / 2, z)))) ** 2]
 
 
 def _disjoint(p: Array, r: Array) -> None:

@@ -352,7 +352,7 @@ def test_a_batch_is_its_rows(memory):
 def test_many_queries_are_taken_a_few_at_a_time(monkeypatch):
     p, x, clamp = drawn(9, 30, 10), drawn(10, 100, 10), drawn(11, 100, 10) > 0
     expected = [(e.value(x, p), e.update(x, p, clamp=clamp), e.update(x, p, values=p)) for e in ENERGIES]
-    monkeypatch.setattr("hopmin.memory.energy.SCORES", 210)
+    monkeypatch.setattr("hopmin.memory.energy.MAX_SCORES", 210)
     for energy, (value, update, mean) in zip(ENERGIES, expected, strict=True):
         np.testing.assert_allclose(energy.value(x, p), value, rtol=1e-14)
         np.testing.assert_array_equal(energy.update(x, p, clamp=clamp), update)

@@ -64,7 +64,7 @@ class TestMerge:
             np.testing.assert_array_equal(a, b)
 
     def test_another_beta_is_refused(self):
-        with pytest.raises(ValueError, match=r"^other must have been reduced at beta = 1\.0; got 2\.0$"):
+        with pytest.raises(ValueError, match=r"^other must be a reduction with beta = 1\.0; got beta = 2\.0$"):
             Reduction.identity(1.0, 1).merge(Reduction.identity(2.0, 1))
 
     def test_nothing_and_nothing_is_nothing(self):

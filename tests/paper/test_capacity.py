@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import hopmin
-from hopmin import special
 from hopmin.paper import capacity
 from hopmin.testing import problems
 
@@ -172,20 +171,6 @@ def test_where_the_constants_condition_fails_it_says_so():
     for (d, _), sphere in found.items():
         assert sphere.holds == (sphere.growth >= (2 / math.sqrt(1e-3)) ** (4 / (d - 1)))
     assert [key for key, sphere in found.items() if sphere.holds] == [(20, 2.5), (20, 3.0), (75, 1.0), (75, 2.5), (75, 3.0)]
-
-
-@given(y=st.floats(-1e300, 1e300))
-def test_the_lambert_function_is_that_of_scipy(y):
-    """log w rounds y where that is below zero."""
-    expected = float(scipy.special.wrightomega(y))
-    assert special.lambert_w_exp(y) == pytest.approx(expected, rel=3e-16 * (10 - max(-40, min(y, 0))), abs=0)
-
-
-def test_the_lambert_function_is_that_of_mpmath():
-    for y in (*np.linspace(-700, -40, 34), *np.linspace(-40, 40, 81)):
-        with mpmath.workdps(40):
-            expected = float(mpmath.lambertw(mpmath.exp(mpmath.mpf(y))))
-        assert special.lambert_w_exp(y) == pytest.approx(expected, rel=5e-16 * (1 + min(abs(y), 40)), abs=0)
 
 
 # Given patterns
