@@ -26,11 +26,11 @@ Metric = Literal["euclidean", "dot", "cosine"]
 class Energy(Protocol):
     """What `retrieve`, `Memory` and `LayeredMemory` ask of an energy; every energy of hopmin has more."""
 
-    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Any:
+    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:
         """E (m,) of queries (m, d) for patterns (n, d)."""
 
-    def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Array:
+    def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Floats:
         """T(x) (m, d), or (m, v) if the patterns stand for values (n, v)."""
 
-    def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
+    def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:
         """The share (m, n) of each pattern in the update."""
