@@ -373,14 +373,14 @@ def test_an_energy_of_ones_own_works():
     [
         ({"mask": [1, 0, 1]}, TypeError, "mask must be booleans; got dtype int64"),
         ({"mask": [True]}, ValueError, "mask must have shape (m, n) or (n,) with m = 3, n = 3; got (1,)"),
-        ({"mask": [False] * 3}, ValueError, "mask must leave each query a pattern to see; got none for query 0"),
+        ({"mask": [False] * 3}, ValueError, "mask must allow each query at least one pattern; got none for query 0"),
         ({"clamp": [[True]]}, ValueError, "clamp must have shape (m, d) or (d,) with m = 3, d = 2; got (1, 1)"),
         ({"values": [[1.0]]}, ValueError, "values must have shape (n, v) with n = 3; got (1, 1)"),
         ({"step_size": 0}, ValueError, "step_size must be a finite number > 0; got 0"),
         (
             {"step_size": 0.1, "damping": 0.5},
             ValueError,
-            "step_size must come without damping, and with an energy that has a gradient; got otherwise",
+            "step_size must be given without damping; got damping = 0.5",
         ),
     ],
 )
@@ -393,4 +393,4 @@ def test_bad_masks_clamps_and_steps_get_one_sentence(options, error, sentence):
 def test_states_of_minus_one_and_one_are_not_damped():
     with pytest.raises(ValueError) as caught:
         hopmin.retrieve([1.0, 1.0], [[1.0, -1.0]], Synchronous(), damping=0.5)
-    assert str(caught.value) == "damping and step_size must be left out for states of -1 and 1; got one of them"
+    assert str(caught.value) == "damping and step_size must not be given for a binary energy; got damping = 0.5"
