@@ -58,7 +58,7 @@ def state(memory):
     """All that one can ask a memory about itself, and what is searched."""
     values = memory.values
     return (
-        memory.shape, memory.dtype, memory.patterns.tobytes(), memory._stored._panels.tobytes(), repr(memory),
+        memory.shape, memory.dtype, memory.patterns.tobytes(), memory._held_patterns._panels.tobytes(), repr(memory),
         None if values is None else (values.dtype, values.shape, values.tobytes()),
     )  # fmt: skip
 
@@ -181,7 +181,7 @@ class Changes(RuleBasedStateMachine):
     @invariant()
     def has_what_packing_its_patterns_would_give(self):
         if hasattr(self, "memory"):
-            assert_same(self.memory._stored._panels, hopmin.Packed(self.memory.patterns)._panels)
+            assert_same(self.memory._held_patterns._panels, hopmin.Packed(self.memory.patterns)._panels)
 
     def teardown(self):
         for given_out, before in getattr(self, "handed", []):
@@ -319,16 +319,16 @@ REFUSED = [
     (labelled, lambda m: m.add([[0.0, 0.0], [1.0, math.nan]], ["a", "b"]), "patterns must be finite; got nan at index (1, 1)"),
     (labelled, lambda m: m.add([1e39, 0.0], "a"), "patterns must fit into float32; got values up to 1e+39"),
     (labelled, lambda m: m.add(["a", "b"], "a"), "patterns must be real numbers; got dtype <U1"),
-    (labelled, lambda m: m.add([1.0, 2.0]), "values must be given if and only if the memory has any; got None"),
-    (bare, lambda m: m.add([1.0, 2.0], "a"), "values must be given if and only if the memory has any; got 'a'"),
-    (labelled, lambda m: m.add([1.0, 2.0], 7), "values must be like those stored, <U3 of shape (k); got int64 of shape (k)"),
-    (labelled, lambda m: m.add([1.0, 2.0], b"a"), "values must be like those stored, <U3 of shape (k); got |S1 of shape (k)"),
-    (labelled, lambda m: m.add([1.0, 2.0], ["a"]), "values must be like those stored, <U3 of shape (k); got <U1 of shape (k, 1)"),
+    (labelled, lambda m: m.add([1.0, 2.0]), "values must be given if and only if the memory has values; got None"),
+    (bare, lambda m: m.add([1.0, 2.0], "a"), "values must be given if and only if the memory has values; got 'a'"),
+    (labelled, lambda m: m.add([1.0, 2.0], 7), "values must match the stored ones, <U3 of shape (k); got int64 of shape (k)"),
+    (labelled, lambda m: m.add([1.0, 2.0], b"a"), "values must match the stored ones, <U3 of shape (k); got |S1 of shape (k)"),
+    (labelled, lambda m: m.add([1.0, 2.0], ["a"]), "values must match the stored ones, <U3 of shape (k); got <U1 of shape (k, 1)"),
     (labelled, lambda m: m.add([[1.0, 2.0]] * 2, ["a"]), "values must have shape (n, ...) with n = 2; got (1,)"),
     (labelled, lambda m: m.add([1.0, 2.0], {}), "values must not be an object array; got dtype object"),
-    (numbered, lambda m: m.add([1.0, 2.0], ["1", "2", "3"]), "values must be like those stored, float64 of shape (k, 3); got <U1 of shape (k, 3)"),
-    (numbered, lambda m: m.add([1.0, 2.0], np.zeros(3, "m8[s]")), "values must be like those stored, float64 of shape (k, 3); got timedelta64[s] of shape (k, 3)"),
-    (numbered, lambda m: m.add([1.0, 2.0], [1.0, 2.0]), "values must be like those stored, float64 of shape (k, 3); got float64 of shape (k, 2)"),
+    (numbered, lambda m: m.add([1.0, 2.0], ["1", "2", "3"]), "values must match the stored ones, float64 of shape (k, 3); got <U1 of shape (k, 3)"),
+    (numbered, lambda m: m.add([1.0, 2.0], np.zeros(3, "m8[s]")), "values must match the stored ones, float64 of shape (k, 3); got timedelta64[s] of shape (k, 3)"),
+    (numbered, lambda m: m.add([1.0, 2.0], [1.0, 2.0]), "values must match the stored ones, float64 of shape (k, 3); got float64 of shape (k, 2)"),
     (numbered, lambda m: m.add([1.0, 2.0], np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0])), "values must not be a masked array; got one"),
     (numbered, lambda m: m.add([[1.0, 2.0]] * 2, [[1.0], [2.0, 3.0]]), "values must be a rectangular array; got rows of different lengths"),
     (labelled, lambda m: m.remove(100), "indices must be unique integers from 0 to 99; got [100]"),
@@ -339,13 +339,13 @@ REFUSED = [
     (labelled, lambda m: m.remove(1.0), "indices must be integers; got dtype float64"),
     (labelled, lambda m: m.remove("1"), "indices must be integers; got dtype <U1"),
     (labelled, lambda m: m.remove(10**30), "indices must be integers; got dtype object"),
-    (labelled, lambda m: m.remove(range(100)), "indices must leave a pattern in the memory; got all 100"),
-    (labelled, lambda m: m.replace([0, 1], [1.0, 2.0], "a"), "indices must name a place for each of 1 patterns; got 2"),
+    (labelled, lambda m: m.remove(range(100)), "indices must leave at least one pattern in the memory; got all 100"),
+    (labelled, lambda m: m.replace([0, 1], [1.0, 2.0], "a"), "indices must have one entry for each of the 1 patterns; got 2"),
     (labelled, lambda m: m.replace([0, 0], [[1.0, 2.0]] * 2, ["a", "b"]), "indices must be unique integers from 0 to 99; got [0, 0]"),
     (labelled, lambda m: m.replace(0, [1.0, math.inf], "a"), "patterns must be finite; got inf at index (0, 1)"),
     (labelled, lambda m: m.replace(0, [1.0, -1e39], "a"), "patterns must fit into float32; got values up to 1e+39"),
-    (labelled, lambda m: m.replace(0, [1.0, 2.0]), "values must be given if and only if the memory has any; got None"),
-    (numbered, lambda m: m.replace([0, 1], [[1.0, 2.0]] * 2, [["a"] * 3] * 2), "values must be like those stored, float64 of shape (k, 3); got <U1 of shape (k, 3)"),
+    (labelled, lambda m: m.replace(0, [1.0, 2.0]), "values must be given if and only if the memory has values; got None"),
+    (numbered, lambda m: m.replace([0, 1], [[1.0, 2.0]] * 2, [["a"] * 3] * 2), "values must match the stored ones, float64 of shape (k, 3); got <U1 of shape (k, 3)"),
 ]  # fmt: skip
 
 
@@ -422,10 +422,10 @@ def test_changes_at_the_edges_of_panels(backend, n):
     memory = Memory(rows[:n])
     memory.add(rows[n:])
     memory.remove(range(n, 200))
-    assert_same(memory._stored._panels, hopmin.Packed(rows[:n])._panels)
+    assert_same(memory._held_patterns._panels, hopmin.Packed(rows[:n])._panels)
     memory.replace(n - 1, [-1.0, -2.0])
     memory.add(rows[:1])
-    assert_same(memory._stored._panels, hopmin.Packed([*rows[: n - 1], [-1.0, -2.0], rows[0]])._panels)
+    assert_same(memory._held_patterns._panels, hopmin.Packed([*rows[: n - 1], [-1.0, -2.0], rows[0]])._panels)
 
 
 def test_adding_costs_the_same_however_many_there_are(monkeypatch):
@@ -501,7 +501,7 @@ def test_values_widen_where_they_must_and_lose_nothing(first, then, dtype):
 def test_values_that_no_common_dtype_holds_are_refused(first, then):
     memory = Memory([[0.0], [1.0]], first)
     for change in (lambda: memory.add([2.0], then), lambda: memory.replace(1, [2.0], then)):
-        with pytest.raises(TypeError, match=r"^values must be like those stored, "):
+        with pytest.raises(TypeError, match=r"^values must match the stored ones, "):
             change()
     np.testing.assert_array_equal(memory.values, first, strict=True)
 
@@ -737,7 +737,7 @@ def test_every_binary_energy_is_saved(tmp_path, energy, mmap):
 def test_an_order_that_is_drawn_is_given_again(tmp_path):
     path = tmp_path / "memory.npz"
     Memory([[1.0, -1.0]], energy=HopfieldEnergy(order=np.random.default_rng(0))).save(path)
-    with pytest.raises(ValueError, match=r"^energy must be given to load [^\n]*, which names its HopfieldEnergy but does"):
+    with pytest.raises(ValueError, match=r"^energy must be given to load [^\n]*, which was saved with HopfieldEnergy but not"):
         Memory.load(path)
 
 
@@ -748,7 +748,7 @@ def test_ones_own_energy_is_given_again(tmp_path, mmap):
         Memory(np.eye(2), [[1.0], [2.0]], energy).save(path)
         with pytest.raises(ValueError) as caught:
             Memory.load(path, mmap=mmap)
-        expected = f"energy must be given to load {path}, which names its {name} but does not hold it; got None"
+        expected = f"energy must be given to load {path}, which was saved with {name} but not its options; got None"
         assert str(caught.value) == expected
         back = Memory.load(path, mmap=mmap, energy=energy)
         np.testing.assert_allclose(back.update([0.2, 0.1]), DistanceEnergy(2.0).update([0.2, 0.1], np.eye(2), [[1.0], [2.0]]))
@@ -929,14 +929,14 @@ def foreign(path, patterns, values=None, records=None, kind="memory"):
 @pytest.mark.parametrize(
     ("arrays", "expected"),
     [
-        ({"patterns": None}, "{} must hold patterns (n, d), each with a value; got float64, (0,)"),
-        ({"patterns": [[1, 2]]}, "{} must hold patterns (n, d), each with a value; got int64, (1, 2)"),
-        ({"patterns": [["a"]]}, "{} must hold patterns (n, d), each with a value; got <U1, (1, 1)"),
-        ({"patterns": [1.0]}, "{} must hold patterns (n, d), each with a value; got float64, (1,)"),
-        ({"patterns": np.ones((2, 0))}, "{} must hold patterns (n, d), each with a value; got float64, (2, 0)"),
-        ({"patterns": np.ones((2, 1), ">f8")}, "{} must hold patterns (n, d), each with a value; got >f8, (2, 1)"),
-        ({"patterns": np.ones((2, 1)), "values": [1]}, "{} must hold patterns (n, d), each with a value; got float64, (2, 1)"),
-        ({"patterns": np.ones((2, 1)), "values": 1}, "{} must hold patterns (n, d), each with a value; got float64, (2, 1)"),
+        ({"patterns": None}, "{} must hold patterns (n, d) and, if any, n values; got float64, (0,)"),
+        ({"patterns": [[1, 2]]}, "{} must hold patterns (n, d) and, if any, n values; got int64, (1, 2)"),
+        ({"patterns": [["a"]]}, "{} must hold patterns (n, d) and, if any, n values; got <U1, (1, 1)"),
+        ({"patterns": [1.0]}, "{} must hold patterns (n, d) and, if any, n values; got float64, (1,)"),
+        ({"patterns": np.ones((2, 0))}, "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 0)"),
+        ({"patterns": np.ones((2, 1), ">f8")}, "{} must hold patterns (n, d) and, if any, n values; got >f8, (2, 1)"),
+        ({"patterns": np.ones((2, 1)), "values": [1]}, "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 1)"),
+        ({"patterns": np.ones((2, 1)), "values": 1}, "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 1)"),
         ({"patterns": [[math.nan]]}, "patterns must be finite; got nan at index (0, 0)"),
     ],
 )
@@ -962,7 +962,7 @@ def test_files_that_name_no_energy_are_refused(tmp_path, told, mmap):
     foreign(path, np.eye(2), records=told)
     with pytest.raises(ValueError) as caught:
         Memory.load(path, mmap=mmap)
-    assert str(caught.value) == f"{path} must name an energy of hopmin's with its options; got {told!s:.60}"
+    assert str(caught.value) == f"{path} must describe one of hopmin's energies and its options; got {told!s:.60}"
     assert len(Memory.load(path, mmap=mmap, energy=DistanceEnergy())) == 2
 
 
