@@ -148,6 +148,9 @@ def names() -> None:
 
 # To be enabled once the types of numerics, the energies and the transformer are precise:
 #
+# from hopmin._typing import Booleans
+#
+#
 # def numerics() -> None:
 #     assert_type(hopmin.softmax(x, axis=1), Floats)
 #     assert_type(hopmin.log_softmax(x, axis=1), Floats)
@@ -165,13 +168,14 @@ def names() -> None:
 #     assert_type(energy.weights(x, patterns), Floats)
 #     assert_type(energy.update(x, patterns), Floats)
 #     assert_type(energy.guaranteed_decrease(x, x), Floats)
-#     assert_type(hopmin.EpanechnikovEnergy().minima(patterns), tuple[Floats, Floats])
+#     assert_type(hopmin.EpanechnikovEnergy().minima(patterns), tuple[Floats, Booleans])
 #     hopmin.HopfieldEnergy(rule="hebbian")  # type: ignore[arg-type]
 #     hopmin.HopfieldEnergy(order="sequential")  # type: ignore[arg-type]
 #
 #
 # def transformer() -> None:
-#     sizes = {"vocabulary": 8, "positions": 4, "layers": 1, "heads": 1, "width": 4}
-#     hopmin.GPTConfig(**sizes, norm="prepost")  # type: ignore[arg-type]
-#     hopmin.GPTConfig(**sizes, activation="swish")  # type: ignore[arg-type]
-#     hopmin.GPTConfig(**sizes, dtype="float16")  # type: ignore[arg-type]
+#     hopmin.GPTConfig(8, 4, 1, 1, 4, norm="post", activation="relu", dtype="float64")
+#     hopmin.GPTConfig(8, 4, 1, 1, 4, norm="prepost")  # type: ignore[arg-type]
+#     hopmin.GPTConfig(8, 4, 1, 1, 4, activation="swish")  # type: ignore[arg-type]
+#     hopmin.GPTConfig(8, 4, 1, 1, 4, dtype="float16")  # type: ignore[arg-type]
+#     hopmin.GPTConfig(8, 4, 1, 1, 4, head=2)  # type: ignore[call-arg]
