@@ -1,45 +1,63 @@
 """hopmin: transformers understood as associative memories.
 
-In reading order:
+The modules in reading order:
 
-    numerics             LogSumExp, softmax and their derivatives
-    special              the few special functions that need no SciPy
-    memory.reduction     the one walk over the patterns that everything below is read off
-    memory.energy        energies: value, gradient, weights and update as one object
-    memory.sparse        energies whose weights can be exactly zero
-    memory.binary        the binary ancestors: Hopfield 1982, Krotov-Hopfield 2016, Demircigil 2017
-    memory.retrieval     update until still
-    memory.nearest       the hard limit: nearest neighbours
-    memory.layered       layers put together: layer energies, global energy, majorization-minimization
-    memory.memory        Memory: patterns and values one can add to, remove from, save, map from disk
-    data.corpus          languages to learn, from any text
-    data.question_formation  a language whose entropy is known
-    transformer.layers   each layer's backward under its forward
-    transformer.model    a GPT made of them
-    transformer.training AdamW, schedule, clipping, the loop
-    transformer.llama    a Llama, forward only
-    paper.capacity       capacity and its margins, in closed form
-    paper.certificates   what can be promised about given patterns
-    paper.density        partition functions, mixtures, cross-entropy
-    paper.scaling        model size and data size, as the paper chains them
-    paper.claims         the paper's statements, each with a check one can run
-    study                how far trained transformers behave as associative memories
-    sklearn              the memory as scikit-learn's estimators (needs scikit-learn)
-    testing              laws that judge any implementation, ours or yours (needs hypothesis)
+    numerics                  LogSumExp, softmax, entmax and their derivatives
+    special                   special functions of SciPy that are needed without SciPy
+
+    memory.reduction          the pass over the patterns that all results are computed from
+    memory.energy             energies over R^d: value, gradient, weights and update
+    memory.sparse             energies whose weights can be exactly zero
+    memory.binary             binary energies: Hopfield 1982, Krotov-Hopfield 2016, Demircigil 2017
+    memory.retrieval          retrieval: repeat the update until the state stops moving
+    memory.nearest            exact nearest neighbours, the limit of infinite beta
+    memory.layered            layers of patterns with a global energy
+    memory.memory             Memory: a store of patterns and values
+
+    data.corpus               text corpora, divided into rows of tokens
+    data.question_formation   a synthetic language of known entropy
+    data.tokenizers           tokenizers: characters, words, bytes, byte pair encodings
+    data.token_files          text and tokens larger than RAM
+    data.open                 open a corpus by name
+
+    transformer.layers        layers, forward and backward
+    transformer.model         GPT
+    transformer.generation    sampling tokens, with a cache of keys and values
+    transformer.decoding      compiled generation of one token at a time
+    transformer.training      AdamW, learning rate schedule, gradient clipping, Trainer
+    transformer.data_parallel gradients of a batch, computed in parallel parts
+    transformer.llama         Llama, forward only
+    transformer.pretrained    GPT-2 and Llama models from files (needs hopmin[pretrained])
+
+    paper.capacity            capacities, and the margins at which retrieval is exact
+    paper.certificates        certificates that given patterns are stored
+    paper.density             partition functions, mixtures and cross-entropy
+    paper.scaling             relations between model size and data size
+    paper.claims              the statements of the paper, each with a check
+
+    study.grid                train transformers of several sizes on several amounts of data
+    study.measure             measure a trained transformer as an associative memory
+    study.figures             figures of a study (needs hopmin[study])
+    study.report              results as JSON, SVG and HTML (needs hopmin[study])
+
+    sklearn                   Memory as estimators for scikit-learn (needs hopmin[sklearn])
+    testing                   property-based tests for any implementation (needs hypothesis)
+    cli                       the hopmin command
 
 Shape letters, used throughout: n patterns, m queries, d dimensions, v value dimensions, k neighbours, L layers; in the
 transformer B batch, T positions, D width, H heads, E = D/H width of a head, V vocabulary. Rows are vectors: patterns
-(n, d), queries (m, d). A single vector (d,) is welcome wherever queries are, and gives a result without the m.
+(n, d), queries (m, d). Wherever queries (m, d) are accepted, a single query (d,) is too; the result then lacks the axis
+of length m.
 
-Energies and entropies are in nats, distances Euclidean. float32 in, float32 out; float64 in, float64 out; integers
-become float64. Inputs are never changed; randomness is an explicit `rng`, a numpy Generator or a seed.
+Energies and entropies are in nats, distances are Euclidean. float32 in, float32 out; float64 in, float64 out; integers
+become float64. Inputs are never modified. Randomness is an explicit argument `rng`, a numpy Generator or a seed.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hopmin._backend import BACKEND
-from hopmin._version import __version__
+from hopmin._backend import BACKEND as BACKEND
+from hopmin._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from hopmin._config import show_config as show_config
@@ -73,8 +91,8 @@ if TYPE_CHECKING:
     from hopmin.transformer.model import GPTConfig as GPTConfig
     from hopmin.transformer.training import Trainer as Trainer
 
-# Public name -> where it lives. Each module is imported when a name of it is first asked for.
-_HOME = {
+# The module of each public name, imported when the name is first used.
+_MODULES = {
     "logsumexp": "numerics",
     "softmax": "numerics",
     "log_softmax": "numerics",
@@ -107,14 +125,16 @@ _HOME = {
     "show_config": "_config",
 }
 
-__all__ = ["BACKEND", "__version__", *_HOME]
+__all__ = ["BACKEND", "__version__", *_MODULES]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'hopmin' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"hopmin.{_HOME[name]}"), name)
-    return value
+if not TYPE_CHECKING:  # so that type checkers report names that do not exist
+
+    def __getattr__(name):
+        if name not in _MODULES:
+            raise AttributeError(f"module 'hopmin' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"hopmin.{_MODULES[name]}"), name)
+        return value
 
 
 def __dir__() -> list[str]:

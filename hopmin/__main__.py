@@ -1,4 +1,4 @@
-"""`python -m hopmin` is the `hopmin` command."""
+"""Run the `hopmin` command as `python -m hopmin`."""
 
 import sys
 

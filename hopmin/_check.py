@@ -17,45 +17,46 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from hopmin import _backend
-from hopmin._typing import Array
+from hopmin._typing import Array, Axis, Booleans, Energy, Floats, Integers
+
+Option = TypeVar("Option", bound=str)
 
 # Arrays
 
 
-def real(name: str, a: Any) -> Array:
+def real(name: str, a: Any) -> Floats:
     """Return `a` as a floating-point array of any shape; integers become float64. NaN and infinities are allowed."""
-    a = _array(name, a)
-    if a.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be real numbers; got dtype {a.dtype}")
-    return a if a.dtype.kind == "f" else a.astype(np.float64)
+    array = _array(name, a)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be real numbers; got dtype {array.dtype}")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
-def slices(name: str, a: Any, axis: int | tuple[int, ...] | None) -> Array:
+def slices(name: str, a: Any, axis: Axis) -> Floats:
     """Return `a` as `real` does; raise if a slice along `axis` is empty."""
-    a = real(name, a)
-    if a.size == 0 and np.max(a, axis=axis, initial=0).size:
-        raise ValueError(f"{name} must not be empty along axis {axis}; got shape {a.shape}")
-    return a
+    array = real(name, a)
+    if array.size == 0 and np.max(array, axis=axis, initial=0).size:
+        raise ValueError(f"{name} must not be empty along axis {axis}; got shape {array.shape}")
+    return array
 
 
-def floats(name: str, a: Any, shape: str, **sizes: int) -> Array:
+def floats(name: str, a: Any, shape: str, **sizes: int) -> Floats:
     """Return `a` as a finite C-contiguous float32 or float64 array; integers become float64, float16 becomes float32.
 
     `shape` names the axes in the library's letters ("n d"); `sizes` fixes the length of some (d=3). Only the axis of
     queries, m, may be empty.
     """
-    a = _shaped(name, _single_or_double(name, a), shape, **sizes)
-    a = np.ascontiguousarray(a)
-    finite(name, a)
-    return a
+    array = np.ascontiguousarray(_shaped(name, _single_or_double(name, a), shape, **sizes))
+    finite(name, array)
+    return array
 
 
-def pair(queries: Any, patterns: Any) -> tuple[Array, Any, tuple[int, ...]]:
+def pair(queries: Any, patterns: Any) -> tuple[Floats, Any, tuple[int, ...]]:
     """Return queries (m, d) in the common dtype, patterns (n, d), and the shape of the results: (m,) or ().
 
     Patterns may be large, mapped from a file, or packed, so they are returned as they are: the search casts them to the
@@ -65,18 +66,18 @@ def pair(queries: Any, patterns: Any) -> tuple[Array, Any, tuple[int, ...]]:
         patterns = _shaped("patterns", real("patterns", patterns), "n d")
         _single_or_double("patterns", patterns[:0])
     d = patterns.shape[1]
-    queries = _single_or_double("queries", queries)
-    single = queries.ndim == 1
-    queries = floats("queries", queries[None] if single and len(queries) == d else queries, "m d", d=d)
-    dtype = np.result_type(queries, _single_or_double("patterns", patterns[:0]))
-    return queries.astype(dtype, copy=False), patterns, () if single else (len(queries),)
+    x = _single_or_double("queries", queries)
+    single = x.ndim == 1
+    x = floats("queries", x[None] if single and len(x) == d else x, "m d", d=d)
+    dtype = np.result_type(x, _single_or_double("patterns", patterns[:0]))
+    return x.astype(dtype, copy=False), patterns, () if single else (len(x),)
 
 
-def matching_values(values: Any, queries: Array, patterns: Any) -> tuple[Array, Array]:
+def matching_values(values: Any, queries: Floats, patterns: Any) -> tuple[Floats, Floats]:
     """Return queries and values (n, v), one row for each pattern, both in their common dtype."""
-    values = floats("values", values, "n v", n=len(patterns))
-    dtype = np.result_type(queries, values)
-    return queries.astype(dtype, copy=False), values.astype(dtype, copy=False)
+    v = floats("values", values, "n v", n=len(patterns))
+    dtype = np.result_type(queries, v)
+    return queries.astype(dtype, copy=False), v.astype(dtype, copy=False)
 
 
 def finite(name: str, a: Array, first: int = 0) -> None:
@@ -98,12 +99,12 @@ def binary(name: str, a: Array) -> None:
         raise ValueError(f"{name} must contain only -1 and 1; got {a[index]} at index {index}")
 
 
-def numbers_below(name: str, a: Any, limit: float) -> Array:
+def numbers_below(name: str, a: Any, limit: float) -> Floats:
     """Return numbers in [0, limit), of any shape, as float64."""
-    a = real(name, a).astype(np.float64)
-    if (wrong := ~((a >= 0) & (a < limit))).any():
-        raise ValueError(f"{name} must be numbers in [0, {limit:g}); got {a[wrong][0]}")
-    return a
+    array = real(name, a).astype(np.float64)
+    if (wrong := ~((array >= 0) & (array < limit))).any():
+        raise ValueError(f"{name} must be numbers in [0, {limit:g}); got {array[wrong][0]}")
+    return array
 
 
 def too_large(queries: Array, patterns: Any, dtype: Any) -> ValueError:
@@ -112,88 +113,87 @@ def too_large(queries: Array, patterns: Any, dtype: Any) -> ValueError:
     return ValueError(f"queries and patterns must be small enough to square in {dtype}; got values up to {reach:.3g}")
 
 
-def cast(result: Array, queries: Array, patterns: Any, dtype: Any) -> Array:
+def cast(result: Floats, queries: Floats, patterns: Any, dtype: Any) -> Floats:
     """Return the result in `dtype`; raise if it overflows."""
     with np.errstate(over="ignore"):
-        rounded = result.astype(dtype, copy=False)
+        rounded: Floats = result.astype(dtype, copy=False)
     if not np.isfinite(rounded).all():
         raise too_large(queries, np.asarray(patterns), dtype)
     return rounded
 
 
-def new_patterns(name: str, a: Any, d: int, dtype: Any) -> tuple[Array, bool]:
+def new_patterns(name: str, a: Any, d: int, dtype: Any) -> tuple[Floats, bool]:
     """Return patterns to store, (k, d) in `dtype`, and whether a single one, (d,), was given."""
-    a = _single_or_double(name, a)
-    single = a.ndim == 1 and len(a) == d
-    a = floats(name, a[None] if single else a, "k d", d=d)
+    array = _single_or_double(name, a)
+    single = array.ndim == 1 and len(array) == d
+    array = floats(name, array[None] if single else array, "k d", d=d)
     with np.errstate(over="ignore"):
-        rounded = a.astype(dtype, copy=False)
+        rounded: Floats = array.astype(dtype, copy=False)
     if not np.isfinite(rounded).all():
-        raise ValueError(f"{name} must fit into {dtype}; got values up to {np.abs(a).max():.3g}")
+        raise ValueError(f"{name} must fit into {dtype}; got values up to {np.abs(array).max():.3g}")
     return rounded, single
 
 
 def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
     """Return values to store, a copy (n, ...) of any dtype but object; with `single`, one value without its axis."""
-    a = _array(name, a)
-    a = a[None] if single else a
-    if a.dtype.hasobject:
-        raise TypeError(f"{name} must not be an object array; got dtype {a.dtype}")
-    if a.ndim == 0 or len(a) != n:
-        raise ValueError(f"{name} must have shape (n, ...) with n = {n}; got {a.shape}")
-    return a.copy()
+    array = _array(name, a)
+    array = array[None] if single else array
+    if array.dtype.hasobject:
+        raise TypeError(f"{name} must not be an object array; got dtype {array.dtype}")
+    if array.ndim == 0 or len(array) != n:
+        raise ValueError(f"{name} must have shape (n, ...) with n = {n}; got {array.shape}")
+    return array.copy()
 
 
-def indices(name: str, a: Any, n: int) -> Array:
+def indices(name: str, a: Any, n: int) -> Integers:
     """Return unique integers from 0 to n - 1 as int64 (k,)."""
-    a = np.atleast_1d(_array(name, a))
-    if a.dtype.kind not in "iu" and a.size:
-        raise TypeError(f"{name} must be integers; got dtype {a.dtype}")
-    if a.ndim != 1 or (a.size and (a.min() < 0 or a.max() >= n)) or len(np.unique(a)) != len(a):
-        raise ValueError(f"{name} must be unique integers from 0 to {n - 1}; got {a.tolist()!s:.60}")
-    return a.astype(np.int64)
+    array = np.atleast_1d(_array(name, a))
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name} must be integers; got dtype {array.dtype}")
+    outside = array.size and (array.min() < 0 or array.max() >= n)
+    if array.ndim != 1 or outside or len(np.unique(array)) != len(array):
+        raise ValueError(f"{name} must be unique integers from 0 to {n - 1}; got {array.tolist()!s:.60}")
+    return array.astype(np.int64)
 
 
-def boolean_mask(name: str, a: Any, shape: str, **sizes: int) -> Array:
+def boolean_mask(name: str, a: Any, shape: str, **sizes: int) -> Booleans:
     """Return booleans, one row for each query; a single row is broadcast to all of them."""
-    a = _array(name, a)
-    if a.dtype != bool:
-        raise TypeError(f"{name} must be booleans; got dtype {a.dtype}")
-    if a.shape not in ((*sizes.values(),), (*sizes.values(),)[1:]):
+    array, full = _array(name, a), tuple(sizes.values())
+    if array.dtype != bool:
+        raise TypeError(f"{name} must be booleans; got dtype {array.dtype}")
+    if array.shape not in (full, full[1:]):
         axes = shape.split()
         known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items())
-        raise ValueError(f"{name} must have shape {letters(axes)} or {letters(axes[1:])} with {known}; got {a.shape}")
-    return np.broadcast_to(a, tuple(sizes.values()))
+        expected = f"{letters(axes)} or {letters(axes[1:])} with {known}"
+        raise ValueError(f"{name} must have shape {expected}; got {array.shape}")
+    return np.broadcast_to(array, full)
 
 
-def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Array:
-    """Return integers from `lowest` to vocabulary - 1 as int64."""
-    a = _array(name, a)
-    wanted = shape.split()
-    if (
-        a.ndim != len(wanted)
-        or a.size == 0
-        or any(size > sizes.get(axis, size) for axis, size in zip(wanted, a.shape, strict=True))
-    ):
+def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Integers:
+    """Return integers from `lowest` to vocabulary - 1 as int64; `sizes` limits the length of some axes (T=8)."""
+    array, axes = _array(name, a), shape.split()
+    fits = array.ndim == len(axes) and all(
+        size <= sizes.get(axis, size) for axis, size in zip(axes, array.shape, strict=True)
+    )
+    if not fits or array.size == 0:
         known = ", ".join(f"{axis} <= {size}" for axis, size in sizes.items())
-        raise ValueError(
-            f"{name} must have shape {letters(wanted)}{known and f' with {known}'}, not empty; got {a.shape}"
-        )
-    if a.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers; got dtype {a.dtype}")
-    if a.min() < lowest or a.max() >= vocabulary:
-        raise ValueError(f"{name} must lie between {lowest} and {vocabulary - 1}; got {a.min()} to {a.max()}")
-    return a.astype(np.int64, copy=False)
+        expected = f"{letters(axes)}{known and f' with {known}'}"
+        raise ValueError(f"{name} must have shape {expected}, not empty; got {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers; got dtype {array.dtype}")
+    if array.min() < lowest or array.max() >= vocabulary:
+        raise ValueError(f"{name} must lie between {lowest} and {vocabulary - 1}; got {array.min()} to {array.max()}")
+    return array.astype(np.int64, copy=False)
 
 
 def token_rows(name: str, a: Any) -> Array:
     """Return rows of tokens (n, T + 1) of any integer dtype, without a copy: they may be mapped from a large file."""
-    a = _array(name, a)
-    if a.ndim != 2 or a.size == 0:
-        raise ValueError(f"{name} must have shape (n, T + 1), not empty; got {a.shape}")
-    if a.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers; got dtype {a.dtype}")
-    return a
+    array = _array(name, a)
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"{name} must have shape (n, T + 1), not empty; got {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers; got dtype {array.dtype}")
+    return array
 
 
 def _array(name: str, a: Any) -> Array:
@@ -205,21 +205,22 @@ def _array(name: str, a: Any) -> Array:
         raise ValueError(f"{name} must be a rectangular array; got rows of different lengths") from None
 
 
-def _shaped(name: str, a: Array, shape: str, **sizes: int) -> Array:
-    wanted = shape.split()
-    if a.ndim != len(wanted) or any(size != sizes.get(axis, size) for axis, size in zip(wanted, a.shape, strict=True)):
-        known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if axis in wanted)
-        raise ValueError(f"{name} must have shape {letters(wanted)}{known and f' with {known}'}; got {a.shape}")
-    if any(size == 0 for axis, size in zip(wanted, a.shape, strict=True) if axis != "m"):
+def _shaped(name: str, a: Floats, shape: str, **sizes: int) -> Floats:
+    axes = shape.split()
+    fits = a.ndim == len(axes) and all(size == sizes.get(axis, size) for axis, size in zip(axes, a.shape, strict=True))
+    if not fits:
+        known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if axis in axes)
+        raise ValueError(f"{name} must have shape {letters(axes)}{known and f' with {known}'}; got {a.shape}")
+    if any(size == 0 for axis, size in zip(axes, a.shape, strict=True) if axis != "m"):
         raise ValueError(f"{name} must not be empty; got shape {a.shape}")
     return a
 
 
-def _single_or_double(name: str, a: Any) -> Array:
-    a = real(name, a)
-    if a.dtype.itemsize > 8:
-        raise TypeError(f"{name} must be real numbers of at most 64 bits; got dtype {a.dtype}")
-    return a.astype(np.float64 if a.dtype.itemsize == 8 else np.float32, copy=False)
+def _single_or_double(name: str, a: Any) -> Floats:
+    array = real(name, a)
+    if array.dtype.itemsize > 8:
+        raise TypeError(f"{name} must be real numbers of at most 64 bits; got dtype {array.dtype}")
+    return array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32, copy=False)
 
 
 def letters(axes: Iterable[str]) -> str:
@@ -232,13 +233,14 @@ def letters(axes: Iterable[str]) -> str:
 
 
 def _number(name: str, x: Any, expected: str, kind: Any = numbers.Real) -> Any:
+    """Return `x` if it is a number of this kind, not a boolean, and finite as a float."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, kind):
         raise TypeError(f"{name} must be {expected}; got {x!r}")
     try:
-        number = float(x)
+        as_float = float(x)
     except OverflowError:
         raise ValueError(f"{name} must be {expected}; got a number too large for a float") from None
-    return x if kind is numbers.Integral else number
+    return x if kind is numbers.Integral else as_float
 
 
 def number(name: str, x: Any, interval: str) -> float:
@@ -251,28 +253,29 @@ def number(name: str, x: Any, interval: str) -> float:
     closed_low, closed_high = interval[0] == "[", interval[-1] == "]"
     bounded = f"a finite number {'>=' if closed_low else '>'} {low:g}"
     expected = f"a number in {interval}" if high < np.inf else bounded
-    number = _number(name, x, expected)
-    above = number >= low if closed_low else number > low
-    below = number <= high if closed_high else number < high
+    value: float = _number(name, x, expected)
+    above = value >= low if closed_low else value > low
+    below = value <= high if closed_high else value < high
     if not (above and below):
         raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return number
+    return value
 
 
 def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int:
     """Return an int from `lowest` to `highest`, inclusive."""
     expected = f"an integer >= {lowest}" if highest is None else f"an integer from {lowest} to {highest}"
-    number = _number(name, x, expected, numbers.Integral)
-    if number < lowest or (highest is not None and number > highest):
+    value = int(_number(name, x, expected, numbers.Integral))
+    if value < lowest or (highest is not None and value > highest):
         raise ValueError(f"{name} must be {expected}; got {x!r}")
-    return int(number)
+    return value
 
 
-def energy(x: Any) -> Any:
+def energy(x: Any) -> Energy:
     """Return `x` if it has the methods of an energy."""
     if isinstance(x, type) or not all(callable(getattr(x, name, None)) for name in ("value", "update", "weights")):
         raise TypeError(f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {x!r}")
-    return x
+    checked: Energy = x
+    return checked
 
 
 def generator(name: str, rng: Any) -> np.random.Generator:
@@ -292,8 +295,8 @@ def boolean(name: str, x: Any) -> bool:
     return bool(x)
 
 
-def choice(name: str, x: Any, options: Iterable[str]) -> str:
-    """Return one of the options."""
+def choice(name: str, x: Any, options: Iterable[Option]) -> Option:
+    """Return the option that equals `x`."""
     options = tuple(options)
     for option in options:
         if x == option:

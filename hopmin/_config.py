@@ -1,4 +1,4 @@
-"""What is installed here: [`show_config`]."""
+"""The configuration of this installation [`show_config`]."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from hopmin import _backend, _threads
 
 
 def show_config() -> None:
-    """Print hopmin's version, backend, variant and threads, and the versions of Python and of the libraries it can use.
+    """Print the versions of hopmin, Python and its libraries, the backend, its SIMD variant, and the number of threads.
 
     >>> show_config()  # doctest: +ELLIPSIS
     hopmin ... backend...

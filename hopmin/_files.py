@@ -1,8 +1,8 @@
-"""Files: read whole or refused with a sentence, written whole or not at all.
+"""Reading and writing files: readers raise ValueError for files they cannot use, writers are atomic.
 
-- text in [`read_text`]
-- a folder to write to [`writable_folder`], a file that replaces the old one once it is complete [`atomic_write`]
-- named arrays and records as `.npz`, without pickle [`save_arrays`], [`load_arrays`], or left there [`map_arrays`]
+- text and bytes [`read_text`], [`read_bytes`], or one piece at a time [`read_chunks`]
+- output folders [`writable_folder`], atomic writes [`atomic_write`], [`write_text`]
+- named arrays and records as `.npz`, without pickle: save [`save_arrays`], load [`load_arrays`], map [`map_arrays`]
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from hopmin._typing import Array, Name
 
-FORMAT = 1  # of what save_arrays writes
+FORMAT = 1  # version of the format of save_arrays
 ALIGN = 64  # bytes
-CHUNK = 1 << 20  # bytes that are written at a time: NumPy would make a copy of all
-FILLER = 0x4D48  # the kind of extra field, in a zip file, that means nothing
+CHUNK = 1 << 20  # bytes to read or write at a time; NumPy would copy a whole array
+FILLER = 0x4D48  # the id of a zip extra field without meaning
 
 
 def read_text(path: Name) -> str:
-    """A UTF-8 text file, whole, as it is, and not blank; ValueError if it is none."""
+    """Return the text of a UTF-8 file, line ends unchanged; raise ValueError if it cannot be read or is blank."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             content = file.read()
@@ -45,14 +45,14 @@ def read_text(path: Name) -> str:
 
 
 def read_bytes(path: Name) -> bytes:
-    """A file as it is, not empty; ValueError if it cannot be read."""
+    """Return the bytes of a file; raise ValueError if it cannot be read or is empty."""
     if not (content := b"".join(read_chunks(path, binary=True))):
         raise ValueError(f"corpus must not be empty; {path} holds nothing")
     return content
 
 
 def read_chunks(path: Name, *, binary: bool = False) -> Iterator[Any]:
-    """A UTF-8 text file, or the bytes of any, a megabyte or so at a time; ValueError if it cannot be read as such."""
+    """Yield a UTF-8 text file, or the bytes of any file, CHUNK at a time; raise ValueError if it cannot be read."""
     try:
         with open(path, "rb") if binary else open(path, encoding="utf-8", newline="") as file:
             while piece := file.read(CHUNK):
@@ -64,7 +64,7 @@ def read_chunks(path: Name, *, binary: bool = False) -> Iterator[Any]:
 
 
 def writable_folder(path: Name) -> Path:
-    """A folder one can write to, made where it is missing; ValueError if it cannot be had."""
+    """Return a writable folder, created if it is missing; raise ValueError if that fails."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,17 +75,18 @@ def writable_folder(path: Name) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Name) -> Iterator[Any]:
-    """A binary file to write, which takes the place of `path` once it is whole and leaves no trace if it fails.
+def atomic_write(path: Name) -> Iterator[IO[bytes]]:
+    """Open a binary file that replaces `path` when the block succeeds and is deleted when it raises.
 
-    Where `path` is a link, the file it leads to is replaced; devices, pipes and folders are not: ValueError.
+    If `path` is a symbolic link, its target is replaced. Raises ValueError for devices, pipes and folders, and if the
+    file cannot be written.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         raise ValueError(f"path must be a file that can be written; {path} is something else")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        opened = open(temporary, "xb")  # noqa: SIM115 - entered below, where errors are the writer's
+        opened = open(temporary, "xb")  # noqa: SIM115 - entered below: errors from there on are the caller's
     except OSError as error:
         raise ValueError(f"path must be a file that can be written; {path}: {error.strerror}") from None
     try:
@@ -103,25 +104,26 @@ def atomic_write(path: Name) -> Iterator[Any]:
 
 
 def write_text(path: Name, content: str) -> None:
-    """A UTF-8 text file, whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     with atomic_write(path) as file:
         file.write(content.encode())
 
 
 def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: Any) -> None:
-    """Arrays and JSON records in one `.npz` file that says what `kind` of thing it holds; TypeError for objects.
+    """Write arrays and JSON records to an `.npz` file of this `kind`, atomically.
 
-    Each array begins at a multiple of ALIGN bytes, so that it can be mapped.
+    Each array starts at a multiple of ALIGN bytes, so that it can be mapped. Raises TypeError for object arrays,
+    ValueError if a name is reserved or the file cannot be written.
     """
     if objects := [name for name, a in arrays.items() if a.dtype.hasobject]:
-        raise TypeError(f"arrays must hold no Python objects to be saved; got {objects[0]}")
+        raise TypeError(f"arrays must not be object arrays; got {objects[0]}")
     if reserved := {"hopmin", "file"} & arrays.keys():
-        raise ValueError(f"arrays must not go by the names hopmin and file; got {min(reserved)}")
+        raise ValueError(f"arrays must not be named hopmin or file; got {min(reserved)}")
     about = json.dumps({"format": FORMAT, "kind": kind, "arrays": _headers(arrays), "records": records})
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, a in {"hopmin": np.array(about), **arrays}.items():
             member = zipfile.ZipInfo(f"{name}.npy")
-            # before the array: a header of 30 bytes, the name, a field of 20 for large sizes, and one that fills up
+            # before the array: a header of 30 bytes, the name, a field of 20 bytes for large sizes, and the filler
             start = file.tell() + 30 + len(member.filename.encode()) + 20 + 4
             member.extra = struct.pack("<HH", FILLER, -start % ALIGN) + bytes(-start % ALIGN)
             with archive.open(member, "w", force_zip64=True) as out:
@@ -132,33 +134,36 @@ def save_arrays(path: Name, kind: str, arrays: Mapping[str, Array], **records: A
 
 
 def load_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
-    """What `save_arrays` wrote, whole; ValueError if the file is missing, damaged or holds something else."""
-    return _opened(path, kind, _read)
+    """Return the arrays and records of a file that `save_arrays` wrote.
+
+    Raises ValueError if the file is missing, damaged or of another kind.
+    """
+    return _open(path, kind, _load_member)
 
 
 def map_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The same, as read-only maps of the file: nothing is read but headers and records, nor are checksums looked at."""
-    return _opened(path, kind, _mapped)
+    """Return the same as `load_arrays`, but with read-only maps of the file, whose checksums are not verified."""
+    return _open(path, kind, _map_member)
 
 
-def _opened(
+def _open(
     path: Name, kind: str, read: Callable[[zipfile.ZipFile, zipfile.ZipInfo], Array]
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
-        file = open(path, "rb")  # noqa: SIM115 - entered below: what goes wrong from there on is damage
+        file = open(path, "rb")  # noqa: SIM115 - entered below: errors from there on are damage
     except OSError as error:
         raise ValueError(f"{kind} must be a readable file; {path}: {error.strerror}") from None
     try:
         with file, zipfile.ZipFile(file) as archive:
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-            about = json.loads(str(_read(archive, members.pop("hopmin"))))
+            about = json.loads(str(_load_member(archive, members.pop("hopmin"))))
             found, records = (about["kind"], about["format"]), about["records"]
             arrays = {name: read(archive, member) for name, member in members.items()}
-        if about["arrays"] not in (_headers(arrays), sorted(arrays)):
-            raise ValueError("an array is missing, or not what it was")
-    except MemoryError:  # whole, but larger than what is free
+        if about["arrays"] != _headers(arrays):
+            raise ValueError("an array is missing or its header differs")
+    except MemoryError:  # undamaged, but larger than the free memory
         raise
-    except Exception:  # damage can look like anything: a bad zip, a wrong header, a shape larger than all memory
+    except Exception:  # damage can show as anything: a bad zip, a wrong header, a shape larger than all memory
         raise ValueError(f"{kind} must be a file that hopmin saved; {path} is damaged or something else") from None
     if found != (kind, FORMAT):
         raise ValueError(f"{path} must hold a {kind} in format {FORMAT}; got a {found[0]} in format {found[1]}")
@@ -166,19 +171,19 @@ def _opened(
 
 
 def _headers(arrays: Mapping[str, Array]) -> dict[str, str]:
-    """What stands before the numbers of each: dtype, order and shape. (Files once told the names alone.)"""
+    """Return the header of each array in the `.npy` format: dtype, order and shape."""
     return {name: str(np.lib.format.header_data_from_array_1_0(a)) for name, a in arrays.items()}
 
 
-def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
-    """A member of a zip file, read to its checksum; an error of any kind if it is compressed or damaged."""
-    _mapped(archive, member)  # first, lest its headers ask for more memory than it has bytes
+def _load_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """Load an array from a zip file and verify its checksum; raise any exception if it is compressed or damaged."""
+    _map_member(archive, member)  # first, so that a wrong header cannot allocate more memory than the file has bytes
     with archive.open(member) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _mapped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
-    """A member of a zip file as a map; an error of any kind if it is compressed or not what its headers say."""
+def _map_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """Map an array from a zip file; raise any exception if it is compressed or does not match its headers."""
     file: Any = archive.fp
     file.seek(member.header_offset)
     signature, name, extra = struct.unpack("<4s22xHH", file.read(30))

@@ -1,7 +1,7 @@
-"""The types of arguments and results: names for annotations, nothing to run.
+"""Type aliases for the annotations of arguments and results.
 
-A function that takes one query or many returns `Floats` for both: of a single query the result has no axis left, and
-NumPy gives a scalar, which has the methods of an array.
+A function that takes one query or many is declared to return `Floats` in both cases. For a single query the result may
+be a NumPy scalar, which has the methods of an array.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Metric = Literal["euclidean", "dot", "cosine"]
 
 
 class Energy(Protocol):
-    """What `retrieve`, `Memory` and `LayeredMemory` ask of an energy; every energy of hopmin has more."""
+    """The methods of an energy that `retrieve`, `Memory` and `LayeredMemory` use; hopmin's energies have more."""
 
-    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Any:
-        """E (m,) of queries (m, d) for patterns (n, d)."""
+    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:
+        """Return E (m,) of queries (m, d) for patterns (n, d)."""
 
-    def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Array:
-        """T(x) (m, d), or (m, v) if the patterns stand for values (n, v)."""
+    def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Floats:
+        """Return T(x) (m, d), or (m, v) if values (n, v) are given."""
 
-    def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Array:
-        """The share (m, n) of each pattern in the update."""
+    def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:
+        """Return the weight (m, n) of each pattern in the update."""

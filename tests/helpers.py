@@ -1,4 +1,7 @@
-"""What tests share: reference loops with `math`, too simple to be wrong, error sentences, and GGUF files."""
+"""Helpers shared by the tests: reference implementations in plain Python, and model files.
+
+The references are loops over `math`, `fractions` or `mpmath`, written for clarity, not speed.
+"""
 
 import cmath
 import math
@@ -8,9 +11,11 @@ import mpmath
 import numpy as np
 import pytest
 
+# Exceptions
+
 
 def complaint(error, function, *arguments, **options):
-    """The message of the exception, of exactly this type and in one sentence, that the call raises."""
+    """Return the message of the exception that the call raises, which must be of this very type and a single line."""
     with pytest.raises(error) as caught:
         function(*arguments, **options)
     assert caught.type is error
@@ -18,40 +23,26 @@ def complaint(error, function, *arguments, **options):
     return str(caught.value)
 
 
+# Vectors
+
+
 def squared_distance(x, p):
     return math.fsum((float(a) - float(b)) ** 2 for a, b in zip(x, p, strict=True))
+
+
+def exact_squared_distance(x, p):
+    return sum((Fraction(float(a)) - Fraction(float(b))) ** 2 for a, b in zip(x, p, strict=True))
 
 
 def product(x, p):
     return math.fsum(float(a) * float(b) for a, b in zip(x, p, strict=True))
 
 
-def logsumexp(numbers):
-    peak = max(numbers)
-    return peak + math.log(math.fsum(math.exp(a - peak) for a in numbers))
-
-
-def distance_energy(x, patterns, beta):
-    return -logsumexp([-beta * squared_distance(x, p) for p in patterns]) / beta
-
-
-def dot_energy(x, patterns, beta):
-    soft = logsumexp([beta * product(x, p) for p in patterns]) / beta
-    longest = max(product(p, p) for p in patterns)
-    return -soft + product(x, x) / 2 + math.log(len(patterns)) / beta + longest / 2
-
-
-def weights(scores):
-    total = logsumexp(scores)
-    return [math.exp(score - total) for score in scores]
-
-
-def shares(scores):
-    """Weights of scores of any size, relative to the largest: a logarithm as large as these would lose them."""
-    peak = max(scores)
-    terms = [math.exp(score - peak) for score in scores]
-    total = math.fsum(terms)
-    return [term / total for term in terms]
+def cosine_distance(x, p):
+    """1 - cos, computed with fifty digits."""
+    with mpmath.workdps(50):
+        x, p = ([mpmath.mpf(float(a)) for a in row] for row in (x, p))
+        return float(1 - mpmath.fdot(x, p) / mpmath.sqrt(mpmath.fdot(x, x) * mpmath.fdot(p, p)))
 
 
 def average(weights, values):
@@ -60,37 +51,29 @@ def average(weights, values):
     ]
 
 
-def nearest(x, patterns, k):
-    """(distance, index) of the k nearest, ties to the lowest index."""
-    found = [(math.sqrt(squared_distance(x, p)), i) for i, p in enumerate(patterns)]
-    return sorted(found)[:k]
+# Softmax and its relatives
 
 
-def ranked(x, patterns, k, metric="euclidean"):
-    """Distances and indices (m, k) by float64 brute force, all at once: differences, squares, summed in order."""
-    x, patterns = np.asarray(x, np.float64), np.asarray(patterns, np.float64)
-    scores = np.zeros((len(x), len(patterns)))
-    with np.errstate(over="ignore"):
-        for a, b in zip(x.T, patterns.T, strict=True):
-            scores -= np.square(a[:, None] - b) if metric == "euclidean" else -a[:, None] * b
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    best = 0 - np.take_along_axis(scores, order, axis=1)
-    return np.sqrt(best) if metric == "euclidean" else best, order
+def logsumexp(numbers):
+    peak = max(numbers)
+    return peak + math.log(math.fsum(math.exp(a - peak) for a in numbers))
 
 
-def exact_squared_distance(x, p):
-    return sum((Fraction(float(a)) - Fraction(float(b))) ** 2 for a, b in zip(x, p, strict=True))
+def weights(scores):
+    total = logsumexp(scores)
+    return [math.exp(score - total) for score in scores]
 
 
-def cosine_distance(x, p):
-    """1 - cos, to fifty digits."""
-    with mpmath.workdps(50):
-        x, p = ([mpmath.mpf(float(a)) for a in row] for row in (x, p))
-        return float(1 - mpmath.fdot(x, p) / mpmath.sqrt(mpmath.fdot(x, x) * mpmath.fdot(p, p)))
+def shares(scores):
+    """Softmax of scores of any size; `weights` loses digits if the logarithm of the sum is large."""
+    peak = max(scores)
+    terms = [math.exp(score - peak) for score in scores]
+    total = math.fsum(terms)
+    return [term / total for term in terms]
 
 
 def entmax(scores, alpha):
-    """By halving the interval in which the largest entry lies, to forty digits."""
+    """Entmax with forty digits, by bisection for its largest entry."""
     with mpmath.workdps(40):
         scores, power = [mpmath.mpf(float(s)) for s in scores], mpmath.mpf(alpha) - 1
         peak = max(scores)
@@ -110,7 +93,7 @@ def entmax(scores, alpha):
 
 
 def sparsemax(scores):
-    """The projection onto the simplex: sort, and find how many stay above the threshold; in fractions."""
+    """The projection onto the simplex by sorting, in exact fractions."""
     scores = [Fraction(float(s)) for s in scores]
     ordered = sorted(scores, reverse=True)
     k = max(k for k in range(1, len(ordered) + 1) if 1 + k * ordered[k - 1] > sum(ordered[:k]))
@@ -124,15 +107,46 @@ def tsallis(p, alpha):
     return (1 - math.fsum(x**alpha for x in p)) / (alpha * (alpha - 1))
 
 
+# Nearest neighbours
+
+
+def nearest(x, patterns, k):
+    """Return (distance, index) of the k nearest, ties to the lowest index."""
+    found = [(math.sqrt(squared_distance(x, p)), i) for i, p in enumerate(patterns)]
+    return sorted(found)[:k]
+
+
+def ranked(x, patterns, k, metric="euclidean"):
+    """Return distances and indices (m, k) by brute force in float64: differences, squares, summed in order."""
+    x, patterns = np.asarray(x, np.float64), np.asarray(patterns, np.float64)
+    scores = np.zeros((len(x), len(patterns)))
+    with np.errstate(over="ignore"):
+        for a, b in zip(x.T, patterns.T, strict=True):
+            scores -= np.square(a[:, None] - b) if metric == "euclidean" else -a[:, None] * b
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    best = 0 - np.take_along_axis(scores, order, axis=1)
+    return np.sqrt(best) if metric == "euclidean" else best, order
+
+
+# Energies over R^d; the last two also accept complex states, for `gradient`
+
+
+def distance_energy(x, patterns, beta):
+    return -logsumexp([-beta * squared_distance(x, p) for p in patterns]) / beta
+
+
+def dot_energy(x, patterns, beta):
+    soft = logsumexp([beta * product(x, p) for p in patterns]) / beta
+    longest = max(product(p, p) for p in patterns)
+    return -soft + product(x, x) / 2 + math.log(len(patterns)) / beta + longest / 2
+
+
 def sparse_energy(x, patterns, alpha, beta):
     scores = [beta * product(x, p) for p in patterns]
     w = entmax(scores, alpha)
     best = math.fsum([a * s for a, s in zip(w, scores, strict=True)]) + tsallis(w, alpha)
     even = tsallis([1 / len(patterns)] * len(patterns), alpha)
     return (even - best) / beta + product(x, x) / 2 + max(product(p, p) for p in patterns) / 2
-
-
-# Of complex numbers too, so that a derivative can be read off the imaginary part
 
 
 def euclidean_energy(x, patterns, beta):
@@ -142,37 +156,37 @@ def euclidean_energy(x, patterns, beta):
 
 
 def epanechnikov_energy(x, patterns, beta):
-    """Without the clipping where x is complex: give it the patterns within reach."""
+    """For complex x nothing is clipped, so all patterns must be within reach."""
     bowls = [1 - beta * sum((a - b) ** 2 for a, b in zip(x, p, strict=True)) / 2 for p in patterns]
     total = sum(b if isinstance(b, complex) else max(0.0, b) for b in bowls)
     return -cmath.log(total) / beta if isinstance(total, complex) else -math.log(total) / beta
 
 
 def gradient(energy, x, patterns, beta):
-    """By a step along the imaginary axis, which subtracts nothing."""
+    """The gradient by the complex step method, which has no cancellation."""
     x = [complex(float(a)) for a in x]
     steps = [[a + 1e-30j * (i == c) for i, a in enumerate(x)] for c in range(len(x))]
     return [energy(step, patterns, beta).imag / 1e-30 for step in steps]
 
 
-# States of -1 and 1
+# Binary energies
 
 
 def power_of_e(exponent):
-    """To sixty digits, so that sums of a few of them are equal only if they are the same sums."""
+    """exp with sixty digits, so that sums of different terms are never equal."""
     with mpmath.workdps(60):
         return mpmath.exp(int(exponent))
 
 
 def binary_energy(x, patterns, f):
-    """-sum_i F(p_i.x), exactly; the overlaps in order, so that equal sums are added alike."""
+    """-sum_i F(p_i.x) with sixty digits; the overlaps are sorted, so equal sums are added in the same order."""
     overlaps = sorted(sum(int(a) * int(b) for a, b in zip(x, p, strict=True)) for p in patterns)
     with mpmath.workdps(60):
         return -sum(f(o) for o in overlaps)
 
 
 def binary_update(x, patterns, f, derivative, order, clamp):
-    """One sweep; without a `derivative` by the difference rule, with it by the tangent rule. Ties keep the state."""
+    """One sweep, by the tangent rule if a `derivative` is given, otherwise by the difference rule. Ties keep the state."""
     x = [int(a) for a in x]
 
     def flips(x, k):
@@ -190,7 +204,7 @@ def binary_update(x, patterns, f, derivative, order, clamp):
 
 
 def coupling(patterns, rule, self_coupling):
-    """W, in fractions: sums of products, or the projection by Gram and Schmidt."""
+    """W in exact fractions: sums of products, or the projection by the Gram-Schmidt process."""
     rows = [[Fraction(int(a)) for a in p] for p in patterns]
     if rule == "pseudo-inverse":
         basis = []
@@ -231,8 +245,31 @@ def _swept(x, order, flips):
     return x
 
 
+# Llama: logits, parameters and GGUF files
+
+
+HELLO = ["Ġ", "h", "e", "l", "o", "1", "2"]
+MERGES = ["h e", "l l", "he ll", "hell o", "Ġ hello", "1 2"]
+LLAMA_SIZES = {"vocabulary": 264, "positions": 16, "layers": 2, "heads": 4, "key_heads": 2, "width": 32, "hidden": 64}
+
+
+def bpe_pieces():
+    """The tokens of a small BPE: the 256 bytes in its alphabet, the merges, and two special tokens."""
+    alphabet = pytest.importorskip("tokenizers").pre_tokenizers.ByteLevel.alphabet()
+    return [*sorted(alphabet), *(merge.replace(" ", "") for merge in MERGES), "<|endoftext|>", "<|user|>"]
+
+
+def drawn_parameters(config, seed=0, dtype="float64"):
+    """Return random parameters, none of which is 0 or 1."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: (rng.normal(1 if name.endswith("gain") else 0, 0.3, shape)).astype(dtype)
+        for name, shape in config.shapes.items()
+    }
+
+
 def llama_logits(p, tokens, heads, key_heads, base, epsilon):
-    """Logits of one row of tokens, number by number: norms, turned pairs, shared keys, and the gate."""
+    """The logits of one row of tokens: RMS norms, rotary embeddings, shared keys and the gated feed-forward layer."""
 
     def times(x, weight):
         return [product(x, column) for column in zip(*p[weight].tolist(), strict=True)]
@@ -280,21 +317,6 @@ def llama_logits(p, tokens, heads, key_heads, base, epsilon):
     return [[product(y, token) for token in p["tokens"].tolist()] for y in outputs]
 
 
-# Llama models in GGUF files
-
-HELLO = ["Ġ", "h", "e", "l", "o", "1", "2"]
-MERGES = ["h e", "l l", "he ll", "hell o", "Ġ hello", "1 2"]
-
-
-def bpe_pieces():
-    """The 256 bytes as byte pair encoding writes them, what is merged of them, and two that stand for no text."""
-    alphabet = pytest.importorskip("tokenizers").pre_tokenizers.ByteLevel.alphabet()
-    return [*sorted(alphabet), *(merge.replace(" ", "") for merge in MERGES), "<|endoftext|>", "<|user|>"]
-
-
-LLAMA_SIZES = {"vocabulary": 264, "positions": 16, "layers": 2, "heads": 4, "key_heads": 2, "width": 32, "hidden": 64}
-
-
 def gguf_header(config):
     return {
         "context_length": config.positions,
@@ -315,7 +337,7 @@ def gguf_header(config):
 
 
 def gguf_tensors(parameters):
-    """Names and axes as in a file: rows are outputs."""
+    """Rename and transpose parameters as GGUF files store them: rows are outputs."""
     words = {
         "queries.weight": "attn_q.weight", "keys.weight": "attn_k.weight", "values.weight": "attn_v.weight",
         "output.weight": "attn_output.weight", "norm1.gain": "attn_norm.weight", "norm2.gain": "ffn_norm.weight",
@@ -333,7 +355,7 @@ def gguf_tensors(parameters):
 
 
 def write_gguf(path, fields, tensors, architecture="llama", raw=None, extra=()):
-    """A GGUF file; `raw` gives packed tensors as (bytes, type)."""
+    """Write a GGUF file; `raw` holds quantized tensors as (bytes, type)."""
     gguf = pytest.importorskip("gguf")
     writer = gguf.GGUFWriter(path, architecture)
     for name, value in fields.items():
@@ -350,12 +372,3 @@ def write_gguf(path, fields, tensors, architecture="llama", raw=None, extra=()):
     writer.write_tensors_to_file()
     writer.close()
     return path
-
-
-def drawn_parameters(config, seed=0, dtype="float64"):
-    """Parameters of which none has a special value."""
-    rng = np.random.default_rng(seed)
-    return {
-        name: (rng.normal(1 if name.endswith("gain") else 0, 0.3, shape)).astype(dtype)
-        for name, shape in config.shapes.items()
-    }

@@ -1,4 +1,4 @@
-"""Files are read whole or refused with a sentence, written whole or not at all."""
+"""Readers raise one-line errors for files they cannot use; writers are atomic."""
 
 import gc
 import io
@@ -29,10 +29,10 @@ from hopmin._files import (
     write_text,
 )  # fmt: skip
 
-# Replaced
+# Atomic writes
 
 
-def test_the_new_file_takes_the_place_of_the_old_once_it_is_whole(tmp_path):
+def test_a_complete_file_replaces_the_old_one(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with atomic_write(path) as file:
@@ -43,7 +43,7 @@ def test_the_new_file_takes_the_place_of_the_old_once_it_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def half_written(path, error):
+def write_and_raise(path, error):
     with atomic_write(path) as file:
         file.write(b"half of it")
         raise error
@@ -51,24 +51,24 @@ def half_written(path, error):
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, ZeroDivisionError])
 @pytest.mark.parametrize("old", [b"old", None])
-def test_a_writer_that_fails_leaves_the_old_file_and_no_trace(tmp_path, error, old):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, error, old):
     path = tmp_path / "file"
     if old is not None:
         path.write_bytes(old)
     with pytest.raises(error):
-        half_written(path, error)
+        write_and_raise(path, error)
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ([] if old is None else [old])
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_folder_is_named_in_the_error(tmp_path):
     path = tmp_path / "none" / "file"
     expected = f"path must be a file that can be written; {path}: No such file or directory"
     assert complaint(ValueError, write_text, path, "text") == expected
 
 
 @pytest.mark.parametrize("make", [os.mkdir, *([os.mkfifo] if hasattr(os, "mkfifo") else [])])
-def test_what_is_no_file_is_not_replaced_by_one(tmp_path, make):
-    """Least of all a device, which the superuser could replace."""
+def test_folders_and_pipes_are_not_replaced_by_a_file(tmp_path, make):
+    """Nor are devices, which the superuser could replace."""
     make(tmp_path / "it")
     kind = os.stat(tmp_path / "it").st_mode
     os.symlink(tmp_path / "it", tmp_path / "link")
@@ -77,11 +77,11 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path, make):
         assert found == f"path must be a file that can be written; {tmp_path / 'it'} is something else"
     assert os.stat(tmp_path / "it").st_mode == kind
     assert {entry.name for entry in tmp_path.iterdir()} == {"it", "link"}
-    for path in (os.devnull, "/", ""):  # the last stands for the working folder
+    for path in (os.devnull, "/", ""):  # "" is the working folder
         assert complaint(ValueError, write_text, path, "text").endswith("is something else")
 
 
-def test_a_link_goes_on_leading_to_the_file_that_is_replaced(tmp_path):
+def test_a_symbolic_link_is_kept_and_its_target_replaced(tmp_path):
     (tmp_path / "file").write_bytes(b"old")
     os.symlink("file", tmp_path / "link")
     write_text(tmp_path / "link", "new")
@@ -89,7 +89,7 @@ def test_a_link_goes_on_leading_to_the_file_that_is_replaced(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
-def test_text_is_written_as_utf8_and_read_back_as_it_is(tmp_path):
+def test_text_is_written_as_utf8_and_read_back_unchanged(tmp_path):
     write_text(tmp_path / "text", "naïve β\r\n")
     assert (tmp_path / "text").read_bytes() == "naïve β\r\n".encode()
     assert read_text(tmp_path / "text") == "".join(read_chunks(tmp_path / "text")) == "naïve β\r\n"
@@ -98,14 +98,14 @@ def test_text_is_written_as_utf8_and_read_back_as_it_is(tmp_path):
 # Folders
 
 
-def test_a_folder_is_made_with_all_above_it_and_left_empty(tmp_path):
+def test_a_folder_is_created_with_its_parents_and_left_empty(tmp_path):
     assert writable_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     assert writable_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
 @pytest.mark.parametrize(("below", "reason"), [("file", "File exists"), ("file/a", "Not a directory")])
-def test_a_folder_cannot_stand_on_a_file(tmp_path, below, reason):
+def test_a_file_in_the_place_of_a_folder_raises(tmp_path, below, reason):
     (tmp_path / "file").write_text("kept")
     expected = f"out must be a folder that can be written to; {tmp_path / below}: {reason}"
     assert complaint(ValueError, writable_folder, tmp_path / below) == expected
@@ -125,17 +125,17 @@ RECORDS = st.dictionaries(
 
 
 @given(st.dictionaries(NAMES, ARRAYS, max_size=4), RECORDS)
-def test_arrays_and_records_come_back(tmp_path_factory, arrays, records):
+def test_arrays_and_records_are_loaded_as_they_were_saved(tmp_path_factory, arrays, records):
     path = tmp_path_factory.mktemp("arrays") / "file.npz"
     save_arrays(path, "thing", arrays, **records)
-    back, told = load_arrays(path, "thing")
-    assert told == records
+    back, loaded_records = load_arrays(path, "thing")
+    assert loaded_records == records
     assert back.keys() == arrays.keys()
     for name, a in arrays.items():
         assert (back[name].dtype, back[name].shape, back[name].tobytes()) == (a.dtype, a.shape, a.tobytes())
 
 
-def test_another_kind_of_thing_is_named(tmp_path):
+def test_a_file_of_another_kind_raises(tmp_path):
     path = tmp_path / "file.npz"
     save_arrays(path, "memory", {})
     assert complaint(ValueError, load_arrays, path, "model") == f"{path} must hold a model in format 1; got a memory in format 1"
@@ -144,7 +144,7 @@ def test_another_kind_of_thing_is_named(tmp_path):
 DAMAGED = "model must be a file that hopmin saved; {} is damaged or something else"
 
 
-def test_objects_are_not_saved(tmp_path):
+def test_object_arrays_are_not_saved(tmp_path):
     path = tmp_path / "file.npz"
     save_arrays(path, "model", {"a": np.zeros(2)})
     before = path.read_bytes()
@@ -154,7 +154,7 @@ def test_objects_are_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_objects_are_not_loaded(tmp_path):
+def test_object_arrays_are_not_loaded(tmp_path):
     path = tmp_path / "file.npz"
     save_arrays(path, "model", {"a": np.zeros(1)})
     with np.load(path) as file:
@@ -166,21 +166,21 @@ def test_objects_are_not_loaded(tmp_path):
 @pytest.mark.parametrize(
     "about", ["", "{", "3", "[]", "null", "{}", '{"kind": "model"}', '{"kind": "model", "format": 1}']
 )
-def test_a_file_that_tells_of_itself_in_another_way_is_refused(tmp_path, about):
+def test_a_file_with_an_invalid_description_raises(tmp_path, about):
     path = tmp_path / "file.npz"
     np.savez(path, hopmin=np.array(about))
     assert complaint(ValueError, load_arrays, path, "model") == DAMAGED.format(path)
 
 
 def loaded(path):
-    """What the file holds, or the complaint."""
+    """Return the contents of the file, or the error message."""
     try:
         return load_arrays(path, "model")
     except ValueError as error:
         return str(error)
 
 
-def test_a_file_with_any_one_byte_changed_is_refused_or_the_same(tmp_path):
+def test_a_changed_byte_is_detected_or_has_no_effect(tmp_path):
     path = tmp_path / "file.npz"
     save_arrays(path, "model", {"a": np.arange(3.0), "b": np.ones((2, 2), np.float32)}, x=1)
     whole, right = path.read_bytes(), loaded(path)
@@ -192,32 +192,32 @@ def test_a_file_with_any_one_byte_changed_is_refused_or_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 100, 500, -1])
-def test_a_file_cut_anywhere_is_refused_and_closed(tmp_path, size):
+def test_a_truncated_file_raises_and_is_closed(tmp_path, size):
     path = tmp_path / "file.npz"
     save_arrays(path, "model", {"a": np.arange(100.0)})
     whole = path.read_bytes()
     path.write_bytes(whole[:size])
     gc.collect()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert complaint(ValueError, load_arrays, path, "model") == DAMAGED.format(path)
         gc.collect()
-    assert [str(warning.message) for warning in told] == []
+    assert [str(warning.message) for warning in caught] == []
 
 
 @pytest.mark.parametrize("name", ["hopmin", "file"])
-def test_the_names_the_format_needs_are_refused(tmp_path, name):
-    expected = f"arrays must not go by the names hopmin and file; got {name}"
+def test_reserved_names_raise(tmp_path, name):
+    expected = f"arrays must not be named hopmin or file; got {name}"
     assert complaint(ValueError, save_arrays, tmp_path / "file.npz", "thing", {name: np.zeros(1)}) == expected
 
 
-# Left in the file
+# Mapped arrays
 
 READERS = pytest.mark.parametrize("read", [load_arrays, map_arrays])
 
 
 def sections(path):
-    """Where things lie in a file that was saved: each name, its header's first byte, its numbers' first and last."""
+    """Yield for each member of a saved file its name and the offsets of its header, its data, and its end."""
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
         for member in archive.infolist():
             file.seek(member.header_offset + 26)
@@ -230,11 +230,11 @@ def sections(path):
 
 @given(st.dictionaries(NAMES, ARRAYS, max_size=4), RECORDS)
 @settings(max_examples=50)
-def test_arrays_are_mapped_as_they_are_loaded_and_aligned(tmp_path_factory, arrays, records):
+def test_mapped_arrays_equal_loaded_ones_and_are_aligned(tmp_path_factory, arrays, records):
     path = tmp_path_factory.mktemp("arrays") / "file.npz"
     save_arrays(path, "thing", arrays, **records)
-    back, told = map_arrays(path, "thing")
-    assert told == records
+    back, mapped_records = map_arrays(path, "thing")
+    assert mapped_records == records
     for name, a in arrays.items():
         assert (back[name].dtype, back[name].shape, back[name].tobytes()) == (a.dtype, a.shape, a.tobytes())
         assert isinstance(back[name], np.memmap) == (a.size > 0)
@@ -254,7 +254,7 @@ def test_arrays_are_mapped_as_they_are_loaded_and_aligned(tmp_path_factory, arra
     ],
     ids=str,
 )  # fmt: skip
-def test_arrays_of_any_layout_come_back(tmp_path, a, read):
+def test_arrays_of_any_layout_and_dtype_are_kept(tmp_path, a, read):
     path = tmp_path / "file.npz"
     save_arrays(path, "thing", {"a": np.asarray(a)})
     back = read(path, "thing")[0]["a"]
@@ -265,7 +265,7 @@ def test_arrays_of_any_layout_come_back(tmp_path, a, read):
 
 @READERS
 @pytest.mark.parametrize("a", [np.zeros(1, [("β", "f8")]), np.zeros(1, [("a" * 70_000, "f8")])], ids=["name", "length"])
-def test_what_no_plain_header_can_tell_is_refused_and_leaves_the_old_file(tmp_path, a, read):
+def test_dtypes_without_a_version_1_header_raise(tmp_path, a, read):
     path = tmp_path / "file.npz"
     save_arrays(path, "thing", {"a": np.zeros(2)})
     with pytest.raises(ValueError):
@@ -273,18 +273,7 @@ def test_what_no_plain_header_can_tell_is_refused_and_leaves_the_old_file(tmp_pa
     assert read(path, "thing")[0]["a"].tolist() == [0, 0]
 
 
-@READERS
-def test_a_file_of_the_first_days_still_loads(tmp_path, read):
-    """It was written by numpy.savez, and told the names of its arrays, not their headers."""
-    path = tmp_path / "file.npz"
-    a, b = np.arange(6.0).reshape(2, 3), np.array(["x", "yz"])
-    np.savez(path, hopmin=np.array('{"format": 1, "kind": "thing", "arrays": ["a", "b"], "records": {"x": 1}}'), a=a, b=b)
-    arrays, records = read(path, "thing")
-    assert records == {"x": 1}
-    assert (arrays["a"].tolist(), arrays["b"].tolist()) == (a.tolist(), b.tolist())
-
-
-def test_a_map_cannot_be_written_to_and_outlives_its_name(tmp_path):
+def test_a_map_is_read_only_and_survives_replacement(tmp_path):
     path = tmp_path / "file.npz"
     save_arrays(path, "thing", {"a": np.arange(3.0)})
     a = map_arrays(path, "thing")[0]["a"]
@@ -294,8 +283,8 @@ def test_a_map_cannot_be_written_to_and_outlives_its_name(tmp_path):
     assert a.tolist() == [0, 1, 2]
 
 
-def found(read, path):
-    """What the file holds, or the one sentence that says why not."""
+def contents(read, path):
+    """Return the contents of the file, or None if it raises a one-line error."""
     try:
         arrays, records = read(path, "model")
     except ValueError as error:
@@ -305,24 +294,24 @@ def found(read, path):
     return {name: (a.dtype, a.shape, a.tobytes()) for name, a in arrays.items()}, records
 
 
-def test_a_mapped_file_with_any_one_byte_changed_is_refused_or_differs_in_its_numbers_alone(tmp_path):
+def test_a_changed_byte_of_a_mapped_file_changes_only_numbers(tmp_path):
     path = tmp_path / "file.npz"
     save_arrays(path, "model", {"a": np.ones((2, 1)), "b": np.array(["x"])}, x=1)
-    whole, right = path.read_bytes(), found(map_arrays, path)
+    whole, right = path.read_bytes(), contents(map_arrays, path)
     numbers = {i for name, _, first, end in sections(path) if name != "hopmin.npy" for i in range(first, end)}
     refused = 0
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy tells of headers that Python 2 may have written
-            got = found(map_arrays, path)
+            warnings.simplefilter("ignore")  # NumPy warns of headers that Python 2 may have written
+            got = contents(map_arrays, path)
         refused += got is None
         assert got is None or got == right or place in numbers
     assert refused > 500
 
 
 @READERS
-def test_a_file_cut_at_any_byte_is_refused(tmp_path, read):
+def test_a_file_truncated_at_any_byte_raises(tmp_path, read):
     path = tmp_path / "file.npz"
     save_arrays(path, "model", {"a": np.arange(100.0)})
     whole = path.read_bytes()
@@ -332,8 +321,8 @@ def test_a_file_cut_at_any_byte_is_refused(tmp_path, read):
 
 
 def crafted(path, header, numbers=b"", compression=zipfile.ZIP_STORED, about=None):
-    """A file whose one array says of itself what it likes."""
-    about = about or '{"format": 1, "kind": "model", "arrays": ["a"], "records": {}}'
+    """Write a file with one array under any header."""
+    about = about or json.dumps({"format": 1, "kind": "model", "arrays": {"a": header}, "records": {}})
     with zipfile.ZipFile(path, "w", compression) as archive:
         out = io.BytesIO()
         np.save(out, np.array(about))
@@ -363,7 +352,7 @@ def crafted(path, header, numbers=b"", compression=zipfile.ZIP_STORED, about=Non
         ("(" * 9000, b""),
     ],
 )  # fmt: skip
-def test_headers_that_cannot_be_are_refused_before_any_memory_is_taken(tmp_path, header, numbers, read):
+def test_impossible_headers_raise_without_allocating(tmp_path, header, numbers, read):
     path = tmp_path / "file.npz"
     crafted(path, header, numbers)
     tracemalloc.start()
@@ -374,7 +363,7 @@ def test_headers_that_cannot_be_are_refused_before_any_memory_is_taken(tmp_path,
 
 
 @READERS
-def test_a_small_file_does_not_grow(tmp_path, read):
+def test_compressed_arrays_raise_without_allocating(tmp_path, read):
     path = tmp_path / "file.npz"
     header = "{'descr': '|u1', 'fortran_order': False, 'shape': (30000000,)}"
     crafted(path, header, bytes(30_000_000), zipfile.ZIP_DEFLATED)
@@ -410,14 +399,14 @@ def foreign_arrays(path):
 
 @READERS
 @pytest.mark.parametrize("write", [empty_zip, foreign_zip, plain_array, pickled, foreign_arrays])
-def test_files_of_others_are_refused(tmp_path, write, read):
+def test_foreign_files_raise(tmp_path, write, read):
     path = tmp_path / "file.npz"
     write(path)
     assert complaint(ValueError, read, path, "model") == DAMAGED.format(path)
 
 
 @READERS
-def test_a_folder_and_a_missing_file_are_named(tmp_path, read):
+def test_a_folder_and_a_missing_file_are_named_in_the_error(tmp_path, read):
     assert complaint(ValueError, read, tmp_path, "model") == f"model must be a readable file; {tmp_path}: Is a directory"
     path = tmp_path / "none"
     assert complaint(ValueError, read, path, "model") == f"model must be a readable file; {path}: No such file or directory"
@@ -425,7 +414,7 @@ def test_a_folder_and_a_missing_file_are_named(tmp_path, read):
 
 @READERS
 @pytest.mark.parametrize("arrays", [["a", "b"], [], {"a": "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}"}])
-def test_arrays_that_are_not_as_the_file_tells_are_refused(tmp_path, arrays, read):
+def test_arrays_that_do_not_match_the_description_raise(tmp_path, arrays, read):
     path = tmp_path / "file.npz"
     about = json.dumps({"format": 1, "kind": "model", "arrays": arrays, "records": {}})
     crafted(path, "{'descr': '<f8', 'fortran_order': False, 'shape': (1,)}", bytes(8), about=about)

@@ -97,7 +97,7 @@ def test_no_finite_input_overflows_or_warns(a):
 @pytest.mark.parametrize("a", [[1j], ["a"], [None], [[1], [1, 2]]], ids=repr)
 def test_what_is_not_real_is_refused(function, a):
     with pytest.raises(
-        (TypeError, ValueError), match=r"^[ax] must be (real numbers; got dtype|an array of numbers; got rows)"
+        (TypeError, ValueError), match=r"^[ax] must be (real numbers; got dtype|a rectangular array; got rows)"
     ):
         function(a)
 

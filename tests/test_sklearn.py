@@ -1,4 +1,4 @@
-"""scikit-learn's own checks; and each estimator is what the memory, a formula or scikit-learn says it is."""
+"""The estimators pass scikit-learn's checks and agree with Memory, plain formulas and scikit-learn."""
 
 import pickle
 
@@ -22,7 +22,7 @@ AVERAGING = [HopfieldClassifier, HopfieldRegressor]
         HopfieldNearestNeighbors(metric="dot"),
     ]
 )  # fmt: skip
-def test_the_checks_of_scikit_learn(estimator, check):
+def test_estimators_pass_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
 
@@ -31,7 +31,7 @@ def data(n=40, d=3, seed=0):
     return rng.normal(size=(n, d)), rng.normal(size=(7, d)), rng
 
 
-def test_probabilities_are_the_weights_of_a_class():
+def test_probabilities_are_the_total_weights_of_the_classes():
     X, x, rng = data()
     y = rng.choice(["c", "a", "b"], len(X))
     model = HopfieldClassifier(beta=2.0).fit(X, y)
@@ -55,7 +55,7 @@ def test_predictions_are_targets_averaged_by_weight(targets):
 
 
 @pytest.mark.parametrize("estimator", AVERAGING)
-def test_an_energy_of_its_own_takes_the_place_of_beta(estimator):
+def test_a_given_energy_replaces_beta(estimator):
     X, x, rng = data()
     y = rng.integers(0, 2, len(X))
     for energy in (DotEnergy(0.3), EpanechnikovEnergy(0.2)):
@@ -68,7 +68,7 @@ def test_an_energy_of_its_own_takes_the_place_of_beta(estimator):
 
 
 @pytest.mark.parametrize("estimator", AVERAGING)
-def test_after_retrieval_the_state_is_weighed(estimator):
+def test_retrieve_computes_the_weights_at_the_final_state(estimator):
     X, x, rng = data()
     y = rng.integers(0, 2, len(X))
     model = estimator(beta=3.0, retrieve=True).fit(X, y)
@@ -78,7 +78,7 @@ def test_after_retrieval_the_state_is_weighed(estimator):
     assert not np.allclose(found, DistanceEnergy(3.0).update(x, X, y[:, None])[:, 0])
 
 
-def test_outside_every_reach_no_class_is_probable():
+def test_probabilities_are_zero_outside_every_reach():
     model = HopfieldClassifier(energy=EpanechnikovEnergy(1.0)).fit([[0.0], [1.0]], [5, 7])
     assert model.predict_proba([[100.0]]).tolist() == [[0.0, 0.0]]
     assert model.predict([[100.0]]).tolist() == [5]
@@ -90,17 +90,17 @@ def graph(model, *arguments):
 
 
 @pytest.mark.parametrize(("metric", "theirs"), [("euclidean", "euclidean"), ("cosine", "cosine")])
-@pytest.mark.parametrize("asked", [True, False])
-def test_neighbours_are_those_of_scikit_learn(metric, theirs, asked):
+@pytest.mark.parametrize("with_queries", [True, False])
+def test_neighbours_match_those_of_scikit_learn(metric, theirs, with_queries):
     X, x, _ = data(80, 3)
-    x = x if asked else None
+    x = x if with_queries else None
     ours = HopfieldNearestNeighbors(n_neighbors=4, radius=0.8, metric=metric).fit(X)
     other = NearestNeighbors(n_neighbors=4, radius=0.8, metric=theirs, algorithm="brute").fit(X)
     for k in (None, 1, 79):
         distances, indices = ours.kneighbors(x, k)
         expected, where = other.kneighbors(x, k)
         np.testing.assert_array_equal(indices, where)
-        np.testing.assert_allclose(distances, expected, atol=1e-7)  # theirs, by the square multiplied out
+        np.testing.assert_allclose(distances, expected, atol=1e-7)  # scikit-learn expands the square
         np.testing.assert_array_equal(ours.kneighbors(x, k, return_distance=False), indices)
         np.testing.assert_array_equal(graph(ours, x, k), graph(other, x, k))
         np.testing.assert_allclose(graph(ours, x, k, "distance"), graph(other, x, k, "distance"), atol=1e-7)
@@ -117,7 +117,7 @@ def test_neighbours_are_those_of_scikit_learn(metric, theirs, asked):
 
 
 def test_no_sample_is_its_own_neighbour():
-    """Not among copies of itself, of which more come before it than are asked for; nor where others have larger products."""
+    """Not even among more than k copies of it with lower indices, or where others have larger products."""
     copies = HopfieldNearestNeighbors(n_neighbors=2).fit([[1.0]] * 4 + [[5.0]])
     distances, indices = copies.kneighbors()
     assert indices.tolist() == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1]]
@@ -127,7 +127,7 @@ def test_no_sample_is_its_own_neighbour():
 
 
 @pytest.mark.parametrize(
-    ("ask", "expected"),
+    ("call", "message"),
     [
         (lambda m: m.kneighbors(n_neighbors=3), "n_neighbors must be an integer from 1 to 2; got 3"),
         (lambda m: m.kneighbors([[0.0]], 4), "n_neighbors must be an integer from 1 to 3; got 4"),
@@ -138,14 +138,14 @@ def test_no_sample_is_its_own_neighbour():
         (lambda m: m.kneighbors_graph([[0.0]], 1, "both"), "mode must be one of 'connectivity', 'distance'; got 'both'"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused(ask, expected):
+def test_invalid_arguments_raise_one_line_errors(call, message):
     with pytest.raises((ValueError, TypeError)) as caught:
-        ask(HopfieldNearestNeighbors(1).fit([[0.0], [1.0], [3.0]]))
-    assert str(caught.value) == expected
+        call(HopfieldNearestNeighbors(1).fit([[0.0], [1.0], [3.0]]))
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("estimator", AVERAGING)
-def test_float32_stays_and_fitted_estimators_are_copied(estimator):
+def test_estimators_keep_float32_and_can_be_pickled(estimator):
     X, x, rng = data()
     model = estimator().fit(X.astype("float32"), rng.integers(0, 2, len(X)).astype("float32"))
     assert model.memory_.dtype == np.float32
@@ -156,7 +156,7 @@ def test_float32_stays_and_fitted_estimators_are_copied(estimator):
 
 
 @pytest.mark.parametrize("estimator", AVERAGING)
-def test_parameters_are_checked_when_they_are_used(estimator):
+def test_parameters_are_checked_in_fit(estimator):
     with pytest.raises(ValueError, match=r"^beta must be a finite number > 0; got -1"):
         estimator(beta=-1).fit([[0.0]], [1])
     with pytest.raises(TypeError, match=r"^energy must be an object with value, update and weights"):

@@ -1,49 +1,67 @@
-"""Layers put together: energies of layers, one energy of all, and two ways to go down [`LayeredMemory`].
+"""Layers of patterns: an energy for each layer, a global energy, and two kinds of steps [`LayeredMemory`].
 
-Niu et al. 2024, section 4.2: each layer of a transformer stores patterns of its own, and has an energy over them; the
-global energy is a soft minimum of the layers', so that a state is well placed if it is so for one of them. A forward
-pass takes a step in each layer's energy, one after another. Each step lowers the energy of its layer, but may raise
-that of all, by at most -log(w) / beta, if w is the layer's share in it [`LayeredMemory.sequential_pass`]. The step that
-takes every layer by its share never raises it: that is majorization-minimization [`LayeredMemory.weighted_step`].
+Niu et al. 2024, section 4.2: each layer of a transformer stores its own patterns and has an energy over them. The
+global energy is a soft minimum of the layers' energies, so it is low where the energy of any layer is low. A forward
+pass takes one step in each layer's energy in turn. Each step lowers the energy of its own layer, but may raise the
+global energy, by at most -log(w) / beta, where w is the responsibility of the layer [`LayeredMemory.sequential_pass`].
+The step that weights all layers by their responsibilities never raises it: this is majorization-minimization
+[`LayeredMemory.weighted_step`].
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._typing import Array
+from hopmin._typing import Energy, Floats
 from hopmin.memory.energy import DistanceEnergy
 from hopmin.numerics import logsumexp, softmax
 
 
 class Pass(NamedTuple):
-    """What a pass through L layers did to m queries. Without the m for a single one.
+    """The trace of m queries through L layers. For a single query all arrays lack the axis of length m.
 
-    states : (L + 1, m, d) before the first layer and after each
-    layer_energies : (L + 1, L, m) of each of these states, in every layer
-    global_energies : (L + 1, m)
-    bounds : (L, m) what each step can have added to the global energy at most
+    Attributes
+    ----------
+    states : ndarray, shape (L + 1, m, d)
+        The states before the first layer and after each layer.
+    layer_energies : ndarray, shape (L + 1, L, m)
+        The energies of these states in every layer.
+    global_energies : ndarray, shape (L + 1, m)
+        The global energies of these states.
+    bounds : ndarray, shape (L, m)
+        Upper bounds on the increase of the global energy in each step.
     """
 
-    states: Array
-    layer_energies: Array
-    global_energies: Array
-    bounds: Array
+    states: Floats
+    layer_energies: Floats
+    global_energies: Floats
+    bounds: Floats
 
 
 class LayeredMemory:
-    """Layers of patterns, with an energy each and one for all.
+    """Layers of patterns with an energy for each layer and a global energy.
 
     Parameters
     ----------
-    layers : L arrays of patterns (n_t, d), in the order in which a forward pass meets them
-    energy : anything with `value` and `update`, the same for all layers, with its `beta` (1 if it has none);
-        DistanceEnergy() by default
+    layers : sequence of array_like, shapes (n_t, d)
+        The patterns of each of the L layers, in the order of a forward pass.
+    energy : Energy, default DistanceEnergy()
+        An object with `value`, `update` and `weights`, used for all layers. Its `beta` is used for the global energy
+        too (1 if it has none).
+
+    Raises
+    ------
+    ValueError or TypeError
+        If there is no layer or shapes do not fit, and as the energies do.
+
+    Notes
+    -----
+    ::
 
         layer energies     E_t(x)
         global energy      E(x) = -1/beta log sum_t exp(-beta E_t(x))                 (equation 7)
@@ -51,12 +69,12 @@ class LayeredMemory:
         layer step         the point nearest to T_t(x) within the trust region        (equation 6)
         weighted step      sum_t w_t(x) T_t(x)
 
-    min_t E_t - log(L) / beta <= E <= min_t E_t (equation 8). With DistanceEnergy E is the energy of all patterns in one
-    memory, and the weighted step is that memory's update. Where all E_t are infinite, as EpanechnikovEnergy's outside
-    every reach, all layers count alike.
+    min_t E_t - log(L) / beta <= E <= min_t E_t (equation 8). With DistanceEnergy, E is the energy of all patterns in a
+    single memory, and the weighted step is the update of that memory. Where all E_t are infinite, as outside the reach
+    of EpanechnikovEnergy, all layers have the same responsibility.
 
-    Raises ValueError if there is no layer or shapes do not fit, and as the energies do.
-
+    Examples
+    --------
     >>> layers = LayeredMemory([[[0.0]], [[5.0]]])
     >>> layers.layer_energies([0.5]), layers.global_energy([0.5]), layers.responsibilities([0.5]).round(3)
     (array([ 0.25, 20.25]), np.float64(0.2499999979388464), array([1., 0.]))
@@ -64,14 +82,14 @@ class LayeredMemory:
     (array([0.5, 0. , 5. ]), array([0.]))
     """
 
-    def __init__(self, layers: Sequence[ArrayLike], energy: Any = DistanceEnergy()) -> None:  # noqa: B008
+    def __init__(self, layers: Sequence[ArrayLike], energy: Energy = DistanceEnergy()) -> None:  # noqa: B008
         if len(layers) == 0:
             raise ValueError("layers must hold at least one array of patterns; got none")
-        first = _check.floats("layers[0]", layers[0], "n d")
-        self.layers = tuple(
-            _check.floats(f"layers[{t}]", patterns, "n d", d=first.shape[1]).copy() for t, patterns in enumerate(layers)
+        d = _check.floats("layers[0]", layers[0], "n d").shape[1]
+        self.layers: tuple[Floats, ...] = tuple(
+            _check.floats(f"layers[{t}]", patterns, "n d", d=d).copy() for t, patterns in enumerate(layers)
         )
-        self.energy = _check.energy(energy)
+        self.energy: Energy = _check.energy(energy)
         self.beta = float(getattr(energy, "beta", 1.0))
 
     def __len__(self) -> int:
@@ -81,23 +99,44 @@ class LayeredMemory:
         sizes = ", ".join(str(len(patterns)) for patterns in self.layers)
         return f"LayeredMemory({sizes} patterns, d = {self.layers[0].shape[1]}, {self.energy})"
 
-    def layer_energies(self, queries: ArrayLike) -> Array:
-        """E_t(x) (L, m), or (L,) for a single query."""
+    def layer_energies(self, queries: ArrayLike) -> Floats:
+        """Return E_t(x) (L, m), or (L,) for a single query."""
         return np.stack([self.energy.value(queries, patterns) for patterns in self.layers])
 
-    def global_energy(self, queries: ArrayLike) -> Any:
-        """E(x) (m,), a soft minimum of the layers'."""
-        return 0.0 - logsumexp(-self.beta * self.layer_energies(queries), axis=0) / self.beta
+    def global_energy(self, queries: ArrayLike) -> Floats:
+        """Return E(x) (m,), the soft minimum of the layer energies; a scalar for a single query."""
+        energy: Floats = 0.0 - logsumexp(-self.beta * self.layer_energies(queries), axis=0) / self.beta
+        return energy
 
-    def responsibilities(self, queries: ArrayLike) -> Array:
-        """w_t(x) (L, m): the share of each layer in the global energy."""
-        return softmax(self._scores(queries), axis=0)
+    def responsibilities(self, queries: ArrayLike) -> Floats:
+        """Return w_t(x) (L, m), the weight of each layer in the gradient of the global energy."""
+        weights: Floats = softmax(self._scores(queries), axis=0)
+        return weights
 
-    def layer_step(self, queries: ArrayLike, layer: int, *, trust: float | None = None) -> Array:
-        """The update (m, d) in one layer, or the nearest point to it within the squared Euclidean distance `trust`.
+    def layer_step(self, queries: ArrayLike, layer: int, *, trust: float | None = None) -> Floats:
+        """Return the update in one layer, or the nearest point to it within the trust region.
 
-        E_t does not rise: on the way to T_t(x) the parabola above it falls all along. (An energy whose update has no
-        such parabola promises that for the whole step only.)
+        E_t does not increase: the parabola that majorizes it decreases all along the way to T_t(x). (For an energy
+        without such a parabola this is guaranteed for the whole step only.)
+
+        Parameters
+        ----------
+        queries : array_like, shape (m, d) or (d,)
+            The states before the step.
+        layer : int
+            The index of the layer, from 0.
+        trust : float, optional
+            The squared Euclidean radius of the trust region. Default: infinite.
+
+        Returns
+        -------
+        ndarray, shape (m, d) or (d,)
+            The states after the step.
+
+        Raises
+        ------
+        ValueError or TypeError
+            If there is no such layer, trust is not a finite number >= 0, or queries are invalid.
         """
         patterns = self.layers[_check.integer("layer", layer, 0, len(self) - 1)]
         x, _, shape = _check.pair(queries, patterns)
@@ -109,50 +148,56 @@ class LayeredMemory:
         return y.astype(x.dtype).reshape(*shape, x.shape[1])
 
     def sequential_pass(self, queries: ArrayLike, *, trust: float | None = None) -> Pass:
-        """A step in each layer, one after another, with the trace of all energies (equation 6).
+        """Take a step in each layer in turn and return the trace of states and energies (equation 6).
 
-        The bound on what step t adds to the global energy is -log(w_t) / beta, with w_t before the step: E is at most
-        E_t, which does not rise, and was E_t + log(w_t) / beta. If the layer is the one of lowest energy it is at most
-        log(L) / beta.
+        The bound on the increase of the global energy in step t is -log(w_t) / beta, with w_t before the step: after
+        it E <= E_t, before it E = E_t + log(w_t) / beta, and E_t does not increase. For the layer of lowest energy the
+        bound is at most log(L) / beta. `trust` is that of `layer_step`.
         """
         x, _, shape = _check.pair(queries, self.layers[0])
         states, bounds = [x], []
         for t in range(len(self)):
-            bounds.append(self._surprise(states[-1])[t] / self.beta)
+            bounds.append(self._negative_log_responsibilities(states[-1])[t] / self.beta)
             states.append(self.layer_step(states[-1], t, trust=trust))
-        energies = np.stack([self.layer_energies(state) for state in states])
-        everywhere = np.stack([self.global_energy(state) for state in states])
-        trace = Pass(np.stack(states), energies, everywhere, np.stack(bounds))
-        return trace if shape else Pass(trace.states[:, 0], energies[:, :, 0], everywhere[:, 0], trace.bounds[:, 0])
+        layer_energies = np.stack([self.layer_energies(state) for state in states])
+        global_energies = np.stack([self.global_energy(state) for state in states])
+        trace = Pass(np.stack(states), layer_energies, global_energies, np.stack(bounds))
+        if shape:
+            return trace
+        return Pass(trace.states[:, 0], layer_energies[:, :, 0], global_energies[:, 0], trace.bounds[:, 0])
 
-    def weighted_step(self, queries: ArrayLike) -> Array:
-        """sum_t w_t(x) T_t(x) (m, d): the lowest point of the surrogate, if each E_t lies under a parabola at its T_t.
+    def weighted_step(self, queries: ArrayLike) -> Floats:
+        """Return sum_t w_t(x) T_t(x) (m, d), the minimum of the surrogate if a parabola majorizes each E_t.
 
-        So the global energy falls, by c/2 |x - y|^2 at least, for DistanceEnergy (c = 2), DotEnergy and SparseEnergy
-        (c = 1); of other energies nothing is promised.
+        The global energy then decreases by at least c/2 |x - y|^2: for DistanceEnergy (c = 2), DotEnergy and
+        SparseEnergy (c = 1). For other energies nothing is guaranteed.
         """
         x, _, shape = _check.pair(queries, self.layers[0])
         updates = np.stack([self.energy.update(x, patterns) for patterns in self.layers])
-        step = np.einsum("tm,tmd->md", self.responsibilities(x), updates)
+        step: Floats = np.einsum("tm,tmd->md", self.responsibilities(x), updates)
         return step.astype(x.dtype).reshape(*shape, x.shape[1])
 
-    def surrogate(self, queries: ArrayLike, anchors: ArrayLike) -> Any:
-        """sum_t w_t(a) (E_t(x) + log(w_t(a)) / beta) (m,): nowhere below the global energy, and equal to it at x = a.
+    def surrogate(self, queries: ArrayLike, anchors: ArrayLike) -> Floats:
+        """Return sum_t w_t(a) (E_t(x) + log(w_t(a)) / beta) (m,), which majorizes the global energy.
 
-        A layer whose share underflows to 0 is left out.
+        It is nowhere below the global energy and equals it at x = a, the anchor. Layers whose responsibility underflows
+        to 0 are left out.
         """
         energies = self.layer_energies(queries)
-        surprise = self._surprise(np.broadcast_to(_check.real("anchors", anchors), np.shape(queries)))
+        anchors = np.broadcast_to(_check.real("anchors", anchors), np.shape(queries))
+        surprise = self._negative_log_responsibilities(anchors)
         w = np.exp(-surprise)
         with np.errstate(invalid="ignore"):
-            return np.sum(np.where(w > 0, w * (energies - surprise / self.beta), 0), axis=0)
+            surrogate: Floats = np.sum(np.where(w > 0, w * (energies - surprise / self.beta), 0), axis=0)
+        return surrogate
 
-    def _scores(self, queries: ArrayLike) -> Array:
-        """-beta E_t(x) (L, m); where all energies are infinite, 0: then all layers count alike."""
-        scores = -self.beta * self.layer_energies(queries)
+    def _scores(self, queries: ArrayLike) -> Floats:
+        """-beta E_t(x) (L, m); 0 where all energies are infinite, so that all layers have the same responsibility."""
+        scores: Floats = -self.beta * self.layer_energies(queries)
         return np.where(np.isneginf(scores).all(axis=0), 0, scores)
 
-    def _surprise(self, queries: ArrayLike) -> Array:
-        """-log w_t(x) (L, m), of which no digit is lost where w_t underflows."""
+    def _negative_log_responsibilities(self, queries: ArrayLike) -> Floats:
+        """-log w_t(x) (L, m), without loss of digits where w_t underflows."""
         scores = self._scores(queries)
-        return logsumexp(scores, axis=0) - scores
+        difference: Floats = logsumexp(scores, axis=0) - scores
+        return difference

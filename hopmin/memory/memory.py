@@ -1,9 +1,9 @@
-"""A memory one can keep: patterns, what they stand for, and an energy to ask them by [`Memory`].
+"""Memory: a store of patterns, their values, and an energy [`Memory`].
 
-- grows by the pattern, forgets, and corrects [`Memory.add`], [`Memory.remove`], [`Memory.replace`]
-- answers as the functions of the modules beside it do [`Memory.update`], [`Memory.retrieve`], [`Memory.nearest`], ...
-- tells what is stored from what is not [`Memory.lookup`]
-- lives in a file, and need not leave it [`Memory.save`], [`Memory.load`]
+- add, remove and replace patterns [`Memory.add`], [`Memory.remove`], [`Memory.replace`]
+- energies, updates, retrieval and exact search, as in the modules for these [`Memory.update`], [`Memory.retrieve`], ...
+- look up values, with a threshold on the similarity [`Memory.lookup`]
+- save to a file, load it, or map it into memory [`Memory.save`], [`Memory.load`]
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _backend, _check, _files
-from hopmin._typing import Array, Name
+from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import nearest, within
 from hopmin.memory.reduction import Packed
-from hopmin.memory.retrieval import Retrieval, retrieve
+from hopmin.memory.retrieval import Retrieval, RetrievalOptions, retrieve
 
-KIND = "memory"  # in files
-ENERGIES = {
+FILE_KIND = "memory"
+ENERGY_MODULES = {
     "DistanceEnergy": "energy", "DotEnergy": "energy", "EuclideanEnergy": "energy",
     "SparseEnergy": "sparse", "EpanechnikovEnergy": "sparse",
     "HopfieldEnergy": "binary", "PolynomialEnergy": "binary", "ExponentialEnergy": "binary",
@@ -33,36 +33,59 @@ ENERGIES = {
 
 
 class Lookup(NamedTuple):
-    """What `Memory.lookup` found for m queries; without the m for a single one.
+    """The result of `Memory.lookup` for m queries. For a single query all arrays lack the axis of length m.
 
-    values : (m, ...) what the pattern of greatest cosine similarity stands for; zero (or "") where that is too small
-    indices : (m,) which pattern that is; -1 where it is too small
-    similarities : (m,) its cosine similarity, in [-1, 1], whether or not it is large enough
+    Attributes
+    ----------
+    values : ndarray, shape (m, ...)
+        The values of the patterns of greatest cosine similarity; zero or "" where the similarity is too small.
+    indices : ndarray of int64, shape (m,)
+        The indices of these patterns; -1 where the similarity is too small.
+    similarities : ndarray, shape (m,)
+        The greatest cosine similarities, in [-1, 1], including those that are too small.
     """
 
-    values: Any
-    indices: Any
-    similarities: Any
+    values: Array
+    indices: Integers
+    similarities: Floats
 
 
 class Memory:
-    """Patterns one can add to, correct, ask, save, and map from a file; each may stand for a value.
+    """A store of patterns, optionally with one value for each, and an energy.
 
     Parameters
     ----------
-    patterns : (n, d); float32 stays float32, half precision becomes it, anything else float64. What is added later is
-        brought into the dtype of the first.
-    values : (n, ...) of any dtype but Python objects: labels, strings, numbers, vectors; none by default, and the
-        patterns answer for themselves
-    energy : anything with `value`, `update` and `weights`; DistanceEnergy() by default
+    patterns : array_like, shape (n, d)
+        The initial patterns. float16 and float32 are stored as float32, other numbers as float64; patterns added later
+        are converted to the dtype of the first ones.
+    values : array_like, shape (n, ...), optional
+        One value for each pattern: labels, strings, numbers or vectors, of any dtype but object. Without values the
+        patterns take their place.
+    energy : Energy, default DistanceEnergy()
+        An object with `value`, `update` and `weights`.
 
-    Patterns are kept packed, in a buffer that doubles when it is full and never shrinks: to add one costs O(d),
-    averaged over many. Indices are positions: they count from 0 in the order of adding, and those after a removed
-    pattern fall.
+    Attributes
+    ----------
+    energy : Energy
+        The energy.
 
-    Any number of threads may ask at the same time while none changes the memory. What cannot be stored is refused with
-    ValueError or TypeError, and leaves the memory as it was. What was handed out does not change with the memory.
+    Raises
+    ------
+    ValueError or TypeError
+        If patterns or values cannot be stored, or energy is not an energy. The methods raise as the functions they
+        call; a change that raises leaves the memory as it was.
 
+    Notes
+    -----
+    Patterns are stored packed, in a buffer that doubles in size when it is full and never shrinks, so adding a pattern
+    takes amortized O(d) time. Indices are positions in the order of insertion, counted from 0; removing a pattern
+    decrements the indices of those after it.
+
+    Any number of threads may query a memory while none changes it. Arrays that were returned are not affected by later
+    changes.
+
+    Examples
+    --------
     >>> import hopmin
     >>> memory = hopmin.Memory([[0.0, 0.0], [1.0, 0.0]], values=["origin", "east"], energy=hopmin.DistanceEnergy(8.0))
     >>> memory.add([0.0, 2.0], "north")
@@ -76,45 +99,50 @@ class Memory:
     Memory(2 patterns, d = 2, float64, values <U6, DistanceEnergy(beta=8.0))
     """
 
-    def __init__(self, patterns: ArrayLike, values: Any = None, energy: Any = DistanceEnergy()) -> None:  # noqa: B008
-        rows = _check.floats("patterns", patterns, "n d")
-        self.energy = _check.energy(energy)
-        self._values: Array | None = None if values is None else _check.storable("values", values, len(rows))
-        self._mapped: Array | None = None
-        self._panels = np.empty((0, rows.shape[1], _backend.core.PANEL), rows.dtype)
-        self._write(0, rows)
+    def __init__(
+        self,
+        patterns: ArrayLike,
+        values: ArrayLike | None = None,
+        energy: Energy = DistanceEnergy(),  # noqa: B008
+    ) -> None:
+        first = _check.floats("patterns", patterns, "n d")
+        self.energy: Energy = _check.energy(energy)
+        self._values: Array | None = None if values is None else _check.storable("values", values, len(first))
+        self._mapped: Floats | None = None
+        self._panels: Floats = np.empty((0, first.shape[1], _backend.core.PANEL), first.dtype)
+        self._write(0, first)
 
-    # What is stored
+    # Contents
 
     def __len__(self) -> int:
         return self._length
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(n, d)"""
+        """The shape (n, d) of the patterns."""
         return self._length, self._panels.shape[1]
 
     @property
-    def dtype(self) -> Any:
-        """float32 or float64: of the patterns."""
+    def dtype(self) -> np.dtype[np.floating[Any]]:
+        """The dtype of the patterns, float32 or float64."""
         return self._panels.dtype
 
     @property
-    def patterns(self) -> Array:
-        """(n, d) A copy of the patterns; if they are mapped from a file, the file."""
-        return np.asarray(self._stored[:])
+    def patterns(self) -> Floats:
+        """A copy (n, d) of the patterns; for a mapped memory, the read-only map of the file."""
+        return np.asarray(self._held_patterns[:])
 
     @property
     def values(self) -> Array | None:
-        """(n, ...) A copy of what the patterns stand for, or the file; None if they answer for themselves."""
+        """A copy (n, ...) of the values, or the read-only map of the file; None if the memory has no values."""
         if self._values is None:
             return None
         return np.asarray(self._values) if self._mapped is not None else self._values[: self._length].copy()
 
-    def __iter__(self) -> Iterator[Array]:
-        """The patterns (d,), one after another."""
+    def __iter__(self) -> Iterator[Floats]:
+        """Iterate over the patterns (d,)."""
         for start in range(0, self._length, 1024):
-            yield from self._stored[start : start + 1024]
+            yield from self._held_patterns[start : start + 1024]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.patterns, self.values, self.energy)
@@ -125,201 +153,254 @@ class Memory:
         (n, d), energy = self.shape, self.energy
         return f"Memory({n} patterns, d = {d}, {self.dtype}{mapped}{values}, {energy})"
 
-    # Change
+    # Changes
 
-    def add(self, patterns: ArrayLike, values: Any = None) -> Any:
-        """Store patterns (k, d) with values (k, ...), or one (d,) with its value; returns their indices (k,), or its.
+    def add(self, patterns: ArrayLike, values: ArrayLike | None = None) -> int | Integers:
+        """Store patterns and return their indices.
 
-        Values must be given if and only if the memory has any; their dtype widens where it must: no string is cut, no
-        whole number rounded.
+        Parameters
+        ----------
+        patterns : array_like, shape (k, d) or (d,)
+            The patterns to add.
+        values : array_like, shape (k, ...), or the value of a single pattern
+            Their values, required if and only if the memory has values. The dtype of the stored values is widened if
+            necessary: strings are never truncated and integers never rounded.
+
+        Returns
+        -------
+        ndarray of int64, shape (k,), or int for a single pattern
+            The indices of the new patterns.
+
+        Raises
+        ------
+        ValueError or TypeError
+            If the memory is mapped from a file, or patterns or values cannot be stored.
         """
-        self._changeable()
-        rows, single = self._rows(patterns)
-        widened = self._widened(values, len(rows), single)
+        self._require_writable()
+        rows, single = self._check_patterns(patterns)
+        extended = self._extended_values(values, len(rows), single)
         first = self._length
         self._write(first, rows)
-        self._values = widened
+        self._values = extended
         return first if single else np.arange(first, self._length)
 
-    def remove(self, indices: Any) -> None:
-        """Forget the patterns of these indices (k,), or of one; the others keep their order, and move up."""
-        self._changeable()
-        gone = np.unique(_check.indices("indices", indices, self._length))
-        if len(gone) == self._length:
-            raise ValueError(f"indices must leave a pattern in the memory; got all {self._length}")
-        if len(gone) == 0:
+    def remove(self, indices: ArrayLike) -> None:
+        """Remove the patterns at these indices (k,), or at a single one; the others keep their order.
+
+        Raises ValueError or TypeError if the memory is mapped from a file, an index is invalid, or no pattern would be
+        left.
+        """
+        self._require_writable()
+        removed = np.unique(_check.indices("indices", indices, self._length))
+        if len(removed) == self._length:
+            raise ValueError(f"indices must leave at least one pattern in the memory; got all {self._length}")
+        if len(removed) == 0:
             return
-        first = int(gone[0])
-        kept = np.delete(self._stored[first:], gone - first, axis=0)
+        first = int(removed[0])
+        kept = np.delete(self._held_patterns[first:], removed - first, axis=0)
         if self._values is not None:
-            values = np.delete(self._values[first : self._length], gone - first, axis=0)
+            values = np.delete(self._values[first : self._length], removed - first, axis=0)
             self._values[first : first + len(kept)] = values
         self._write(first, kept)
 
-    def replace(self, indices: Any, patterns: ArrayLike, values: Any = None) -> None:
-        """Put patterns (k, d), with values (k, ...) if the memory has any, in the place of those at `indices` (k,)."""
-        self._changeable()
+    def replace(self, indices: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> None:
+        """Replace the patterns, and their values, at the given indices.
+
+        Parameters
+        ----------
+        indices : array_like of int, shape (k,), or int
+            The indices of the patterns to replace, each at most once.
+        patterns : array_like, shape (k, d) or (d,)
+            The new patterns.
+        values : array_like, shape (k, ...), or the value of a single pattern
+            The new values, required if and only if the memory has values.
+
+        Raises
+        ------
+        ValueError or TypeError
+            If the memory is mapped from a file, an index is invalid, or patterns or values cannot be stored.
+        """
+        self._require_writable()
         places = _check.indices("indices", indices, self._length)
-        rows, single = self._rows(patterns)
+        rows, single = self._check_patterns(patterns)
         if len(rows) != len(places):
-            raise ValueError(f"indices must name a place for each of {len(rows)} patterns; got {len(places)}")
-        widened = self._widened(values, len(rows), single)
+            raise ValueError(f"indices must have one entry for each of the {len(rows)} patterns; got {len(places)}")
+        extended = self._extended_values(values, len(rows), single)
         panel, lane = np.divmod(places, self._panels.shape[2])
         self._panels[panel, :, lane] = rows
-        self._pad()
-        if widened is not None:
-            widened[places] = widened[self._length : self._length + len(places)]
-            self._values = widened
+        self._fill_last_panel()
+        if extended is not None:
+            extended[places] = extended[self._length : self._length + len(places)]
+            self._values = extended
 
-    # Answers
+    # Queries
 
-    def energies(self, queries: ArrayLike) -> Any:
-        """(m,) The energy of each query."""
-        return self.energy.value(queries, self._asked)
+    def energies(self, queries: ArrayLike) -> Floats:
+        """Return the energy (m,) of each query."""
+        return self.energy.value(queries, self._energy_patterns)
 
-    def weights(self, queries: ArrayLike) -> Array:
-        """(m, n) The share of each pattern in the update of each query."""
-        return self.energy.weights(queries, self._asked)
+    def weights(self, queries: ArrayLike) -> Floats:
+        """Return the weight (m, n) of each pattern in the update of each query."""
+        return self.energy.weights(queries, self._energy_patterns)
 
-    def update(self, queries: ArrayLike) -> Array:
-        """(m, ...) The values, or else the patterns (m, d), averaged by weight.
+    def update(self, queries: ArrayLike) -> Floats:
+        """Return the values (m, ...) averaged by weight; without values, the patterns (m, d).
 
-        TypeError if values are not real numbers; truth values and whole numbers are averaged as float64.
+        Booleans and integers are averaged as float64. Raises TypeError if the values are not real numbers.
         """
         if self._values is None:
-            return self.energy.update(queries, self._asked)
-        flat = self._numbers()
-        mean = self.energy.update(queries, self._asked, flat)
-        return mean.reshape((*mean.shape[:-1], *self._values.shape[1:]))[()]
+            return self.energy.update(queries, self._energy_patterns)
+        mean = self.energy.update(queries, self._energy_patterns, self._numeric_values())
+        shaped: Floats = mean.reshape((*mean.shape[:-1], *self._values.shape[1:]))[()]
+        return shaped
 
-    def retrieve(self, queries: ArrayLike, **options: Any) -> Retrieval:
-        """Update until still, with the options of `hopmin.retrieve`; `values`, if they are real numbers, as (n, v)."""
+    def retrieve(self, queries: ArrayLike, **options: Unpack[RetrievalOptions]) -> Retrieval:
+        """Repeat the update until the state stops moving, with the options of `hopmin.retrieve`.
+
+        Stored values, if they are real numbers, are passed on as `values` (n, v).
+        """
         if self._values is not None and self._values.size and self._values.dtype.kind in "biuf":
-            options = {"values": self._numbers().copy(), **options}
-        return retrieve(queries, self._stored[:], self.energy, **options)
+            options.setdefault("values", self._numeric_values().copy())
+        return retrieve(queries, self._held_patterns[:], self.energy, **options)
 
-    def nearest(self, queries: ArrayLike, k: int = 1, *, metric: str = "euclidean") -> tuple[Array, Array]:
-        """The k nearest patterns of each query, exactly: distances and indices (m, k), as `hopmin.nearest`."""
-        return nearest(queries, self._stored, k, metric=metric)
+    def nearest(self, queries: ArrayLike, k: int = 1, *, metric: Metric = "euclidean") -> tuple[Floats, Integers]:
+        """Return the distances and indices (m, k) of the k nearest patterns of each query, as `hopmin.nearest`."""
+        return nearest(queries, self._held_patterns, k, metric=metric)
 
-    def within(self, queries: ArrayLike, radius: float) -> Any:
-        """All patterns within a Euclidean radius of each query, as `hopmin.within`."""
-        return within(queries, self._stored, radius)
+    def within(
+        self, queries: ArrayLike, radius: float
+    ) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers]:
+        """Return the distances and indices of all patterns within a Euclidean radius, as `hopmin.within`."""
+        return within(queries, self._held_patterns, radius)
 
     def lookup(self, queries: ArrayLike, *, min_similarity: float | None = None) -> Lookup:
-        """What the pattern at the smallest angle stands for, if its cosine similarity is at least `min_similarity`.
+        """Return the values of the patterns of greatest cosine similarity, if it is at least `min_similarity`.
 
-        A gate that answers "not stored" rather than with the nearest wrong thing: with values, the key-value lookup of
-        knowledge editing (NeuralDB, arXiv 2507.18028). Lengths do not matter; among vectors of length one it is
-        membership in a ball of squared radius 2 (1 - min_similarity). Without values the patterns answer.
-
-        Raises as `nearest` by cosine, and ValueError if min_similarity is not in [-1, 1].
+        Queries that resemble no pattern get zero or "" instead of the value of the nearest pattern. With values this
+        is the key-value lookup of knowledge editing (NeuralDB, arXiv 2507.18028). Lengths do not matter; among vectors
+        of length one it is membership in a ball of squared radius 2 (1 - min_similarity). Without values the patterns
+        are returned. Raises as `nearest` with metric="cosine", and ValueError if min_similarity is not in [-1, 1].
 
         >>> facts = Memory([[1.0, 0.0], [0.0, 1.0]], values=["Paris", "Rome"])
         >>> facts.lookup([[0.9, 0.2], [0.7, -0.7]], min_similarity=0.8)
         Lookup(values=array(['Paris', ''], dtype='<U5'), indices=array([ 0, -1]),
                similarities=array([0.97618706, 0.70710678]))
         """
-        least = -2.0 if min_similarity is None else _check.number("min_similarity", min_similarity, "[-1, 1]")
-        distances, indices = nearest(queries, self._stored, metric="cosine")
-        similarities, indices = np.maximum(1 - distances[..., 0], -1), indices[..., 0]  # rounding may take it below
-        stored, rows = similarities >= least, np.atleast_1d(indices)
-        values = self._patterns_at(rows) if self._values is None else self._values[rows]
-        values[~np.atleast_1d(stored)] = np.zeros((), values.dtype)
-        return Lookup(
-            values.reshape((*indices.shape, *values.shape[1:]))[()], np.where(stored, indices, -1)[()], similarities
-        )
+        threshold = -2.0 if min_similarity is None else _check.number("min_similarity", min_similarity, "[-1, 1]")
+        distances, indices = nearest(queries, self._held_patterns, metric="cosine")
+        similarities: Floats = np.maximum(1 - distances[..., 0], -1)  # rounding may take it below
+        indices = indices[..., 0]
+        found, best = similarities >= threshold, np.atleast_1d(indices)
+        values = self._patterns_at(best) if self._values is None else self._values[best]
+        values[~np.atleast_1d(found)] = np.zeros((), values.dtype)
+        shaped = values.reshape((*indices.shape, *values.shape[1:]))[()]
+        return Lookup(shaped, np.where(found, indices, -1)[()], similarities)
 
     # Files
 
     def save(self, path: Name) -> None:
-        """Write all to a `.npz` file, whole or not at all: `patterns` (n, d), `values`, and which energy it is.
+        """Write the memory to an `.npz` file, atomically: `patterns` (n, d), `values`, and the energy.
 
-        numpy.load reads it too. The energy is saved if it is one of hopmin's; of one's own the name only.
+        numpy.load can read the file. The options of hopmin's energies are saved; of other energies only the name.
+        Raises ValueError if the file cannot be written.
         """
-        values = {} if self._values is None else {"values": self._values[: self._length]}
-        energy = {"name": type(self.energy).__name__, "options": _options(self.energy)}
-        _files.save_arrays(path, KIND, {"patterns": self.patterns, **values}, energy=energy)
+        arrays = {"patterns": self.patterns} | ({} if self._values is None else {"values": self._values[: len(self)]})
+        energy = {"name": type(self.energy).__name__, "options": _energy_options(self.energy)}
+        _files.save_arrays(path, FILE_KIND, arrays, energy=energy)
 
     @classmethod
-    def load(cls, path: Name, *, mmap: bool = False, energy: Any = None) -> Memory:
-        """The memory that `save` wrote; with `energy` for one that was not hopmin's, or to ask by another.
+    def load(cls, path: Name, *, mmap: bool = False, energy: Energy | None = None) -> Memory:
+        """Load a memory that `save` wrote.
 
-        With mmap=True patterns and values stay in the file, of which a block at a time is read: for memories larger
-        than the machine's. Such a memory cannot be changed, and what is damaged in the midst of the file goes unnoticed
-        unless a number becomes infinite or NaN; otherwise every byte is checked.
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        mmap : bool, default False
+            Map patterns and values from the file and read them one block at a time, for memories larger than RAM. Such
+            a memory cannot be changed. Checksums are not verified: a damaged number is noticed only if it is infinite
+            or NaN. Otherwise every byte is checked.
+        energy : Energy, optional
+            The energy to use. Required if the file was saved with an energy that is not hopmin's. Default: the energy
+            in the file.
 
-        Raises ValueError if the file is missing, damaged or holds something else, or if the energy is not known.
+        Returns
+        -------
+        Memory
+            The memory.
+
+        Raises
+        ------
+        ValueError
+            If the file is missing, damaged or not that of a memory, or if its energy is not known.
         """
-        arrays, records = (_files.map_arrays if mmap else _files.load_arrays)(path, KIND)
-        rows, values = arrays.get("patterns", np.empty(0)), arrays.get("values")
-        whole = rows.ndim == 2 and rows.size and (values is None or values.shape[:1] == rows.shape[:1])
-        if not whole or rows.dtype not in (np.float32, np.float64):
-            raise ValueError(f"{path} must hold patterns (n, d), each with a value; got {rows.dtype}, {rows.shape}")
-        energy = _energy(path, records) if energy is None else energy
+        arrays, records = (_files.map_arrays if mmap else _files.load_arrays)(path, FILE_KIND)
+        patterns, values = arrays.get("patterns", np.empty(0)), arrays.get("values")
+        whole = patterns.ndim == 2 and patterns.size and (values is None or values.shape[:1] == patterns.shape[:1])
+        if not whole or patterns.dtype not in (np.float32, np.float64):
+            found = f"{patterns.dtype}, {patterns.shape}"
+            raise ValueError(f"{path} must hold patterns (n, d) and, if any, n values; got {found}")
+        energy = _energy_from(path, records) if energy is None else energy
         if not mmap:
-            return cls(rows, values, energy)
-        memory = cls(rows[:1], None, energy)
-        memory._mapped, memory._values, memory._length = rows, values, len(rows)
+            return cls(patterns, values, energy)
+        memory = cls(patterns[:1], None, energy)
+        memory._mapped, memory._values, memory._length = patterns, values, len(patterns)
         return memory
 
-    # How it is held
+    # Storage
 
     @property
-    def _stored(self) -> Any:
-        """What is searched: packed, or in the file. Not to be kept: a later change writes to it."""
-        panel = self._panels.shape[2]
-        return (
-            self._mapped
-            if self._mapped is not None
-            else Packed._of(self._panels[: -(-self._length // panel)], self.shape)
-        )
+    def _held_patterns(self) -> Any:
+        """The patterns as a view: packed, or mapped from the file. Later changes write to it."""
+        if self._mapped is not None:
+            return self._mapped
+        return Packed._of(self._panels[: -(-self._length // self._panels.shape[2])], self.shape)
 
     @property
-    def _asked(self) -> Any:
-        """The same, as rows for energies that know nothing of panels."""
-        return self._stored if isinstance(self.energy, DistanceEnergy | DotEnergy) else self.patterns
+    def _energy_patterns(self) -> Any:
+        """The patterns to pass to the energy: as they are held if it accepts packed patterns, otherwise as an array."""
+        return self._held_patterns if isinstance(self.energy, DistanceEnergy | DotEnergy) else self.patterns
 
-    def _patterns_at(self, indices: Array) -> Array:
-        """(k, d) A copy."""
+    def _patterns_at(self, indices: Integers) -> Floats:
+        """Return a copy (k, d) of the patterns at these indices."""
         if self._mapped is not None:
             return np.asarray(self._mapped[indices])
         panel, lane = np.divmod(indices, self._panels.shape[2])
         return self._panels[panel, :, lane]
 
-    def _write(self, first: int, rows: Array) -> None:
-        """Rows (k, d) from `first` on, where the memory ends: some fill its last panel, the rest is packed."""
+    def _write(self, first: int, rows: Floats) -> None:
+        """Write patterns (k, d) from index `first` to the new end: into the started panel, then into whole ones."""
         panel, end = self._panels.shape[2], first + len(rows)
-        last, lane, need = first // panel, first % panel, -(-end // panel)
-        if need > len(self._panels):
-            grown = np.empty((max(need, 2 * len(self._panels)), *self._panels.shape[1:]), self.dtype)
+        last, lane, needed = first // panel, first % panel, -(-end // panel)
+        if needed > len(self._panels):
+            grown = np.empty((max(needed, 2 * len(self._panels)), *self._panels.shape[1:]), self.dtype)
             grown[: len(self._panels)] = self._panels
             self._panels = grown
         fill = min(-first % panel, len(rows))
         self._panels[last : last + 1, :, lane : lane + fill] = rows[:fill].T
-        _backend.core.pack(rows[fill:], self._panels[-(-first // panel) : need])
+        _backend.core.pack(rows[fill:], self._panels[-(-first // panel) : needed])
         self._length = end
-        self._pad()
+        self._fill_last_panel()
 
-    def _pad(self) -> None:
-        """The last pattern fills its panel, as `pack` leaves it."""
+    def _fill_last_panel(self) -> None:
+        """Fill the rest of the last panel with copies of the last pattern, as `pack` does."""
         last, lane = divmod(self._length - 1, self._panels.shape[2])
         self._panels[last, :, lane:] = self._panels[last, :, lane, None]
 
-    def _rows(self, patterns: ArrayLike) -> tuple[Array, bool]:
+    def _check_patterns(self, patterns: ArrayLike) -> tuple[Floats, bool]:
         return _check.new_patterns("patterns", patterns, self._panels.shape[1], self.dtype)
 
-    def _widened(self, values: Any, k: int, single: bool) -> Array | None:
-        """The buffer of values, its dtype wide enough for all, with k more beyond those that are stored."""
+    def _extended_values(self, values: ArrayLike | None, k: int, single: bool) -> Array | None:
+        """Return the buffer of values, in a dtype wide enough for all, with the k new ones after those in use."""
         if (values is None) != (self._values is None):
-            raise ValueError(f"values must be given if and only if the memory has any; got {values!r:.40}")
+            raise ValueError(f"values must be given if and only if the memory has values; got {values!r:.40}")
         if self._values is None:
             return None
         old, new = self._values, _check.storable("values", values, k, single)
-        dtype = _common(old.dtype, new.dtype)
-        fit = dtype is not None and _exact(old[: self._length], dtype) and _exact(new, dtype)
+        dtype = _common_dtype(old.dtype, new.dtype)
+        fit = dtype is not None and _is_exact(old[: self._length], dtype) and _is_exact(new, dtype)
         if not fit or new.shape[1:] != old.shape[1:]:
-            raise TypeError(f"values must be like those stored, {_like(old)}; got {_like(new)}")
+            raise TypeError(f"values must match the stored ones, {_described(old)}; got {_described(new)}")
         n, end = self._length, self._length + k
         if dtype != old.dtype or end > len(old):
             old = np.empty((len(old) if end <= len(old) else max(end, 2 * len(old)), *old.shape[1:]), dtype)
@@ -327,53 +408,58 @@ class Memory:
         old[n:end] = new
         return old
 
-    def _numbers(self) -> Array:
+    def _numeric_values(self) -> Floats:
+        """Return the values as an array (n, v) to average."""
         assert self._values is not None
         if self._values.dtype.kind not in "biuf":
             raise TypeError(f"values must be real numbers to be averaged; got dtype {self._values.dtype}")
         return np.asarray(self._values[: self._length]).reshape(self._length, -1)
 
-    def _changeable(self) -> None:
+    def _require_writable(self) -> None:
         if self._mapped is not None:
             raise ValueError("memory must be loaded without mmap to be changed; got one mapped from a file")
 
 
-def _common(a: Any, b: Any) -> Any:
-    """A dtype that holds both, if both are numbers or both are of one other kind; None if there is none."""
+def _common_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any] | None:
+    """Return a dtype for both if both are numeric or of the same other kind, otherwise None."""
     try:
         return np.result_type(a, b) if a.kind == b.kind or {a.kind, b.kind} <= set("biufc") else None
     except TypeError:
         return None
 
 
-def _exact(values: Array, dtype: Any) -> bool:
-    """Whether the wider dtype holds these very values: float64 does not hold all whole numbers, nor ns all days."""
+def _is_exact(values: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether the wider dtype holds these values exactly: float64 does not hold all integers, nor ns all days."""
     if values.dtype == dtype or values.dtype.kind not in "iumM":
         return True
     with np.errstate(invalid="ignore"):
         return np.array_equal(values.astype(dtype).real.astype(values.dtype), values, equal_nan=True)
 
 
-def _like(values: Array) -> str:
+def _described(values: Array) -> str:
     return f"{values.dtype} of shape ({', '.join(['k', *map(str, values.shape[1:])])})"
 
 
-def _options(energy: Any) -> dict[str, Any] | None:
-    """The fields of an energy of ours, if they can be written as JSON; a generator, which draws its order, cannot."""
-    home = ENERGIES.get(type(energy).__name__)
-    if home is None or type(energy).__module__ != f"hopmin.memory.{home}":
+def _energy_options(energy: Any) -> dict[str, Any] | None:
+    """Return the fields of an energy of hopmin's; None for others, and if a field, such as a generator, is no JSON."""
+    module = ENERGY_MODULES.get(type(energy).__name__)
+    if module is None or type(energy).__module__ != f"hopmin.memory.{module}":
         return None
     try:
-        return json.loads(json.dumps(asdict(energy)))
+        options: dict[str, Any] = json.loads(json.dumps(asdict(energy)))
     except TypeError:
         return None
+    return options
 
 
-def _energy(path: Name, records: dict[str, Any]) -> Any:
+def _energy_from(path: Name, records: dict[str, Any]) -> Energy:
+    """Return the energy that a file describes."""
     try:
         name, options = records["energy"]["name"], records["energy"]["options"]
         if options is not None:
-            return getattr(import_module(f"hopmin.memory.{ENERGIES[name]}"), name)(**options)
+            kind = getattr(import_module(f"hopmin.memory.{ENERGY_MODULES[name]}"), name)
+            return _check.energy(kind(**options))
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} must name an energy of hopmin's with its options; got {records!s:.60}") from None
-    raise ValueError(f"energy must be given to load {path}, which names its {name} but does not hold it; got None")
+        found = f"{records!s:.60}"
+        raise ValueError(f"{path} must describe one of hopmin's energies and its options; got {found}") from None
+    raise ValueError(f"energy must be given to load {path}, which was saved with {name} but not its options; got None")

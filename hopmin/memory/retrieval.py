@@ -1,9 +1,9 @@
-"""Update until still: [`retrieve`], and the record it returns, [`Retrieval`].
+"""Retrieval: repeat the update until the state stops moving [`retrieve`], and the record of it [`Retrieval`].
 
-Each step lowers the energy, by at least what the energy guarantees if it is not damped, so the steps get short; where
-they end is a fixed point of the update: close to a pattern, or at a mixture of several that are not told apart at
-this beta, or, if one starts exactly there, on a ridge between them. A fixed point need not be a memory; the record
-says what it is made of, and what kind of place it is.
+An undamped step lowers the energy by at least the decrease that the energy guarantees, so the steps become short.
+They end at a fixed point of the update: close to a pattern, at a mixture of patterns that are not separated at this
+beta, or, when started exactly there, on the ridge between two minima. A fixed point need not be a stored pattern; the
+record says which patterns it is made of and what kind of point it is.
 """
 
 from __future__ import annotations
@@ -12,155 +12,198 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypedDict, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hopmin import _check
-from hopmin._typing import Array
+from hopmin._typing import Array, Booleans, Energy, Floats, Integers
 from hopmin.memory.nearest import nearest
 
-PATIENCE = 10  # steps without a fall: one alone may be rounding
-MOST = 0.9  # of the weight: what makes a state a pattern, a mixture, or the mean
+PATIENCE = 10  # steps without a decrease of the energy; a single one may be due to rounding
+DOMINANT = 0.9  # the fraction of the weight that decides between a pattern, a mixture and the mean
+
+AnyArray = TypeVar("AnyArray", bound=Array)
+Seen = Integers | slice  # the patterns that a query may see
+
+
+class RetrievalOptions(TypedDict, total=False):
+    """The keyword arguments of `retrieve`, for functions that pass them on."""
+
+    values: ArrayLike | None
+    mask: ArrayLike | None
+    clamp: ArrayLike | None
+    tolerance: float | None
+    max_steps: int
+    damping: float
+    step_size: float | None
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Where retrieval went, why it stopped, and what it found. Without the m for a single query.
+    """The result of `retrieve`: final states, energies along the way, and why each query stopped.
 
-    states : (m, d) where each query ended
-    energies : (steps + 1, m) the energy before the first step and after each; a query that has stopped keeps its last
-    steps : (m,) how many steps each query took
-    residual : (m,) Euclidean length of the last step
-    reason : (m,) "converged": the last step was within the tolerance; "cycle": back where it was two steps before;
-        "stalled": the state moves on but its energy has not fallen for ten steps; "max_steps": none of these, yet
+    For a single query all arrays lack the axis of length m.
 
-    What follows is computed when it is asked for, from the final states and the patterns that took part, of which no
-    copy is made: they must not change before.
+    Attributes
+    ----------
+    states : ndarray, shape (m, d)
+        The final states.
+    energies : ndarray, shape (steps + 1, m)
+        The energy before the first step and after each step. A query that has stopped keeps its last energy.
+    steps : ndarray, shape (m,)
+        Number of steps of each query.
+    residual : ndarray, shape (m,)
+        Euclidean length of the last step.
+    reason : ndarray of str, shape (m,)
+        "converged": the last step was within the tolerance; "cycle": the state is the one of two steps before;
+        "stalled": the state still moves, but its energy has not decreased for ten steps; "max_steps": none of these
+        happened within the allowed steps.
+    patterns : ndarray, shape (n, d)
+        The patterns, in the dtype of the states. This may be the array that was passed, not a copy.
+    energy : Energy
+        The energy.
+
+    Notes
+    -----
+    All other attributes are computed from the final states and the patterns when they are first read, so the patterns
+    must not be modified before.
     """
 
-    states: Array
-    energies: Array
-    steps: Any
-    residual: Any
-    reason: Any
-    patterns: Array
-    energy: Any
-    stored_values: Array | None
-    clamp: Array
-    groups: _Groups
+    states: Floats
+    energies: Floats
+    steps: Integers
+    residual: Floats
+    reason: NDArray[np.str_]
+    patterns: Floats
+    energy: Energy
+    _values: Floats | None
+    _clamp: Booleans
+    _groups: _Groups
 
     @cached_property
-    def weights(self) -> Array:
-        """(m, n) The share of each pattern in the final state's update."""
-        weights = np.zeros((len(self._rows), len(self.patterns)), self.states.dtype)
-        for rows, seen in self.groups.of(self._rows):
-            weights[rows[:, None], self._numbers[seen]] = self.energy.weights(self._states[rows], self.patterns[seen])
-        return self._shaped(weights)
+    def weights(self) -> Floats:
+        """The weight of each pattern in the update of the final state, shape (m, n)."""
+        weights = np.zeros((len(self._queries), len(self.patterns)), self.states.dtype)
+        for queries, seen in self._groups.split(self._queries):
+            computed = self.energy.weights(self._states[queries], self.patterns[seen])
+            weights[queries[:, None], self._indices[seen]] = computed
+        return self._drop_m(weights)
 
     @cached_property
-    def values(self) -> Array:
-        """(m, v) The values that were given, or else the patterns, averaged by the final weights."""
-        v = self.patterns if self.stored_values is None else self.stored_values
-        return self._shaped(self.weights.reshape(-1, len(v)) @ v)
+    def values(self) -> Floats:
+        """The mean of the values under the final weights, shape (m, v); without values, of the patterns."""
+        v = self.patterns if self._values is None else self._values
+        return self._drop_m(self.weights.reshape(-1, len(v)) @ v)
 
     @cached_property
-    def effective_patterns(self) -> Any:
-        """(m,) exp of the weights' entropy: 1 if a single pattern was retrieved, n if all count alike."""
+    def effective_patterns(self) -> Floats:
+        """exp of the entropy of the weights, shape (m,): 1 for a single pattern, n for equal weights."""
         w = self.weights.astype(np.float64)
         log_w = np.log(w, out=np.zeros_like(w), where=w > 0)
-        return np.exp(-np.sum(w * log_w, axis=-1))
+        effective: Floats = np.exp(-np.sum(w * log_w, axis=-1))
+        return effective
 
     @cached_property
-    def mixture_of(self) -> Any:
-        """(m,) The fewest distinct patterns that hold nine tenths of the final weight; 0 if there is no weight."""
+    def mixture_of(self) -> Integers:
+        """The smallest number of distinct patterns that hold 90 % of the final weight, shape (m,); 0 without weight."""
         distinct, which = np.unique(self.patterns, axis=0, return_inverse=True)
-        w = np.zeros((len(self._rows), len(distinct)))
+        w = np.zeros((len(self._queries), len(distinct)))
         np.add.at(w.T, which.reshape(-1), np.atleast_2d(self.weights).T)
-        held = np.cumsum(-np.sort(-w, axis=1), axis=1)
-        enough = 1 + np.argmax(held >= MOST * held[:, -1:], axis=1)
-        return self._shaped(np.where(held[:, -1] > 0, enough, 0))
+        cumulative = np.cumsum(-np.sort(-w, axis=1), axis=1)
+        count = 1 + np.argmax(cumulative >= DOMINANT * cumulative[:, -1:], axis=1)
+        return self._drop_m(np.where(cumulative[:, -1] > 0, count, 0))
 
     @cached_property
-    def nearest(self) -> Any:
-        """(m,) The index of the pattern nearest to the final state, by Euclidean distance whatever the energy."""
-        return self._shaped(self._two_nearest[1][:, 0])
+    def nearest(self) -> Integers:
+        """The index of the pattern nearest to the final state, shape (m,); Euclidean, for every energy."""
+        return self._drop_m(self._two_nearest[1][:, 0])
 
     @cached_property
-    def margin(self) -> Any:
-        """(m,) How much farther than the nearest the next nearest pattern is, Euclidean; infinite if there is none."""
+    def margin(self) -> Floats:
+        """The second smallest minus the smallest Euclidean distance to a pattern, shape (m,); inf for one pattern."""
         distances = self._two_nearest[0]
-        return self._shaped(distances[:, 1] - distances[:, 0])
+        return self._drop_m(distances[:, 1] - distances[:, 0])
 
     @cached_property
-    def kind(self) -> Any:
-        """(m,) What kind of place the final state is.
+    def kind(self) -> NDArray[np.str_]:
+        """The kind of point at which each query ended, shape (m,).
 
-        "pattern": one pattern, or copies of it, holds nine tenths of the weight; "mixture": several do [`mixture_of`];
-        "mean": it takes nine tenths of all patterns; "saddle": several, and the Hessian has a negative eigenvalue, if
-        the energy has a `hessian`; "outside": no pattern has any weight. States of a binary energy are a "pattern" or
-        "negated", bit for bit, or else "spurious". "cycle" and "moving" if the state is not still.
+        "pattern": one pattern, or copies of it, holds 90 % of the weight; "mixture": several patterns do
+        [`mixture_of`]; "mean": at least 90 % of the patterns are needed to hold 90 % of the weight; "saddle": several
+        patterns hold it and the Hessian has a negative eigenvalue, for energies with a `hessian`; "outside": no pattern
+        has any weight. For binary energies: "pattern" or "negated" if the state equals a pattern or its negative bit
+        for bit, otherwise "spurious". States that have not converged are "cycle" or "moving".
         """
-        kinds = self._binary_kinds if getattr(self.energy, "binary", False) else self._continuous_kinds
+        kinds = self._binary_kinds() if getattr(self.energy, "binary", False) else self._continuous_kinds()
         reason = np.reshape(self.reason, -1)
-        return self._shaped(np.where(reason == "converged", kinds(), np.where(reason == "cycle", "cycle", "moving")))
+        return self._drop_m(np.where(reason == "converged", kinds, np.where(reason == "cycle", "cycle", "moving")))
 
-    def _continuous_kinds(self) -> Array:
+    def _continuous_kinds(self) -> NDArray[np.str_]:
         count, distinct = np.reshape(self.mixture_of, -1), len(np.unique(self.patterns, axis=0))
-        kinds = np.where(count >= MOST * distinct, "mean", "mixture")
+        kinds = np.where(count >= DOMINANT * distinct, "mean", "mixture")
         kinds[count == 1], kinds[count == 0] = "pattern", "outside"
-        if hasattr(self.energy, "hessian"):
-            rounding = np.finfo(self.states.dtype).eps ** (1 / 3)
-            for rows, seen in self.groups.of(np.flatnonzero(count > 1)):
-                for i in rows:
-                    with suppress(ValueError):  # at a kink there is no Hessian
-                        bends = np.linalg.eigvalsh(self._free_hessian(i, seen))
-                        if bends.min(initial=0) < -rounding * np.abs(bends).max():
-                            kinds[i] = "saddle"
+        for i in self._saddles(np.flatnonzero(count > 1)):
+            kinds[i] = "saddle"
         return kinds
 
-    def _free_hessian(self, row: int, seen: Any) -> Array:
-        free = ~self.clamp[row]
-        return self.energy.hessian(self._states[row], self.patterns[seen])[np.ix_(free, free)].astype(np.float64)
+    def _saddles(self, candidates: Integers) -> list[int]:
+        """Queries at which the Hessian in the free coordinates has a negative eigenvalue."""
+        hessian = getattr(self.energy, "hessian", None)
+        if hessian is None:
+            return []
+        saddles, rounding = [], np.finfo(self.states.dtype).eps ** (1 / 3)
+        for queries, seen in self._groups.split(candidates):
+            for i in queries:
+                free = ~self._clamp[i]
+                with suppress(ValueError):  # at a kink there is no Hessian
+                    block = hessian(self._states[i], self.patterns[seen])[np.ix_(free, free)].astype(np.float64)
+                    eigenvalues = np.linalg.eigvalsh(block)
+                    if eigenvalues.min(initial=0) < -rounding * np.abs(eigenvalues).max():
+                        saddles.append(i)
+        return saddles
 
-    def _binary_kinds(self) -> Array:
-        kinds = np.full(len(self._rows), "spurious")
-        for rows, seen in self.groups.of(self._rows):
-            for sign, kind in ((-1, "negated"), (1, "pattern")):  # a pattern whose negative is stored too is a pattern
-                kinds[rows[nearest(sign * self._states[rows], self.patterns[seen])[0][:, 0] == 0]] = kind
+    def _binary_kinds(self) -> NDArray[np.str_]:
+        kinds = np.full(len(self._queries), "spurious")
+        for queries, seen in self._groups.split(self._queries):
+            for sign, kind in ((-1, "negated"), (1, "pattern")):  # "pattern" last: it wins if both are stored
+                distances, _ = nearest(sign * self._states[queries], self.patterns[seen])
+                kinds[queries[distances[:, 0] == 0]] = kind
         return kinds
 
     @cached_property
-    def _two_nearest(self) -> tuple[Array, Array]:
-        distances = np.full((len(self._rows), 2), np.inf, self.states.dtype)
-        indices = np.zeros((len(self._rows), 2), np.int64)
-        for rows, seen in self.groups.of(self._rows):
+    def _two_nearest(self) -> tuple[Floats, Integers]:
+        distances = np.full((len(self._queries), 2), np.inf, self.states.dtype)
+        indices = np.zeros((len(self._queries), 2), np.int64)
+        for queries, seen in self._groups.split(self._queries):
             k = min(2, len(self.patterns[seen]))
-            distances[rows, :k], found = nearest(self._states[rows], self.patterns[seen], k)
-            indices[rows, :k] = self._numbers[seen][found]
+            distances[queries, :k], found = nearest(self._states[queries], self.patterns[seen], k)
+            indices[queries, :k] = self._indices[seen][found]
         return distances, indices
 
     @property
-    def _states(self) -> Array:
+    def _states(self) -> Floats:
         return np.atleast_2d(self.states)
 
     @property
-    def _numbers(self) -> Array:
+    def _indices(self) -> Integers:
         return np.arange(len(self.patterns))
 
     @property
-    def _rows(self) -> Array:
+    def _queries(self) -> Integers:
         return np.arange(len(self._states))
 
-    def _shaped(self, a: Array) -> Any:
-        return a[0] if self.states.ndim == 1 else a
+    def _drop_m(self, a: AnyArray) -> AnyArray:
+        """Remove the axis of queries if there was a single one."""
+        shaped: AnyArray = a[0] if self.states.ndim == 1 else a
+        return shaped
 
 
 def retrieve(
     queries: ArrayLike,
     patterns: ArrayLike,
-    energy: Any,
+    energy: Energy,
     *,
     values: ArrayLike | None = None,
     mask: ArrayLike | None = None,
@@ -170,33 +213,50 @@ def retrieve(
     damping: float = 1.0,
     step_size: float | None = None,
 ) -> Retrieval:
-    """Repeat x <- x + damping (T(x) - x) until x is still (Ramsauer et al. 2020, theorem 1).
+    """Repeat x <- x + damping (T(x) - x) until x stops moving (Ramsauer et al. 2020, theorem 1).
+
+    Convergence is a property of the state, not of its weights. Queries that have stopped leave the batch.
 
     Parameters
     ----------
-    queries : (m, d), or (d,) for a single one
-    patterns : (n, d)
-    energy : anything with `value`, `update` and `weights`, such as DistanceEnergy()
-    values : (n, v) what the patterns stand for, to be averaged by the final weights; the patterns themselves by default
-    mask : (m, n) or (n,) bool, which patterns each query may see; all by default
-    clamp : (m, d) or (d,) bool, which coordinates keep what the query has there: what is known, when the rest is to be
-        completed. None by default
-    tolerance : how long a step may be, as a share of the diagonal of the bounding box of the patterns seen; by default
-        the square root of the dtype's resolution. What rounding alone moves always counts as still.
-    max_steps : at least 1
-    damping : share of the way to T(x), above 0 and below 2, between which limits every step descends
-    step_size : if given, follow the gradient instead, x <- x - step_size dE/dx: plain gradient descent, for comparison,
-        whose steps go down if they are short enough
+    queries : array_like, shape (m, d) or (d,)
+        Initial states.
+    patterns : array_like, shape (n, d)
+        The stored patterns.
+    energy : Energy
+        An object with `value`, `update` and `weights`, such as DistanceEnergy().
+    values : array_like, shape (n, v), optional
+        One value for each pattern, averaged by the final weights. Default: the patterns.
+    mask : array_like of bool, shape (m, n) or (n,), optional
+        The patterns that each query may see. Default: all.
+    clamp : array_like of bool, shape (m, d) or (d,), optional
+        The coordinates that keep the query's entries, for completing partly known patterns. Default: none.
+    tolerance : float, optional
+        The length of a step that counts as converged, as a fraction of the diagonal of the bounding box of the visible
+        patterns. Default: the square root of the dtype's resolution. Steps within rounding error always converge.
+    max_steps : int, default 1000
+        The largest number of steps, at least 1.
+    damping : float, default 1.0
+        The fraction of the way to T(x), in (0, 2): the interval in which every step lowers the energy.
+    step_size : float, optional
+        Use plain gradient descent instead, x <- x - step_size dE/dx, for comparison. Short enough steps lower the
+        energy.
 
     Returns
     -------
-    Retrieval. It is the state that must be still, not its weights. Queries that are leave the batch.
+    Retrieval
+        Final states, energies of all steps, and what they were made of.
 
     Raises
     ------
-    ValueError or TypeError as the energies do, if an option is out of range, a mask leaves a query no pattern, damping
-    is asked of a binary energy, or step_size is so long that states grow beyond floats.
+    ValueError
+        If an array or an option is invalid, a mask leaves a query without patterns, damping or step_size is given for
+        a binary energy, or states overflow because step_size is too large.
+    TypeError
+        If an array or the energy has the wrong type.
 
+    Examples
+    --------
     >>> import hopmin
     >>> found = retrieve([0.9, 0.2], [[0.0, 0.0], [1.0, 0.0]], hopmin.DistanceEnergy(beta=8.0))
     >>> found.states.round(3), str(found.reason), int(found.nearest), str(found.kind)
@@ -208,37 +268,38 @@ def retrieve(
     v = None if values is None else _check.floats("values", values, "n v", n=n)
     free = np.ones((m, d), bool) if clamp is None else ~_check.boolean_mask("clamp", clamp, "m d", m=m, d=d)
     groups = _Groups(None if mask is None else _check.boolean_mask("mask", mask, "m n", m=m, n=n))
-    tolerance = (
-        np.sqrt(np.finfo(p.dtype).eps) if tolerance is None else _check.number("tolerance", tolerance, "[0, inf)")
-    )
+    resolution = np.finfo(p.dtype).eps
+    relative = np.sqrt(resolution) if tolerance is None else _check.number("tolerance", tolerance, "[0, inf)")
     max_steps = _check.integer("max_steps", max_steps)
-    advance = _advance(_check.energy(energy), damping, step_size)
+    step_from = _step_function(_check.energy(energy), damping, step_size)
 
-    def stillness(rows: Array, seen: Any) -> Array:
-        rounding = 4 * np.finfo(p.dtype).eps * np.abs(p[seen]).max() * np.sqrt(d)
-        return np.full(len(rows), tolerance * np.linalg.norm(np.ptp(p[seen], axis=0).astype(np.float64)) + rounding)
+    def step_tolerance(queries: Integers, seen: Seen) -> Floats:
+        rounding = 4 * resolution * np.abs(p[seen]).max() * np.sqrt(d)
+        return np.full(len(queries), relative * np.linalg.norm(np.ptp(p[seen], axis=0).astype(np.float64)) + rounding)
 
-    still = groups.ask(np.arange(m), stillness)
-    x, before = start.copy(), start.copy()
-    trace = [groups.ask(np.arange(m), lambda rows, seen: energy.value(x[rows], p[seen]))]
+    all_queries = np.arange(m)
+    tolerances = groups.map(step_tolerance, all_queries)
+    x, previous = start.copy(), start.copy()
+    trace = [groups.map(lambda queries, seen: energy.value(x[queries], p[seen]), all_queries)]
     steps, residual = np.zeros(m, np.int64), np.zeros(m, x.dtype)
     reason = np.full(m, "max_steps")
-    unfallen = np.zeros(m, np.int64)  # for how many steps in a row the energy has not fallen
-    moving = np.arange(m)
+    without_decrease = np.zeros(m, np.int64)  # the last steps in a row that did not lower the energy
+    moving = all_queries
     while len(moving) and len(trace) <= max_steps:
-        with np.errstate(over="ignore", invalid="ignore"):  # where too long a step_size ends the energy refuses
-            step = groups.ask(moving, lambda rows, seen: advance(x[rows], p[seen], ~free[rows])) * free[moving]
+        with np.errstate(over="ignore", invalid="ignore"):  # the energy raises if a large step_size overflows
+            step = groups.map(lambda queries, seen: step_from(x[queries], p[seen], ~free[queries]), moving)
+            step = step * free[moving]
             after = x[moving] + step.astype(x.dtype)
             residual[moving] = np.linalg.norm(step.astype(np.float64), axis=1)
-        returned = (after == before[moving]).all(axis=1)
-        before[moving], x[moving] = x[moving], after
+        returned = (after == previous[moving]).all(axis=1)
+        previous[moving], x[moving] = x[moving], after
         steps[moving] += 1
         energies = trace[-1].copy()
-        energies[moving] = groups.ask(moving, lambda rows, seen: energy.value(x[rows], p[seen]))
-        unfallen[moving] = np.where(energies[moving] < trace[-1][moving], 0, unfallen[moving] + 1)
+        energies[moving] = groups.map(lambda queries, seen: energy.value(x[queries], p[seen]), moving)
+        without_decrease[moving] = np.where(energies[moving] < trace[-1][moving], 0, without_decrease[moving] + 1)
         trace.append(energies)
         ends = np.select(
-            [residual[moving] <= still[moving], returned, unfallen[moving] >= PATIENCE],
+            [residual[moving] <= tolerances[moving], returned, without_decrease[moving] >= PATIENCE],
             ["converged", "cycle", "stalled"],
             "",
         )
@@ -251,41 +312,49 @@ def retrieve(
     )  # fmt: skip
 
 
-def _advance(energy: Any, damping: float, step_size: float | None) -> Callable[[Array, Array, Array], Array]:
-    """The step (m, d) from states (m, d), given patterns and which coordinates are clamped."""
-    damping, binary = _check.number("damping", damping, "(0, 2)"), getattr(energy, "binary", False)
-    if binary and (damping != 1 or step_size is not None):
-        raise ValueError("damping and step_size must be left out for states of -1 and 1; got one of them")
-    if binary:  # its neurons look at each other on the way, so it must know which are clamped
-        return lambda x, p, clamp: energy.update(x, p, clamp=clamp) - x
+def _step_function(
+    energy: Energy, damping: float, step_size: float | None
+) -> Callable[[Floats, Floats, Booleans], Floats]:
+    """Return the function that computes the step (m, d) from states (m, d), patterns and clamped coordinates."""
+    damping = _check.number("damping", damping, "(0, 2)")
+    update = energy.update
+    if getattr(energy, "binary", False):
+        if damping != 1 or step_size is not None:
+            given = f"damping = {damping:g}" if damping != 1 else f"step_size = {step_size}"
+            raise ValueError(f"damping and step_size must not be given for a binary energy; got {given}")
+        # neurons are updated one after another and see each other's states, so the update must know the clamped ones
+        return lambda x, p, clamp: update(x, p, clamp=clamp) - x  # type: ignore[call-arg]
     if step_size is None:
-        return lambda x, p, clamp: damping * (energy.update(x, p) - x)
-    if damping != 1 or not hasattr(energy, "gradient"):
-        raise ValueError("step_size must come without damping, and with an energy that has a gradient; got otherwise")
+        return lambda x, p, clamp: damping * (update(x, p) - x)
+    if damping != 1:
+        raise ValueError(f"step_size must be given without damping; got damping = {damping:g}")
+    gradient = getattr(energy, "gradient", None)
+    if gradient is None:
+        raise ValueError(f"energy must have a gradient if step_size is given; got {energy!r}")
     rate = _check.number("step_size", step_size, "(0, inf)")
-    return lambda x, p, clamp: -rate * energy.gradient(x, p)
+    return lambda x, p, clamp: -rate * gradient(x, p)
 
 
 class _Groups:
-    """Which patterns each query sees; queries that see the same ones are asked together."""
+    """Queries grouped by the patterns they may see, so that each group is computed as one batch."""
 
-    def __init__(self, mask: Array | None = None) -> None:
+    def __init__(self, mask: Booleans | None = None) -> None:
         self.mask = mask
         if mask is not None:
             if not (sees := mask.any(axis=1)).all():
-                raise ValueError(f"mask must leave each query a pattern to see; got none for query {sees.argmin()}")
-            self.distinct, member = np.unique(mask, axis=0, return_inverse=True)
-            self.member = member.reshape(-1)
+                raise ValueError(f"mask must allow each query at least one pattern; got none for query {sees.argmin()}")
+            self.distinct, group = np.unique(mask, axis=0, return_inverse=True)
+            self.group = group.reshape(-1)
 
-    def of(self, rows: Array) -> list[tuple[Array, Any]]:
-        """Some queries in groups, each with the indices of the patterns it sees."""
-        if self.mask is None or len(rows) == 0:
-            return [(rows, slice(None))]
-        member = self.member[rows]
-        return [(rows[member == g], np.flatnonzero(self.distinct[g])) for g in np.unique(member)]
+    def split(self, queries: Integers) -> list[tuple[Integers, Seen]]:
+        """Split queries into groups, each with the indices of the patterns it sees."""
+        if self.mask is None or len(queries) == 0:
+            return [(queries, slice(None))]
+        group = self.group[queries]
+        return [(queries[group == g], np.flatnonzero(self.distinct[g])) for g in np.unique(group)]
 
-    def ask(self, rows: Array, ask: Callable[[Array, Any], Array]) -> Array:
-        """ask(rows, seen) of each group, put together in the order of `rows`, which ascend."""
-        parts = self.of(rows)
-        answers = np.concatenate([np.asarray(ask(*part)) for part in parts])
-        return answers[np.argsort(np.concatenate([part for part, _ in parts]))]
+    def map(self, function: Callable[[Integers, Seen], Floats], queries: Integers) -> Floats:
+        """Return function(queries, seen) of all groups, in the order of `queries`, which must be ascending."""
+        parts = self.split(queries)
+        results = np.concatenate([np.asarray(function(*part)) for part in parts])
+        return results[np.argsort(np.concatenate([part for part, _ in parts]))]

@@ -1,4 +1,4 @@
-"""Layers put together: what each step lowers, what it may raise, and that all of them are one memory."""
+"""Layered memories: global energy, single layer steps, sequential passes and weighted steps."""
 
 import math
 
@@ -31,7 +31,7 @@ def slack(x, memory, ulps=64):
 
 @settings(max_examples=60)
 @given(stacks())
-def test_the_global_energy_is_that_of_all_patterns_in_one_memory(stack):
+def test_global_energy_is_that_of_all_patterns_together(stack):
     x, memory = stack
     union = np.concatenate(memory.layers)
     expected = [helpers.distance_energy(row, union, memory.beta) for row in x]
@@ -43,7 +43,7 @@ def test_the_global_energy_is_that_of_all_patterns_in_one_memory(stack):
 
 @settings(max_examples=60)
 @given(stacks((DistanceEnergy, DotEnergy)))
-def test_the_global_energy_lies_at_most_log_of_the_layers_below_the_lowest(stack):
+def test_global_energy_lies_just_below_the_lowest_layer_energy(stack):
     """Equation 8, with <= for <."""
     x, memory = stack
     lowest = memory.layer_energies(x).min(axis=0)
@@ -54,7 +54,7 @@ def test_the_global_energy_lies_at_most_log_of_the_layers_below_the_lowest(stack
 
 @settings(max_examples=60)
 @given(stacks((DistanceEnergy, DotEnergy, lambda beta: SparseEnergy(1.5, beta))), st.floats(0, 9))
-def test_a_layers_step_stays_in_the_trust_region_and_does_not_raise_its_energy(stack, trust):
+def test_layer_step_stays_in_the_trust_region_and_descends(stack, trust):
     x, memory = stack
     for t in range(len(memory)):
         whole = memory.layer_step(x, t)
@@ -65,7 +65,7 @@ def test_a_layers_step_stays_in_the_trust_region_and_does_not_raise_its_energy(s
         assert (after <= before + slack(x, memory)).all()
         inside = np.square(whole - x).sum(axis=1) <= trust * (1 - 1e-12)
         np.testing.assert_allclose(y[inside], whole[inside], rtol=1e-12, atol=1e-12 * np.abs(x).max())
-        # nobody in the region is closer to T(x): the step ends on the way there
+        # no point of the region is closer to T(x): the step ends on the way there
         lengths = np.linalg.norm(whole - x, axis=1)
         np.testing.assert_allclose(
             np.linalg.norm(whole - y, axis=1),
@@ -76,7 +76,7 @@ def test_a_layers_step_stays_in_the_trust_region_and_does_not_raise_its_energy(s
 
 @settings(max_examples=80)
 @given(stacks((DistanceEnergy, DotEnergy, lambda beta: SparseEnergy(2.0, beta))))
-def test_the_weighted_step_lowers_the_global_energy_as_guaranteed(stack):
+def test_weighted_step_lowers_the_global_energy_as_guaranteed(stack):
     x, memory = stack
     y = memory.weighted_step(x)
     fall = memory.global_energy(x) - memory.global_energy(y)
@@ -85,17 +85,17 @@ def test_the_weighted_step_lowers_the_global_energy_as_guaranteed(stack):
 
 @settings(max_examples=80)
 @given(stacks((DistanceEnergy, DotEnergy)), st.integers(0, 2**32), st.floats(-3, 1))
-def test_the_surrogate_touches_and_lies_above(stack, seed, reach):
+def test_surrogate_majorizes_the_global_energy(stack, seed, reach):
     x, memory = stack
     y = x + np.random.default_rng(seed).normal(size=x.shape) * np.abs(x).max() * 10**reach
-    room = 4 * slack(np.concatenate([x, y]), memory)
-    np.testing.assert_allclose(memory.surrogate(x, x), memory.global_energy(x), rtol=0, atol=room)
-    assert (memory.surrogate(y, x) >= memory.global_energy(y) - room).all()
+    atol = 4 * slack(np.concatenate([x, y]), memory)
+    np.testing.assert_allclose(memory.surrogate(x, x), memory.global_energy(x), rtol=0, atol=atol)
+    assert (memory.surrogate(y, x) >= memory.global_energy(y) - atol).all()
 
 
 @settings(max_examples=60)
 @given(stacks(), st.none() | st.floats(0, 9))
-def test_a_pass_records_what_happened_and_no_step_rises_above_its_bound(stack, trust):
+def test_pass_records_all_steps_and_keeps_its_bounds(stack, trust):
     x, memory = stack
     trace, L = memory.sequential_pass(x, trust=trust), len(memory)
     assert trace.states.shape == (L + 1, *x.shape)
@@ -105,17 +105,17 @@ def test_a_pass_records_what_happened_and_no_step_rises_above_its_bound(stack, t
         np.testing.assert_array_equal(trace.layer_energies[t], memory.layer_energies(trace.states[t]))
         np.testing.assert_array_equal(trace.global_energies[t], memory.global_energy(trace.states[t]))
     assert (np.diff(trace.global_energies, axis=0) <= trace.bounds + slack(x, memory)).all()
-    shares = np.array([memory.responsibilities(s)[t] for t, s in enumerate(trace.states[:-1])])
-    whole = shares >= np.finfo(float).tiny  # below, a share has lost digits
-    surprise = -np.log(shares[whole]) / memory.beta
-    np.testing.assert_allclose(trace.bounds[whole], surprise, rtol=1e-6, atol=slack(x, memory))
+    w = np.array([memory.responsibilities(s)[t] for t, s in enumerate(trace.states[:-1])])
+    normal = w >= np.finfo(float).tiny  # subnormal responsibilities have lost digits
+    expected = -np.log(w[normal]) / memory.beta
+    np.testing.assert_allclose(trace.bounds[normal], expected, rtol=1e-6, atol=slack(x, memory))
     one = memory.sequential_pass(x[1], trust=trust)
     for batch, part, axis in zip(trace, one, (1, 2, 1, 1), strict=True):
         np.testing.assert_allclose(part, np.take(batch, 1, axis=axis), rtol=1e-12, atol=slack(x, memory))
 
 
-def test_one_layer_after_another_may_raise_the_global_energy():
-    """Patterns 0 and 5, a layer each: from 0.5, a step of squared length 1 towards the second climbs from .25 to 2.25."""
+def test_a_layer_step_may_raise_the_global_energy():
+    """With layers of the single patterns 0 and 5, the step from 0.5 to 1.5 raises it from 0.25 to 2.25."""
     y = PINNED.layer_step([0.5], 1, trust=1.0)
     np.testing.assert_allclose(y, [1.5], rtol=1e-15)
     assert PINNED.global_energy([0.5]) == pytest.approx(0.25, abs=1e-8)
@@ -124,19 +124,19 @@ def test_one_layer_after_another_may_raise_the_global_energy():
     assert PINNED.layer_energies(y).tolist() == [2.25, 12.25]
 
 
-def test_a_layers_energy_does_not_majorize_the_global_one():
-    """It is above, but the gap shrinks away from where the step starts: it does not touch there."""
+def test_a_layer_energy_does_not_majorize_the_global_one():
+    """It lies above, but the gap is not smallest where the step starts, so it does not touch there."""
     gaps = [PINNED.layer_energies([s])[1] - PINNED.global_energy([s]) for s in (0.5, 1.5)]
     assert gaps[1] < gaps[0] - 9
 
 
-def test_with_dot_energies_the_layers_are_no_single_memory():
-    """Each has constants of its own; only distances add up."""
+def test_layers_of_dot_energies_are_not_one_flat_memory():
+    """Each layer has its own additive constants."""
     memory = LayeredMemory([[[1.0]], [[2.0]]], DotEnergy())
     assert abs(memory.global_energy([0.5]) - DotEnergy().value([0.5], [[1.0], [2.0]])) > 0.1
 
 
-def test_an_energy_of_ones_own_without_a_beta_counts_as_one():
+def test_a_custom_energy_without_beta_gets_beta_one():
     class Mean:
         def value(self, queries, patterns):
             return np.square(np.asarray(queries) - patterns.mean(axis=0)).sum(axis=-1)
@@ -153,9 +153,9 @@ def test_an_energy_of_ones_own_without_a_beta_counts_as_one():
     assert memory.global_energy([1.0]) == pytest.approx(-math.log(1 + math.exp(-16)), abs=1e-15)
 
 
-def test_outside_every_reach_all_layers_count_alike():
+def test_responsibilities_are_equal_outside_every_reach():
     memory = LayeredMemory([[[0.0]], [[5.0]]], EpanechnikovEnergy())
-    x = [[0.5], [50.0]]  # in the reach of the first layer alone, and of none
+    x = [[0.5], [50.0]]  # within reach of the first layer only; of no layer
     np.testing.assert_array_equal(memory.global_energy(x), [-math.log1p(-0.125), math.inf])
     np.testing.assert_array_equal(memory.responsibilities(x), [[1, 0.5], [0, 0.5]])
     np.testing.assert_array_equal(memory.weighted_step(x), [[0], [50]])
@@ -166,7 +166,7 @@ def test_outside_every_reach_all_layers_count_alike():
     assert memory.responsibilities(x[1]).tolist() == [0.5, 0.5]
 
 
-def test_what_was_stored_does_not_change_with_the_arrays_given():
+def test_layers_are_copied():
     patterns = np.zeros((2, 1))
     memory = LayeredMemory([patterns])
     patterns += 7
@@ -180,7 +180,7 @@ def test_float32_stays_float32():
 
 
 @pytest.mark.parametrize(
-    ("attempt", "sentence"),
+    ("attempt", "message"),
     [
         (lambda: LayeredMemory([]), "layers must hold at least one array of patterns; got none"),
         (lambda: LayeredMemory([[[0.0]], [[1.0, 2.0]]]), "layers[1] must have shape (n, d) with d = 1; got (1, 2)"),
@@ -189,7 +189,7 @@ def test_float32_stays_float32():
         (lambda: PINNED.global_energy([math.nan]), "queries must be finite; got nan at index (0, 0)"),
     ],
 )
-def test_what_makes_no_sense_gets_one_sentence(attempt, sentence):
+def test_invalid_arguments_raise_one_line_errors(attempt, message):
     with pytest.raises(ValueError) as caught:
         attempt()
-    assert str(caught.value) == sentence
+    assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""A memory is its patterns, values and energy, whatever was done to it; a change is whole or did not happen."""
+"""Memory: changes against a list, queries against the functions, lookups, files, copies and threads."""
 
 import copy
 import math
@@ -38,7 +38,7 @@ ENERGIES = [
 
 @dataclass(frozen=True)
 class Bowl:
-    """One's own: the distance energy in the plainest NumPy."""
+    """A custom energy: the distance energy in a few lines of NumPy."""
 
     beta: float = 1.0
 
@@ -55,16 +55,16 @@ class Bowl:
 
 
 def state(memory):
-    """All that one can ask a memory about itself, and what is searched."""
+    """Return the contents of a memory and its packed panels, for comparison."""
     values = memory.values
     return (
-        memory.shape, memory.dtype, memory.patterns.tobytes(), memory._stored._panels.tobytes(), repr(memory),
+        memory.shape, memory.dtype, memory.patterns.tobytes(), memory._held_patterns._panels.tobytes(), repr(memory),
         None if values is None else (values.dtype, values.shape, values.tobytes()),
     )  # fmt: skip
 
 
 def assert_same(found, expected):
-    """The same bits, dtypes and shapes; of lists, one by one."""
+    """Assert that arrays, or lists of arrays, have the same bits, dtypes and shapes."""
     if isinstance(expected, list | tuple):
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
@@ -74,20 +74,20 @@ def assert_same(found, expected):
     assert (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes())
 
 
-# Against a list
+# Changes, compared with a list
 
 KINDS = {
     "none": None,
     "strings": lambda i: "x" * (i % 7) + str(i),
     "numbers": lambda i: i if i < 50 else i + 0.5,
     "vectors": lambda i: [i, -i, i * i],
-    "truth": lambda i: i % 3 == 0,
+    "booleans": lambda i: i % 3 == 0,
     "days": lambda i: np.datetime64("2024-01-01") + i,
 }
 
 
 class Changes(RuleBasedStateMachine):
-    """Adding, removing, replacing and asking, beside a list that does the same."""
+    """Add, remove, replace and query, next to a list to which the same is done."""
 
     @initialize(
         dtype=st.sampled_from(["float32", "float64"]), d=st.integers(1, 3), n=st.integers(1, 140),
@@ -98,7 +98,7 @@ class Changes(RuleBasedStateMachine):
         rows = self.rows(n).astype(dtype)
         self.dtype, self.patterns, self.values = rows.dtype, list(rows), self.new_values(n)
         self.memory = Memory(rows, self.values)
-        self.handed = []
+        self.returned = []
 
     def rows(self, k):
         return self.rng.integers(-9, 10, (k, self.d)).astype(float)
@@ -107,16 +107,16 @@ class Changes(RuleBasedStateMachine):
         self.count += k
         return None if self.value is None else [self.value(i) for i in range(self.count - k, self.count)]
 
-    def hand_out(self):
-        """What the memory gives now, and a copy to compare it with later."""
+    def keep_returned_arrays(self):
+        """Keep the arrays that the memory returns now, and copies to compare them with at the end."""
         given = [self.memory.patterns]
         if self.value is not None:
             given.append(self.memory.values)
-        self.handed.append((given, copy.deepcopy(given)))
+        self.returned.append((given, copy.deepcopy(given)))
 
     @rule(k=st.integers(1, 70))
     def add_many(self, k):
-        self.hand_out()
+        self.keep_returned_arrays()
         rows, values = self.rows(k), self.new_values(k)
         indices = self.memory.add(rows, values)
         assert indices.tolist() == list(range(len(self.patterns), len(self.patterns) + k))
@@ -133,7 +133,7 @@ class Changes(RuleBasedStateMachine):
     @precondition(lambda self: len(self.patterns) > 1)
     @rule(data=st.data())
     def remove(self, data):
-        self.hand_out()
+        self.keep_returned_arrays()
         n = len(self.patterns)
         gone = data.draw(st.sets(st.integers(0, n - 1), max_size=n - 1) | st.integers(0, n - 1))
         self.memory.remove(gone if isinstance(gone, int) else list(gone))
@@ -143,7 +143,7 @@ class Changes(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def replace(self, data):
-        self.hand_out()
+        self.keep_returned_arrays()
         places = data.draw(st.lists(st.integers(0, len(self.patterns) - 1), min_size=1, max_size=70, unique=True))
         rows, values = self.rows(len(places)), self.new_values(len(places))
         if len(places) == 1:
@@ -156,17 +156,17 @@ class Changes(RuleBasedStateMachine):
                 self.values[i] = values[j]
 
     @rule()
-    def take_a_copy(self):
+    def replace_by_a_copy(self):
         self.memory = pickle.loads(pickle.dumps(self.memory))
 
     @rule()
-    def ask(self):
+    def query(self):
         x, p = self.rows(3), np.array(self.patterns)
         assert_same(self.memory.nearest(x)[1], helpers.ranked(x, p, 1)[1])
         assert_same(self.memory.energies(x), DistanceEnergy().value(x, p.astype(self.dtype)))
 
     @invariant()
-    def is_the_list(self):
+    def equals_the_list(self):
         if not hasattr(self, "memory"):
             return
         n = len(self.patterns)
@@ -179,25 +179,25 @@ class Changes(RuleBasedStateMachine):
             np.testing.assert_array_equal(self.memory.values, self.values)
 
     @invariant()
-    def has_what_packing_its_patterns_would_give(self):
+    def panels_equal_packed_patterns(self):
         if hasattr(self, "memory"):
-            assert_same(self.memory._stored._panels, hopmin.Packed(self.memory.patterns)._panels)
+            assert_same(self.memory._held_patterns._panels, hopmin.Packed(self.memory.patterns)._panels)
 
     def teardown(self):
-        for given_out, before in getattr(self, "handed", []):
-            assert_same(given_out, before)
+        for arrays, before in getattr(self, "returned", []):
+            assert_same(arrays, before)
 
 
 TestChanges = Changes.TestCase
 TestChanges.settings = settings(max_examples=40, stateful_step_count=12, deadline=None)
 
 
-# Answers
+# Queries
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("energy", [*ENERGIES, Bowl(0.3)], ids=repr)
-def test_answers_are_those_of_the_functions_on_its_patterns(backend, dtype, energy):
+def test_queries_match_the_functions_on_the_patterns(backend, dtype, energy):
     rng = np.random.default_rng(0)
     p, x, v = (rng.normal(size=size).astype(dtype) for size in ((130, 3), (5, 3), (130, 2)))
     bare, full = Memory(p[:64], energy=energy), Memory(p[:64], v[:64], energy)
@@ -218,7 +218,7 @@ def test_answers_are_those_of_the_functions_on_its_patterns(backend, dtype, ener
         assert_same(full.retrieve(q).values, hopmin.retrieve(q, p, energy, values=v).values)
 
 
-def test_options_go_through_to_retrieve():
+def test_options_are_passed_to_retrieve():
     p, v, x = np.eye(3), np.arange(3.0)[:, None], np.full((2, 3), 0.4)
     memory = Memory(p, v, DistanceEnergy(5.0))
     options = {"mask": np.array([[True, True, False], [False, True, True]]), "clamp": [True, False, False], "damping": 0.5, "max_steps": 7}
@@ -233,7 +233,7 @@ def test_options_go_through_to_retrieve():
         memory.retrieve(x, beat=3)
 
 
-def test_updates_average_values_of_any_shape_and_number():
+def test_update_averages_values_of_any_numeric_dtype_and_shape():
     p, x, w = np.array([[0.0], [1.0]]), [[0.2], [0.9]], DistanceEnergy().weights([[0.2], [0.9]], [[0.0], [1.0]])
     truth = Memory(p, [True, False])
     assert_same(truth.update(x), w[:, 0])
@@ -247,7 +247,7 @@ def test_updates_average_values_of_any_shape_and_number():
 
 
 @pytest.mark.parametrize("values", [["a", "b"], np.array([1j, 2.0]), np.array(["2024-01-01", "2024-01-02"], "M8[D]")])
-def test_what_has_no_average_is_refused_there_and_retrieval_does_without(values):
+def test_update_refuses_values_that_are_not_numbers(values):
     memory = Memory([[0.0], [1.0]], values)
     with pytest.raises(TypeError) as caught:
         memory.update([0.5])
@@ -255,14 +255,14 @@ def test_what_has_no_average_is_refused_there_and_retrieval_does_without(values)
     assert_same(memory.retrieve([0.1]).values, hopmin.retrieve([0.1], memory.patterns, DistanceEnergy()).values)
 
 
-def test_values_of_nothing_have_no_average_and_retrieval_does_without():
+def test_update_refuses_empty_values():
     memory = Memory([[0.0], [1.0]], np.zeros((2, 0)))
     assert_same(memory.retrieve([0.1]).states, Memory([[0.0], [1.0]]).retrieve([0.1]).states)
     with pytest.raises(ValueError, match=r"^values must not be empty; got shape \(2, 0\)$"):
         memory.update([0.1])
 
 
-def test_no_queries_have_no_answers():
+def test_an_empty_batch_gives_empty_results():
     none = np.zeros((0, 2))
     for memory in (Memory(np.eye(2)), Memory(np.eye(2), ["a", "b"])):
         assert memory.energies(none).shape == memory.lookup(none).indices.shape == (0,)
@@ -272,20 +272,20 @@ def test_no_queries_have_no_answers():
     assert Memory(np.eye(2), [[[1]], [[2]]]).lookup(none).values.shape == (0, 1, 1)
 
 
-def test_many_threads_may_ask():
+def test_many_threads_may_query():
     rng = np.random.default_rng(0)
     memory = Memory(rng.normal(size=(300, 4)), rng.normal(size=300))
     x = rng.normal(size=(20, 4))
 
-    def ask():
+    def query():
         return [memory.energies(x), memory.update(x), *memory.nearest(x, 3), *memory.lookup(x), memory.patterns, memory.values]
 
-    expected, wrong = ask(), []
+    expected, wrong = query(), []
 
     def reader():
         try:
             for _ in range(20):
-                assert_same(ask(), expected)
+                assert_same(query(), expected)
         except AssertionError as error:
             wrong.append(error)
 
@@ -319,16 +319,16 @@ REFUSED = [
     (labelled, lambda m: m.add([[0.0, 0.0], [1.0, math.nan]], ["a", "b"]), "patterns must be finite; got nan at index (1, 1)"),
     (labelled, lambda m: m.add([1e39, 0.0], "a"), "patterns must fit into float32; got values up to 1e+39"),
     (labelled, lambda m: m.add(["a", "b"], "a"), "patterns must be real numbers; got dtype <U1"),
-    (labelled, lambda m: m.add([1.0, 2.0]), "values must be given if and only if the memory has any; got None"),
-    (bare, lambda m: m.add([1.0, 2.0], "a"), "values must be given if and only if the memory has any; got 'a'"),
-    (labelled, lambda m: m.add([1.0, 2.0], 7), "values must be like those stored, <U3 of shape (k); got int64 of shape (k)"),
-    (labelled, lambda m: m.add([1.0, 2.0], b"a"), "values must be like those stored, <U3 of shape (k); got |S1 of shape (k)"),
-    (labelled, lambda m: m.add([1.0, 2.0], ["a"]), "values must be like those stored, <U3 of shape (k); got <U1 of shape (k, 1)"),
+    (labelled, lambda m: m.add([1.0, 2.0]), "values must be given if and only if the memory has values; got None"),
+    (bare, lambda m: m.add([1.0, 2.0], "a"), "values must be given if and only if the memory has values; got 'a'"),
+    (labelled, lambda m: m.add([1.0, 2.0], 7), "values must match the stored ones, <U3 of shape (k); got int64 of shape (k)"),
+    (labelled, lambda m: m.add([1.0, 2.0], b"a"), "values must match the stored ones, <U3 of shape (k); got |S1 of shape (k)"),
+    (labelled, lambda m: m.add([1.0, 2.0], ["a"]), "values must match the stored ones, <U3 of shape (k); got <U1 of shape (k, 1)"),
     (labelled, lambda m: m.add([[1.0, 2.0]] * 2, ["a"]), "values must have shape (n, ...) with n = 2; got (1,)"),
     (labelled, lambda m: m.add([1.0, 2.0], {}), "values must not be an object array; got dtype object"),
-    (numbered, lambda m: m.add([1.0, 2.0], ["1", "2", "3"]), "values must be like those stored, float64 of shape (k, 3); got <U1 of shape (k, 3)"),
-    (numbered, lambda m: m.add([1.0, 2.0], np.zeros(3, "m8[s]")), "values must be like those stored, float64 of shape (k, 3); got timedelta64[s] of shape (k, 3)"),
-    (numbered, lambda m: m.add([1.0, 2.0], [1.0, 2.0]), "values must be like those stored, float64 of shape (k, 3); got float64 of shape (k, 2)"),
+    (numbered, lambda m: m.add([1.0, 2.0], ["1", "2", "3"]), "values must match the stored ones, float64 of shape (k, 3); got <U1 of shape (k, 3)"),
+    (numbered, lambda m: m.add([1.0, 2.0], np.zeros(3, "m8[s]")), "values must match the stored ones, float64 of shape (k, 3); got timedelta64[s] of shape (k, 3)"),
+    (numbered, lambda m: m.add([1.0, 2.0], [1.0, 2.0]), "values must match the stored ones, float64 of shape (k, 3); got float64 of shape (k, 2)"),
     (numbered, lambda m: m.add([1.0, 2.0], np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0])), "values must not be a masked array; got one"),
     (numbered, lambda m: m.add([[1.0, 2.0]] * 2, [[1.0], [2.0, 3.0]]), "values must be a rectangular array; got rows of different lengths"),
     (labelled, lambda m: m.remove(100), "indices must be unique integers from 0 to 99; got [100]"),
@@ -339,18 +339,18 @@ REFUSED = [
     (labelled, lambda m: m.remove(1.0), "indices must be integers; got dtype float64"),
     (labelled, lambda m: m.remove("1"), "indices must be integers; got dtype <U1"),
     (labelled, lambda m: m.remove(10**30), "indices must be integers; got dtype object"),
-    (labelled, lambda m: m.remove(range(100)), "indices must leave a pattern in the memory; got all 100"),
-    (labelled, lambda m: m.replace([0, 1], [1.0, 2.0], "a"), "indices must name a place for each of 1 patterns; got 2"),
+    (labelled, lambda m: m.remove(range(100)), "indices must leave at least one pattern in the memory; got all 100"),
+    (labelled, lambda m: m.replace([0, 1], [1.0, 2.0], "a"), "indices must have one entry for each of the 1 patterns; got 2"),
     (labelled, lambda m: m.replace([0, 0], [[1.0, 2.0]] * 2, ["a", "b"]), "indices must be unique integers from 0 to 99; got [0, 0]"),
     (labelled, lambda m: m.replace(0, [1.0, math.inf], "a"), "patterns must be finite; got inf at index (0, 1)"),
     (labelled, lambda m: m.replace(0, [1.0, -1e39], "a"), "patterns must fit into float32; got values up to 1e+39"),
-    (labelled, lambda m: m.replace(0, [1.0, 2.0]), "values must be given if and only if the memory has any; got None"),
-    (numbered, lambda m: m.replace([0, 1], [[1.0, 2.0]] * 2, [["a"] * 3] * 2), "values must be like those stored, float64 of shape (k, 3); got <U1 of shape (k, 3)"),
+    (labelled, lambda m: m.replace(0, [1.0, 2.0]), "values must be given if and only if the memory has values; got None"),
+    (numbered, lambda m: m.replace([0, 1], [[1.0, 2.0]] * 2, [["a"] * 3] * 2), "values must match the stored ones, float64 of shape (k, 3); got <U1 of shape (k, 3)"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("make", "change", "expected"), REFUSED, ids=[expected for _, _, expected in REFUSED])
-def test_a_refused_change_changes_nothing(make, change, expected):
+def test_a_change_that_raises_changes_nothing(make, change, expected):
     memory = make()
     before = state(memory)
     with pytest.raises((ValueError, TypeError)) as caught:
@@ -359,13 +359,13 @@ def test_a_refused_change_changes_nothing(make, change, expected):
     assert state(memory) == before
 
 
-def test_a_change_that_runs_out_of_memory_changes_nothing(monkeypatch):
-    memory, whole = labelled(), np.empty
+def test_running_out_of_memory_changes_nothing(monkeypatch):
+    memory, original = labelled(), np.empty
 
     def empty(shape, dtype=float):
         if np.ndim(shape) and len(shape) == 3:  # a buffer of panels
             raise MemoryError
-        return whole(shape, dtype)
+        return original(shape, dtype)
 
     before = state(memory)
     with monkeypatch.context() as patch:
@@ -386,51 +386,51 @@ def test_a_change_that_runs_out_of_memory_changes_nothing(monkeypatch):
         ([[1.0]], [None], "values must not be an object array; got dtype object"),
     ],
 )
-def test_what_cannot_be_stored_is_refused(patterns, values, expected):
+def test_invalid_patterns_and_values_raise(patterns, values, expected):
     with pytest.raises((ValueError, TypeError)) as caught:
         Memory(patterns, values)
     assert str(caught.value) == expected
 
 
-def test_an_energy_is_asked_for_its_methods():
+def test_an_object_without_the_methods_of_an_energy_raises():
     for wrong in (DistanceEnergy, 3.0, object()):
         with pytest.raises(TypeError, match=r"^energy must be an object with value, update and weights, such as"):
             Memory([[1.0]], energy=wrong)
 
 
-def test_removing_nothing_changes_nothing():
+def test_removing_no_patterns_changes_nothing():
     memory = labelled()
     before = state(memory)
     memory.remove([])
     assert state(memory) == before
 
 
-@pytest.mark.parametrize("mend", [lambda m: m.replace(1, [1.0]), lambda m: m.remove(1)])
-def test_of_a_pattern_too_large_to_ask_nothing_is_left_once_it_is_gone(backend, mend):
-    """It filled its panel, too."""
+@pytest.mark.parametrize("change", [lambda m: m.replace(1, [1.0]), lambda m: m.remove(1)])
+def test_a_pattern_too_large_to_query_leaves_no_copies(backend, change):
+    """The rest of its panel was filled with it."""
     memory = Memory([[0.0]])
     memory.add([1e200])
     with pytest.raises(ValueError, match=r"^queries and patterns must be small enough to square in float64"):
         memory.energies([0.5])
-    mend(memory)
+    change(memory)
     assert memory.energies([0.5]) <= 0.25
 
 
 @pytest.mark.parametrize("n", [63, 64, 65, 128])
-def test_changes_at_the_edges_of_panels(backend, n):
+def test_changes_at_panel_boundaries(backend, n):
     rows = np.arange(2.0 * 200).reshape(200, 2)
     memory = Memory(rows[:n])
     memory.add(rows[n:])
     memory.remove(range(n, 200))
-    assert_same(memory._stored._panels, hopmin.Packed(rows[:n])._panels)
+    assert_same(memory._held_patterns._panels, hopmin.Packed(rows[:n])._panels)
     memory.replace(n - 1, [-1.0, -2.0])
     memory.add(rows[:1])
-    assert_same(memory._stored._panels, hopmin.Packed([*rows[: n - 1], [-1.0, -2.0], rows[0]])._panels)
+    assert_same(memory._held_patterns._panels, hopmin.Packed([*rows[: n - 1], [-1.0, -2.0], rows[0]])._panels)
 
 
-def test_adding_costs_the_same_however_many_there_are(monkeypatch):
-    """Rows packed and buffers made, over all of many additions: a constant for each row added."""
-    core, packed, made = _backend.core, [], []
+def test_adding_takes_amortized_constant_time(monkeypatch):
+    """Over many additions, the rows packed and the buffers allocated are a constant for each row added."""
+    core, packed, allocated = _backend.core, [], []
 
     class Counting:
         def __getattr__(self, name):
@@ -440,11 +440,11 @@ def test_adding_costs_the_same_however_many_there_are(monkeypatch):
             packed.append(len(rows))
             core.pack(rows, panels)
 
-    whole = np.empty
+    original = np.empty
 
     def empty(shape, dtype=float):
-        made.append(math.prod(np.atleast_1d(shape)))
-        return whole(shape, dtype)
+        allocated.append(math.prod(np.atleast_1d(shape)))
+        return original(shape, dtype)
 
     monkeypatch.setattr(_backend, "core", Counting())
     memory = Memory(np.zeros((1, 1)), [0])
@@ -453,11 +453,11 @@ def test_adding_costs_the_same_however_many_there_are(monkeypatch):
         memory.add([float(i)], i)
     monkeypatch.undo()
     assert sum(packed) <= 2000
-    assert sum(made) < 5 * 2001 + 64 * 2
+    assert sum(allocated) < 5 * 2001 + 64 * 2
     assert memory.values.tolist() == [0, *range(2000)]
 
 
-def test_strings_that_grow_do_not_double_the_buffer():
+def test_longer_strings_do_not_enlarge_the_buffer():
     memory = Memory([[0.0]], [""])
     for i in range(1, 40):
         memory.add([float(i)], "x" * i)
@@ -480,7 +480,7 @@ def test_strings_that_grow_do_not_double_the_buffer():
         (np.array([(1, 2.0), (3, 4.0)], "i4,f8"), np.array((5, 6.0), "i4,f8"), "i4,f8"),
     ],
 )
-def test_values_widen_where_they_must_and_lose_nothing(first, then, dtype):
+def test_values_are_widened_without_loss(first, then, dtype):
     memory = Memory([[0.0], [1.0]], first)
     memory.add([2.0], then)
     memory.replace(0, [9.0], then)
@@ -498,10 +498,10 @@ def test_values_widen_where_they_must_and_lose_nothing(first, then, dtype):
         (np.array(["20200-01-01", "2025-01-01"], "M8[D]"), np.datetime64("2026-01-01T00:00:00.000000001")),
     ],
 )
-def test_values_that_no_common_dtype_holds_are_refused(first, then):
+def test_values_without_an_exact_common_dtype_raise(first, then):
     memory = Memory([[0.0], [1.0]], first)
     for change in (lambda: memory.add([2.0], then), lambda: memory.replace(1, [2.0], then)):
-        with pytest.raises(TypeError, match=r"^values must be like those stored, "):
+        with pytest.raises(TypeError, match=r"^values must match the stored ones, "):
             change()
     np.testing.assert_array_equal(memory.values, first, strict=True)
 
@@ -514,7 +514,7 @@ def test_values_that_no_common_dtype_holds_are_refused(first, then):
         lambda m: m.add([9.0, 9.0], [9.0, 9.0, 9.0]),
     ],
 )
-def test_what_was_handed_out_stays_what_it_was(change):
+def test_returned_arrays_are_not_affected_by_changes(change):
     memory, x = numbered(), [[3.0, 4.0], [0.0, 1.0]]
     found, same = memory.retrieve(x), memory.retrieve(x)
     given = [memory.patterns, memory.values, *memory.lookup(x), *list(memory)]
@@ -525,7 +525,7 @@ def test_what_was_handed_out_stays_what_it_was(change):
     assert_same([found.values, found.weights, found.margin], expected)
 
 
-def test_what_was_handed_out_may_be_changed():
+def test_modifying_returned_arrays_does_not_affect_the_memory():
     p, v = np.eye(2), np.array([1.0, 2.0])
     memory = Memory(p, v)
     before = state(memory)
@@ -536,7 +536,7 @@ def test_what_was_handed_out_may_be_changed():
 
 @pytest.mark.parametrize("make", [labelled, bare, numbered])
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_copies_are_equal_and_apart(make, copied):
+def test_copies_are_equal_and_independent(make, copied):
     memory = make()
     memory.remove(range(50))
     before, other = state(memory), copied(memory)
@@ -544,7 +544,7 @@ def test_copies_are_equal_and_apart(make, copied):
     assert other.energy == memory.energy
     other.remove(0)
     assert state(memory) == before
-    assert len(pickle.dumps(other)) < len(pickle.dumps(make()))  # nothing of what was removed is in it
+    assert len(pickle.dumps(other)) < len(pickle.dumps(make()))  # removed patterns are not pickled
 
 
 # Lookup
@@ -555,12 +555,12 @@ def vectors(least=1):
 
 
 @given(st.lists(vectors(), min_size=1, max_size=6, unique_by=tuple), vectors(), st.sampled_from([-1.0, -0.3, 0.0, 0.65, 0.9, 1.0]))
-def test_the_gate_is_a_ball_around_directions(keys, query, least):
-    """cos >= gate if and only if |u - v|^2 <= 2 (1 - gate), for u and v of length one (NeuralDB)."""
+def test_the_threshold_is_a_ball_around_directions(keys, query, least):
+    """cos >= threshold if and only if |u - v|^2 <= 2 (1 - threshold), for u and v of length one (NeuralDB)."""
     found = Memory(keys, values=np.arange(1, len(keys) + 1)).lookup(query, min_similarity=least)
     distances = [helpers.cosine_distance(query, key) for key in keys]
     assert abs(found.similarities - (1 - min(distances))) < 1e-15
-    if abs((1 - min(distances)) - least) > 1e-15:  # else rounding decides
+    if abs((1 - min(distances)) - least) > 1e-15:  # otherwise the result depends on rounding
         units = [[a / math.hypot(*v) for a in v] for v in (query, *keys)]
         inside = any(helpers.squared_distance(units[0], unit) < 2 * (1 - least) for unit in units[1:])
         assert inside == (found.indices >= 0) == (found.values > 0)
@@ -571,8 +571,8 @@ def test_the_gate_is_a_ball_around_directions(keys, query, least):
         assert (found.indices, found.values) == (-1, 0)
 
 
-def test_the_gate_is_exact_where_the_cosine_is():
-    """Of (3, 4) and (1, 0) it is 3/5, which floats round up."""
+def test_the_threshold_is_exact_for_an_exact_cosine():
+    """The cosine of (3, 4) and (1, 0) is 3/5; the nearest float lies below it."""
     memory = Memory([[3.0, 4.0]], ["stored"])
     assert Fraction(0.6) < Fraction(3, 5)
     assert memory.lookup([1.0, 0.0], min_similarity=0.599999).values == "stored"
@@ -580,36 +580,36 @@ def test_the_gate_is_exact_where_the_cosine_is():
 
 
 @given(st.lists(vectors(), min_size=1, max_size=6), st.sampled_from([2.0**-20, 0.3, 7.0, 2.0**20]))
-def test_what_is_stored_is_recalled_exactly_at_any_length(keys, scale):
+def test_stored_keys_are_found_exactly_at_any_length(keys, scale):
     memory = Memory(keys, values=np.arange(len(keys)))
     found = memory.lookup(np.array(keys), min_similarity=1 - 1e-12)
-    grown = memory.lookup(scale * np.array(keys), min_similarity=1 - 1e-12)
+    scaled = memory.lookup(scale * np.array(keys), min_similarity=1 - 1e-12)
     assert (found.similarities == 1).all()
     assert_same(memory.lookup(np.array(keys), min_similarity=1.0), found)
-    for i, key in enumerate(keys):  # the first of those in its direction
+    for i, key in enumerate(keys):  # the first key of the same direction
         first = min(j for j, other in enumerate(keys) if helpers.cosine_distance(key, other) < 1e-12)
         assert np.array_equal(np.cross(keys[found.indices[i]], key), [0, 0, 0])
         assert first <= found.indices[i] <= i
-    np.testing.assert_allclose(grown.similarities, 1, rtol=0, atol=1e-15)
-    assert (grown.indices >= 0).all()
+    np.testing.assert_allclose(scaled.similarities, 1, rtol=0, atol=1e-15)
+    assert (scaled.indices >= 0).all()
 
 
-def test_facts_are_edited():
-    """Append, replace, remove: what is looked up follows."""
+def test_lookup_follows_changes():
+    """The three edits of NeuralDB: append, replace, remove."""
     keys = np.eye(4)
     memory = Memory(keys[:2], values=[[1.0, 1.0], [2.0, 2.0]])
-    gate = {"min_similarity": 0.65}
-    assert_same(memory.lookup(keys[2], **gate).values, np.zeros(2))
+    threshold = {"min_similarity": 0.65}
+    assert_same(memory.lookup(keys[2], **threshold).values, np.zeros(2))
     memory.add(keys[2], [3.0, 3.0])
-    assert_same(memory.lookup(5 * keys[2], **gate).values, np.array([3.0, 3.0]))
+    assert_same(memory.lookup(5 * keys[2], **threshold).values, np.array([3.0, 3.0]))
     memory.replace(2, keys[2], [4.0, 4.0])
-    assert_same(memory.lookup(keys[2], **gate).values, np.array([4.0, 4.0]))
+    assert_same(memory.lookup(keys[2], **threshold).values, np.array([4.0, 4.0]))
     memory.remove(0)
-    assert_same(memory.lookup(keys[[0, 1, 2]], **gate).values, np.array([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]]))
-    assert_same(memory.lookup(keys[[0, 1, 2]], **gate).indices, np.array([-1, 0, 1]))
+    assert_same(memory.lookup(keys[[0, 1, 2]], **threshold).values, np.array([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]]))
+    assert_same(memory.lookup(keys[[0, 1, 2]], **threshold).indices, np.array([-1, 0, 1]))
 
 
-def test_similarities_stay_within_one():
+def test_similarities_stay_within_minus_one_and_one():
     x = np.random.default_rng(0).normal(size=(500, 7))
     lowest = [Memory(-row[None]).lookup(row, min_similarity=-1) for row in x]
     assert all(-1 <= found.similarities < -1 + 2e-15 and found.indices == 0 for found in lowest)
@@ -617,7 +617,7 @@ def test_similarities_stay_within_one():
     assert_same([Memory(-row[None]).lookup(row, min_similarity=-1).indices for row in single], [np.int64(0)] * 500)
 
 
-def test_a_lookup_of_one_query_loses_the_m():
+def test_lookup_of_a_single_query_gives_results_without_m():
     for memory in (numbered(), labelled(), bare(), Memory(np.eye(2), np.arange(8).reshape(2, 2, 2))):
         for least in (None, 0.99):
             x = memory.patterns[:2] + 0.1
@@ -630,12 +630,12 @@ def test_a_lookup_of_one_query_loses_the_m():
 
 
 @pytest.mark.parametrize(
-    ("values", "nothing"),
+    ("values", "zero"),
     [(["a", "b"], ""), ([1, 2], 0), ([True, True], False), ([[1.0, 2.0]] * 2, [0.0, 0.0]), (None, [0.0, 0.0])],
 )
-def test_nothing_stands_where_nothing_is_stored(values, nothing):
+def test_lookup_gives_zero_below_the_threshold(values, zero):
     found = Memory(np.eye(2), values).lookup([-1.0, -1.0], min_similarity=0)
-    assert_same(found.values, np.array(nothing, found.values.dtype))
+    assert_same(found.values, np.array(zero, found.values.dtype))
     assert found.indices == -1
     assert found.similarities == pytest.approx(-math.sqrt(0.5), rel=1e-15)
 
@@ -650,7 +650,7 @@ def test_nothing_stands_where_nothing_is_stored(values, nothing):
         (np.eye(2), [1.0, 0.0], {"min_similarity": "0"}, "min_similarity must be a number in [-1, 1]; got '0'"),
     ],
 )
-def test_what_cannot_be_looked_up_is_refused(memory, query, options, expected):
+def test_invalid_lookups_raise(memory, query, options, expected):
     with pytest.raises((ValueError, TypeError)) as caught:
         Memory(memory).lookup(query, **options)
     assert str(caught.value) == expected
@@ -669,23 +669,23 @@ VALUES = {
     "strings": ["", "short", "naïve β, and longer"],
     "empty strings": ["", "", ""],
     "bytes": [b"", b"a", b"bc"],
-    "truth": [True, False, True],
-    "whole": np.array([2**62, -1, 0]),
+    "booleans": [True, False, True],
+    "integers": np.array([2**62, -1, 0]),
     "vectors": np.array([[0.1, -0.0], [math.inf, 1e-320], [math.nan, 2.0]]),
-    "boxes": np.arange(12.0).reshape(3, 2, 2),
-    "nothing": np.zeros((3, 0)),
+    "matrices": np.arange(12.0).reshape(3, 2, 2),
+    "empty": np.zeros((3, 0)),
     "days": np.array(["2024-01-01", "NaT", "1900-12-31"], "M8[D]"),
     "complex": np.array([1j, 2.0, 3.0]),
     "records": np.array([(1, 2.0), (3, 4.0), (5, 6.0)], [("a", "i4"), ("b", "f8")]),
-    "big end first": np.array([1.0, 2.0, 3.0], ">f8"),
-    "columns first": np.asfortranarray(np.arange(6.0).reshape(3, 2)),
+    "big-endian": np.array([1.0, 2.0, 3.0], ">f8"),
+    "Fortran order": np.asfortranarray(np.arange(6.0).reshape(3, 2)),
 }
 
 
 @pytest.mark.parametrize("mmap", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
-def test_what_is_saved_comes_back_to_the_bit(tmp_path, values, dtype, mmap):
+def test_saved_memories_are_loaded_bit_for_bit(tmp_path, values, dtype, mmap):
     path = tmp_path / "memory.npz"
     memory = Memory(np.array([[0.1, -0.0], [1e-30, 2.0], [3.0, -4.0]], dtype), values, DotEnergy(3.0))
     back = saved(path, memory, mmap=mmap)
@@ -701,7 +701,7 @@ def test_what_is_saved_comes_back_to_the_bit(tmp_path, values, dtype, mmap):
 
 @pytest.mark.parametrize("mmap", [False, True])
 @pytest.mark.parametrize("n", [1, 63, 64, 65])
-def test_room_beyond_the_last_pattern_is_not_saved(tmp_path, n, mmap):
+def test_unused_capacity_is_not_saved(tmp_path, n, mmap):
     memory = Memory(np.ones((200, 2)), range(200))
     memory.remove(range(n, 200))
     back = saved(tmp_path / "memory.npz", memory, mmap=mmap)
@@ -710,7 +710,7 @@ def test_room_beyond_the_last_pattern_is_not_saved(tmp_path, n, mmap):
 
 @pytest.mark.parametrize("mmap", [False, True])
 @pytest.mark.parametrize("energy", ENERGIES, ids=repr)
-def test_every_energy_is_saved(tmp_path, energy, mmap):
+def test_continuous_energies_are_saved(tmp_path, energy, mmap):
     back = saved(tmp_path / "memory.npz", Memory(np.eye(2), energy=energy), mmap=mmap)
     assert back.energy == energy
     assert_same(back.update([0.3, 0.1]), energy.update([0.3, 0.1], np.eye(2)))
@@ -726,7 +726,7 @@ BINARY = [
 
 @pytest.mark.parametrize("mmap", [False, True])
 @pytest.mark.parametrize("energy", BINARY, ids=repr)
-def test_every_binary_energy_is_saved(tmp_path, energy, mmap):
+def test_binary_energies_are_saved(tmp_path, energy, mmap):
     p = np.array([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]])
     back = saved(tmp_path / "memory.npz", Memory(p, ["a", "b"], energy), mmap=mmap)
     assert back.energy == energy
@@ -734,21 +734,21 @@ def test_every_binary_energy_is_saved(tmp_path, energy, mmap):
     assert_same(back.energies(p[0]), energy.value(p[0], p))
 
 
-def test_an_order_that_is_drawn_is_given_again(tmp_path):
+def test_an_energy_with_a_generator_must_be_given_to_load(tmp_path):
     path = tmp_path / "memory.npz"
     Memory([[1.0, -1.0]], energy=HopfieldEnergy(order=np.random.default_rng(0))).save(path)
-    with pytest.raises(ValueError, match=r"^energy must be given to load [^\n]*, which names its HopfieldEnergy but does"):
+    with pytest.raises(ValueError, match=r"^energy must be given to load [^\n]*, which was saved with HopfieldEnergy but not"):
         Memory.load(path)
 
 
 @pytest.mark.parametrize("mmap", [False, True])
-def test_ones_own_energy_is_given_again(tmp_path, mmap):
-    path, own = tmp_path / "memory.npz", type("DistanceEnergy", (Bowl,), {})(2.0)  # whatever its name
+def test_a_custom_energy_must_be_given_to_load(tmp_path, mmap):
+    path, own = tmp_path / "memory.npz", type("DistanceEnergy", (Bowl,), {})(2.0)  # the name alone is not enough
     for energy, name in ((Bowl(2.0), "Bowl"), (own, "DistanceEnergy")):
         Memory(np.eye(2), [[1.0], [2.0]], energy).save(path)
         with pytest.raises(ValueError) as caught:
             Memory.load(path, mmap=mmap)
-        expected = f"energy must be given to load {path}, which names its {name} but does not hold it; got None"
+        expected = f"energy must be given to load {path}, which was saved with {name} but not its options; got None"
         assert str(caught.value) == expected
         back = Memory.load(path, mmap=mmap, energy=energy)
         np.testing.assert_allclose(back.update([0.2, 0.1]), DistanceEnergy(2.0).update([0.2, 0.1], np.eye(2), [[1.0], [2.0]]))
@@ -758,23 +758,23 @@ def test_ones_own_energy_is_given_again(tmp_path, mmap):
 
 @pytest.fixture
 def mapped(tmp_path):
-    """A memory, and the same mapped from a file."""
+    """A memory, and the same memory mapped from a file."""
     rng = np.random.default_rng(0)
     memory = Memory(rng.normal(size=(20000, 3)).astype("float32"), rng.normal(size=20000), DistanceEnergy(9.0))
     return memory, saved(tmp_path / "memory.npz", memory, mmap=True)
 
 
-def test_a_mapped_memory_gives_the_same_bits(backend, mapped, tmp_path):
+def test_a_mapped_memory_gives_the_same_results(backend, mapped, tmp_path):
     loaded, memory = mapped
     assert repr(memory) == "Memory(20000 patterns, d = 3, float32, mapped, values float64, DistanceEnergy(beta=9.0))"
     for x in (loaded.patterns[:7] + np.float32(0.1), loaded.patterns[5], np.zeros((2, 3)) + 0.1):
-        for ask in (
+        for query in (
             lambda m, x=x: [m.energies(x), m.weights(x), m.update(x)],
             lambda m, x=x: [m.nearest(x, 4), m.nearest(x, metric="cosine"), m.within(x, 0.1)],
             lambda m, x=x: [m.lookup(x), m.lookup(x, min_similarity=1.0)],
             lambda m, x=x: [m.retrieve(x, max_steps=2).states, m.retrieve(x, max_steps=2).values],
         ):
-            assert_same(ask(memory), ask(loaded))
+            assert_same(query(memory), query(loaded))
     assert_same(np.stack(list(memory)), loaded.patterns)
     assert_same(np.stack(list(loaded)), loaded.patterns)
     loaded.save(tmp_path / "bare.npz")
@@ -782,7 +782,7 @@ def test_a_mapped_memory_gives_the_same_bits(backend, mapped, tmp_path):
     assert_same(bare.lookup(np.eye(3), min_similarity=0), loaded.lookup(np.eye(3), min_similarity=0))
 
 
-def test_a_mapped_memory_without_values_answers_with_copies_of_its_patterns(tmp_path):
+def test_lookup_in_a_mapped_memory_returns_copies_of_patterns(tmp_path):
     memory = saved(tmp_path / "memory.npz", Memory(np.eye(2)), mmap=True)
     found = memory.lookup([[1.0, 0.1], [-1.0, 0.0]], min_similarity=0.9)
     assert_same(found.values, np.array([[1.0, 0.0], [0.0, 0.0]]))
@@ -806,7 +806,7 @@ def test_a_mapped_memory_cannot_be_changed(mapped):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere a mapped file cannot be replaced, and save says so")
-def test_a_mapped_memory_is_saved_elsewhere_or_onto_its_own_file(mapped, tmp_path):
+def test_a_mapped_memory_can_be_saved_onto_its_own_file(mapped, tmp_path):
     loaded, memory = mapped
     path = tmp_path / "memory.npz"
     before = path.read_bytes()
@@ -814,12 +814,12 @@ def test_a_mapped_memory_is_saved_elsewhere_or_onto_its_own_file(mapped, tmp_pat
     assert (tmp_path / "other.npz").read_bytes() == before
     memory.save(path)
     assert path.read_bytes() == before
-    Memory([[7.0]]).save(path)  # what is mapped is the old file still
+    Memory([[7.0]]).save(path)  # the old file is still mapped
     assert_same([memory.patterns, memory.values], [loaded.patterns, loaded.values])
     assert len(Memory.load(path)) == 1
 
 
-def test_a_mapped_memory_is_copied_into_one_that_can_be_changed(mapped):
+def test_a_copy_of_a_mapped_memory_can_be_changed(mapped):
     loaded, memory = mapped
     for back in (copy.deepcopy(memory), pickle.loads(pickle.dumps(memory))):
         assert state(back) == state(loaded)
@@ -837,13 +837,13 @@ def answers(path):
     x = np.stack([memory.patterns[0], memory.patterns[-1]]) + np.float32(0.25)
     inside = [np.concatenate(parts) for parts in memory.within(x.astype(float), 150.0)]
     return [*memory.nearest(x, 3), memory.energies(x), memory.update(x), *memory.lookup(x, min_similarity=0.5), *inside]
-answers(small)  # all there is to import and to warm up
+answers(small)  # imports and warms up everything
 status = dict(line.split(":") for line in open("/proc/self/status"))
 limit = 1024 * int(status["VmData"].split()[0]) + room
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 found = answers(path)
 memory = hopmin.Memory.load(path, mmap=True)
-memory.save(path + ".copy")  # a block at a time, too
+memory.save(path + ".copy")  # one block at a time, too
 try:
     hopmin.Memory.load(path)
 except MemoryError:
@@ -854,7 +854,7 @@ np.savez(small, *found)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is one of Linux")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps what is freed")
-def test_a_file_four_times_the_memory_is_asked_and_saved(tmp_path, run):
+def test_a_file_four_times_the_free_memory_is_queried_and_saved(tmp_path, run):
     n, d, room = 800_000, 32, 25_000_000
     p = np.random.default_rng(0).integers(-50, 50, (n, d), np.int8).astype(np.float32)
     memory = Memory(p, np.arange(n, dtype=float), DistanceEnergy(1.0))
@@ -883,7 +883,7 @@ module = importlib.import_module(module)
 function = getattr(module, name)
 def dies(*arguments):
     function(*arguments)
-    if name == "fsync" or arguments[1]["shape"]:  # not yet at the first, which tells what the file is
+    if name == "fsync" or arguments[1]["shape"]:  # not at the first member, which describes the file
         os.kill(os.getpid(), signal.SIGKILL)
 setattr(module, name, dies)
 memory.save(sys.argv[1])
@@ -892,17 +892,17 @@ memory.save(sys.argv[1])
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal")
 @pytest.mark.parametrize("last", [("numpy.lib.format", "write_array_header_1_0"), ("os", "fsync")])
-def test_a_process_killed_while_saving_leaves_the_old_file(tmp_path, run, last):
+def test_killing_the_process_while_saving_keeps_the_old_file(tmp_path, run, last):
     path = tmp_path / "memory.npz"
     labelled().save(path)
     before = path.read_bytes()
     assert run(KILLED, path, *last).returncode == -signal.SIGKILL
-    assert len(list(tmp_path.iterdir())) == 2  # half of the new one lies beside it
+    assert len(list(tmp_path.iterdir())) == 2  # the incomplete new file is next to it
     assert path.read_bytes() == before
     assert state(Memory.load(path)) == state(labelled())
 
 
-def test_a_crash_while_saving_leaves_the_old_file_and_no_trace(tmp_path, monkeypatch):
+def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):
     path = tmp_path / "memory.npz"
     labelled().save(path)
     before = path.read_bytes()
@@ -919,7 +919,7 @@ def test_a_crash_while_saving_leaves_the_old_file_and_no_trace(tmp_path, monkeyp
 
 
 def foreign(path, patterns, values=None, records=None, kind="memory"):
-    """A file that says of itself what `save` would, with anything in it."""
+    """Write a file as `save` does, with any contents."""
     arrays = {"patterns": patterns} | ({} if values is None else {"values": values})
     records = {"energy": {"name": "DistanceEnergy", "options": {"beta": 1.0}}} if records is None else records
     hopmin._files.save_arrays(path, kind, {k: np.asarray(a) for k, a in arrays.items() if a is not None}, **records)
@@ -929,18 +929,18 @@ def foreign(path, patterns, values=None, records=None, kind="memory"):
 @pytest.mark.parametrize(
     ("arrays", "expected"),
     [
-        ({"patterns": None}, "{} must hold patterns (n, d), each with a value; got float64, (0,)"),
-        ({"patterns": [[1, 2]]}, "{} must hold patterns (n, d), each with a value; got int64, (1, 2)"),
-        ({"patterns": [["a"]]}, "{} must hold patterns (n, d), each with a value; got <U1, (1, 1)"),
-        ({"patterns": [1.0]}, "{} must hold patterns (n, d), each with a value; got float64, (1,)"),
-        ({"patterns": np.ones((2, 0))}, "{} must hold patterns (n, d), each with a value; got float64, (2, 0)"),
-        ({"patterns": np.ones((2, 1), ">f8")}, "{} must hold patterns (n, d), each with a value; got >f8, (2, 1)"),
-        ({"patterns": np.ones((2, 1)), "values": [1]}, "{} must hold patterns (n, d), each with a value; got float64, (2, 1)"),
-        ({"patterns": np.ones((2, 1)), "values": 1}, "{} must hold patterns (n, d), each with a value; got float64, (2, 1)"),
+        ({"patterns": None}, "{} must hold patterns (n, d) and, if any, n values; got float64, (0,)"),
+        ({"patterns": [[1, 2]]}, "{} must hold patterns (n, d) and, if any, n values; got int64, (1, 2)"),
+        ({"patterns": [["a"]]}, "{} must hold patterns (n, d) and, if any, n values; got <U1, (1, 1)"),
+        ({"patterns": [1.0]}, "{} must hold patterns (n, d) and, if any, n values; got float64, (1,)"),
+        ({"patterns": np.ones((2, 0))}, "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 0)"),
+        ({"patterns": np.ones((2, 1), ">f8")}, "{} must hold patterns (n, d) and, if any, n values; got >f8, (2, 1)"),
+        ({"patterns": np.ones((2, 1)), "values": [1]}, "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 1)"),
+        ({"patterns": np.ones((2, 1)), "values": 1}, "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 1)"),
         ({"patterns": [[math.nan]]}, "patterns must be finite; got nan at index (0, 0)"),
     ],
 )
-def test_files_that_hold_no_patterns_are_refused(tmp_path, arrays, expected, mmap):
+def test_files_without_valid_patterns_raise(tmp_path, arrays, expected, mmap):
     foreign(tmp_path / "memory.npz", **arrays)
     with pytest.raises(ValueError) as caught:
         Memory.load(tmp_path / "memory.npz", mmap=mmap)
@@ -949,7 +949,7 @@ def test_files_that_hold_no_patterns_are_refused(tmp_path, arrays, expected, mma
 
 @pytest.mark.parametrize("mmap", [False, True])
 @pytest.mark.parametrize(
-    "told",
+    "described",
     [
         {}, {"energy": None}, {"energy": []}, {"energy": {"name": "DistanceEnergy"}}, {"energy": {"options": {}}},
         {"energy": {"name": "GPT", "options": {}}}, {"energy": {"name": ["DotEnergy"], "options": {}}},
@@ -957,17 +957,17 @@ def test_files_that_hold_no_patterns_are_refused(tmp_path, arrays, expected, mma
         {"energy": {"name": "DotEnergy", "options": 3}}, {"energy": {"name": "SparseEnergy", "options": {"alpha": "2"}}},
     ],
 )  # fmt: skip
-def test_files_that_name_no_energy_are_refused(tmp_path, told, mmap):
+def test_files_without_a_valid_energy_raise(tmp_path, described, mmap):
     path = tmp_path / "memory.npz"
-    foreign(path, np.eye(2), records=told)
+    foreign(path, np.eye(2), records=described)
     with pytest.raises(ValueError) as caught:
         Memory.load(path, mmap=mmap)
-    assert str(caught.value) == f"{path} must name an energy of hopmin's with its options; got {told!s:.60}"
+    assert str(caught.value) == f"{path} must describe one of hopmin's energies and its options; got {described!s:.60}"
     assert len(Memory.load(path, mmap=mmap, energy=DistanceEnergy())) == 2
 
 
 @pytest.mark.parametrize("mmap", [False, True])
-def test_a_file_of_something_else_is_named(tmp_path, mmap):
+def test_a_file_of_another_kind_raises(tmp_path, mmap):
     path = tmp_path / "memory.npz"
     foreign(path, np.eye(2), kind="model")
     with pytest.raises(ValueError) as caught:
@@ -978,10 +978,10 @@ def test_a_file_of_something_else_is_named(tmp_path, mmap):
     assert str(caught.value) == f"memory must be a readable file; {tmp_path / 'none.npz'}: No such file or directory"
 
 
-def test_a_number_that_is_not_finite_in_a_mapped_file_is_found_when_it_is_asked(tmp_path):
+def test_infinite_numbers_in_a_mapped_file_raise_when_queried(tmp_path):
     path = tmp_path / "memory.npz"
     foreign(path, [[0.0, 1.0], [0.0, math.inf]])
     memory = Memory.load(path, mmap=True)
-    for ask in (memory.energies, memory.update, memory.nearest, memory.lookup, memory.retrieve):
+    for query in (memory.energies, memory.update, memory.nearest, memory.lookup, memory.retrieve):
         with pytest.raises(ValueError, match=r"^patterns must be finite; got inf at index \(1, 1\)$"):
-            ask([0.0, 1.0])
+            query([0.0, 1.0])

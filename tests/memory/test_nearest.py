@@ -1,4 +1,4 @@
-"""The hard limit: k nearest, within a radius, separation."""
+"""Exact search: the k nearest patterns, those within a radius, and the separation."""
 
 import helpers
 import numpy as np
@@ -11,7 +11,7 @@ from hopmin.testing import lattice_problems
 
 
 @given(problem=lattice_problems(), data=st.data())
-def test_nearest_is_the_dull_loops(problem, data):
+def test_nearest_matches_plain_loops(problem, data):
     x, p, _ = problem
     k = data.draw(st.integers(1, len(p)))
     distances, indices = hopmin.nearest(x, p, k)
@@ -22,7 +22,7 @@ def test_nearest_is_the_dull_loops(problem, data):
 
 
 @given(problem=lattice_problems(), data=st.data())
-def test_fewer_neighbours_are_the_first_of_more(problem, data):
+def test_a_smaller_k_gives_the_first_of_a_larger_k(problem, data):
     x, p, _ = problem
     k = data.draw(st.integers(1, len(p)))
     few, all_of_them = hopmin.nearest(x, p, k), hopmin.nearest(x, p, len(p))
@@ -31,10 +31,10 @@ def test_fewer_neighbours_are_the_first_of_more(problem, data):
 
 
 @given(problem=lattice_problems(), data=st.data())
-def test_within_is_nearest_up_to_a_radius(problem, data):
+def test_within_is_nearest_up_to_the_radius(problem, data):
     x, p, _ = problem
     distances, indices = hopmin.nearest(x, p, len(p))
-    radius = float(data.draw(st.sampled_from(sorted(set(distances.ravel().tolist())))))  # so that some lie on the edge
+    radius = float(data.draw(st.sampled_from(sorted(set(distances.ravel().tolist())))))  # some patterns lie exactly at this distance
     for i, (found, places) in enumerate(zip(*hopmin.within(x, p, radius), strict=True)):
         inside = distances[i] <= radius
         np.testing.assert_array_equal(found, distances[i][inside])
@@ -42,8 +42,8 @@ def test_within_is_nearest_up_to_a_radius(problem, data):
 
 
 @pytest.mark.parametrize("offset", [0, 1e2, 1e3, 1e4])
-def test_float32_neighbours_are_those_of_float64_at_any_offset(offset, backend):
-    """Where an expanded square finds the right five in .979, .353 and .008 of all cases."""
+def test_float32_neighbours_match_float64_at_any_offset(offset, backend):
+    """An expanded square finds the right five in .979, .353 and .008 of the cases with an offset."""
     x = (offset + np.random.default_rng(0).normal(size=(300, 64))).astype(np.float32)
     exact = np.array([[i for _, i in helpers.nearest(row, x, 5)] for row in x[:10]])
     np.testing.assert_array_equal(hopmin.nearest(x[:10], x, 5)[1], exact)
@@ -58,12 +58,12 @@ def test_dot_finds_the_largest_products(backend):
     np.testing.assert_allclose(distances, -np.sort(products)[:, ::-1][:, :3], rtol=1e-14)
 
 
-def test_of_equals_the_lowest_index_comes_first(backend):
+def test_nearest_breaks_ties_by_lowest_index(backend):
     p = np.zeros((150, 2))
     np.testing.assert_array_equal(hopmin.nearest([1.0, 0.0], p, 150)[1], np.arange(150))
 
 
-def test_single_queries_lose_the_m():
+def test_a_single_query_gives_results_without_m():
     p = [[0.0, 0.0], [3.0, 4.0]]
     distances, indices = hopmin.nearest([0.0, 0.0], p, k=2)
     assert (distances.tolist(), indices.tolist()) == ([0.0, 5.0], [0, 1])
@@ -72,7 +72,7 @@ def test_single_queries_lose_the_m():
     assert not np.signbit(distances).any()
 
 
-def test_separation():
+def test_separation_of_duplicates_and_of_a_lone_pattern():
     np.testing.assert_array_equal(hopmin.separation([[0.0], [1.0], [3.0], [3.0]]), [1, 1, 0, 0])
     np.testing.assert_array_equal(hopmin.separation([[5.0, 5.0]]), [np.inf])
     assert hopmin.separation(np.float32([[1], [2]])).dtype == np.float32
@@ -89,7 +89,7 @@ P = [[0.0, 1.0], [2.0, 3.0]]
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "sentence"),
+    ("call", "error", "message"),
     [
         (lambda: hopmin.nearest([[1.0]], P), ValueError, "queries must have shape (m, d) with d = 2; got (1, 1)"),
         (lambda: hopmin.nearest([1.0, 2.0, 3.0], P), ValueError, "queries must have shape (m, d) with d = 2; got (3,)"),
@@ -115,7 +115,7 @@ P = [[0.0, 1.0], [2.0, 3.0]]
         (lambda: hopmin.DotEnergy().update(P, P, values=[1.0, 2.0]), ValueError, "values must have shape (n, v) with n = 2; got (2,)"),
     ],
 )  # fmt: skip
-def test_bad_input_gets_one_sentence(call, error, sentence, backend):
+def test_invalid_arguments_raise_one_line_errors(call, error, message, backend):
     with pytest.raises(error) as caught:
         call()
-    assert str(caught.value) == sentence
+    assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""Update until still: where it goes, why it stops, and that what stops there is what the record says."""
+"""Retrieval: fixed points, stopping reasons, the kinds of points, and the options."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ FIG1 = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])
 
 @settings(max_examples=60)
 @given(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)))
-def test_the_energy_never_rises_and_converged_states_are_fixed_points(problem):
+def test_energy_decreases_and_converged_states_are_fixed(problem):
     x, p, beta = problem
     for energy in (DistanceEnergy(beta), DotEnergy(beta)):
         found = hopmin.retrieve(x, p, energy, max_steps=200)
@@ -23,15 +23,15 @@ def test_the_energy_never_rises_and_converged_states_are_fixed_points(problem):
         assert (np.diff(found.energies, axis=0) <= slack).all()
         still = found.reason == "converged"
         moves = np.linalg.norm(energy.update(found.states, p) - found.states, axis=1)
-        # the last step was short, and so is the next: no longer, but where the update stretches, as at a saddle
+        # the next step is no longer than the last, except where the update stretches distances, as at a saddle
         spread = np.linalg.norm(p[:, None] - p, axis=-1).max()
-        stretch = max(1, beta * spread**2 / 2)  # for weights have a variance of at most spread^2 / 4 in any direction
+        stretch = max(1, beta * spread**2 / 2)  # the variance under the weights is at most spread^2 / 4
         assert (moves[still] <= stretch * (found.residual[still] + 1e-14 * size * (4 + len(p)))).all()
         assert found.energies.shape == (found.steps.max() + 1, len(x))
         np.testing.assert_array_equal(found.energies[-1], energy.value(found.states, p))
 
 
-def test_every_pattern_of_figure_1_is_stored_by_the_distance_energy(backend):
+def test_distance_energy_stores_every_pattern_of_figure_1(backend):
     found = hopmin.retrieve(FIG1 + 0.3, FIG1, DistanceEnergy())
     assert found.reason.tolist() == ["converged"] * 3
     assert found.nearest.tolist() == [0, 1, 2]
@@ -39,12 +39,12 @@ def test_every_pattern_of_figure_1_is_stored_by_the_distance_energy(backend):
     assert (found.effective_patterns < 1.5).all()
 
 
-def test_the_dot_energy_loses_the_middle_one(backend):
+def test_dot_energy_does_not_store_the_middle_pattern(backend):
     found = hopmin.retrieve(FIG1, FIG1, DotEnergy())
     assert 1 not in found.nearest.tolist()
 
 
-def test_a_query_alone_is_its_row_of_the_batch():
+def test_a_query_gives_the_same_result_alone_as_in_a_batch():
     energy = DistanceEnergy(2.0)
     batch = hopmin.retrieve(FIG1 + 0.4, FIG1, energy)
     for i, x in enumerate(FIG1 + 0.4):
@@ -57,28 +57,28 @@ def test_a_query_alone_is_its_row_of_the_batch():
         assert one.effective_patterns == pytest.approx(batch.effective_patterns[i], rel=1e-15)
 
 
-def test_a_fixed_point_need_not_be_a_memory():
-    """Halfway between two patterns the update stays where it is, whatever beta."""
+def test_a_fixed_point_need_not_be_a_pattern():
+    """The midpoint of two patterns is a fixed point for every beta."""
     p = np.array([[-1.0, 0.0], [1.0, 0.0]])
     found = hopmin.retrieve([0.0, 0.0], p, DistanceEnergy(100.0))
     assert (found.reason, found.steps, found.effective_patterns) == ("converged", 1, 2.0)
     np.testing.assert_array_equal(found.states, [0.0, 0.0])
 
 
-def test_a_small_beta_gives_the_mean():
+def test_retrieval_ends_at_the_mean_for_small_beta():
     found = hopmin.retrieve(FIG1[0], FIG1, DistanceEnergy(1e-3))
     np.testing.assert_allclose(found.states, FIG1.mean(axis=0), atol=0.02)
     assert found.effective_patterns == pytest.approx(3, abs=0.01)
 
 
-def test_steps_run_out():
+def test_retrieval_stops_after_max_steps():
     found = hopmin.retrieve(FIG1[0] + 1, FIG1, DistanceEnergy(), max_steps=1, tolerance=0)
     assert (found.reason, found.steps, len(found.energies)) == ("max_steps", 1, 2)
 
 
-def test_a_step_that_does_not_descend_stalls():
-    class Restless:
-        """Goes round and round at one height, and never quite returns."""
+def test_retrieval_stalls_if_the_energy_does_not_decrease():
+    class Rotation:
+        """An update that rotates by one radian, at constant energy, and never returns exactly."""
 
         def value(self, queries, patterns):
             return np.zeros(len(queries))
@@ -89,33 +89,33 @@ def test_a_step_that_does_not_descend_stalls():
         def weights(self, queries, patterns):
             raise NotImplementedError
 
-    found = hopmin.retrieve([[1.0, 0.0]], FIG1, Restless())
+    found = hopmin.retrieve([[1.0, 0.0]], FIG1, Rotation())
     assert found.reason.tolist() == ["stalled"]
     assert found.steps.tolist() == [hopmin.memory.retrieval.PATIENCE]
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_retrieval_ends_far_from_the_origin_too(offset, dtype, backend):
+def test_retrieval_converges_far_from_the_origin(offset, dtype, backend):
     p = (np.random.default_rng(0).normal(size=(20, 4)) * 8 + offset).astype(dtype)
     found = hopmin.retrieve(p, p, DistanceEnergy(2.0))
     assert set(found.reason.tolist()) == {"converged"}
     np.testing.assert_array_equal(found.nearest, np.arange(20))
 
 
-def test_damping_takes_part_of_the_way():
+def test_damping_takes_a_fraction_of_the_step():
     p = np.array([[0.0, 0.0]])
     found = hopmin.retrieve([1.0, 0.0], p, DistanceEnergy(), damping=0.5, max_steps=3)
     np.testing.assert_allclose(found.states, [0.125, 0.0], rtol=1e-15)
     np.testing.assert_allclose(found.energies, [1, 1 / 4, 1 / 16, 1 / 64], rtol=1e-15)
 
 
-def test_no_queries_need_no_steps():
+def test_an_empty_batch_takes_no_steps():
     found = hopmin.retrieve(np.zeros((0, 2)), FIG1, DistanceEnergy())
     assert (found.states.shape, found.energies.shape, found.steps.shape) == ((0, 2), (1, 0), (0,))
 
 
-def test_queries_stay_as_they_were():
+def test_queries_are_not_modified():
     x = FIG1 + 0.4
     before = x.copy()
     hopmin.retrieve(x, FIG1, DistanceEnergy())
@@ -123,7 +123,7 @@ def test_queries_stay_as_they_were():
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
         ({"damping": 2}, "damping must be a number in (0, 2); got 2"),
         ({"damping": 0}, "damping must be a number in (0, 2); got 0"),
@@ -131,13 +131,13 @@ def test_queries_stay_as_they_were():
         ({"max_steps": 0}, "max_steps must be an integer >= 1; got 0"),
     ],
 )
-def test_bad_options_get_one_sentence(options, sentence):
+def test_invalid_options_raise_one_line_errors(options, message):
     with pytest.raises(ValueError) as caught:
         hopmin.retrieve(FIG1, FIG1, DistanceEnergy(), **options)
-    assert str(caught.value) == sentence
+    assert str(caught.value) == message
 
 
-# What kind of place it is
+# The kind of the final point
 
 
 PAIR = np.array([[-1.0, 0.0], [1.0, 0.0]])
@@ -148,8 +148,8 @@ def kinds(queries, patterns, energy, **options):
     return np.atleast_1d(found.kind).tolist()
 
 
-def test_the_kinds_of_places_between_two_patterns():
-    """|D|^2 = 4: one minimum up to beta = 1/2, a saddle between two minima above."""
+def test_kinds_of_points_between_two_patterns():
+    """With |D|^2 = 4 there is one minimum up to beta = 1/2, and a saddle between two minima above."""
     assert kinds([[0.3, 0], [0, 0]], PAIR, DistanceEnergy(0.3)) == ["mean", "mean"]
     assert kinds([[0.3, 0], [0, 0]], PAIR, DistanceEnergy(4.0)) == ["pattern", "saddle"]
     assert kinds([[0.3, 0], [0, 0]], PAIR, DotEnergy(8.0)) == ["pattern", "saddle"]
@@ -158,18 +158,18 @@ def test_the_kinds_of_places_between_two_patterns():
     assert kinds([[0.3, 0], [0, 0.5]], PAIR, hopmin.EuclideanEnergy(4.0)) == ["pattern", "saddle"]
 
 
-def test_a_mixture_is_of_as_many_as_hold_nine_tenths_of_the_weight():
-    """Two close pairs, far apart: retrieval from one of each ends between them, wherever copies are stored."""
+def test_mixture_of_counts_the_patterns_holding_the_weight():
+    """For two close pairs, far apart, retrieval ends between the patterns of a pair; copies do not count."""
     p = np.array([[0.0, 0.0], [0.3, 0.0], [9.0, 0.0], [9.3, 0.0], [9.3, 0.0]])
     found = hopmin.retrieve(p, p, DistanceEnergy(2.0))
     assert found.kind.tolist() == ["mixture"] * 5
-    assert found.mixture_of.tolist() == [2] * 5  # the copy is no pattern of its own
+    assert found.mixture_of.tolist() == [2] * 5  # a copy is not a distinct pattern
     assert found.effective_patterns[0] == pytest.approx(2, abs=1e-6)
     assert kinds(p[:1], p[[3, 4]], DistanceEnergy(2.0)) == ["pattern"]
 
 
-def test_the_kind_agrees_with_the_hessian():
-    """Whatever is called a pattern, mixture or mean is a minimum: a push from there comes back."""
+def test_kinds_of_minima_agree_with_the_hessian():
+    """States of kind pattern, mixture or mean are minima: retrieval returns to them after a perturbation."""
     rng = np.random.default_rng(3)
     for beta in (0.2, 0.6, 2.0):
         p = rng.normal(size=(12, 3))
@@ -185,11 +185,11 @@ def test_the_kind_agrees_with_the_hessian():
         assert (moved[still] < 1e-5).all()
 
 
-def test_unfinished_retrieval_has_no_kind_yet():
+def test_kind_is_moving_before_convergence():
     assert kinds(FIG1[0] + 1, FIG1, DistanceEnergy(), max_steps=1, tolerance=0) == ["moving"]
 
 
-def test_the_margin_is_the_gap_between_the_nearest_two():
+def test_margin_is_the_gap_between_the_two_nearest_patterns():
     found = hopmin.retrieve([0.9, 0.0], np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]]), DistanceEnergy(50.0))
     assert (found.nearest, found.margin) == (1, pytest.approx(1.0, abs=1e-12))
     assert hopmin.retrieve([0.9, 0.0], [[1.0, 0.0]], DistanceEnergy()).margin == np.inf
@@ -197,7 +197,7 @@ def test_the_margin_is_the_gap_between_the_nearest_two():
 
 
 class Synchronous:
-    """Two neurons that swap: Hopfield's network of the one pattern (1, -1), updated all at once."""
+    """Two neurons that swap: a Hopfield network of the single pattern (1, -1), updated synchronously."""
 
     binary = True
 
@@ -211,48 +211,49 @@ class Synchronous:
         return np.ones((len(x), 1))
 
 
-def test_a_cycle_of_two_is_told_from_rest():
+def test_cycles_of_two_are_distinguished_from_fixed_points():
     found = hopmin.retrieve([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0]], [[1.0, -1.0]], Synchronous())
     assert found.reason.tolist() == ["cycle", "converged", "converged"]
     assert found.steps.tolist() == [2, 1, 1]
     assert found.kind.tolist() == ["cycle", "pattern", "negated"]
 
 
-def test_neurons_can_be_clamped():
+def test_neurons_of_binary_energies_can_be_clamped():
     found = hopmin.retrieve([1.0, 1.0], [[1.0, -1.0]], Synchronous(), clamp=[True, False])
     assert (found.reason, found.kind, found.states.tolist()) == ("converged", "pattern", [1.0, -1.0])
 
 
-def test_a_slow_spiral_is_no_cycle():
-    """Damping close to 2 swings around the end and comes closer: it must be let go on until it is there."""
+def test_slow_oscillating_convergence_is_not_a_cycle():
+    """With damping close to 2 the state overshoots the fixed point in every step and approaches it slowly."""
     found = hopmin.retrieve([1.0, 0.0], [[0.0, 0.0]], DistanceEnergy(), damping=1.9, max_steps=10_000)
     assert found.reason == "converged"
     assert abs(found.states).max() < 1e-7
 
 
-# Masks, clamps, values, and the plain gradient
+# Masks, clamps, values and gradient descent
 
 
 @settings(max_examples=40)
 @given(problem=problems(dtypes=("float64",), offsets=(0.0,)), seed=st.integers(0, 2**32))
-def test_a_mask_is_a_smaller_memory(problem, seed):
+def test_a_mask_is_the_same_as_a_smaller_memory(problem, seed):
+    """Bit for bit, for the queries of the same mask; a query alone may differ from one in a batch on the twin."""
     x, p, beta = problem
     mask = np.random.default_rng(seed).random((len(x), len(p))) < 0.5
     mask[np.arange(len(x)), np.arange(len(x)) % len(p)] = True
     energy = DistanceEnergy(beta)
     found = hopmin.retrieve(x, p, energy, mask=mask, max_steps=50)
-    for i, seen in enumerate(mask):
-        alone = hopmin.retrieve(x[i], p[seen], energy, max_steps=50)
-        np.testing.assert_array_equal(found.states[i], alone.states)
-        assert (found.steps[i], found.reason[i], found.residual[i]) == (alone.steps, alone.reason, alone.residual)
-        np.testing.assert_array_equal(found.energies[: alone.steps + 1, i], alone.energies)
-        assert found.nearest[i] == np.flatnonzero(seen)[alone.nearest]
-        assert found.margin[i] == alone.margin
-        np.testing.assert_array_equal(found.weights[i, seen], alone.weights)
-        assert not found.weights[i, ~seen].any()
+    for seen in np.unique(mask, axis=0):
+        same = (mask == seen).all(axis=1)
+        alone = hopmin.retrieve(x[same], p[seen], energy, max_steps=50)
+        for name in ("states", "steps", "reason", "residual", "margin"):
+            np.testing.assert_array_equal(getattr(found, name)[same], getattr(alone, name))
+        np.testing.assert_array_equal(found.energies[: len(alone.energies), same], alone.energies)
+        np.testing.assert_array_equal(found.nearest[same], np.flatnonzero(seen)[alone.nearest])
+        np.testing.assert_array_equal(found.weights[np.ix_(same, seen)], alone.weights)
+        assert not found.weights[np.ix_(same, ~seen)].any()
 
 
-def test_one_mask_serves_all_queries():
+def test_a_single_mask_applies_to_all_queries():
     found = hopmin.retrieve(FIG1 + 0.1, FIG1, DistanceEnergy(9.0), mask=[True, False, True])
     assert found.nearest.tolist() == [0, 2, 2]
     assert found.kind.tolist() == ["pattern"] * 3
@@ -260,8 +261,8 @@ def test_one_mask_serves_all_queries():
 
 @settings(max_examples=60)
 @given(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)), seed=st.integers(0, 2**32))
-def test_clamped_coordinates_stay_and_the_energy_falls_still(problem, seed):
-    """The majorizing parabola is a sum over coordinates: its minimum in some of them is the update's."""
+def test_clamped_coordinates_stay_and_the_energy_decreases(problem, seed):
+    """The majorizing parabola is a sum over coordinates, so its minimum in the free ones is that of the update."""
     x, p, beta = problem
     clamp = np.random.default_rng(seed).random(x.shape) < 0.5
     for energy in (DistanceEnergy(beta), DotEnergy(beta)):
@@ -275,7 +276,7 @@ def test_clamped_coordinates_stay_and_the_energy_falls_still(problem, seed):
         assert (np.linalg.norm(free_gradient, axis=1) <= 2 * found.residual[still] + 1e-14 * size * (4 + len(p))).all()
 
 
-def test_known_coordinates_complete_a_pattern():
+def test_patterns_are_completed_from_known_coordinates():
     rng = np.random.default_rng(0)
     p = rng.normal(size=(50, 64))
     known = np.arange(64) < 32
@@ -285,23 +286,23 @@ def test_known_coordinates_complete_a_pattern():
     assert np.abs(found.states - p).max() < 0.05
 
 
-def test_a_saddle_on_the_whole_may_be_a_minimum_where_it_is_free():
-    """Halfway between two patterns, free to move across the line only."""
+def test_a_saddle_may_be_a_minimum_in_the_free_coordinates():
+    """Halfway between two patterns, with only the orthogonal coordinate free."""
     assert kinds([0.0, 0.1], PAIR, DistanceEnergy(4.0), clamp=[True, False]) == ["mean"]
     assert kinds([0.0, 0.1], PAIR, DistanceEnergy(4.0)) == ["saddle"]
 
 
 @pytest.mark.parametrize("mask", [None, np.ones(3, bool), np.ones((0, 3), bool)])
-def test_of_no_queries_everything_can_be_asked(mask):
+def test_all_attributes_exist_for_an_empty_batch(mask):
     found = hopmin.retrieve(np.empty((0, 2)), FIG1, DistanceEnergy(), mask=mask)
     assert [found.weights.shape, found.values.shape] == [(0, 3), (0, 2)]
-    for answer in (found.effective_patterns, found.mixture_of, found.nearest, found.margin, found.kind):
-        assert answer.shape == (0,)
+    for attribute in (found.effective_patterns, found.mixture_of, found.nearest, found.margin, found.kind):
+        assert attribute.shape == (0,)
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-3, 1e18])
-def test_in_float32_it_is_still_when_it_is_in_float64(scale):
-    """Squares of the steps are beyond float32, at either end."""
+def test_float32_converges_where_float64_does(scale):
+    """The squared steps overflow or underflow in float32."""
     x, p = np.array([[0.3, 0.4]]), np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     energy = hopmin.EuclideanEnergy(5 / scale)
     exact, single = (hopmin.retrieve((x * scale).astype(t), (p * scale).astype(t), energy) for t in ("f8", "f4"))
@@ -310,16 +311,16 @@ def test_in_float32_it_is_still_when_it_is_in_float64(scale):
     assert 0 < single.residual[0] < 1e-3 * scale
 
 
-def test_values_are_what_the_patterns_stand_for():
+def test_values_are_averaged_by_the_final_weights():
     values = [[10.0], [20.0], [30.0]]
     found = hopmin.retrieve(FIG1 + 0.2, FIG1, DistanceEnergy(9.0), values=values)
     np.testing.assert_allclose(found.values, found.weights @ values)
     np.testing.assert_allclose(found.values, values, atol=1e-3)
     one = hopmin.retrieve(FIG1[0], FIG1, DistanceEnergy(9.0))
-    np.testing.assert_allclose(one.values, one.states, atol=1e-6)  # a fixed point is its own average
+    np.testing.assert_allclose(one.values, one.states, atol=1e-6)  # a fixed point is the average of the patterns under its weights
 
 
-def test_the_gradient_leads_to_the_same_places_more_slowly():
+def test_gradient_descent_reaches_the_same_states_later():
     x = FIG1 + 0.3
     update = hopmin.retrieve(x, FIG1, DistanceEnergy())
     flow = hopmin.retrieve(x, FIG1, DistanceEnergy(), step_size=0.05, max_steps=5000)
@@ -330,7 +331,7 @@ def test_the_gradient_leads_to_the_same_places_more_slowly():
     np.testing.assert_allclose(half.states, DistanceEnergy().update(x, FIG1), rtol=1e-14)
 
 
-def test_too_long_a_gradient_step_climbs_and_says_that_it_stalled():
+def test_a_large_step_size_raises_the_energy_and_stalls():
     found = hopmin.retrieve([0.3, 0.0], PAIR, DistanceEnergy(0.1), step_size=1.4)
     assert found.reason in ("stalled", "cycle")
     assert found.energies.max() > found.energies[0]
@@ -338,14 +339,14 @@ def test_too_long_a_gradient_step_climbs_and_says_that_it_stalled():
 
 @pytest.mark.parametrize("clamp", [None, [True, False]])
 @pytest.mark.parametrize(("step_size", "dtype"), [(1e30, "f4"), (1e300, "f4"), (1e30, "f8"), (1e308, "f8")])
-def test_a_gradient_step_beyond_floats_is_refused(step_size, dtype, clamp):
+def test_a_step_size_that_overflows_raises(step_size, dtype, clamp):
     x, p = np.array([0.3, 0.4], dtype), FIG1.astype(dtype)
     with pytest.raises(ValueError, match=r"^queries (and patterns must be small enough to square|must be finite)"):
         hopmin.retrieve(x, p, DistanceEnergy(), step_size=step_size, clamp=clamp)
 
 
 class Median:
-    """A user's own: the sum of the distances to the patterns, lowered by plain averaging towards the nearest two."""
+    """A custom energy: the sum of the distances to the patterns, minimized by Weiszfeld's algorithm."""
 
     def value(self, queries, patterns):
         return np.linalg.norm(queries[:, None] - patterns, axis=2).sum(axis=1)
@@ -359,38 +360,40 @@ class Median:
         return w / w.sum(axis=1, keepdims=True)
 
 
-def test_an_energy_of_ones_own_works():
-    """The geometric median of an equilateral triangle is its centre; of three on a line, the middle one."""
+def test_retrieval_accepts_a_custom_energy():
+    """The geometric median of an equilateral triangle is its centre."""
     triangle = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
     found = hopmin.retrieve([[0.1, 0.2]], triangle, Median(), mask=[True] * 3, tolerance=1e-10)
     np.testing.assert_allclose(found.states, [triangle.mean(axis=0)], atol=1e-7)
-    assert found.kind.tolist() == ["mean"]  # no Hessian, no saddle
+    assert found.kind.tolist() == ["mean"]  # without a Hessian, saddles are not detected
     assert (found.mixture_of, found.margin.round(6)) == ([3], [0.0])
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "sentence"),
+    ("options", "error", "message"),
     [
         ({"mask": [1, 0, 1]}, TypeError, "mask must be booleans; got dtype int64"),
         ({"mask": [True]}, ValueError, "mask must have shape (m, n) or (n,) with m = 3, n = 3; got (1,)"),
-        ({"mask": [False] * 3}, ValueError, "mask must leave each query a pattern to see; got none for query 0"),
+        ({"mask": [False] * 3}, ValueError, "mask must allow each query at least one pattern; got none for query 0"),
         ({"clamp": [[True]]}, ValueError, "clamp must have shape (m, d) or (d,) with m = 3, d = 2; got (1, 1)"),
         ({"values": [[1.0]]}, ValueError, "values must have shape (n, v) with n = 3; got (1, 1)"),
         ({"step_size": 0}, ValueError, "step_size must be a finite number > 0; got 0"),
-        (
-            {"step_size": 0.1, "damping": 0.5},
-            ValueError,
-            "step_size must come without damping, and with an energy that has a gradient; got otherwise",
-        ),
+        ({"step_size": 0.1, "damping": 0.5}, ValueError, "step_size must be given without damping; got damping = 0.5"),
     ],
 )
-def test_bad_masks_clamps_and_steps_get_one_sentence(options, error, sentence):
+def test_invalid_masks_clamps_and_step_sizes_raise(options, error, message):
     with pytest.raises(error) as caught:
         hopmin.retrieve(FIG1, FIG1, DistanceEnergy(), **options)
-    assert str(caught.value) == sentence
+    assert str(caught.value) == message
 
 
-def test_states_of_minus_one_and_one_are_not_damped():
+@pytest.mark.parametrize(("options", "given"), [({"damping": 0.5}, "damping = 0.5"), ({"step_size": 0.1}, "step_size = 0.1")])
+def test_binary_energies_refuse_damping_and_step_size(options, given):
     with pytest.raises(ValueError) as caught:
-        hopmin.retrieve([1.0, 1.0], [[1.0, -1.0]], Synchronous(), damping=0.5)
-    assert str(caught.value) == "damping and step_size must be left out for states of -1 and 1; got one of them"
+        hopmin.retrieve([1.0, 1.0], [[1.0, -1.0]], Synchronous(), **options)
+    assert str(caught.value) == f"damping and step_size must not be given for a binary energy; got {given}"
+
+
+def test_step_size_needs_a_gradient():
+    with pytest.raises(ValueError, match=r"^energy must have a gradient if step_size is given; got <"):
+        hopmin.retrieve([[0.1, 0.2]], FIG1, Median(), step_size=0.1)
