@@ -9,7 +9,7 @@ cross-entropy is least, needs
 
 It is a necessary condition, not a law: an upper bound on Z is used, which exceeds it by exp(Theta(n)). It scales as D^2
 if w / T stays; with T and l fixed, w = n / T grows as well, and the same chain gives D^4
-[`parameter_bound_at_fixed_length`].
+[`parameter_bound_any_width`].
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PER_LAYER = 10.0  # A: 3 for queries, keys, values, 1 for the output, 6 for a hi
 TABLE_3 = ((39.95e6, 214.18e6), (60.26e6, 261.78e6), (80.20e6, 309.37e6))  # parameters N, tokens D*
 
 
-class Shape(NamedTuple):
+class ModelShape(NamedTuple):
     """Of a transformer: layers l, width w, positions T."""
 
     layers: int
@@ -31,44 +31,45 @@ class Shape(NamedTuple):
     positions: int
 
 
-def parameters(shape: Shape, *, per_layer: float = PER_LAYER) -> float:
+def parameter_count(shape: ModelShape, *, per_layer: float = PER_LAYER) -> float:
     """N = A l w^2, embeddings left out (equation 2).
 
-    >>> parameters(Shape(24, 1024, 1024))                     # GPT-2 medium with hidden layers of 3072 (appendix E)
+    >>> parameter_count(ModelShape(24, 1024, 1024))    # GPT-2 medium with hidden layers of 3072, appendix E
     251658240.0
     """
     return per_layer * shape.layers * shape.width**2
 
 
-def state_dimension(shape: Shape) -> int:
+def state_dimension(shape: ModelShape) -> int:
     """n = T w, of the paper's state: all activations of a layer at once.
 
-    >>> state_dimension(Shape(24, 1024, 256))
+    >>> state_dimension(ModelShape(24, 1024, 256))
     262144
     """
     return shape.positions * shape.width
 
 
-def parameter_bound(tokens: float, shape: Shape, *, per_layer: float = PER_LAYER) -> float:
+def parameter_bound(tokens: float, shape: ModelShape, *, per_layer: float = PER_LAYER) -> float:
     """A l w D^2 / (pi T^3): at most so many parameters N can have Z = 1, given D tokens.
 
-    >>> f"{parameter_bound(214.18e6, Shape(8, 1280, 1024)):.3g}", f"{parameter_bound(1.0, Shape(8, 1280, 1024)):.2g}"
+    >>> shape = ModelShape(8, 1280, 1024)
+    >>> f"{parameter_bound(214.18e6, shape):.3g}", f"{parameter_bound(1.0, shape):.2g}"
     ('1.39e+12', '3e-05')
     """
     tokens = _check.number("tokens", tokens, "(0, inf)")
     return per_layer * shape.layers * shape.width * tokens**2 / (math.pi * shape.positions**3)
 
 
-def parameter_bound_at_fixed_length(tokens: float, shape: Shape, *, per_layer: float = PER_LAYER) -> float:
-    """A l D^4 / (pi^2 T^6): the same for models of any width, with l layers and T positions; `shape.width` is not used.
+def parameter_bound_any_width(tokens: float, *, layers: int, positions: int, per_layer: float = PER_LAYER) -> float:
+    """Return A l D^4 / (pi^2 T^6), the same bound for models of any width with l layers and T positions.
 
-    >>> shape = Shape(8, 1280, 1024)
-    >>> parameter_bound_at_fixed_length(2e6, shape) / parameter_bound_at_fixed_length(1e6, shape)
+    >>> shape = {"layers": 8, "positions": 1024}
+    >>> parameter_bound_any_width(2e6, **shape) / parameter_bound_any_width(1e6, **shape)
     16.0
     """
     tokens = _check.number("tokens", tokens, "(0, inf)")
-    width = (tokens / shape.positions) ** 2 / (math.pi * shape.positions)
-    return parameters(shape._replace(width=width), per_layer=per_layer)  # type: ignore[arg-type]
+    width = (tokens / positions) ** 2 / (math.pi * positions)
+    return per_layer * layers * width**2
 
 
 def measured_ratios() -> list[float]:

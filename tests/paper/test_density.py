@@ -56,9 +56,9 @@ def test_the_incomplete_gamma_function_rises_and_keeps_its_recurrence(a, exponen
 def test_the_volume_of_balls():
     assert [math.exp(log_volume(d)) for d in (1, 2, 3)] == pytest.approx([2, math.pi, 4 / 3 * math.pi], rel=1e-14)
     assert log_volume(1024, 2.0) - log_volume(1024) == pytest.approx(1024 * math.log(2), rel=1e-14)
-    assert log_volume(1024, density.unit_radius(1024)) == pytest.approx(0, abs=1e-10)
+    assert log_volume(1024, density.unit_volume_radius(1024)) == pytest.approx(0, abs=1e-10)
     assert density.paper_radius(1024) == pytest.approx(7.74306, abs=5e-6)
-    assert density.unit_radius(1024) == pytest.approx(7.774, abs=5e-4)
+    assert density.unit_volume_radius(1024) == pytest.approx(7.774, abs=5e-4)
 
 
 @settings(max_examples=40)
