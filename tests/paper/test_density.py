@@ -189,7 +189,7 @@ def test_the_papers_formula_is_at_least_one(log_z):
             lambda: log_partition(TRIANGLE, form="nearest"),
             "radii must be given for form 'nearest', which has no closed form without; got None",
         ),
-        (lambda: log_partition(TRIANGLE, 0.0), "radii must be finite and > 0; got otherwise"),
+        (lambda: log_partition(TRIANGLE, 0.0), "radii must be finite and > 0; got 0.0"),
         (
             lambda: log_partition(TRIANGLE, 1e-200),
             "radii must have squares, times beta, that are floats > 0; got 1e-200 to 1e-200",
