@@ -1,11 +1,13 @@
-"""What can be promised about given patterns: that they are stored, and that the energy has a single minimum.
+"""Guarantees for given patterns: that they are stored, and that the energy has a single minimum.
 
-- balls around the patterns that retrieval cannot leave, and in which it contracts [`certify`]
-- how sharp it must be for that [`storing_beta`], and how flat for a convex energy [`convex_beta`]
+- balls around the patterns that updates map into themselves and contract [`certify`]
+- the smallest beta that guarantees this [`storing_beta`]
+- the largest beta that guarantees a convex energy [`convex_beta`]
 
 Definition 1 of Niu et al. 2024, which is that of Ramsauer et al. 2020, calls a pattern stored if a ball around it holds
-one fixed point, to which the whole ball converges, and the balls are disjoint. It does not say how to see that. Here
-are inequalities, in the distances alone, that suffice. They are of DistanceEnergy, and cost O(n^2).
+one fixed point, to which the whole ball converges, and the balls are disjoint. It gives no way to check this. The
+inequalities here are sufficient, and need only the distances between patterns. They are for DistanceEnergy, and cost
+O(n^2).
 """
 
 from __future__ import annotations
@@ -17,40 +19,64 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._typing import Array
+from hopmin._typing import Booleans, Floats
 from hopmin.memory.reduction import scores
 
 
 class Certificate(NamedTuple):
-    """What `certify` can promise of each pattern.
+    """What `certify` guarantees for each of n patterns.
 
-    stored : (n,) whether it is, for certain; the pattern may be stored all the same if not
-    drift : (n,) how far from the pattern an update of a point in its ball can lead at most, Euclidean; at most the
-        radius if it is stored
-    contraction : (n,) an update multiplies the distance of any two points of the ball by this at most; below 1 if it is
-        stored
+    Parameters
+    ----------
+    stored : ndarray of bool, shape (n,)
+        True where the pattern is certainly stored. It may be stored even where this is False.
+    drift : ndarray, shape (n,)
+        A bound on the Euclidean distance from the pattern to the update of any point in its ball; at most the radius
+        where `stored`.
+    contraction : ndarray, shape (n,)
+        A bound on the factor by which an update multiplies the distance of two points in the ball; below 1 where
+        `stored`.
     """
 
-    stored: Array
-    drift: Array
-    contraction: Array
+    stored: Booleans
+    drift: Floats
+    contraction: Floats
 
 
 def certify(patterns: ArrayLike, radius: float, *, beta: float = 1.0) -> Certificate:
-    """Which patterns are stored by DistanceEnergy(beta) in balls of this Euclidean radius, for certain.
+    """Certify which patterns DistanceEnergy(beta) stores in balls of this radius.
 
-    With D_ij the distances between patterns, r the radius, and w_ij = exp(-beta (D_ij^2 - 2 r D_ij)), the largest
-    weight that pattern j can have next to i within the ball,
+    With D_ij the distances between patterns, r the radius, and w_ij = exp(-beta (D_ij^2 - 2 r D_ij)), a bound on the
+    weight of pattern j relative to pattern i within the ball of i, a pattern is certified if
 
-        drift_i        sum_{j != i} D_ij w_ij             at most r: the update maps the ball into itself
-        contraction_i  2 beta sum_{j != i} D_ij^2 w_ij    below 1: it brings any two points closer
+        drift_i        sum_{j != i} D_ij w_ij             is at most r: the update maps the ball into itself,
+        contraction_i  2 beta sum_{j != i} D_ij^2 w_ij    is below 1: the update brings any two points closer,
 
-    and 2 r < D_ij for all j, so that the balls are disjoint. Then there is one fixed point, no farther from the pattern
-    than the drift, and retrieval from anywhere in the ball closes in on it at least by the factor in every step. The
-    update's derivative is 2 beta times a covariance, which is what the second inequality bounds.
+    and 2 r < D_ij for all j, so that the balls are disjoint. Then the ball holds one fixed point, no farther from the
+    pattern than the drift, and each step of retrieval from anywhere in the ball multiplies the distance to it by at
+    most the contraction. The derivative of the update is 2 beta times a covariance, which the second inequality bounds.
 
-    Raises ValueError if shapes do not fit, or radius or beta is not finite and > 0.
+    Parameters
+    ----------
+    patterns : array_like, shape (n, d)
+        The patterns.
+    radius : float
+        The Euclidean radius of all balls.
+    beta : float, default 1.0
+        The inverse temperature.
 
+    Returns
+    -------
+    Certificate
+        `stored`, `drift` and `contraction`, each of shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If patterns have no shape (n, d) or are not finite, or the radius or beta is not finite and > 0.
+
+    Examples
+    --------
     >>> patterns = [[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]]
     >>> stored, drift, contraction = certify(patterns, 0.1, beta=2.8)
     >>> stored, drift.round(3), contraction.round(3)
@@ -66,16 +92,18 @@ def certify(patterns: ArrayLike, radius: float, *, beta: float = 1.0) -> Certifi
 
 
 def storing_beta(patterns: ArrayLike, radius: float) -> float:
-    """The smallest beta at which all patterns are certified in balls of this radius; 0 for a single pattern.
+    """Return the smallest beta at which all patterns are certified in balls of this radius; 0 for a single pattern.
 
-    Raises ValueError if the balls are not disjoint, for then there is none, or if it is beyond floats.
+    Raises ValueError if the balls touch or overlap, where no beta is large enough, or if beta is too large for a float.
 
     >>> round(storing_beta([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]], 0.1), 4)
     2.879
     """
     distances, radius = _distances(patterns), _check.number("radius", radius, "(0, inf)")
     if (closest := float(distances.min(initial=np.inf))) <= 2 * radius:
-        raise ValueError(f"radius must be below {closest / 2:.6g}, half the least distance of two; got {radius:.6g}")
+        raise ValueError(
+            f"radius must be below {closest / 2:.6g}, half the least distance between patterns; got {radius:.6g}"
+        )
     if closest == np.inf:
         return 0.0
 
@@ -83,8 +111,8 @@ def storing_beta(patterns: ArrayLike, radius: float) -> float:
         drift, contraction = _bounds(distances, radius, beta)
         return bool((drift <= radius).all() and (contraction < 1).all())
 
-    # While the drift is at most r, which is below D / 2, all weights are below 1/2: beta (D^2 - 2 r D) > log 2. What
-    # is certified stays so for larger beta, though the contraction may rise before: docs/certificates.md proves it.
+    # If the drift is at most r < D / 2, all weights are below 1/2: beta (D^2 - 2 r D) > log 2. A pattern certified at
+    # one beta is certified at every larger one, although the contraction may rise before (docs/certificates.md).
     gap = closest * (closest - 2 * radius)
     low = high = math.log(2) / gap if gap else math.inf
     while high < math.inf and not certified(high):
@@ -98,11 +126,12 @@ def storing_beta(patterns: ArrayLike, radius: float) -> float:
 
 
 def convex_beta(patterns: ArrayLike) -> float:
-    """2 / diameter^2, up to which DistanceEnergy is convex, so that it has one minimum; infinite for a single pattern.
+    """Return 2 / diameter^2: up to this beta, DistanceEnergy is convex and has one minimum; infinite for one pattern.
 
-    Its Hessian is 2 I - 4 beta C, and a covariance C of points is at most a quarter of their squared diameter.
+    The Hessian is 2 I - 4 beta C, and the covariance C of points is at most a quarter of their squared diameter. Raises
+    ValueError if patterns have no shape (n, d) or are not finite.
 
-    >>> convex_beta([[-1.0], [1.0]])                          # below, (x - T(x)) has one zero; above, three
+    >>> convex_beta([[-1.0], [1.0]])                          # below it x - T(x) has one zero, above it three
     0.5
     """
     p = _check.floats("patterns", patterns, "n d")
@@ -110,15 +139,16 @@ def convex_beta(patterns: ArrayLike) -> float:
     return 2 / square if square else np.inf
 
 
-def _distances(patterns: ArrayLike) -> Array:
-    """(n, n) Euclidean, infinite from a pattern to itself."""
+def _distances(patterns: ArrayLike) -> Floats:
+    """Return Euclidean distances (n, n), infinite on the diagonal."""
     p = _check.floats("patterns", patterns, "n d")
     distances = np.sqrt(np.maximum(0, -scores(p, p, "euclidean")))
     np.fill_diagonal(distances, np.inf)
     return distances
 
 
-def _bounds(distances: Array, radius: float, beta: float) -> tuple[Array, Array]:
+def _bounds(distances: Floats, radius: float, beta: float) -> tuple[Floats, Floats]:
+    """Return drift and contraction (n,)."""
     with np.errstate(over="ignore", invalid="ignore"):
         w = np.exp(-beta * distances * (distances - 2 * radius))
         drift, spread = (np.where(w > 0, distances**power * w, 0).sum(axis=1) for power in (1, 2))

@@ -1,71 +1,78 @@
-"""The statements of the paper, each with a check one can run: `hopmin claims`.
+"""The paper's statements as a table, each with a verdict and a check on random instances: `hopmin claims`.
 
-Niu, Bai, Deng, Han 2024, *Beyond Scaling Laws*, arXiv 2405.08707. A claim says where a statement stands, what it says,
-and whether it holds; its check draws random instances and returns how often, and by how much at worst. Where a
-statement needs a condition or another constant, a second check examines it with that.
+Niu, Bai, Deng, Han 2024, *Beyond Scaling Laws*, arXiv 2405.08707. A claim gives the statement, its place in the paper,
+and the verdict: it holds, it holds under a condition, or it fails as read. Its check pairs a property with a sampler of
+instances; `examine` counts in how many the statement fails, and finds the worst one. Where a statement needs a
+condition or another constant, a second check examines it in that form.
 
-- the table [`CLAIMS`], of [`Claim`]
-- what a check found [`Evidence`], and how to run one [`examine`]
+- the table [`CLAIMS`] of [`Claim`], one of them by its identifier [`claim`]
+- checks [`Check`], running them [`examine`], and their results [`Findings`], [`Evidence`]
 
-The tone is meant to be that of a careful reader: most statements hold, some after a word is added. The paper is read as
-its second version prints it; where the printed order of terms was uncertain, the claim says so.
+The statements themselves are in `hopmin.paper.properties`, the samplers here. The paper is read as its second version
+prints it; where the printed order of terms was uncertain, the claim says so.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hopmin import _check
 from hopmin._typing import Array
-from hopmin.data.question_formation import question_grammar
-from hopmin.memory.energy import DistanceEnergy, DotEnergy
+from hopmin.memory.energy import DistanceEnergy
 from hopmin.memory.layered import LayeredMemory
-from hopmin.memory.nearest import nearest, separation
-from hopmin.numerics import logsumexp, softmax
+from hopmin.memory.nearest import separation
+from hopmin.paper import properties
 from hopmin.paper.certificates import certify
-from hopmin.paper.density import (
-    differential_cross_entropy,
-    log_density,
-    log_partition,
-    log_volume,
-    paper_cross_entropy,
-    paper_radius,
-    sample,
-    unit_radius,
-)
-from hopmin.paper.scaling import Shape, measured_ratios, parameter_bound, parameters
-from hopmin.special import log_gamma_p
+from hopmin.paper.density import sample
+from hopmin.paper.properties import Outcome
+from hopmin.paper.scaling import ModelShape
 
 HOLDS, CONDITION, FAILS = "holds", "holds under a condition", "fails as read"
-E, MCHN = DistanceEnergy(1.0), DotEnergy(2.0)  # the paper's energies (4) and, at beta = 2, (Ramsauer)
 
 
-class Case(NamedTuple):
-    """One instance: by what margin the statement holds (below zero: fails), beyond what rounding can do."""
+class Check(NamedTuple):
+    """A property and a sampler of its arguments.
 
-    margin: float
-    slack: float
-    what: str
+    Parameters
+    ----------
+    statement : callable
+        A property: a function of an instance that returns an `Outcome`.
+    draw : callable
+        Returns the property's arguments, drawn from a Generator.
+    """
 
+    statement: Callable[..., Outcome]
+    draw: Callable[[np.random.Generator], tuple[Any, ...]]
 
-class Evidence(NamedTuple):
-    """Of many instances: in how many the statement failed, its least margin, and the instance where that was."""
-
-    cases: int
-    fails: int
-    worst: float
-    example: str
-
-
-Check = Callable[[np.random.Generator], Case]
+    def __call__(self, rng: np.random.Generator) -> Outcome:
+        """Return the outcome for an instance drawn from `rng`."""
+        return self.statement(*self.draw(rng))
 
 
 class Claim(NamedTuple):
-    """A statement of the paper. `check` examines it as printed, `corrected` with its condition or correction."""
+    """A statement of the paper.
+
+    Parameters
+    ----------
+    id : str
+        A short name: L for lemmas, P for propositions, E for equations, D for definitions, T for experiments.
+    where : str
+        Its place in the paper.
+    statement : str
+        What it says, in the paper's letters.
+    verdict : str
+        HOLDS, CONDITION or FAILS.
+    condition : str
+        The condition or correction under which it holds, or a remark.
+    check : Check
+        The statement as printed.
+    corrected : Check, optional
+        The statement with its condition or correction.
+    """
 
     id: str
     where: str
@@ -76,16 +83,66 @@ class Claim(NamedTuple):
     corrected: Check | None = None
 
 
+class Evidence(NamedTuple):
+    """The result of one check.
+
+    Parameters
+    ----------
+    cases : int
+        The number of instances.
+    fails : int
+        The number of instances for which the statement fails.
+    worst : float
+        The margin of the worst instance; negative if its inequality fails.
+    example : str
+        The worst instance.
+    """
+
+    cases: int
+    fails: int
+    worst: float
+    example: str
+
+
 class Findings(NamedTuple):
-    """What `examine` found of a claim; `corrected` is None where nothing needed mending."""
+    """The results of a claim's checks.
+
+    Parameters
+    ----------
+    printed : Evidence
+        For the statement as printed.
+    corrected : Evidence, optional
+        For the corrected statement; None if the claim has none.
+    """
 
     printed: Evidence
     corrected: Evidence | None
 
 
 def examine(claim: Claim, *, cases: int = 200, seed: int = 0) -> Findings:
-    """Run the checks of a claim on so many fresh instances each, the same for the same seed.
+    """Run the checks of a claim on random instances.
 
+    Parameters
+    ----------
+    claim : Claim
+        A row of `CLAIMS`.
+    cases : int, default 200
+        The number of instances for each check.
+    seed : int, default 0
+        The same seed draws the same instances. Each claim has instances of its own.
+
+    Returns
+    -------
+    Findings
+        The results for the statement as printed and as corrected.
+
+    Raises
+    ------
+    ValueError
+        If `cases` is not an integer >= 1, or the seed not an integer >= 0.
+
+    Examples
+    --------
     >>> examine(claim("P1"), cases=50).printed.fails
     0
     >>> findings = examine(claim("P3"), cases=50)
@@ -94,501 +151,252 @@ def examine(claim: Claim, *, cases: int = 200, seed: int = 0) -> Findings:
     """
     cases, seed = _check.integer("cases", cases), _check.integer("seed", seed, 0)
 
-    def gathered(check: Check) -> Evidence:
-        rng = np.random.default_rng([seed, *claim.id.encode()])  # each claim's instances are its own
-        found = [check(rng) for _ in range(cases)]
-        worst = min(found, key=lambda case: case.margin + case.slack)
-        return Evidence(cases, sum(bool(case.margin < -case.slack) for case in found), float(worst.margin), worst.what)
+    def evidence(check: Check) -> Evidence:
+        rng = np.random.default_rng([seed, *claim.id.encode()])
+        outcomes = [check(rng) for _ in range(cases)]
+        worst = min(outcomes, key=lambda outcome: (outcome.holds, outcome.margin + outcome.slack))
+        return Evidence(cases, sum(not outcome.holds for outcome in outcomes), worst.margin, worst.instance)
 
-    return Findings(gathered(claim.check), gathered(claim.corrected) if claim.corrected else None)
+    return Findings(evidence(claim.check), evidence(claim.corrected) if claim.corrected else None)
 
 
 def claim(id: str) -> Claim:
-    """The claim of this identifier; ValueError if there is none."""
+    """Return the claim with this identifier; raise ValueError if there is none."""
     return next(c for c in CLAIMS if c.id == _check.choice("id", id, [c.id for c in CLAIMS]))
 
 
-# What instances are made of
+# Samplers: each returns the arguments of a property
 
 
-def at_most(left: float, right: float, what: str = "", slack: float | None = None) -> Case:
-    left, right = float(left), float(right)
-    return Case(right - left, 1e-10 * (1 + abs(left) + abs(right)) if slack is None else slack, what)
+def nothing(rng: np.random.Generator) -> tuple[()]:
+    return ()
 
 
-def between(low: float, x: float, high: float, what: str = "") -> Case:
-    return min(at_most(low, x, what), at_most(x, high, what), key=lambda case: case.margin)
+def vectors(rng: np.random.Generator) -> tuple[Array, Array, float]:
+    return rng.normal(size=5) * 5, rng.normal(size=5) * 5, rng.random()
 
 
-def equal(left: float, right: float, what: str = "") -> Case:
-    return at_most(abs(float(left) - float(right)), 0.0, what, 1e-10 * (1 + abs(left) + abs(right)))
+def vector(rng: np.random.Generator) -> tuple[Array]:
+    return (rng.normal(size=int(rng.integers(1, 6))) * 10 ** rng.uniform(-1, 3),)
 
 
-def problem(rng: np.random.Generator, least: int = 1) -> tuple[Array, Array]:
-    """A state (d,) and patterns (n, d), of any scale: crowded, separated, or with the state close to a pattern."""
-    n, d = int(rng.integers(least, 8)), int(rng.integers(1, 5))
+def vector_and_change(rng: np.random.Generator) -> tuple[Array, Array]:
+    return rng.normal(size=6) * 5, rng.normal(size=6)
+
+
+def vector_and_direction(rng: np.random.Generator) -> tuple[Array, Array]:
+    return rng.normal(size=5) * 3, rng.normal(size=5)
+
+
+def problem(rng: np.random.Generator, fewest: int = 1) -> tuple[Array, Array]:
+    """A query (d,) and patterns (n, d) of any scale: close to each other or separated, the query near or far."""
+    n, d = int(rng.integers(fewest, 8)), int(rng.integers(1, 5))
     p = rng.normal(size=(n, d)) * 10 ** rng.uniform(-1, 1)
     spread = 10 ** rng.uniform(-1, 0.5)
     return p[rng.integers(n)] + spread * rng.normal(size=d), p
 
 
-def layers(rng: np.random.Generator) -> tuple[Array, LayeredMemory]:
-    d = int(rng.integers(1, 4))
-    parts = [rng.normal(size=(int(rng.integers(1, 4)), d)) * 3 for _ in range(int(rng.integers(2, 5)))]
-    return rng.normal(size=d) * 3, LayeredMemory(parts, E)
+def query_among_three(rng: np.random.Generator) -> tuple[Array, Array]:
+    return rng.uniform(-3, 2, size=1), np.array([[-2.0], [0.0], [1.0]])
+
+
+def query_and_keys(rng: np.random.Generator, spread: float = 0.5) -> tuple[Array, Array]:
+    """A query (3,) and keys (5, 3); `spread` is the standard deviation of the logarithms of their lengths."""
+    keys = rng.normal(size=(5, 3))
+    keys *= np.exp(spread * rng.normal(size=(5, 1))) / np.linalg.norm(keys, axis=1, keepdims=True)
+    return rng.normal(size=3), keys
 
 
 def balls(rng: np.random.Generator) -> tuple[Array, float]:
     """Patterns and the radius of disjoint balls around them."""
-    _, p = problem(rng, least=2)
+    _, p = problem(rng, fewest=2)
     return p, float(separation(p).min() / 2 * rng.uniform(0.1, 1) * (1 - 1e-9))
 
 
-def shown(*arrays: Array) -> str:
-    return "; ".join(np.array2string(np.asarray(a), precision=3, separator=", ").replace("\n", "") for a in arrays)
-
-
-def spread_of_squares(p: Array) -> float:
-    return float(np.ptp(np.square(p).sum(axis=1)))
-
-
-def g(x: Array, p: Array) -> float:
-    return float(nearest(x, p)[0][0] ** 2)
-
-
-# Lemmas
-
-
-def convex(rng: np.random.Generator) -> Case:
-    a, b, t = rng.normal(size=5) * 5, rng.normal(size=5) * 5, rng.random()
-    return at_most(logsumexp(t * a + (1 - t) * b), t * logsumexp(a) + (1 - t) * logsumexp(b))
-
-
-def numbers(rng: np.random.Generator) -> Array:
-    return rng.normal(size=int(rng.integers(1, 6))) * 10 ** rng.uniform(-1, 3)
-
-
-def soft_maximum_strict(rng: np.random.Generator) -> Case:
-    a = numbers(rng)
-    gap = float(logsumexp(a) - a.max())
-    return Case(gap if gap > 0 else -1.0, 0.0, f"{shown(a)}: LSE - max = {gap:.3g}")
-
-
-def soft_maximum(rng: np.random.Generator) -> Case:
-    a = numbers(rng)
-    return between(a.max(), logsumexp(a), a.max() + math.log(len(a)))
-
-
-def soft_minimum_strict(rng: np.random.Generator) -> Case:
-    a = numbers(rng)
-    gap = float(a.min() + logsumexp(-a))
-    return Case(gap if gap > 0 else -1.0, 0.0, f"{shown(a)}: min - (-LSE(-a)) = {gap:.3g}")
-
-
-def soft_minimum(rng: np.random.Generator) -> Case:
-    a = numbers(rng)
-    return between(a.min() - math.log(len(a)), -logsumexp(-a), a.min())
-
-
-def lipschitz(rng: np.random.Generator) -> Case:
-    a, move = rng.normal(size=6) * 5, rng.normal(size=6)
-    return at_most(abs(logsumexp(a + move) - logsumexp(a)), np.abs(move).max())
-
-
-def softmax_is_the_gradient(rng: np.random.Generator) -> Case:
-    a, u, h = rng.normal(size=5) * 3, rng.normal(size=5), 1e-5
-    slope = (logsumexp(a + h * u) - logsumexp(a - h * u)) / (2 * h)
-    return at_most(abs(softmax(a) @ u - slope), 0, "", 1e-8)
-
-
-def incomplete_gamma(rng: np.random.Generator) -> Case:
-    d, r = int(rng.integers(1, 200)), 10 ** rng.uniform(-2, 1.5)
-    log_gamma = float(log_gamma_p(d, r)) + math.lgamma(d)
-    return between(d * math.log(r) - math.log(d) - r, log_gamma, d * math.log(r) - math.log(d))
-
-
-# Propositions
-
-
-def proposition_1(rng: np.random.Generator) -> Case:
-    x, p = problem(rng)
-    return between(g(x, p) - math.log(len(p)), E.value(x, p), g(x, p), shown(x, p))
-
-
-def proposition_2(rng: np.random.Generator) -> Case:
-    x, p = problem(rng)
-    return at_most(abs(E.value(x, p) - 2 * MCHN.value(x, p) + math.log(len(p))), spread_of_squares(p), shown(x, p))
-
-
-def proposition_3(rng: np.random.Generator) -> Case:
-    x, p = problem(rng)
-    delta, gap = spread_of_squares(p), g(x, p) - 2 * MCHN.value(x, p)
-    return between(-delta, gap, delta + math.log(len(p)), f"patterns {shown(p)}, state {shown(x)}: {gap:.4f}")
-
-
-def proposition_3_corrected(rng: np.random.Generator) -> Case:
-    x, p = problem(rng)
-    shift = math.log(len(p))
-    return between(-spread_of_squares(p), g(x, p) - 2 * MCHN.value(x, p) + shift, shift)
-
-
-def proposition_4(rng: np.random.Generator) -> Case:
+def query_in_ball(rng: np.random.Generator) -> tuple[Array, Array, float, int]:
     p, r = balls(rng)
-    log_z = log_partition(p, r, form="nearest")
-    exact = differential_cross_entropy(np.zeros(1), log_z)  # at the patterns, where g = 0
-    read = paper_cross_entropy(log_z)
-    where = f"{len(p)} balls of radius {r:.3g} in {p.shape[1]} dimensions"
-    return Case(-abs(read - exact), 0.1, f"{where}: log Z + 1/Z = {read:.4g}, cross-entropy {exact:.2f}")
+    own, u = int(rng.integers(len(p))), rng.normal(size=p.shape[1])
+    return p[own] + r * rng.random() * u / np.linalg.norm(u), p, r, own
 
 
-def proposition_4_inequality(rng: np.random.Generator) -> Case:
-    log_z = rng.uniform(-20, 20)
-    return at_most(1, paper_cross_entropy(log_z), f"log Z = {log_z:.3g}")
-
-
-def cross_entropy_identity(rng: np.random.Generator) -> Case:
-    p, r = balls(rng)
-    log_z = log_partition(p, r)
-    held_out = p[rng.integers(len(p), size=3)]
-    by_hand = -np.mean([-E.value(x, p) - log_z for x in held_out])
-    return equal(differential_cross_entropy(E.value(held_out, p), log_z), by_hand)
-
-
-def proposition_5(rng: np.random.Generator) -> Case:
-    n = int(rng.integers(10, 2000))
-    log_z = 0.5 * math.log(math.pi * n) + n / 2 * math.log(math.pi) + float(log_gamma_p(n / 2, paper_radius(n) ** 2))
-    return Case(-abs(log_z), 0.5, f"n = {n}, d = sqrt(pi n) patterns: log Z = {log_z:.1f}, not 0")
-
-
-def proposition_5_necessary(rng: np.random.Generator) -> Case:
-    """As many patterns as make Z = 1 exactly: N, from the state's dimension, is below the bound."""
-    width, positions, depth = (int(rng.integers(*ends)) for ends in ((8, 64), (4, 32), (1, 12)))
-    shape, n = Shape(depth, width, positions), width * positions
-    log_count = -n / 2 * math.log(math.pi) - float(log_gamma_p(n / 2, paper_radius(n) ** 2))
-    log_bound = math.log(parameter_bound(1.0, shape)) + 2 * (log_count + math.log(positions))
-    return at_most(math.log(parameters(shape)), log_bound)
-
-
-# Energies
-
-
-def zero_at_patterns_only(rng: np.random.Generator) -> Case:
-    x, p = problem(rng)
-    inside = abs(g(p[0], p))
-    return at_most(inside, 0) if rng.random() < 0.5 else at_most(1e-300, g(x, p))
-
-
-def attention_descends(rng: np.random.Generator) -> Case:
-    x, p = problem(rng)
-    y = E.update(x, p)
-    return at_most(np.square(x - y).sum(), E.value(x, p) - E.value(y, p), shown(x, p))
-
-
-def least_bend(energy: DistanceEnergy | DotEnergy, p: Array, x: Array) -> float:
-    return float(np.linalg.eigvalsh(energy.hessian(x, p))[0])
-
-
-def mchn_is_convex(rng: np.random.Generator) -> Case:
-    p = np.array([[-2.0], [0.0], [1.0]])
-    x = rng.uniform(-3, 2, size=1)
-    bend = least_bend(DotEnergy(1.0), p, x)
-    return Case(bend, 0.0, f"patterns -2, 0, 1 and beta = 1: second derivative {bend:.2f} at {x[0]:.2f}")
-
-
-def convex_if_flat(rng: np.random.Generator) -> Case:
-    x, p = problem(rng, least=2)
-    wide = max(float(np.square(p - row).sum(axis=1).max()) for row in p)
-    return at_most(0, least_bend(DistanceEnergy(2 / wide), p, x))
-
-
-def attention_is_the_update(rng: np.random.Generator, *, norms: float = 0.5) -> Case:
-    p = rng.normal(size=(5, 3))
-    p *= np.exp(norms * rng.normal(size=(5, 1))) / np.linalg.norm(p, axis=1, keepdims=True)
-    q = rng.normal(size=3)
-    attention = softmax(p @ q / math.sqrt(3)) @ p
-    off = np.abs(attention - DistanceEnergy(1 / (2 * math.sqrt(3))).update(q, p)).max()
-    return at_most(off, 0, f"keys of lengths {shown(np.linalg.norm(p, axis=1))}: off by {off:.2g}", 1e-12)
-
-
-def attention_among_equals(rng: np.random.Generator) -> Case:
-    return attention_is_the_update(rng, norms=0.0)
-
-
-# Balls and densities
-
-
-def own_pattern_is_nearest(rng: np.random.Generator) -> Case:
+def query_in_unequal_ball(rng: np.random.Generator) -> tuple[Array, Array, Array, int]:
+    """Two patterns on the line, disjoint balls, a large one around the first, and a query in it."""
     p = np.array([[0.0], [1.0 + rng.random()]])
-    r = (1.0, (p[1, 0] - 1) / 2)
-    x = np.array([rng.uniform(-1, 1)])
-    return Case(
-        0.0 if nearest(x, p)[1][0] == 0 else -1.0, 0.5, f"balls of {r[0]:.2f}, {r[1]:.2f} at {shown(p)}; x = {x[0]:.2f}"
-    )
+    return np.array([rng.uniform(-1, 1)]), p, np.array([1.0, (p[1, 0] - 1) / 2]), 0
 
 
-def in_ball(rng: np.random.Generator, p: Array, r: float) -> tuple[int, Array]:
-    i, u = int(rng.integers(len(p))), rng.normal(size=p.shape[1])
-    return i, p[i] + r * rng.random() * u / np.linalg.norm(u)
-
-
-def own_pattern_is_nearest_if_equal(rng: np.random.Generator) -> Case:
-    p, r = balls(rng)
-    i, x = in_ball(rng, p, r)
-    return Case(0.0 if nearest(x, p)[1][0] == i else -1.0, 0.5, shown(x, p))
-
-
-def nearest_may_stand_for_soft(rng: np.random.Generator) -> Case:
-    p, r = balls(rng)
-    _, x = in_ball(rng, p, r)
-    gap = g(x, p) - E.value(x, p)
-    return Case(-gap, 0.1, f"disjoint balls of radius {r:.2g} at {shown(p)}: g - E = {gap:.2f}")
-
-
-def nearest_may_stand_if_separated(rng: np.random.Generator) -> Case:
-    p, r = balls(rng)
-    i, x = in_ball(rng, p, r)
-    far = np.linalg.norm(np.delete(p, i, axis=0) - p[i], axis=1)
-    return at_most(g(x, p) - E.value(x, p), math.log1p(np.exp(-far * (far - 2 * r)).sum()))
-
-
-def disjoint_balls_store(rng: np.random.Generator) -> Case:
-    p, r = balls(rng)
-    i, x = in_ball(rng, p, r)
-    away = float(np.linalg.norm(E.update(x, p) - p[i]))
-    return Case(r - away, 1e-12, f"radius {r:.2g}, patterns {shown(p)}: a step from the ball ends {away:.2g} away")
-
-
-def certified_balls_store(rng: np.random.Generator) -> Case:
+def queries_in_certified_ball(rng: np.random.Generator) -> tuple[Array, Array, Array, float, int]:
     while True:
         p, r = balls(rng)
         p, r = p * 4, r * 2
-        if (stored := certify(p, r)).stored.any():
+        if (stored := certify(p, r).stored).any():
             break
-    i = int(np.flatnonzero(stored.stored)[0])
-    x, y = (p[i] + r * rng.random() * u / np.linalg.norm(u) for u in rng.normal(size=(2, p.shape[1])))
-    drift = np.linalg.norm(E.update(x, p) - p[i])
-    closer = np.linalg.norm(E.update(x, p) - E.update(y, p)) - stored.contraction[i] * np.linalg.norm(x - y)
-    return between(max(drift - r, closer), 0, math.inf)
+    own = int(np.flatnonzero(stored)[0])
+    x, y = (p[own] + r * rng.random() * u / np.linalg.norm(u) for u in rng.normal(size=(2, p.shape[1])))
+    return x, y, p, r, own
 
 
-def ball_integral(d: int, r: float) -> float:
-    """log of the integral of exp(-|x|^2) over a ball."""
-    return d / 2 * math.log(math.pi) + float(log_gamma_p(d / 2, r * r))
+def query_and_memory(rng: np.random.Generator) -> tuple[Array, LayeredMemory]:
+    """A query and a memory of two to four layers."""
+    d = int(rng.integers(1, 4))
+    layers = [rng.normal(size=(int(rng.integers(1, 4)), d)) * 3 for _ in range(int(rng.integers(2, 5)))]
+    return rng.normal(size=d) * 3, LayeredMemory(layers, DistanceEnergy(1.0))
 
 
-def drawn_ball(rng: np.random.Generator) -> tuple[int, float]:
+def layer_step(rng: np.random.Generator) -> tuple[Array, LayeredMemory, int]:
+    x, memory = query_and_memory(rng)
+    return x, memory, int(rng.integers(len(memory)))
+
+
+def trusted_step(rng: np.random.Generator) -> tuple[Array, LayeredMemory, int, float]:
+    return *layer_step(rng), rng.uniform(0, 4)
+
+
+def layer_and_anchor(rng: np.random.Generator) -> tuple[Array, Array, LayeredMemory, int]:
+    x, memory = query_and_memory(rng)
+    return x + rng.normal(size=len(x)), x, memory, int(rng.integers(len(memory)))
+
+
+def query_and_anchor(rng: np.random.Generator) -> tuple[Array, Array, LayeredMemory]:
+    x, memory = query_and_memory(rng)
+    return x + rng.normal(size=len(x)) * 10 ** rng.uniform(-2, 1), x, memory
+
+
+def query_and_far_anchor(rng: np.random.Generator) -> tuple[Array, Array, LayeredMemory]:
+    x, memory = query_and_memory(rng)
+    return x + rng.normal(size=len(x)) * 3, x, memory
+
+
+def query_from_mixture(rng: np.random.Generator) -> tuple[Array, LayeredMemory]:
+    _, memory = query_and_memory(rng)
+    return sample(np.concatenate(memory.layers), 1, rng), memory
+
+
+def three_patterns_in_balls(rng: np.random.Generator) -> tuple[Array, Array, float]:
+    p, r = balls(rng)
+    return p[rng.integers(len(p), size=3)], p, r
+
+
+def log_partitions(rng: np.random.Generator) -> tuple[float]:
+    return (rng.uniform(-20, 20),)
+
+
+def gamma_arguments(rng: np.random.Generator) -> tuple[int, float]:
+    return int(rng.integers(1, 200)), 10 ** rng.uniform(-2, 1.5)
+
+
+def ball(rng: np.random.Generator) -> tuple[int, float]:
     return int(rng.integers(1, 40)), 10 ** rng.uniform(-1, 0.7)
 
 
-def integral_as_printed(rng: np.random.Generator) -> Case:
-    d, r = drawn_ball(rng)
-    printed = math.log(2) + d / 2 * math.log(math.pi) + float(log_gamma_p(d, r)) + math.lgamma(d) - math.lgamma(d / 2)
-    true = ball_integral(d, r)
-    return Case(
-        -abs(printed - true), 1e-9, f"n = {d}, r = {r:.2f}: printed {math.exp(printed):.4g}, true {math.exp(true):.4g}"
-    )
+def ball_and_uniforms(rng: np.random.Generator) -> tuple[int, float, Array]:
+    return int(rng.integers(1, 8)), rng.uniform(0.2, 2.5), rng.random(4000)
 
 
-def integral_by_sampling(rng: np.random.Generator) -> Case:
-    d, r = int(rng.integers(1, 8)), rng.uniform(0.2, 2.5)
-    squares = r * r * rng.random(4000) ** (2 / d)
-    values = np.exp(-squares + log_volume(d, r))
-    return at_most(abs(values.mean() - math.exp(ball_integral(d, r))), 5 * values.std() / math.sqrt(len(values)), "")
+def dimension(rng: np.random.Generator, fewest: int, limit: int) -> tuple[int]:
+    return (int(rng.integers(fewest, limit)),)
 
 
-def ball_bound_as_printed(rng: np.random.Generator) -> Case:
-    d, r = drawn_ball(rng)
-    return between(log_volume(d, r) - r, ball_integral(d, r), log_volume(d, r), f"n = {d}, r = {r:.2f}")
-
-
-def ball_bound(rng: np.random.Generator) -> Case:
-    d, r = drawn_ball(rng)
-    return between(log_volume(d, r) - r * r, ball_integral(d, r), log_volume(d, r))
-
-
-def volume_at_paper_radius(rng: np.random.Generator) -> Case:
-    d = int(rng.integers(2, 5000))
-    log_v = log_volume(d, paper_radius(d))
-    return Case(-abs(log_v), 0.1, f"n = {d}: volume {math.exp(log_v):.3g}")
-
-
-def paper_radius_is_close(rng: np.random.Generator) -> Case:
-    d = int(rng.integers(2, 5000))
-    return between(0, math.log(unit_radius(d) / paper_radius(d)), math.log(math.pi * d) / (2 * d) + 1 / (6 * d * d))
-
-
-def density_is_a_mixture(rng: np.random.Generator) -> Case:
-    x, p = problem(rng)
-    gaussians = -np.square(x - p).sum(axis=1) - len(x) / 2 * math.log(math.pi) - math.log(len(p))
-    return equal(log_density(x, p), logsumexp(gaussians))
-
-
-def layers_partition(rng: np.random.Generator) -> Case:
-    """Z of all patterns is the sum of the layers' Z, over the same region: by sampling from the mixture itself."""
-    _, memory = layers(rng)
-    p = np.concatenate(memory.layers)
-    x = sample(p, 1, rng)
-    parts = [log_partition(q) + float(log_density(x, q)[0]) for q in memory.layers]
-    return equal(log_partition(p) + float(log_density(x, p)[0]), logsumexp(parts))
-
-
-# Layers
-
-
-def layer_step_descends(rng: np.random.Generator) -> Case:
-    x, memory = layers(rng)
-    t, trust = int(rng.integers(len(memory))), rng.uniform(0, 4)
-    y = memory.layer_step(x, t, trust=trust)
-    return at_most(memory.layer_energies(y)[t], memory.layer_energies(x)[t])
-
-
-def layer_step_lowers_all(rng: np.random.Generator) -> Case:
-    x, memory = layers(rng)
-    t = int(rng.integers(len(memory)))
-    before, after = memory.global_energy(x), memory.global_energy(memory.layer_step(x, t))
-    return at_most(
-        after, before, f"layer {t} of {len(memory)}: the global energy goes from {before:.2f} to {after:.2f}"
-    )
-
-
-def weighted_step_lowers_all(rng: np.random.Generator) -> Case:
-    x, memory = layers(rng)
-    y = memory.weighted_step(x)
-    return at_most(memory.global_energy(y) + np.square(x - y).sum(), memory.global_energy(x))
-
-
-def rise_is_bounded(rng: np.random.Generator) -> Case:
-    x, memory = layers(rng)
-    trace = memory.sequential_pass(x)
-    rises = np.diff(trace.global_energies) - trace.bounds
-    return at_most(rises.max(), 0, "", 1e-9)
-
-
-def layer_majorizes(rng: np.random.Generator) -> Case:
-    x, memory = layers(rng)
-    y, t = x + rng.normal(size=len(x)), int(rng.integers(len(memory)))
-    gap_x, gap_y = (memory.layer_energies(s)[t] - memory.global_energy(s) for s in (x, y))
-    return at_most(gap_x, gap_y, f"E_t - E_global is {gap_x:.2f} where the step starts and {gap_y:.2f} nearby")
-
-
-def surrogate_majorizes(rng: np.random.Generator) -> Case:
-    x, memory = layers(rng)
-    y = x + rng.normal(size=len(x)) * 10 ** rng.uniform(-2, 1)
-    above = at_most(memory.global_energy(y), memory.surrogate(y, x))
-    return min(above, equal(memory.surrogate(x, x), memory.global_energy(x)), key=lambda case: case.margin + case.slack)
-
-
-def global_between(rng: np.random.Generator) -> Case:
-    x, memory = layers(rng)
-    lowest = memory.layer_energies(x).min()
-    return between(lowest - math.log(len(memory)), memory.global_energy(x), lowest)
-
-
-def global_is_flat(rng: np.random.Generator) -> Case:
-    x, memory = layers(rng)
-    return equal(memory.global_energy(x), E.value(x, np.concatenate(memory.layers)))
-
-
-def one_layer_is_lowest(rng: np.random.Generator) -> Case:
-    x, memory = layers(rng)
-    y = x + rng.normal(size=len(x)) * 3
-    t = int(memory.layer_energies(x).argmin())
-    c = memory.global_energy(y) - memory.layer_energies(y)[t] + math.log(len(memory))
-    return between(0, c, math.log(len(memory)), f"layer {t} is lowest at one state; at another c = {c:.2f}")
-
-
-def some_layer_is_lowest(rng: np.random.Generator) -> Case:
-    x, memory = layers(rng)
-    energies = memory.layer_energies(x)
-    return between(0, memory.global_energy(x) - energies.min() + math.log(len(memory)), math.log(len(memory)))
-
-
-# Experiments
-
-
-def parameter_count(rng: np.random.Generator) -> Case:
-    layers, width, hidden = 24, 1024, 3072
-    counted = 3 * layers * width**2 + layers * (width**2 + 2 * width) + layers * (2 * width * hidden + width + hidden)
-    return at_most(abs(counted / parameters(Shape(layers, width, 1024)) - 1), 0.01, f"{counted:,} parameters")
-
-
-def table_3(rng: np.random.Generator) -> Case:
-    ratios = np.array(measured_ratios())
-    return at_most(np.abs(ratios * 1e10 - (8.71, 8.79, 8.38)).max(), 0.005, shown(ratios * 1e10))
-
-
-def plateau(rng: np.random.Generator) -> Case:
-    """The entropy of the language itself lies where the plateau was seen, so it bounds nothing else."""
-    grammar = question_grammar()
-    entropy = grammar.entropy("ROW") / (2 * grammar.length("ROW"))  # input and output are equally long
-    return at_most(abs(entropy - 1), 0.02, f"entropy {entropy:.3f} nats per token")
+def model_shape(rng: np.random.Generator) -> tuple[ModelShape]:
+    width, positions, layers = (int(rng.integers(*ends)) for ends in ((8, 64), (4, 32), (1, 12)))
+    return (ModelShape(layers, width, positions),)
 
 
 CLAIMS = (
-    Claim("L1", "appendix C, lemma 1", "LogSumExp is convex", HOLDS, "", convex),
+    Claim("L1", "appendix C, lemma 1", "LogSumExp is convex", HOLDS, "",
+          Check(properties.lemma_1, vectors)),
     Claim("L2", "appendix C, lemma 2", "max a < LSE(a) <= max a + log n", CONDITION,
-          "<= for <: equal for n = 1, and in floats", soft_maximum_strict, soft_maximum),
+          "<= for <: equal for n = 1, and in floats",
+          Check(properties.lemma_2_as_printed, vector), Check(properties.lemma_2, vector)),
     Claim("L3", "appendix C, lemma 3", "min a - log n <= -LSE(-a) < min a", CONDITION,
-          "<= for <: equal for n = 1, and in floats", soft_minimum_strict, soft_minimum),
-    Claim("L4", "appendix C, lemma 4", "|LSE(a) - LSE(b)| <= max |a - b|", HOLDS, "", lipschitz),
-    Claim("L4b", "appendix C", "softmax is the gradient of LogSumExp", HOLDS, "", softmax_is_the_gradient),
-    Claim("L5", "appendix D, lemma 5", "exp(-r) r^n / n <= gamma(n, r) <= r^n / n", HOLDS, "", incomplete_gamma),
-    Claim("P1", "section 4.1, proposition 1", "g - log d <= E <= g, of d patterns", HOLDS, "", proposition_1),
+          "<= for <: equal for n = 1, and in floats",
+          Check(properties.lemma_3_as_printed, vector), Check(properties.lemma_3, vector)),
+    Claim("L4", "appendix C, lemma 4", "|LSE(a) - LSE(b)| <= max |a - b|", HOLDS, "",
+          Check(properties.lemma_4, vector_and_change)),
+    Claim("L4b", "appendix C", "softmax is the gradient of LogSumExp", HOLDS, "",
+          Check(properties.softmax_is_gradient, vector_and_direction)),
+    Claim("L5", "appendix D, lemma 5", "exp(-r) r^n / n <= gamma(n, r) <= r^n / n", HOLDS, "",
+          Check(properties.lemma_5, gamma_arguments)),
+    Claim("P1", "section 4.1, proposition 1", "g - log d <= E <= g, of d patterns", HOLDS, "",
+          Check(properties.proposition_1, problem)),
     Claim("P2", "section 4.1, proposition 2", "|E - (2 E_MCHN - log d)| <= max |p|^2 - min |p|^2, at beta = 2", HOLDS,
-          "", proposition_2),
+          "", Check(properties.proposition_2, problem)),
     Claim("P3", "section 4.1, proposition 3", "-Delta <= g - 2 E_MCHN <= Delta + log d, Delta as in P2", FAILS,
           "-Delta <= g - 2 E_MCHN + log d <= log d (the order of terms in the source is uncertain)",
-          proposition_3, proposition_3_corrected),
+          Check(properties.proposition_3_as_printed, problem), Check(properties.proposition_3, problem)),
     Claim("P4", "section 5.1, proposition 4", "the cross-entropy is about log Z + 1/Z", FAILS,
           "with E an energy, not a density, it is log Z + mean E: log Z at the patterns, unbounded below",
-          proposition_4, cross_entropy_identity),
+          Check(properties.proposition_4_as_printed, balls),
+          Check(properties.cross_entropy_identity, three_patterns_in_balls)),
     Claim("P4b", "section 5.1, proposition 4", "log Z + 1/Z >= 1, with equality at Z = 1", HOLDS, "",
-          proposition_4_inequality),
+          Check(properties.proposition_4_inequality, log_partitions)),
     Claim("P5", "section 5.2, proposition 5", "Z = 1 at N = O(D^2)", CONDITION,
           "necessary, not sufficient: at the bound itself Z is exp(-Theta(n)), far below 1",
-          proposition_5, proposition_5_necessary),
-    Claim("E3", "equation 3", "g >= 0, and 0 exactly at the patterns", HOLDS, "", zero_at_patterns_only),
-    Claim("E4", "equation 4", "an attention step lowers E, by |x - T(x)|^2 at least", HOLDS, "", attention_descends),
+          Check(properties.proposition_5_as_printed, partial(dimension, fewest=10, limit=2000)),
+          Check(properties.proposition_5, model_shape)),
+    Claim("E3", "equation 3", "g >= 0, and 0 exactly at the patterns", HOLDS, "",
+          Check(properties.distance_to_patterns, problem)),
+    Claim("E4", "equation 4", "an attention step lowers E, by |x - T(x)|^2 at least", HOLDS, "",
+          Check(properties.update_lowers_energy, problem)),
     Claim("E4b", "section 4.1", "the regularizer makes the energy of MCHN convex", FAILS,
-          "E is convex if beta times the squared diameter is at most 2", mchn_is_convex, convex_if_flat),
+          "E is convex if beta times the squared diameter is at most 2",
+          Check(properties.mchn_is_convex_as_printed, query_among_three),
+          Check(properties.flat_energy_is_convex, partial(problem, fewest=2))),
     Claim("E4c", "section 3", "scaled dot-product attention is the update, beta = 1 / (2 sqrt(d))", CONDITION,
-          "keys of one length, values equal to keys", attention_is_the_update, attention_among_equals),
+          "keys of one length, values equal to keys",
+          Check(properties.attention_is_update, query_and_keys),
+          Check(properties.attention_is_update, partial(query_and_keys, spread=0.0))),
     Claim("D1", "definition 1, assumption 3", "patterns of disjoint balls are stored: a step stays in the ball",
-          CONDITION, "the inequalities of `certify`", disjoint_balls_store, certified_balls_store),
+          CONDITION, "the inequalities of `certify`",
+          Check(properties.disjoint_ball_is_stored_as_printed, query_in_ball),
+          Check(properties.certified_ball_is_stored, queries_in_certified_ball)),
     Claim("E5", "section 4.1", "within its ball the pattern is the nearest one", CONDITION,
           "equal radii, or radii at most half the distance to the next pattern",
-          own_pattern_is_nearest, own_pattern_is_nearest_if_equal),
+          Check(properties.own_pattern_is_nearest, query_in_unequal_ball),
+          Check(properties.own_pattern_is_nearest, query_in_ball)),
     Claim("E5b", "equation 5", "in disjoint balls g may stand for E", CONDITION,
           "off by log(1 + sum exp(-D (D - 2 r))) at most: small if D (D - 2 r) >> log d",
-          nearest_may_stand_for_soft, nearest_may_stand_if_separated),
+          Check(properties.nearest_replaces_energy_as_printed, query_in_ball),
+          Check(properties.nearest_replaces_energy, query_in_ball)),
     Claim("E6", "equation 6", "a step of a layer, within its trust region, does not raise its energy", HOLDS, "",
-          layer_step_descends),
+          Check(properties.layer_step_lowers_its_energy, trusted_step)),
     Claim("E6b", "section 4.2", "the layers' steps, one after another, lower the global energy", FAILS,
           "the step weighted by responsibilities does; a layer's own raises it by -log w_t at most",
-          layer_step_lowers_all, weighted_step_lowers_all),
+          Check(properties.layer_step_lowers_global_energy_as_printed, layer_step),
+          Check(properties.weighted_step_lowers_global_energy, query_and_memory)),
     Claim("E6c", "section 4.2", "E_t + c_t majorizes the global energy: above it, touching where the step starts",
           FAILS, "sum_t w_t (E_t + log w_t) does; E_t alone is above but does not touch",
-          layer_majorizes, surrogate_majorizes),
+          Check(properties.layer_majorizes_as_printed, layer_and_anchor),
+          Check(properties.surrogate_majorizes, query_and_anchor)),
     Claim("E6d", "section 4.2", "a layer's step raises the global energy by -log w_t at most", HOLDS, "(ours)",
-          rise_is_bounded),
-    Claim("E8", "equations 7, 8", "min E_t - log l <= E_global <= min E_t", HOLDS, "", global_between),
+          Check(properties.layer_step_raises_at_most, query_and_memory)),
+    Claim("E8", "equations 7, 8", "min E_t - log l <= E_global <= min E_t", HOLDS, "",
+          Check(properties.global_energy_is_soft_minimum, query_and_memory)),
     Claim("E7", "equations 4, 7", "E_global is the energy (4) of all patterns together", HOLDS, "(ours)",
-          global_is_flat),
-    Claim("E9", "equation 9", "Z_theta is the sum of the layers' Z_t, over one region", HOLDS, "", layers_partition),
+          Check(properties.global_energy_is_flat, query_and_memory)),
+    Claim("E9", "equation 9", "Z_theta is the sum of the layers' Z_t, over one region", HOLDS, "",
+          Check(properties.layer_partitions_add_up, query_from_mixture)),
     Claim("E10", "equation 10", "for one layer t, E_global = E_t - log l + c with 0 <= c < log l everywhere", FAILS,
-          "for the layer that is lowest at x, which changes with x", one_layer_is_lowest, some_layer_is_lowest),
+          "for the layer that is lowest at x, which changes with x",
+          Check(properties.one_layer_is_lowest_as_printed, query_and_far_anchor),
+          Check(properties.some_layer_is_lowest, query_and_memory)),
     Claim("E11", "section 5.1", "exp(-E) / Z is a density: on all of R^n a mixture of Gaussians", HOLDS, "(ours)",
-          density_is_a_mixture),
+          Check(properties.density_is_mixture, problem)),
     Claim("E12", "equations 12, 13", "the integral of exp(-|x|^2) over a ball is 2 pi^(n/2) gamma(n, r) / Gamma(n/2)",
-          FAILS, "pi^(n/2) P(n/2, r^2); as printed, that of exp(-|x|)", integral_as_printed, integral_by_sampling),
-    Claim("E14", "equation 14", "exp(-r) V_n(r) <= that integral <= V_n(r)", FAILS,
-          "exp(-r^2) for exp(-r), or r <= 1", ball_bound_as_printed, ball_bound),
+          FAILS, "pi^(n/2) P(n/2, r^2); as printed, that of exp(-|x|)",
+          Check(properties.equation_12_as_printed, ball), Check(properties.ball_integral, ball_and_uniforms)),
+    Claim("E14", "equation 14", "exp(-r) V_n(r) <= that integral <= V_n(r)", FAILS, "exp(-r^2) for exp(-r), or r <= 1",
+          Check(properties.equation_14_as_printed, ball), Check(properties.equation_14, ball)),
     Claim("E14b", "section 5.2", "V_n(r) is of order one at r = sqrt(n / (2 pi e))", CONDITION,
           "V_n is about 1 / sqrt(pi n) there; the radius of volume one is larger by a share of log(pi n) / (2 n)",
-          volume_at_paper_radius, paper_radius_is_close),
-    Claim("T1", "equation 2, appendix E", "N is about A l w^2, with A = 10", HOLDS, "", parameter_count),
+          Check(properties.volume_is_one_as_printed, partial(dimension, fewest=2, limit=5000)),
+          Check(properties.paper_radius_is_close, partial(dimension, fewest=2, limit=5000))),
+    Claim("T1", "equation 2, appendix E", "N is about A l w^2, with A = 10", HOLDS, "",
+          Check(properties.parameters_per_layer, nothing)),
     Claim("T3", "table 3", "N / D^2 is about 8.7e-10 in three models", HOLDS,
-          "three points do not tell an exponent of 2 from its neighbours", table_3),
+          "three points do not tell an exponent of 2 from its neighbours",
+          Check(properties.table_3, nothing)),
     Claim("T4", "section 6", "the loss on Question-Formation levels off near 1", HOLDS,
-          "because that is the entropy of the language: it shows no bound", plateau),
+          "because that is the entropy of the language: it shows no bound",
+          Check(properties.plateau_is_entropy, nothing)),
 )  # fmt: skip

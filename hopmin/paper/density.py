@@ -1,35 +1,38 @@
 """Energies as densities: balls, partition functions, mixtures, and the cross-entropy of points under them.
 
-- the volume of a ball, and two radii of interest [`log_volume`], [`paper_radius`], [`unit_radius`]
-- the incomplete gamma function beneath it all, in log space [`log_gamma_p`]
-- what exp(-beta energy) integrates to [`log_partition`]
-- exp(-beta E) as a density: a mixture of Gaussians [`log_density`], [`sample`]
-- cross-entropy of points under a density, exactly and as the paper reads it [`differential_cross_entropy`],
+- the volume of a ball [`log_volume`], and two radii [`paper_radius`], [`unit_volume_radius`]
+- the integral of exp(-beta energy): over one ball [`log_ball_integral`], over several or all of space [`log_partition`]
+- exp(-beta E) as a density, a mixture of Gaussians [`log_density`], [`sample`]
+- the cross-entropy of points under a density, exactly [`differential_cross_entropy`] and in the paper's form
   [`paper_cross_entropy`]
 
-Niu et al. 2024, section 5. All logarithms are natural, all cross-entropies here are differential: in nats, they depend
-on the unit of length and may be negative. That of tokens is another thing, `GPT.cross_entropy`.
+Niu et al. 2024, section 5. All logarithms are natural. All cross-entropies here are differential: in nats, dependent on
+the unit of length, possibly negative. The cross-entropy of tokens is `GPT.cross_entropy`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._typing import Array
+from hopmin._typing import Array, Floats, Seed
 from hopmin.memory.energy import DistanceEnergy
 from hopmin.memory.nearest import separation
 from hopmin.memory.reduction import scores
 from hopmin.numerics import logsumexp
 from hopmin.special import log_gamma_p, log_noncentral_chi2
 
+Form = Literal["soft", "nearest"]
+
 
 def log_volume(d: int, radius: float = 1.0) -> float:
-    """log of the volume pi^(d/2) r^d / Gamma(1 + d/2) of a ball in d dimensions, of Euclidean radius r.
+    """Return the log of pi^(d/2) r^d / Gamma(1 + d/2), the volume of a ball of Euclidean radius r in d dimensions.
+
+    Raises ValueError if d is not an integer >= 1, or the radius is not finite and > 0.
 
     >>> math.exp(log_volume(2)), math.exp(log_volume(3, radius=2.0))
     (3.141592653589793, 33.51032163829111)
@@ -39,9 +42,10 @@ def log_volume(d: int, radius: float = 1.0) -> float:
 
 
 def paper_radius(d: int) -> float:
-    """sqrt(d / (2 pi e)), at which the paper takes the volume of a ball to be of order one (section 5.2).
+    """Return sqrt(d / (2 pi e)), the radius at which the paper takes a ball's volume to be of order one (section 5.2).
 
-    By Stirling's formula it is 1 / sqrt(pi d) there; it is one at [`unit_radius`].
+    By Stirling's formula the volume is about 1 / sqrt(pi d) there; it is one at [`unit_volume_radius`]. Raises
+    ValueError if d is not an integer >= 1.
 
     >>> round(paper_radius(1024), 3), round(math.exp(log_volume(1024, paper_radius(1024))), 5)
     (7.743, 0.01763)
@@ -49,40 +53,94 @@ def paper_radius(d: int) -> float:
     return math.sqrt(_check.integer("d", d) / (2 * math.pi * math.e))
 
 
-def unit_radius(d: int) -> float:
-    """Gamma(1 + d/2)^(1/d) / sqrt(pi), the radius of a ball of volume one.
+def unit_volume_radius(d: int) -> float:
+    """Return Gamma(1 + d/2)^(1/d) / sqrt(pi), the radius of a ball of volume one.
 
-    >>> round(unit_radius(1024), 3)
+    Raises ValueError if d is not an integer >= 1.
+
+    >>> round(unit_volume_radius(1024), 3)
     7.774
     """
     d = _check.integer("d", d)
     return math.exp(math.lgamma(1 + d / 2) / d) / math.sqrt(math.pi)
 
 
-def log_partition(
-    patterns: ArrayLike, radii: ArrayLike | None = None, *, beta: float = 1.0, form: str = "soft"
-) -> float:
-    """log Z, the integral of exp(-beta energy) over balls around the patterns, or over everything.
+def log_ball_integral(d: int, radius: float, *, beta: float = 1.0) -> float:
+    """Return the log of the integral of exp(-beta |x|^2) over a ball: d/2 log(pi / beta) + log P(d/2, beta r^2).
+
+    P is the regularized lower incomplete gamma function. It is equation 12 of Niu et al. 2024 for the squared distance;
+    as printed, the equation is the integral of exp(-|x|).
 
     Parameters
     ----------
-    patterns : (n, d)
-    radii : (n,) Euclidean radii of disjoint balls, or one for all; None for all of R^d
-    form : "soft" for the energy E (equation 4), "nearest" for g, the squared distance to the nearest pattern (3)
+    d : int
+        The dimension.
+    radius : float
+        The Euclidean radius r of the ball.
+    beta : float, default 1.0
+        The inverse temperature.
 
-        soft, everywhere     log n + d/2 log(pi / beta)
-        soft, on balls       d/2 log(pi / beta) + log sum_ij F(2 beta r_i^2), F the noncentral chi-squared distribution
-                             of d degrees of freedom and noncentrality 2 beta |p_i - p_j|^2
-        nearest, on balls    d/2 log(pi / beta) + log sum_i P(d/2, beta r_i^2)
-
-    The last is equation 12 for the squared distance; as printed it is the integral of the exponential of the plain one.
-    Costs O(n^2) on balls.
+    Returns
+    -------
+    float
+        The logarithm, where the integral itself may underflow.
 
     Raises
     ------
-    ValueError if two balls overlap, naming them; for "nearest", if a ball holds points that are nearer to another
-    pattern, which takes unequal radii; or if it is asked for everywhere, where it has no closed form.
+    ValueError
+        If d is not an integer >= 1, or the radius or beta is not finite and > 0.
 
+    Examples
+    --------
+    >>> math.exp(log_ball_integral(2, 1.5)) / math.pi, 1 - math.exp(-(1.5**2))
+    (0.8946007754381357, 0.8946007754381357)
+    >>> round(log_ball_integral(1024, paper_radius(1024)), 1)
+    -63.9
+    """
+    d, radius = _check.integer("d", d), _check.number("radius", radius, "(0, inf)")
+    beta = _check.number("beta", beta, "(0, inf)")
+    return d / 2 * math.log(math.pi / beta) + float(log_gamma_p(d / 2, beta * radius * radius))
+
+
+def log_partition(
+    patterns: ArrayLike, radii: ArrayLike | None = None, *, beta: float = 1.0, form: Form = "soft"
+) -> float:
+    """Return log Z, with Z the integral of exp(-beta energy) over disjoint balls around patterns, or over all of R^d.
+
+        soft, all of R^d     log n + d/2 log(pi / beta)
+        soft, on balls       d/2 log(pi / beta) + log sum_ij F(2 beta r_i^2), F the noncentral chi-squared distribution
+                             with d degrees of freedom and noncentrality 2 beta |p_i - p_j|^2
+        nearest, on balls    d/2 log(pi / beta) + log sum_i P(d/2, beta r_i^2)
+
+    P is the regularized lower incomplete gamma function. The last form is equation 12 of Niu et al. 2024 for the
+    squared distance; as printed, the equation integrates exp(-|x|). The cost on balls is O(n^2).
+
+    Parameters
+    ----------
+    patterns : array_like, shape (n, d)
+        The centres of the balls.
+    radii : array_like, shape (n,), or float, optional
+        Euclidean radii of the balls, or one radius for all. None integrates over all of R^d.
+    beta : float, default 1.0
+        The inverse temperature.
+    form : {"soft", "nearest"}, default "soft"
+        "soft" for the energy E of equation 4, "nearest" for g, the squared distance to the nearest pattern (equation
+        3).
+
+    Returns
+    -------
+    float
+        log Z, computed in float64.
+
+    Raises
+    ------
+    ValueError
+        If two balls overlap; for "nearest", if radii are unequal and a ball reaches beyond half the distance to the
+        nearest other pattern, or radii is None, for which there is no closed form; or if shapes do not fit, or a
+        radius or beta is not finite and > 0.
+
+    Examples
+    --------
     >>> corners = [[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]]
     >>> log_partition(corners) == math.log(3 * math.pi)
     True
@@ -90,8 +148,9 @@ def log_partition(
     (1.784667, 1.784678)
     """
     p = _check.floats("patterns", patterns, "n d").astype(np.float64)
-    beta, form = _check.number("beta", beta, "(0, inf)"), _check.choice("form", form, ("soft", "nearest"))
-    n, d = p.shape
+    beta = _check.number("beta", beta, "(0, inf)")
+    _check.choice("form", form, get_args(Form))
+    n, d = map(int, p.shape)
     if radii is None:
         if form == "nearest":
             raise ValueError("radii must be given for form 'nearest', which has no closed form without; got None")
@@ -101,7 +160,7 @@ def log_partition(
         raise ValueError(f"radii must be one number or (n,) with n = {n}; got {r.shape}")
     r = np.broadcast_to(r, (n,))
     if not (np.isfinite(r).all() and (r > 0).all()):
-        raise ValueError("radii must be finite and > 0; got otherwise")
+        raise ValueError(f"radii must be finite and > 0; got {r[~(np.isfinite(r) & (r > 0))][0]}")
     _disjoint(p, r)
     with np.errstate(over="ignore"):
         z, centres = np.square(math.sqrt(beta) * r), beta * np.maximum(0, -scores(p, p, "euclidean"))
@@ -124,8 +183,9 @@ def _near(d: int, z: float, centres: Array) -> Array:
 
 
 def _disjoint(p: Array, r: Array) -> None:
+    """Raise if two balls overlap."""
     for i, row in enumerate(np.sqrt(np.maximum(0, -scores(p, p, "euclidean")))):
-        overlap = np.flatnonzero(row[i + 1 :] < (r[i] + r[i + 1 :]) * (1 - 4e-16)) + i + 1  # they may touch
+        overlap = np.flatnonzero(row[i + 1 :] < (r[i] + r[i + 1 :]) * (1 - 4e-16)) + i + 1  # touching is allowed
         if len(overlap):
             j = overlap[0]
             raise ValueError(
@@ -135,6 +195,7 @@ def _disjoint(p: Array, r: Array) -> None:
 
 
 def _nearest_is_own(p: Array, r: Array) -> None:
+    """Raise if a ball may hold points that are nearer to another pattern."""
     if len(p) > 1 and (too_large := np.flatnonzero((r > separation(p) / 2 * (1 + 4e-16)) & (r != r.min()))).size:
         i = too_large[0]
         raise ValueError(
@@ -143,37 +204,101 @@ def _nearest_is_own(p: Array, r: Array) -> None:
         )
 
 
-def log_density(queries: ArrayLike, patterns: ArrayLike, *, beta: float = 1.0) -> Any:
-    """log of exp(-beta E(x)) / Z (m,), over all of R^d: the mixture of n Gaussians of variance 1 / (2 beta).
+def log_density(queries: ArrayLike, patterns: ArrayLike, *, beta: float = 1.0) -> Floats:
+    """Return log(exp(-beta E(x)) / Z), with Z over all of R^d: the equal mixture of n Gaussians.
 
+    Each Gaussian is centred at a pattern and has variance 1 / (2 beta) in every direction.
+
+    Parameters
+    ----------
+    queries : array_like, shape (m, d) or (d,)
+        The points.
+    patterns : array_like, shape (n, d)
+        The centres.
+    beta : float, default 1.0
+        The inverse temperature.
+
+    Returns
+    -------
+    ndarray, shape (m,) or ()
+        Log densities, in nats.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, an array is not finite, or beta is not finite and > 0.
+
+    Examples
+    --------
     >>> round(float(log_density([0.3], [[0.0]])), 6)          # a Gaussian of variance 1/2
     -0.662365
     """
-    value = DistanceEnergy(beta).value(queries, patterns)
-    return -beta * value - log_partition(patterns, beta=beta)
+    energies: Floats = DistanceEnergy(beta).value(queries, patterns)
+    return -beta * energies - log_partition(patterns, beta=beta)
 
 
-def sample(patterns: ArrayLike, size: int, rng: Any, *, beta: float = 1.0) -> Array:
-    """Points (size, d) drawn from that mixture, in float64.
+def sample(patterns: ArrayLike, size: int, rng: Seed, *, beta: float = 1.0) -> Floats:
+    """Draw points from the mixture of `log_density`.
 
+    Parameters
+    ----------
+    patterns : array_like, shape (n, d)
+        The centres.
+    size : int
+        The number of points.
+    rng : Generator or int
+        A random generator, or a seed for a new one.
+    beta : float, default 1.0
+        The inverse temperature.
+
+    Returns
+    -------
+    ndarray of float64, shape (size, d)
+        The points.
+
+    Raises
+    ------
+    ValueError
+        If patterns have no shape (n, d), size is not an integer >= 1, or beta is not finite and > 0.
+
+    Examples
+    --------
     >>> sample([[0.0], [9.0]], 4, rng=0, beta=50.0).round(1).ravel()
     array([9.1, 9. , 8.9, 0. ])
     """
     p = _check.floats("patterns", patterns, "n d")
-    size, beta, rng = (
-        _check.integer("size", size),
-        _check.number("beta", beta, "(0, inf)"),
-        _check.generator("rng", rng),
-    )
+    size, beta = _check.integer("size", size), _check.number("beta", beta, "(0, inf)")
+    rng = _check.generator("rng", rng)
     return p[rng.integers(len(p), size=size)] + rng.normal(scale=(2 * beta) ** -0.5, size=(size, p.shape[1]))
 
 
 def differential_cross_entropy(energies: ArrayLike, log_z: float, *, beta: float = 1.0) -> float:
-    """log Z + beta mean_i E(x_i), in nats: of points of these energies (n,) under the density exp(-beta E) / Z.
+    """Return log Z + beta mean_i E(x_i), the mean negative log-likelihood of points under exp(-beta E) / Z.
 
-    An identity (Niu et al. 2024, section 5.1), for any energy that Z was integrated from. At the patterns themselves g
-    is zero and log Z is all: not bounded below, and dependent on the unit of length.
+    It is an identity (Niu et al. 2024, section 5.1), for any energy whose integral is Z. At the patterns themselves g
+    is zero and the cross-entropy is log Z, which is not bounded below and depends on the unit of length.
 
+    Parameters
+    ----------
+    energies : array_like, shape (m,)
+        The energies E(x_i) of the points.
+    log_z : float
+        The logarithm of the partition function, as `log_partition` returns it.
+    beta : float, default 1.0
+        The inverse temperature that log_z was computed with.
+
+    Returns
+    -------
+    float
+        The cross-entropy, in nats.
+
+    Raises
+    ------
+    ValueError
+        If energies are empty or not finite, or beta is not finite and > 0.
+
+    Examples
+    --------
     >>> from hopmin import nearest
     >>> corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     >>> g = nearest(corners, corners)[0][:, 0] ** 2
@@ -185,10 +310,10 @@ def differential_cross_entropy(energies: ArrayLike, log_z: float, *, beta: float
 
 
 def paper_cross_entropy(log_z: float) -> float:
-    """log Z + 1/Z (Niu et al. 2024, proposition 4): at least 1, at Z = 1.
+    """Return log Z + 1/Z (Niu et al. 2024, proposition 4), which is least, 1, at Z = 1.
 
-    The 1/Z is the energy of a pattern if a layer's energy is taken to be its density, exp(-g) / Z, as section 4.2
-    prints it. With the energy g the cross-entropy at the patterns is log Z alone: [`differential_cross_entropy`].
+    The term 1/Z is the value at a pattern of exp(-g) / Z, the density that section 4.2 prints for a layer's energy.
+    With the energy g, the cross-entropy at the patterns is log Z: see [`differential_cross_entropy`].
 
     >>> paper_cross_entropy(0.0), round(paper_cross_entropy(-2.3668), 2)
     (1.0, 8.3)

@@ -186,7 +186,7 @@ def test_the_separation_is_the_dull_loops(p):
 
 def test_a_pattern_alone_is_separated_from_all_others():
     assert capacity.dot_separation([[1.0, 2.0]]).tolist() == [math.inf]
-    assert capacity.retrieval_error([[1.0, 2.0]], 5.0).tolist() == [0.0]
+    assert capacity.retrieval_error_bound([[1.0, 2.0]], 5.0).tolist() == [0.0]
 
 
 @settings(max_examples=200)
@@ -201,7 +201,7 @@ def test_no_update_ends_farther_from_a_pattern_than_the_bound(problem, share):
     direction = rng.normal(size=p.shape)
     queries = p + r * direction / np.linalg.norm(direction, axis=1, keepdims=True)
     ends = hopmin.DotEnergy(beta).update(queries, p)
-    bound = capacity.retrieval_error(p, r, beta=beta)
+    bound = capacity.retrieval_error_bound(p, r, beta=beta)
     rounding = 1e-14 * norm * (len(p) + p.shape[1] + beta * norm * (norm + r))
     assert (np.linalg.norm(ends - p, axis=1) <= bound * (1 + 1e-9) + rounding).all()
 
@@ -209,9 +209,9 @@ def test_no_update_ends_farther_from_a_pattern_than_the_bound(problem, share):
 def test_the_bound_is_the_printed_one_where_that_promises_anything():
     p = 4 * np.eye(3)
     expected = 2 * 2 * math.exp(-1.5 * (16 - 2 * 0.5 * 4)) * 4
-    np.testing.assert_allclose(capacity.retrieval_error(p, 0.5, beta=1.5), [expected] * 3, rtol=1e-13)
-    np.testing.assert_array_equal(capacity.retrieval_error(p, 1e9, beta=1e9), [8.0] * 3)  # no farther than the diameter
-    assert capacity.retrieval_error(p.astype(np.float32), 0.5).dtype == np.float32
+    np.testing.assert_allclose(capacity.retrieval_error_bound(p, 0.5, beta=1.5), [expected] * 3, rtol=1e-13)
+    np.testing.assert_array_equal(capacity.retrieval_error_bound(p, 1e9, beta=1e9), [8.0] * 3)  # no farther than the diameter
+    assert capacity.retrieval_error_bound(p.astype(np.float32), 0.5).dtype == np.float32
 
 
 def test_singles_are_answered_in_singles_and_computed_in_doubles():
@@ -219,8 +219,8 @@ def test_singles_are_answered_in_singles_and_computed_in_doubles():
     p = np.array([[2000.1, 0.0], [0.3, 1999.7], [-1500.0, -1700.0]], np.float32)
     p64 = p.astype(np.float64)
     distance = (capacity.dot_separation(p64)[0] - 1) / (2 * np.linalg.norm(p64, axis=1).max())
-    assert 0 < capacity.retrieval_error(p64, distance, beta=8.0)[0] < 2 * 2268
-    for call in (capacity.dot_separation, lambda p: capacity.retrieval_error(p, distance, beta=8.0)):
+    assert 0 < capacity.retrieval_error_bound(p64, distance, beta=8.0)[0] < 2 * 2268
+    for call in (capacity.dot_separation, lambda p: capacity.retrieval_error_bound(p, distance, beta=8.0)):
         assert call(p).dtype == np.float32
         np.testing.assert_array_equal(call(p), call(p64).astype(np.float32))
 
@@ -249,14 +249,14 @@ def test_margins_of_entmax():
         (lambda: capacity.sphere_capacity(9, failure=1.5), r"failure must be a number in \(0, 1\]; got 1.5"),
         (lambda: capacity.sphere_capacity(9, beta=0), r"beta must be a finite number > 0; got 0"),
         (lambda: capacity.sphere_capacity(9, radius=-1), r"radius must be a finite number > 0; got -1"),
-        (lambda: capacity.retrieval_error([[1.0]], -1), r"distance must be a finite number >= 0; got -1"),
+        (lambda: capacity.retrieval_error_bound([[1.0]], -1), r"distance must be a finite number >= 0; got -1"),
         (lambda: capacity.dot_separation([1.0]), r"patterns must have shape \(n, d\); got \(1,\)"),
         (
             lambda: capacity.dot_separation(1e20 * np.eye(2, dtype=np.float32)),
             r"queries and patterns must be small enough to square in float32; got values up to 2e\+20",
         ),
         (
-            lambda: capacity.retrieval_error(np.full((2, 1), 1e200), 1.0),
+            lambda: capacity.retrieval_error_bound(np.full((2, 1), 1e200), 1.0),
             r"queries and patterns must be small enough to square in float64; got values up to 2e\+200",
         ),
         (lambda: capacity.sparse_margin(0.5), r"alpha must be a finite number >= 1; got 0.5"),

@@ -150,7 +150,7 @@ def test_the_largest_beta_certifies_what_it_should():
     [
         (lambda: certify(TRIANGLE, 0), "radius must be a finite number > 0; got 0"),
         (lambda: certify(TRIANGLE, 0.1, beta=-1), "beta must be a finite number > 0; got -1"),
-        (lambda: storing_beta(TRIANGLE, 0.5), "radius must be below 0.5, half the least distance of two; got 0.5"),
+        (lambda: storing_beta(TRIANGLE, 0.5), "radius must be below 0.5, half the least distance between patterns; got 0.5"),
         (
             lambda: storing_beta([[0.0], [1e-155], [1.0]], 1e-160),
             "patterns must be far enough apart for beta to be a float; got a distance of 1e-155",

@@ -21,9 +21,9 @@ TRIANGLE = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
 def test_the_volume_of_balls():
     assert [math.exp(log_volume(d)) for d in (1, 2, 3)] == pytest.approx([2, math.pi, 4 / 3 * math.pi], rel=1e-14)
     assert log_volume(1024, 2.0) - log_volume(1024) == pytest.approx(1024 * math.log(2), rel=1e-14)
-    assert log_volume(1024, density.unit_radius(1024)) == pytest.approx(0, abs=1e-10)
+    assert log_volume(1024, density.unit_volume_radius(1024)) == pytest.approx(0, abs=1e-10)
     assert density.paper_radius(1024) == pytest.approx(7.74306, abs=5e-6)
-    assert density.unit_radius(1024) == pytest.approx(7.774, abs=5e-4)
+    assert density.unit_volume_radius(1024) == pytest.approx(7.774, abs=5e-4)
 
 
 @settings(max_examples=40)
@@ -154,7 +154,7 @@ def test_the_papers_formula_is_at_least_one(log_z):
             lambda: log_partition(TRIANGLE, form="nearest"),
             "radii must be given for form 'nearest', which has no closed form without; got None",
         ),
-        (lambda: log_partition(TRIANGLE, 0.0), "radii must be finite and > 0; got otherwise"),
+        (lambda: log_partition(TRIANGLE, 0.0), "radii must be finite and > 0; got 0.0"),
         (
             lambda: log_partition(TRIANGLE, 1e-200),
             "radii must have squares, times beta, that are floats > 0; got 1e-200 to 1e-200",

@@ -6,17 +6,18 @@ import pytest
 
 from hopmin.paper.density import log_volume, paper_radius
 from hopmin.paper.scaling import (
-    Shape,
+    ModelShape,
     measured_exponent,
     measured_ratios,
     parameter_bound,
-    parameter_bound_at_fixed_length,
-    parameters,
+    parameter_bound_any_width,
+    parameter_count,
     state_dimension,
 )
 from hopmin.special import log_gamma_p
 
-OPENELM = Shape(layers=8, width=1280, positions=1024)
+OPENELM = ModelShape(layers=8, width=1280, positions=1024)
+SIZES = {"layers": OPENELM.layers, "positions": OPENELM.positions}
 
 
 def test_the_bound_is_the_chain_of_its_parts():
@@ -25,16 +26,16 @@ def test_the_bound_is_the_chain_of_its_parts():
     n = (tokens / OPENELM.positions) ** 2 / math.pi
     by_hand = 10 * OPENELM.layers * OPENELM.width * n / OPENELM.positions
     assert parameter_bound(tokens, OPENELM) == pytest.approx(by_hand, rel=1e-14)
-    assert parameters(OPENELM) == 10 * 8 * 1280**2 == pytest.approx(10 * 8 * 1280 * state_dimension(OPENELM) / 1024)
+    assert parameter_count(OPENELM) == 10 * 8 * 1280**2 == pytest.approx(10 * 8 * 1280 * state_dimension(OPENELM) / 1024)
 
 
 def test_it_goes_with_the_square_of_the_data_or_the_fourth_power():
     assert parameter_bound(2e6, OPENELM) == 4 * parameter_bound(1e6, OPENELM)
-    assert parameter_bound_at_fixed_length(2e6, OPENELM) == 16 * parameter_bound_at_fixed_length(1e6, OPENELM)
+    assert parameter_bound_any_width(2e6, **SIZES) == 16 * parameter_bound_any_width(1e6, **SIZES)
     # at the width that it is about, the one is the other
     width = (5e6 / 1024) ** 2 / (math.pi * 1024)
     wide = OPENELM._replace(width=width)
-    assert parameter_bound(5e6, wide) == pytest.approx(parameter_bound_at_fixed_length(5e6, OPENELM), rel=1e-12)
+    assert parameter_bound(5e6, wide) == pytest.approx(parameter_bound_any_width(5e6, **SIZES), rel=1e-12)
 
 
 def test_the_volume_behind_it():
@@ -62,6 +63,6 @@ def test_the_papers_numbers_again():
 
 
 def test_no_data_is_refused():
-    for bound in (parameter_bound, parameter_bound_at_fixed_length):
+    for bound in (lambda: parameter_bound(0, OPENELM), lambda: parameter_bound_any_width(0, **SIZES)):
         with pytest.raises(ValueError, match="tokens must be a finite number > 0; got 0"):
-            bound(0, OPENELM)
+            bound()
