@@ -194,7 +194,7 @@ def heads(record: Record) -> Figure:
         ax.axhline(runs[0]["head_chance"], **FLOOR)
         ax.set_xticks(range(len(runs)), [f"{run['rows']:,}" for run in runs])
         ax.set(title=f"width {width}", xlabel="training rows", ylim=(0, 1), xlim=(-0.5, len(runs) - 0.5))
-    panels[0].set_ylabel("largest weight on the nearest key\n(fraction of positions)")
+    panels[0].set_ylabel("attends to the nearest key\n(fraction of positions)")
     layers = range(max(run["layers"] for run in record["runs"]))
     keys = [
         *(_dot(layer, f"heads of layer {layer + 1}") for layer in layers),
