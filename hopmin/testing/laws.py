@@ -346,12 +346,8 @@ def law_descent_direction(energy: EnergyFactory, /, problem: Problem) -> None:
     along, square = (gradient * step).sum(axis=1), np.square(step).sum(axis=1)
     length, steep = np.sqrt(square), np.linalg.norm(gradient, axis=1)
     rounding = 16 * resolution * (size + length)
-    at_most(
-        2 * np.asarray(e.guaranteed_decrease(x, updated), float),
-        along,
-        rounding * (steep + length),
-        "2 guaranteed_decrease",
-    )
+    decrease = np.asarray(e.guaranteed_decrease(x, updated), float)
+    at_most(2 * decrease, along, rounding * (steep + length), "2 guaranteed_decrease")
     moved = length > 0
     rate, error = (along[moved] / square[moved])[:, None], (rounding * steep)[moved] / length[moved]
     close(gradient[moved], rate * step[moved], error[:, None], "gradient and its component along x - T(x)")
@@ -419,9 +415,8 @@ def law_duplication(energy: EnergyFactory, /, problem: Problem) -> None:
     resolution = np.finfo(np.result_type(x, p)).eps
     slack, error = 8 * resolution * np.abs(p).max(axis=0), _weight_slack(problem)
     close(e.update(x, twice), e.update(x, p), slack + error * np.ptp(p, axis=0), "update of duplicated patterns")
-    close(
-        2 * e.weights(x, twice)[:, : len(p)], e.weights(x, p), 16 * resolution + error, "weights of duplicated patterns"
-    )
+    halves = e.weights(x, twice)[:, : len(p)]
+    close(2 * halves, e.weights(x, p), 16 * resolution + error, "weights of duplicated patterns")
 
 
 @law(problem=lattice_problems(), beta=betas(), shift=st.sampled_from([-(2**30), -7, 64, 2**40]))
