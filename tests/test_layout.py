@@ -27,7 +27,7 @@ MAY_IMPORT = {
 }
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 PUBLIC = [name for name in FILES if not any(part.startswith("_") for part in name.split("/"))]
-TESTING = {"testing/laws.py": "test_laws.py", "testing/strategies.py": "test_testing.py"}  # where mirroring stops
+TESTING = {"testing/laws.py": "test_laws.py", "testing/strategies.py": "test_testing.py"}  # exceptions: one file each
 
 
 def imports(tree):
@@ -45,7 +45,7 @@ def parsed(name):
 
 
 def header(chapter):
-    """Return the files that the header of a chapter links, the modules and the tests: "Module: ... Tests: ..."."""
+    """Return the modules and the tests that the header of a chapter, "Module: ... Tests: ...", links."""
     text = re.search(r"^Modules?: .*?(?=\n\n)", chapter.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     parts = text[0].partition("Tests:") if text else ("", "", "")
     return [{(chapter.parent / link).resolve() for link in re.findall(r"\]\(([^)]+)\)", part)} for part in parts[::2]]
@@ -69,22 +69,22 @@ def test_imports_point_one_way(name):
         assert package != "testing" or target in ("testing", "numerics"), f"{name} imports {module}"
 
 
-def test_imports_form_no_circle():
-    """Counts what importing a module runs: imports within functions run later, those under TYPE_CHECKING never."""
+def test_imports_have_no_cycle():
+    """Only imports that run on import count: not those in functions or under TYPE_CHECKING."""
     modules = {("hopmin." + name.removesuffix(".py").replace("/", ".")).removesuffix(".__init__"): name for name in FILES}
-    graph = {module: set() for module in modules}
+    graph = {}
     for module, name in modules.items():
         run = [node for node in parsed(name).body if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.If)]
-        for imported in imports(ast.Module(run)):
-            graph[module].update({imported if imported in modules else imported.rpartition(".")[0]} & modules.keys() - {module})
-    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules of the circle
+        imported = {full if full in modules else full.rpartition(".")[0] for full in imports(ast.Module(run))}
+        graph[module] = imported & modules.keys() - {module}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_module_has_tests_and_one_chapter(name):
     tests = ROOT / "tests" / TESTING.get(name, Path(name).parent / f"test_{Path(name).name}")
     assert tests.exists(), f"{name} has no {tests.relative_to(ROOT)}"
-    chapters = [chapter for chapter, (modules, _) in HEADERS.items() if FILES[name] in modules]
+    chapters = [chapter for chapter, (modules, _) in HEADERS.items() if ROOT / "hopmin" / name in modules]
     assert len(chapters) == 1, f"{name} must be named by one chapter's header; it is by {chapters}"
     assert tests in HEADERS[chapters[0]][1], f"the header of {chapters[0]} does not link {tests.relative_to(ROOT)}"
 
@@ -101,12 +101,12 @@ import sys, numpy
 before = set(sys.modules)
 import hopmin
 new = {name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)
-print(sorted(name for name in new if "cython" not in name))  # what a Cython module calls its runtime
+print(sorted(name for name in new if "cython" not in name))  # the runtime module of Cython
 """
     assert run(code).stdout == "['hopmin']\n"
 
 
-def test_every_public_name_is_there_and_documented():
+def test_public_names_exist_and_are_documented():
     for name in hopmin.__all__:
         assert name in dir(hopmin)
         value = getattr(hopmin, name)
@@ -117,7 +117,7 @@ def test_every_public_name_is_there_and_documented():
         hopmin.nothing  # noqa: B018
 
 
-def test_every_module_opens_with_a_sentence():
+def test_every_module_has_a_docstring():
     for name in FILES:
         if name != "_version.py":
             assert ast.get_docstring(parsed(name)), name
@@ -130,7 +130,7 @@ def test_a_forced_backend_is_the_one_in_use(run):
     assert run(code, HOPMIN_BACKEND="numpy").stderr == ""
 
 
-def test_a_backend_of_another_name_is_refused(run):
+def test_unknown_backends_are_rejected(run):
     finished = run("import hopmin", HOPMIN_BACKEND="cuda")
     assert finished.stderr.splitlines()[-1] == "ImportError: HOPMIN_BACKEND must be 'compiled' or 'numpy'; got 'cuda'"
 
@@ -138,7 +138,7 @@ def test_a_backend_of_another_name_is_refused(run):
 MISSING = "import sys; sys.modules['hopmin._core'] = None; import hopmin, hopmin.cli; print(hopmin.BACKEND)"
 
 
-def test_without_the_compiled_core_it_says_so_once_in_one_line(run):
+def test_a_missing_core_is_reported_in_one_line(run):
     finished = run(MISSING, HOPMIN_BACKEND="")
     assert finished.stdout == "numpy\n"
     assert finished.stderr == "hopmin: the compiled core is missing here; its NumPy twin is in use, slower by far.\n"

@@ -38,16 +38,34 @@ Progress = tuple[int, str, float, float]  # steps since the last report, name of
 class Preset:
     """The sizes of a study: models, amounts of data, and training.
 
-    Raises ValueError if two models have the same width, by which figures and results identify a model.
+    Parameters
+    ----------
+    models : tuple of (int, int, int)
+        Layers, heads and width of each model. Widths must differ: figures and results identify a model by its width.
+    rows : (int, int)
+        The smallest and the largest number of training rows.
+    amounts : int
+        How many numbers of training rows, evenly spaced in the logarithm.
+    steps, batch_size : int
+        Training steps of each model, and rows per step.
+    measured : int
+        Rows of each split on which to measure extraction.
+    text_positions : int
+        Characters per row of a plain text.
+
+    Raises
+    ------
+    ValueError
+        If two models have the same width.
     """
 
-    models: tuple[tuple[int, int, int], ...] = ((2, 2, 16), (2, 4, 32), (2, 4, 64))  # (layers, heads, width) of each
-    rows: tuple[int, int] = (100, 12_500)  # the smallest and the largest number of training rows
-    amounts: int = 4  # numbers of training rows, evenly spaced in the logarithm
+    models: tuple[tuple[int, int, int], ...] = ((2, 2, 16), (2, 4, 32), (2, 4, 64))
+    rows: tuple[int, int] = (100, 12_500)
+    amounts: int = 4
     steps: int = 1000
     batch_size: int = 16
-    measured: int = 300  # rows of each split to measure extraction on
-    text_positions: int = 32  # characters per row of a plain text
+    measured: int = 300
+    text_positions: int = 32
 
     def __post_init__(self) -> None:
         widths = [width for _, _, width in self.models]

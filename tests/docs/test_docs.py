@@ -43,7 +43,7 @@ def test_figures_are_drawn(path, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(path), str(out)])
     runpy.run_path(str(path), run_name="__main__")
     assert ElementTree.parse(out).getroot().tag == "{http://www.w3.org/2000/svg}svg"
-    assert path.with_suffix(".svg").exists(), "the drawn figure is kept beside its script"
+    assert path.with_suffix(".svg").exists(), "the figure is committed next to its script"
 
 
 def without_code(path):
