@@ -1,8 +1,8 @@
-"""What benchmarks share.
+"""Helpers of the benchmarks.
 
-- contestants measured in turns [`Contestant`, `once`, `interleaved`, `wait_until_idle`]
-- the machine they ran on, and the memory they took [`machine`, `cores`, `elsewhere`, `peak_memory`]
-- a table that a person can read [`table`]
+- timing of contestants in interleaved rounds [`Contestant`, `once`, `interleaved`, `wait_until_idle`]
+- the machine, its load, and memory [`machine`, `cores`, `elsewhere`, `peak_memory`]
+- tables of results [`table`]
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHORT = 0.1  # seconds: what takes less is called twice, for the first call pays for waking threads and cold caches
-SETTLE = 0.5  # seconds we wait at most for threads to come to rest
+SHORT = 0.1  # seconds: shorter calls are made twice, because the first one pays for waking threads and cold caches
+SETTLE = 0.5  # seconds to wait at most for threads to become idle
 
 
 class Contestant(NamedTuple):
-    """What is timed, and what surrounds it untimed."""
+    """A call to time, and a context to run it in, which is not timed."""
 
     call: Callable[[], Any]
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 def once(contestant: Contestant) -> tuple[float, Any]:
-    """(seconds, result) of one turn: a call, or the second of two if they are short."""
+    """Return seconds and result of a call, or of the second of two calls if they are short."""
     wait_until_idle()
     with contestant.context():
         seconds, result = timed(contestant.call)
@@ -38,15 +38,16 @@ def once(contestant: Contestant) -> tuple[float, Any]:
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """(seconds, result) of a call."""
+    """Return seconds and result of a call."""
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
 
 
 def wait_until_idle() -> None:
-    """Wait until this process is at rest: a BLAS keeps its threads spinning for 20 to 100 ms after a product, and
-    whoever comes next would pay for that.
+    """Wait until this process is idle.
+
+    A BLAS keeps its threads spinning for 20 to 100 ms after a product, which would slow down the next contestant.
     """
     deadline = time.perf_counter() + SETTLE
     while time.perf_counter() < deadline:
@@ -57,7 +58,7 @@ def wait_until_idle() -> None:
 
 
 def interleaved(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each: in every round everyone has one turn, and every round someone else begins."""
+    """Return the milliseconds of each contestant, timed once per round; each round starts with another one."""
     names = list(contestants)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for r in range(rounds):
@@ -73,12 +74,12 @@ def _summary(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def cores() -> int:
-    """How many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine(libraries: Iterable[str]) -> dict[str, Any]:
-    """Processor, system, how busy it was, and the versions of what is measured; None for what is not installed."""
+    """Return processor, system, load, and the versions of the libraries; None for a library that is not installed."""
     return {
         "processor": _processor(),
         "cores": cores(),
@@ -104,7 +105,7 @@ def _version(library: str) -> str | None:
 
 
 def elsewhere() -> float | None:
-    """Seconds of processor time that all other processes have used so far; None where the system does not tell."""
+    """Return the seconds of processor time that all other processes have used; None where this is not known."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
@@ -113,9 +114,9 @@ def elsewhere() -> float | None:
 
 
 def peak_memory() -> float:
-    """Most resident memory of this process so far, in MB; NaN where the system does not tell."""
+    """Return the peak resident memory of this process so far, in MB; NaN where this is not known."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would begin with what the parent had when it started us
+    if status.exists():  # getrusage would include the memory of the parent at the time of the fork
         lines = status.read_text().splitlines()
         return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))
     if sys.platform == "win32":
@@ -126,7 +127,7 @@ def peak_memory() -> float:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Aligned columns: a column of numbers to the right, of words to the left."""
+    """Return a table with aligned columns, numbers to the right and words to the left."""
     lines = [list(header), *map(list, rows)]
     columns = [_aligned(column) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))

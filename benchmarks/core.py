@@ -1,9 +1,9 @@
-"""hopmin's core against its peers: `python -m benchmarks.core`; see benchmarks/README.md.
+"""Benchmark hopmin's core against other libraries: `python -m benchmarks.core`; see benchmarks/README.md.
 
-In reading order: the problems, the entrants who solve them, the marks to be reached, measuring, and the report.
+In reading order: the problems, the implementations that solve them, the targets, the measurements, and the report.
 
-Whatever depends on the patterns alone may be prepared outside the timed call: an index, norms, tensors. hopmin is
-timed on plain arrays (which it packs on its way), on patterns packed before, and packing alone.
+What depends only on the patterns (an index, norms, tensors) may be prepared outside the timed call. hopmin is timed on
+plain arrays, which it packs during the call, on packed patterns, and on packing alone.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Shape = tuple[int, int, int]  # queries x patterns x dims
 Call = Callable[[], Any]
 Record = dict[str, Any]
 
-MEMORY = 2e9  # bytes a peer may need
-PATIENCE = 5.0  # seconds a peer may take
-FINDERS = ("hopmin", "NumPy", "PyTorch", "sklearn neighbours", "FAISS")  # whose recall is looked at
-DISTURBED = 0.05  # cores that others may keep busy while we measure
+MEMORY_LIMIT = 2e9  # bytes of memory that another library may need
+TIME_LIMIT = 5.0  # seconds that another library may take
+SEARCHES = ("hopmin", "NumPy", "PyTorch", "sklearn neighbours", "FAISS")  # the implementations whose recall is measured
+DISTURBED = 0.05  # cores that other processes may keep busy during a measurement
 LIBRARIES = ("hopmin", "numpy", "scipy", "torch", "scikit-learn", "faiss-cpu")
 
 
@@ -55,7 +55,7 @@ QUICK = {task: [(64, 512, 16)] for task in FULL} | {"nearest": [(64, 512, 16), (
 
 
 class Problem(NamedTuple):
-    """Standard normal queries (m, d), patterns (n, d) and values (n, d), with all that a task may ask for."""
+    """Standard normal queries (m, d), patterns (n, d) and values (n, d), with the parameters of a task."""
 
     task: str
     queries: Array
@@ -66,44 +66,49 @@ class Problem(NamedTuple):
 
 
 def problem(task: str, shape: Shape) -> Problem:
-    """The same one every time. beta gives the scores, beta |x - p|^2 or beta x.p, a standard deviation of about one."""
+    """Return the same problem every time.
+
+    With its beta, the scores beta |x - p|^2 or beta x.p have a standard deviation of about one.
+    """
     m, n, d = shape
     rng = np.random.default_rng(0)
     x, p, v = (rng.standard_normal((rows, d), np.float32) for rows in (m, n, n))
     return Problem(task, x, p, v, (8 * d if task == "energy" else d) ** -0.5, 10 if task == "nearest10" else 1)
 
 
-def spelled(shape: Iterable[int]) -> str:
+def shape_name(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape))
 
 
-# The entrants: each turns a problem into a call that solves it
+# The implementations: each turns a problem into a call that solves it
 
 
-class Entrant(NamedTuple):
-    """Who solves a problem, and what must be there: a module, or a name in it."""
+class Implementation(NamedTuple):
+    """A way to solve a problem, and what it needs: a module, or a name in a module."""
 
     name: str
     needs: str
     prepare: Callable[[Problem], Call]
-    bytes_per_score: int = 0  # memory for all (m, n) scores, of who forms them
+    bytes_per_score: int = 0  # memory per score, if it forms all (m, n) scores
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-ENTRANTS: dict[str, list[Entrant]] = defaultdict(list)
+IMPLEMENTATIONS: dict[str, list[Implementation]] = defaultdict(list)
 
 
-def enter(tasks: str | Iterable[str], name: str, needs: str, *more: Any) -> Callable[..., Any]:
-    def register(prepare: Callable[[Problem], Call]) -> Callable[[Problem], Call]:
+def register(tasks: str | Iterable[str], name: str, needs: str, *more: Any) -> Callable[..., Any]:
+    """Return a decorator that registers a function as the implementation of one task or several."""
+
+    def decorate(prepare: Callable[[Problem], Call]) -> Callable[[Problem], Call]:
         for task in [tasks] if isinstance(tasks, str) else tasks:
-            ENTRANTS[task].append(Entrant(name, needs, prepare, *more))
+            IMPLEMENTATIONS[task].append(Implementation(name, needs, prepare, *more))
         return prepare
 
-    return register
+    return decorate
 
 
-def present(needs: str) -> bool:
-    """Whether "module" can be imported, or "module.name" has that name."""
+def available(needs: str) -> bool:
+    """Return whether "module" can be imported, or the module of "module.name" has that name."""
     module, _, name = needs.partition(".")
     try:
         return hasattr(import_module(module), name or "__name__")
@@ -124,7 +129,7 @@ def threads(count: int) -> Iterator[None]:
         hopmin.set_threads(before)
 
 
-def ask(a: Problem, patterns: Any) -> Call:
+def solved(a: Problem, patterns: Any) -> Call:
     if a.task.startswith("nearest"):
         return lambda: hopmin.nearest(a.queries, patterns, a.k)
     if a.task == "energy":
@@ -134,30 +139,30 @@ def ask(a: Problem, patterns: Any) -> Call:
     return lambda: hopmin.DotEnergy(a.beta).update(a.queries, patterns, a.values)
 
 
-@enter(FULL, "hopmin 2 threads", "hopmin.set_threads", 0, partial(threads, 2))
-@enter(FULL, "hopmin 1 thread", "hopmin.set_threads", 0, partial(threads, 1))
-@enter(FULL, "hopmin", "hopmin")
+@register(FULL, "hopmin 2 threads", "hopmin.set_threads", 0, partial(threads, 2))
+@register(FULL, "hopmin 1 thread", "hopmin.set_threads", 0, partial(threads, 1))
+@register(FULL, "hopmin", "hopmin")
 def plain(a: Problem) -> Call:
-    return ask(a, a.patterns)
+    return solved(a, a.patterns)
 
 
-@enter(FULL, "hopmin packed", "hopmin.Packed")
+@register(FULL, "hopmin packed", "hopmin.Packed")
 def packed(a: Problem) -> Call:
-    return ask(a, hopmin.Packed(a.patterns))
+    return solved(a, hopmin.Packed(a.patterns))
 
 
-@enter(FULL, "packing alone", "hopmin.Packed")
+@register(FULL, "packing alone", "hopmin.Packed")
 def packing(a: Problem) -> Call:
     return lambda: hopmin.Packed(a.patterns)
 
 
-@enter(FULL, "hopmin float64", "hopmin")
+@register(FULL, "hopmin float64", "hopmin")
 def double(a: Problem) -> Call:
     x, p, v = (array.astype(np.float64) for array in (a.queries, a.patterns, a.values))
     return plain(a._replace(queries=x, patterns=p, values=v))
 
 
-# NumPy: the formula with the square multiplied out, first as one writes it down, then in place and in blocks
+# NumPy: the formula with the square expanded, first as usually written, then in place and in blocks
 
 
 def squares(a: Array) -> Array:
@@ -165,7 +170,7 @@ def squares(a: Array) -> Array:
 
 
 def in_blocks(solve: Callable[[Array], Any], queries: Array, rows: int = 128) -> Any:
-    """The answers to all queries; what lies between is small enough to stay in a cache."""
+    """Solve for a block of queries at a time, so that intermediate arrays fit in a cache."""
     parts = [solve(queries[first : first + rows]) for first in range(0, len(queries), rows)]
     return (
         tuple(map(np.concatenate, zip(*parts, strict=True))) if isinstance(parts[0], tuple) else np.concatenate(parts)
@@ -173,7 +178,7 @@ def in_blocks(solve: Callable[[Array], Any], queries: Array, rows: int = 128) ->
 
 
 def numpy_smallest(scores: Array, k: int) -> Array:
-    """(m, k): where the k smallest of each row are, in order."""
+    """Return the indices (m, k) of the k smallest scores of each row, in order."""
     if k == 1:
         return scores.argmin(axis=1)[:, None]
     found = np.argpartition(scores, k - 1, axis=1)[:, :k]
@@ -186,7 +191,7 @@ def numpy_logsumexp(scores: Array) -> Array:
     return np.log(np.exp(scores, out=scores).sum(axis=1)) + peak
 
 
-@enter(("nearest", "nearest10"), "NumPy", "numpy", 12)
+@register(("nearest", "nearest10"), "NumPy", "numpy", 12)
 def numpy_nearest(a: Problem) -> Call:
     def call() -> tuple[Array, Array]:
         x, p = a.queries, a.patterns
@@ -197,7 +202,7 @@ def numpy_nearest(a: Problem) -> Call:
     return call
 
 
-@enter(("nearest", "nearest10"), "NumPy blocks", "numpy")
+@register(("nearest", "nearest10"), "NumPy blocks", "numpy")
 def numpy_nearest_blocks(a: Problem) -> Call:
     pp = squares(a.patterns)
 
@@ -210,7 +215,7 @@ def numpy_nearest_blocks(a: Problem) -> Call:
     return lambda: in_blocks(solve, a.queries)
 
 
-@enter("energy", "NumPy", "numpy", 8)
+@register("energy", "NumPy", "numpy", 8)
 def numpy_energy(a: Problem) -> Call:
     def call() -> Array:
         x, p = a.queries, a.patterns
@@ -220,7 +225,7 @@ def numpy_energy(a: Problem) -> Call:
     return call
 
 
-@enter("energy", "NumPy blocks", "numpy")
+@register("energy", "NumPy blocks", "numpy")
 def numpy_energy_blocks(a: Problem) -> Call:
     scaled = a.beta * squares(a.patterns)
 
@@ -236,7 +241,7 @@ def dot_constants(a: Problem) -> float:
     return math.log(len(a.patterns)) / a.beta + float(squares(a.patterns).max()) / 2
 
 
-@enter("dot energy", "NumPy blocks", "numpy")
+@register("dot energy", "NumPy blocks", "numpy")
 def numpy_dot_energy(a: Problem) -> Call:
     constants = dot_constants(a)
 
@@ -246,7 +251,7 @@ def numpy_dot_energy(a: Problem) -> Call:
     return lambda: in_blocks(solve, a.queries)
 
 
-@enter("update", "NumPy blocks", "numpy")
+@register("update", "NumPy blocks", "numpy")
 def numpy_update(a: Problem) -> Call:
     def solve(x: Array) -> Array:
         s = (a.beta * x) @ a.patterns.T
@@ -260,7 +265,7 @@ def numpy_update(a: Problem) -> Call:
 # SciPy
 
 
-@enter(("nearest", "nearest10"), "SciPy", "scipy", 16)
+@register(("nearest", "nearest10"), "SciPy", "scipy", 16)
 def scipy_nearest(a: Problem) -> Call:
     from scipy.spatial.distance import cdist
 
@@ -272,7 +277,7 @@ def scipy_nearest(a: Problem) -> Call:
     return call
 
 
-@enter("energy", "SciPy", "scipy", 48)
+@register("energy", "SciPy", "scipy", 48)
 def scipy_energy(a: Problem) -> Call:
     from scipy.spatial.distance import cdist
     from scipy.special import logsumexp
@@ -290,7 +295,7 @@ def tensors(a: Problem) -> tuple[Any, Any, Any]:
     return x, p, v
 
 
-@enter(("nearest", "nearest10"), "PyTorch", "torch", 8)
+@register(("nearest", "nearest10"), "PyTorch", "torch", 8)
 def torch_nearest(a: Problem) -> Call:
     import torch
 
@@ -298,7 +303,7 @@ def torch_nearest(a: Problem) -> Call:
     return lambda: torch.cdist(x, p).topk(a.k, largest=False) if a.k > 1 else torch.cdist(x, p).min(dim=1)
 
 
-@enter("energy", "PyTorch", "torch", 12)
+@register("energy", "PyTorch", "torch", 12)
 def torch_energy(a: Problem) -> Call:
     import torch
 
@@ -306,7 +311,7 @@ def torch_energy(a: Problem) -> Call:
     return lambda: -torch.logsumexp(torch.cdist(x, p).square_().mul_(-a.beta), dim=1) / a.beta
 
 
-@enter("dot energy", "PyTorch", "torch", 12)
+@register("dot energy", "PyTorch", "torch", 12)
 def torch_dot_energy(a: Problem) -> Call:
     import torch
 
@@ -315,7 +320,7 @@ def torch_dot_energy(a: Problem) -> Call:
     return lambda: x.square().sum(1) / 2 - torch.logsumexp(a.beta * x @ p.T, dim=1) / a.beta + constants
 
 
-@enter("update", "PyTorch", "torch")
+@register("update", "PyTorch", "torch")
 def torch_update(a: Problem) -> Call:
     from torch.nn.functional import scaled_dot_product_attention
 
@@ -326,14 +331,14 @@ def torch_update(a: Problem) -> Call:
 # scikit-learn, FAISS
 
 
-@enter("nearest", "sklearn argmin", "sklearn")
+@register("nearest", "sklearn argmin", "sklearn")
 def sklearn_argmin(a: Problem) -> Call:
     from sklearn.metrics import pairwise_distances_argmin_min
 
     return lambda: pairwise_distances_argmin_min(a.queries, a.patterns)[::-1]
 
 
-@enter(("nearest", "nearest10"), "sklearn neighbours", "sklearn")
+@register(("nearest", "nearest10"), "sklearn neighbours", "sklearn")
 def sklearn_neighbours(a: Problem) -> Call:
     from sklearn.neighbors import NearestNeighbors
 
@@ -341,7 +346,7 @@ def sklearn_neighbours(a: Problem) -> Call:
     return lambda: index.kneighbors(a.queries)
 
 
-@enter(("nearest", "nearest10"), "FAISS", "faiss")
+@register(("nearest", "nearest10"), "FAISS", "faiss")
 def faiss_nearest(a: Problem) -> Call:
     import faiss
 
@@ -355,11 +360,11 @@ def faiss_nearest(a: Problem) -> Call:
     return call
 
 
-# The marks
+# The targets
 
 
-class Mark(NamedTuple):
-    """The time of the fastest rival over that of `whose`, which must be at least, or at most, so much."""
+class Target(NamedTuple):
+    """Bounds for the time of the fastest rival divided by the time of `whose`."""
 
     task: str
     shape: Shape
@@ -370,37 +375,38 @@ class Mark(NamedTuple):
 
 
 SKLEARN = ("sklearn argmin", "sklearn neighbours")
-MARKS = [
-    *(Mark("nearest", shape, SKLEARN, 2.0) for shape in BATCHED[1:3]),
-    Mark("nearest", BATCHED[3], SKLEARN, 1.1),
-    *(Mark("nearest", shape, ("FAISS",), 4.0) for shape in BATCHED[1:3]),
-    Mark("nearest10", (1000, 100000, 64), SKLEARN, 2.5),
-    *(Mark("energy", shape, ("NumPy", "NumPy blocks", "PyTorch", "SciPy"), 7.0) for shape in BATCHED),
-    *(Mark("update", shape, ("PyTorch",), 1.0) for shape in BATCHED),
-    *(Mark(task, FEW[0], ("NumPy", "NumPy blocks"), 1.0) for task in ("nearest", "energy")),
-    *(Mark(task, shape, ("hopmin float64",), most=2.2) for task in ("nearest", "energy") for shape in BATCHED[1:3]),
+TARGETS = [
+    *(Target("nearest", shape, SKLEARN, 2.0) for shape in BATCHED[1:3]),
+    Target("nearest", BATCHED[3], SKLEARN, 1.1),
+    *(Target("nearest", shape, ("FAISS",), 4.0) for shape in BATCHED[1:3]),
+    Target("nearest10", (1000, 100000, 64), SKLEARN, 2.5),
+    *(Target("energy", shape, ("NumPy", "NumPy blocks", "PyTorch", "SciPy"), 7.0) for shape in BATCHED),
+    *(Target("update", shape, ("PyTorch",), 1.0) for shape in BATCHED),
+    *(Target(task, FEW[0], ("NumPy", "NumPy blocks"), 1.0) for task in ("nearest", "energy")),
+    *(Target(task, shape, ("hopmin float64",), most=2.2) for task in ("nearest", "energy") for shape in BATCHED[1:3]),
     *(
-        Mark(task, shape, ("hopmin 1 thread",), 1.8, whose="hopmin 2 threads")
+        Target(task, shape, ("hopmin 1 thread",), 1.8, whose="hopmin 2 threads")
         for task in ("nearest", "energy")
         for shape in BATCHED[1:3]
     ),
 ]
 
 
-def judge(mark: Mark, cases: Iterable[Record]) -> Record:
-    """The mark with its ratio, on plain arrays and on packed patterns, and a verdict."""
-    case = next((c for c in cases if (c["task"], c["shape"]) == (mark.task, spelled(mark.shape))), {"times": {}})
+def judge(target: Target, cases: Iterable[Record]) -> Record:
+    """Return the target with its ratio, on plain arrays and on packed patterns, and a verdict."""
+    case = next((c for c in cases if (c["task"], c["shape"]) == (target.task, shape_name(target.shape))), {"times": {}})
     times = case["times"]
-    rival = min((name for name in mark.rivals if name in times), key=lambda name: times[name]["median_ms"], default="")
+    measured = [name for name in target.rivals if name in times]
+    rival = min(measured, key=lambda name: times[name]["median_ms"], default="")
 
     def ratio(whose: str) -> float | None:
         return times[rival]["median_ms"] / times[whose]["median_ms"] if rival and whose in times else None
 
     def reached(ratio: float | None) -> bool:
-        return ratio is not None and mark.least <= ratio <= mark.most
+        return ratio is not None and target.least <= ratio <= target.most
 
-    ours = ratio(mark.whose)
-    prepared = ratio("hopmin packed") if mark.whose == "hopmin" and "hopmin float64" not in mark.rivals else None
+    ours = ratio(target.whose)
+    prepared = ratio("hopmin packed") if target.whose == "hopmin" and "hopmin float64" not in target.rivals else None
     if ours is None:
         verdict = "not measured"
     elif reached(ours):
@@ -410,10 +416,10 @@ def judge(mark: Mark, cases: Iterable[Record]) -> Record:
     if ours is not None and disturbed(case):
         verdict += " (disturbed)"
     return {
-        "mark": f"{mark.task}/{spelled(mark.shape)}",
-        "of": mark.whose,
-        "against": rival or " or ".join(mark.rivals),
-        "needed": f"at least {mark.least:g}" if mark.most == math.inf else f"at most {mark.most:g}",
+        "target": f"{target.task}/{shape_name(target.shape)}",
+        "of": target.whose,
+        "against": rival or " or ".join(target.rivals),
+        "needed": f"at least {target.least:g}" if target.most == math.inf else f"at most {target.most:g}",
         "ratio": ours and round(ours, 3),
         "packed": prepared and round(prepared, 3),
         "verdict": verdict,
@@ -424,23 +430,23 @@ def judge(mark: Mark, cases: Iterable[Record]) -> Record:
 
 
 def disturbed(case: Record) -> bool:
-    """Whether other processes took so much that the figures should not be trusted."""
+    """Return whether other processes were so busy that the times are unreliable."""
     return (case["others"] or 0) > DISTURBED
 
 
 def measure(task: str, shape: Shape, rounds: int, side: int) -> Record:
-    """One task on one shape: everyone once, to warm up and to be checked, then in turns."""
+    """Measure one task on one shape: each implementation once, to warm up and to check it, then in rounds."""
     a = problem(task, shape)
     square = np.random.default_rng(0).standard_normal((side, side), np.float32)
     contestants = {"product": Contestant(lambda: square @ square)}
     absent = {}
     expected = answer(plain(a)())
-    for entrant in ENTRANTS[task]:
-        contestant, reason = admit(entrant, a, expected)
+    for implementation in IMPLEMENTATIONS[task]:
+        contestant, reason = admit(implementation, a, expected)
         if contestant:
-            contestants[entrant.name] = contestant
+            contestants[implementation.name] = contestant
         else:
-            absent[entrant.name] = reason
+            absent[implementation.name] = reason
     start, before = perf_counter(), elsewhere()
     times = interleaved(contestants, rounds)
     others = None if before is None else round(max(0.0, elsewhere() - before) / (perf_counter() - start), 2)
@@ -449,10 +455,10 @@ def measure(task: str, shape: Shape, rounds: int, side: int) -> Record:
     for name, time in times.items():
         time["ratio"] = round(time["median_ms"] / times["hopmin"]["median_ms"], 3)
         if name != "packing alone":
-            time["share"] = round(operations / time["median_ms"] / rate, 4)
+            time["efficiency"] = round(operations / time["median_ms"] / rate, 4)
     return {
         "task": task,
-        "shape": spelled(shape),
+        "shape": shape_name(shape),
         "beta": None if task.startswith("nearest") else a.beta,
         "product_gflops": round(rate / 1e6, 1),
         "others": others,
@@ -461,80 +467,80 @@ def measure(task: str, shape: Shape, rounds: int, side: int) -> Record:
     }
 
 
-def admit(entrant: Entrant, a: Problem, expected: Array) -> tuple[Contestant | None, str]:
-    """The contestant, or the reason why there is none."""
-    if reason := absence(entrant, len(a.queries), len(a.patterns)):
+def admit(implementation: Implementation, a: Problem, expected: Array) -> tuple[Contestant | None, str]:
+    """Return the contestant, or None and the reason."""
+    if reason := reason_to_skip(implementation, len(a.queries), len(a.patterns)):
         return None, reason
-    contestant = Contestant(entrant.prepare(a), entrant.context)
+    contestant = Contestant(implementation.prepare(a), implementation.context)
     seconds, result = once(contestant)
-    if seconds > PATIENCE and not entrant.needs.startswith("hopmin"):
-        return None, f"skipped: took {seconds:.1f} s (limit {PATIENCE:g})"
-    if entrant.name != "packing alone" and not agree(answer(result), expected):
+    if seconds > TIME_LIMIT and not implementation.needs.startswith("hopmin"):
+        return None, f"skipped: took {seconds:.1f} s (limit {TIME_LIMIT:g})"
+    if implementation.name != "packing alone" and not agree(answer(result), expected):
         return None, "disagrees with hopmin"
     return contestant, ""
 
 
-def absence(entrant: Entrant, m: int, n: int) -> str:
-    """Why someone cannot take part, or nothing."""
-    need = m * n * entrant.bytes_per_score
-    if not present(entrant.needs):
-        return f"missing: {entrant.needs}"
-    if need > MEMORY:
-        return f"skipped: would need {need / 1e9:.1f} GB (limit {MEMORY / 1e9:g})"
-    if entrant.name == "hopmin 2 threads" and cores() < 2:
+def reason_to_skip(implementation: Implementation, m: int, n: int) -> str:
+    """Return why an implementation is skipped, or an empty string."""
+    need = m * n * implementation.bytes_per_score
+    if not available(implementation.needs):
+        return f"missing: {implementation.needs}"
+    if need > MEMORY_LIMIT:
+        return f"skipped: would need {need / 1e9:.1f} GB (limit {MEMORY_LIMIT / 1e9:g})"
+    if implementation.name == "hopmin 2 threads" and cores() < 2:
         return "skipped: a single core"
     return ""
 
 
 def answer(result: Any) -> Array:
-    """The distances of a search, or the one array of anything else."""
+    """Return the distances of a search, or the array that any other task returns."""
     return np.asarray(result[0] if isinstance(result, tuple) else result)
 
 
 def agree(answer: Array, expected: Array) -> bool:
-    """Loosely: enough to see that the same thing was computed."""
+    """Return whether the results agree to a loose tolerance: enough to see that the same thing was computed."""
     return answer.size == expected.size and np.allclose(
         answer.reshape(expected.shape), expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max())
     )
 
 
 def recall(shape: Shape) -> Record:
-    """For each offset of all data, and each finder: the share of queries whose found pattern is a nearest one."""
-    finders = [e for e in ENTRANTS["nearest"] if e.name in FINDERS and not absence(e, *shape[:2])]
-    lines = [{"offset": offset, "shares": shares(shape, offset, finders)} for offset in (0.0, 1e2, 1e3, 1e4, 1e6)]
-    return {"shape": spelled(shape), "lines": lines}
+    """Return, for each offset of all data, the fraction of queries for which each search finds a nearest pattern."""
+    searches = [e for e in IMPLEMENTATIONS["nearest"] if e.name in SEARCHES and not reason_to_skip(e, *shape[:2])]
+    lines = [{"offset": offset, "recall": recalls(shape, offset, searches)} for offset in (0.0, 1e2, 1e3, 1e4, 1e6)]
+    return {"shape": shape_name(shape), "lines": lines}
 
 
-def shares(shape: Shape, offset: float, finders: Iterable[Entrant], judged: int = 256) -> dict[str, float]:
-    """Of the first queries, by float64 differences of the same float32 data; ties are all right."""
+def recalls(shape: Shape, offset: float, searches: Iterable[Implementation], judged: int = 256) -> dict[str, float]:
+    """Return the recall of each search on the first queries, by float64 differences; of ties, any one is correct."""
     a = problem("nearest", shape)
     a = a._replace(queries=a.queries + np.float32(offset), patterns=a.patterns + np.float32(offset))
     squared = [np.square(query.astype(np.float64) - a.patterns).sum(axis=1) for query in a.queries[:judged]]
 
-    def share(finder: Entrant) -> float:
-        found = np.asarray(finder.prepare(a)()[1]).reshape(-1)
+    def correct(search: Implementation) -> float:
+        found = np.asarray(search.prepare(a)()[1]).reshape(-1)
         return float(np.mean([s[i] == s.min() for s, i in zip(squared, found[:judged], strict=True)]))
 
-    return {finder.name: share(finder) for finder in finders}
+    return {search.name: correct(search) for search in searches}
 
 
 def growth(task: str, shape: Shape, name: str) -> float:
-    """MB of resident memory that a call, and what was prepared for it, add at most; run in a process of its own."""
-    entrant = next(e for e in ENTRANTS[task] if e.name == name)
-    entrant.prepare(problem(task, (2, 32, 8)))()  # imports and pools of threads are there before
+    """Return the MB of resident memory that a call and its preparation add at peak; runs in a process of its own."""
+    implementation = next(e for e in IMPLEMENTATIONS[task] if e.name == name)
+    implementation.prepare(problem(task, (2, 32, 8)))()  # imports and thread pools are loaded before the measurement
     a = problem(task, shape)
     before = peak_memory()
-    entrant.prepare(a)()
+    implementation.prepare(a)()
     return round(peak_memory() - before, 1)
 
 
 def memory(task: str, shape: Shape, names: Iterable[str] | None = None) -> Record:
-    """The growth of each entrant, each in a fresh process, so that nobody inherits what another one took."""
-    there = [e.name for e in ENTRANTS[task] if not absence(e, *shape[:2]) and "thread" not in e.name]
-    names = [name for name in there if names is None or name in names]
+    """Return the memory growth of each implementation, measured in a fresh process each."""
+    candidates = [e.name for e in IMPLEMENTATIONS[task] if not reason_to_skip(e, *shape[:2]) and "thread" not in e.name]
+    names = [name for name in candidates if names is None or name in names]
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         grown = pool.map(partial(growth, task, shape), names)
-        return {"task": task, "shape": spelled(shape), "growth_mb": dict(zip(names, grown, strict=True))}
+        return {"task": task, "shape": shape_name(shape), "growth_mb": dict(zip(names, grown, strict=True))}
 
 
 # The report
@@ -547,10 +553,11 @@ def introduction(report: Record) -> str:
         [
             f"{of['processor']}, {of['cores']} cores (load {of['load']}), {of['system']}, Python {of['python']}",
             versions,
-            f"missing: {', '.join(missing) or 'nobody'}",
+            f"missing: {', '.join(missing) or 'none'}",
             *(f"  {line}" for line in report["config"]),
-            f"Medians of {report['rounds']} interleaved rounds. Ratio: time over hopmin's. Share: 2 m n d operations a",
-            f"time (update: twice that), over the rate at which NumPy multiplies {report['side']}^2 float32 matrices.",
+            f"Medians of {report['rounds']} interleaved rounds. Ratio: time divided by hopmin's.",
+            "Efficiency: the rate of 2 m n d operations (update: twice that), divided by the rate at which NumPy",
+            f"multiplies {report['side']} x {report['side']} float32 matrices.",
         ]
     )
 
@@ -560,23 +567,23 @@ def case_text(case: Record) -> str:
     title += f", beta {case['beta']:.3g}" if case["beta"] else ""
     title += f"   (product: {case['product_gflops']:.0f} GFLOP/s)"
     if disturbed(case):
-        title += f"\nDISTURBED: other processes kept {case['others']:.2f} cores busy meanwhile"
+        title += f"\nDISTURBED: other processes kept {case['others']:.2f} cores busy"
     rows = [
         [
             name,
             *(f"{t[key]:.2f}" for key in ("median_ms", "fastest_ms", "slowest_ms", "ratio")),
-            f"{t['share']:.3f}" if "share" in t else "-",
+            f"{t['efficiency']:.3f}" if "efficiency" in t else "-",
         ]
         for name, t in case["times"].items()
     ]
     notes = [f"{name}: {reason}" for name, reason in case["absent"].items()]
-    return "\n".join([title, table(["", "median ms", "fastest", "slowest", "ratio", "share"], rows), *notes])
+    return "\n".join([title, table(["", "median ms", "fastest", "slowest", "ratio", "efficiency"], rows), *notes])
 
 
 def recall_text(record: Record) -> str:
-    rows = [[f"{line['offset']:g}", *map(number, line["shares"].values())] for line in record["lines"]]
-    title = f"\nrecall in float32, {record['shape']}, all data moved by an offset (NumPy: the square multiplied out)"
-    return f"{title}\n{table(['offset', *record['lines'][0]['shares']], rows)}"
+    rows = [[f"{line['offset']:g}", *map(number, line["recall"].values())] for line in record["lines"]]
+    title = f"\nrecall in float32, {record['shape']}, all data shifted by an offset (NumPy: the square expanded)"
+    return f"{title}\n{table(['offset', *record['lines'][0]['recall']], rows)}"
 
 
 def memory_text(record: Record) -> str:
@@ -584,10 +591,10 @@ def memory_text(record: Record) -> str:
     return f"\npeak memory, {record['task']}, {record['shape']}\n{table(['', 'MB grown'], rows)}"
 
 
-def marks_text(marks: Iterable[Record]) -> str:
-    header = ["mark", "of", "against", "needed", "ratio", "packed", "verdict"]
-    rows = [[number(mark[key]) if key in ("ratio", "packed") else mark[key] for key in header] for mark in marks]
-    return f"\nThe marks\n{table(header, rows)}"
+def targets_text(targets: Iterable[Record]) -> str:
+    header = ["target", "of", "against", "needed", "ratio", "packed", "verdict"]
+    rows = [[number(t[key]) if key in ("ratio", "packed") else t[key] for key in header] for t in targets]
+    return f"\nTargets\n{table(header, rows)}"
 
 
 def number(x: float | None) -> str:
@@ -595,19 +602,19 @@ def number(x: float | None) -> str:
 
 
 def config() -> list[str]:
-    """What hopmin says of itself; the versions of others are told already."""
+    """Return the lines of hopmin.show_config() about hopmin itself."""
     others = ("Python", "numpy", "scipy", "scikit-learn", "matplotlib", "jinja2", "tqdm", "hypothesis")
     with redirect_stdout(StringIO()) as out:
         hopmin.show_config()
     return [line for line in out.getvalue().splitlines() if not line.startswith(others)]
 
 
-def run(options: argparse.Namespace, say: Callable[[str], None]) -> Record:
-    """Measure whatever was asked for, and tell as it comes."""
-    needs = {e.needs for entrants in ENTRANTS.values() for e in entrants}
+def run(options: argparse.Namespace, write: Callable[[str], None]) -> Record:
+    """Run the selected measurements, and report each as it finishes."""
+    needs = {e.needs for implementations in IMPLEMENTATIONS.values() for e in implementations}
     report: Record = {
         "machine": machine(LIBRARIES),
-        "missing": sorted(need for need in needs if not present(need)),
+        "missing": sorted(need for need in needs if not available(need)),
         "config": config(),
         "rounds": options.rounds,
         "side": 512 if options.quick else 2048,
@@ -615,48 +622,48 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Record:
         "recall": [],
         "memory": [],
     }
-    say(introduction(report))
+    write(introduction(report))
 
     def wanted(name: str) -> bool:
         return options.only in name
 
     for task, shapes in (QUICK if options.quick else FULL).items():
         for shape in shapes:
-            if wanted(f"{task}/{spelled(shape)}"):
+            if wanted(f"{task}/{shape_name(shape)}"):
                 report["cases"].append(measure(task, shape, options.rounds, report["side"]))
-                say(case_text(report["cases"][-1]))
+                write(case_text(report["cases"][-1]))
     if wanted("recall"):
-        # FAISS subtracts in small problems and multiplies the square out in large ones: one of each
+        # FAISS subtracts in small problems and expands the square in large ones: one of each
         for shape in [(32, 512, 16)] if options.quick else [(256, 4096, 16), (2048, 4096, 128)]:
             report["recall"].append(recall(shape))
-            say(recall_text(report["recall"][-1]))
+            write(recall_text(report["recall"][-1]))
     if wanted("memory"):
         for task in ("nearest", "energy"):
             shape, names = (QUICK[task][0], ["hopmin"]) if options.quick else (BATCHED[1], None)
             report["memory"].append(memory(task, shape, names))
-            say(memory_text(report["memory"][-1]))
+            write(memory_text(report["memory"][-1]))
     report["peak_memory_mb"] = round(peak_memory(), 1)
-    report["marks"] = [judge(mark, report["cases"]) for mark in MARKS if wanted(f"{mark.task}/{spelled(mark.shape)}")]
-    say(f"\nThe whole run, all peers included, took at most {report['peak_memory_mb']:.0f} MB.")
-    if report["marks"]:
-        say(marks_text(report["marks"]))
+    chosen = [target for target in TARGETS if wanted(f"{target.task}/{shape_name(target.shape)}")]
+    report["targets"] = [judge(target, report["cases"]) for target in chosen]
+    write(f"\nPeak memory of the whole run, including all libraries: {report['peak_memory_mb']:.0f} MB")
+    if report["targets"]:
+        write(targets_text(report["targets"]))
     return report
 
 
 def main() -> int:
-    """Run the benchmark; the exit code is 1 if anyone disagreed with hopmin."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.core", description="hopmin's core against its peers")
-    parser.add_argument("--rounds", type=int, help="turns that everyone has (9; 3 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="small shapes, to see that all of it runs")
-    parser.add_argument(
-        "--only", default="", metavar="TEXT", help="what has this in its name: update, energy/1x, recall"
-    )
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write all results; - instead of the text")
+    """Run the benchmark; the exit code is 1 if any result disagrees with hopmin's."""
+    description = "Benchmark hopmin's core against other libraries."
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.core", description=description)
+    parser.add_argument("--rounds", type=int, help="number of rounds (default 9; 3 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="small shapes, only to check that everything runs")
+    parser.add_argument("--only", default="", metavar="TEXT", help="run what has TEXT in its name: update, recall")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write results as JSON; - prints them")
     options = parser.parse_args()
     options.rounds = (3 if options.quick else 9) if options.rounds is None else options.rounds
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    report = run(options, say=partial(print, flush=True, file=sys.stderr if options.json == "-" else sys.stdout))
+    report = run(options, write=partial(print, flush=True, file=sys.stderr if options.json == "-" else sys.stdout))
     if options.json:
         text = json.dumps(report, indent=1)
         if options.json == "-":

@@ -1,4 +1,4 @@
-"""Every law of hopmin.testing, on hopmin itself; what runs in a core, on both."""
+"""hopmin satisfies the laws of hopmin.testing; functions of the core do so on both backends."""
 
 from functools import partial
 
@@ -16,22 +16,22 @@ ENERGIES = {
     "distance": DistanceEnergy, "dot": DotEnergy, "euclidean": EuclideanEnergy, "Epanechnikov": EpanechnikovEnergy,
     "sparse, alpha = 1": partial(SparseEnergy, 1), **SPARSE,
 }  # fmt: skip
-MEANS = ("distance", "dot", "sparse, alpha = 1")  # whose weights are a softmax of the scores
+SOFTMAX = ("distance", "dot", "sparse, alpha = 1")  # energies whose weights are a softmax of the scores
 LAWS = {
     testing.law_descent: ENERGIES,
     testing.law_gradient: ENERGIES,
     testing.law_hessian: ENERGIES,
-    testing.law_downhill: ENERGIES,
+    testing.law_descent_direction: ENERGIES,
     testing.law_weights: ENERGIES,
     testing.law_permutation: ENERGIES,
     testing.law_rotation: ENERGIES,
     testing.law_bounds: ("distance",),
-    testing.law_residual: (*MEANS, *SPARSE),
-    testing.law_duplication: (*MEANS, "euclidean", "Epanechnikov"),
+    testing.law_gradient_step: (*SOFTMAX, *SPARSE),
+    testing.law_duplication: (*SOFTMAX, "euclidean", "Epanechnikov"),
     testing.law_translation: ("distance", "euclidean", "Epanechnikov"),
-    testing.law_cold_limit: ("distance", "euclidean"),
-    testing.law_cold_match: ("dot", "sparse, alpha = 1", *SPARSE),
-    testing.law_hot_limit: (*MEANS, *SPARSE, "Epanechnikov"),
+    testing.law_large_beta_nearest: ("distance", "euclidean"),
+    testing.law_large_beta_match: ("dot", "sparse, alpha = 1", *SPARSE),
+    testing.law_small_beta_mean: (*SOFTMAX, *SPARSE, "Epanechnikov"),
 }
 FUNCTIONS = pytest.mark.parametrize(
     "function",
@@ -58,58 +58,58 @@ def test_softmax_is_the_gradient_of_logsumexp():
     testing.law_softmax(hopmin.logsumexp, hopmin.softmax)
 
 
-def test_logsumexp_is_a_soft_maximum():
+def test_logsumexp_is_a_smooth_maximum():
     testing.law_logsumexp(hopmin.logsumexp)
 
 
-def test_numerics_to_the_last_digits():
-    testing.law_digits(hopmin.logsumexp, hopmin.softmax)
+def test_logsumexp_and_softmax_are_accurate():
+    testing.law_accuracy(hopmin.logsumexp, hopmin.softmax)
 
 
-def test_entmax_is_the_best_distribution():
+def test_entmax_is_optimal():
     testing.law_entmax(hopmin.entmax, examples=400)
 
 
-def test_softmax_derivative():
+def test_softmax_derivative_is_the_derivative():
     testing.law_softmax_derivative(hopmin.softmax, hopmin.softmax_derivative)
 
 
 @pytest.mark.parametrize(("law", "name"), [(law, name) for law in LAWS for name in LAWS[law]])
-def test_energies(law, name, backend):
+def test_energies_satisfy_their_laws(law, name, backend):
     law(ENERGIES[name], examples=100 if name in ("distance", "dot") else 20)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("law", "name"), [(law, name) for law in LAWS for name in LAWS[law]])
-def test_energies_for_long(law, name, backend):
+def test_energies_satisfy_their_laws_on_many_examples(law, name, backend):
     law(ENERGIES[name], examples=2000)
 
 
 @pytest.mark.parametrize(("law", "name"), [(law, name) for law in LAWS for name in ENERGIES if name not in LAWS[law]])
-def test_what_an_energy_lacks_has_a_counterexample(law, name):
-    """The list above leaves nothing out that holds. (Single instances of each are in test_energy and test_sparse.)"""
+def test_other_laws_have_counterexamples(law, name):
+    """LAWS is complete: no other law holds for an energy. Single instances are in test_energy and test_sparse."""
     with pytest.raises(AssertionError):
         law(ENERGIES[name], examples=300)
 
 
-def test_the_two_energies_agree_among_equal_norms(backend):
+def test_energies_agree_for_patterns_of_equal_norm(backend):
     testing.law_equal_norms(DistanceEnergy, DotEnergy)
     testing.law_equal_norms(DistanceEnergy, partial(SparseEnergy, 1))
 
 
-@pytest.mark.parametrize("law", [testing.law_nearest, testing.law_nearest_reals])
-def test_nearest(law, backend):
+@pytest.mark.parametrize("law", [testing.law_nearest, testing.law_nearest_accuracy])
+def test_nearest_is_exact(law, backend):
     law(hopmin.nearest)
 
 
 @FUNCTIONS
-def test_layout_does_not_matter(function, backend):
-    testing.law_layout(function, examples=30)
+def test_results_do_not_depend_on_memory_layout(function, backend):
+    testing.law_memory_layout(function, examples=30)
 
 
 @FUNCTIONS
-def test_a_batch_is_its_rows(function, backend):
-    testing.law_rows(function, examples=30)
+def test_a_batch_equals_its_rows(function, backend):
+    testing.law_batching(function, examples=30)
 
 
 def test_attention_is_an_update_of_the_dot_energy(backend):
@@ -117,7 +117,7 @@ def test_attention_is_an_update_of_the_dot_energy(backend):
 
 
 def arrays(*shapes):
-    """Standard normal float64 arrays of the given shapes."""
+    """Return a strategy of standard normal float64 arrays of the given shapes."""
 
     def draw(seed):
         rng = np.random.default_rng(seed)
@@ -151,12 +151,12 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_backward_is_the_transpose_of_its_forward(name):
+def test_backward_passes_are_transposed_jacobians(name):
     testing.law_backward(*LAYERS[name], examples=20)
 
 
 def model(rng=3, **options):
-    """A GPT in float64 with all parameters at work, as none is right after it has been made."""
+    """Return a float64 GPT with all parameters perturbed: initial gains and biases would hide errors."""
     config = {"vocabulary": 7, "positions": 6, "layers": 2, "heads": 2, "width": 8, "dropout": 0.2, "dtype": "float64"}
     gpt = hopmin.GPT(hopmin.GPTConfig(**config | options), rng)
     for parameter in gpt.parameters.values():
@@ -165,7 +165,7 @@ def model(rng=3, **options):
 
 
 @pytest.mark.parametrize("options", [{}, {"layers": 1, "heads": 1}, {"positions": 1, "dropout": 0.0}], ids=str)
-def test_the_whole_models_gradient(options):
+def test_gradient_of_the_whole_model(options):
     testing.law_model_gradient(model(**options), examples=4)
 
 
@@ -174,23 +174,23 @@ def test_no_position_depends_on_a_later_token(dtype):
     testing.law_causal(model(dtype=dtype), examples=30)
 
 
-def test_laws_speak_for_what_they_judge():
+def test_laws_have_docstrings():
     for name in testing.__all__:
         if name.startswith("law_"):
             assert getattr(testing, name).__doc__, f"{name} must state its equation"
 
 
-def test_strategies_reach_what_they_promise():
+def test_problems_cover_difficult_cases():
     """Duplicates, single patterns and dimensions, queries that are patterns, more than a block of patterns."""
     seen = set()
 
     @settings(max_examples=300, database=None)
     @given(testing.problems())
-    def look(problem):
+    def record(problem):
         x, p, beta = problem
         seen.update(
             name
-            for name, there in {
+            for name, present in {
                 "one pattern": len(p) == 1,
                 "one dimension": p.shape[1] == 1,
                 "duplicates": len(np.unique(p, axis=0)) < len(p),
@@ -202,8 +202,8 @@ def test_strategies_reach_what_they_promise():
                 "sharp": beta == 1e3,
                 "soft": beta == 1e-3,
             }.items()
-            if there
+            if present
         )
 
-    look()
+    record()
     assert len(seen) == 10, seen

@@ -1,17 +1,18 @@
-"""The house: imports point one way, optional libraries stay optional, and the public names are where they are said to be."""
+"""The layout: imports point one way, every module has its tests and its chapter, optional libraries stay optional."""
 
 import ast
-import os
-import subprocess
-import sys
+import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import hopmin
 
-PACKAGE = Path(hopmin.__file__).parent
-ROOMS = ["numerics", "memory", "data", "transformer", "paper", "study"]  # each may import from those before it
+PACKAGE = Path(hopmin.__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = ["numerics", "special", "memory", "data", "transformer", "paper", "study"]  # each may import those before it
+APART = {"memory", "data"}  # neither imports the other
 OPTIONAL = {"matplotlib", "jinja2", "tqdm", "hypothesis", "mpmath", "scipy", "sklearn", "pytest", "gguf", "safetensors", "threadpoolctl", "tokenizers"}
 MAY_IMPORT = {
     "study/figures.py": {"matplotlib"},
@@ -24,60 +25,88 @@ MAY_IMPORT = {
     "testing/laws.py": {"hypothesis", "mpmath"},
     "testing/strategies.py": {"hypothesis"},
 }
+FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+PUBLIC = [name for name in FILES if not any(part.startswith("_") for part in name.split("/"))]
+TESTING = {"testing/laws.py": "test_laws.py", "testing/strategies.py": "test_testing.py"}  # exceptions: one file each
 
 
-def imports(path):
-    """Full names of the modules that a file imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imports(tree):
+    """Yield the full names that the statements of a syntax tree import."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: imports are absolute"
+            assert node.level == 0, "imports are absolute"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def files():
-    return [(path.relative_to(PACKAGE).as_posix(), path) for path in sorted(PACKAGE.rglob("*.py"))]
+def parsed(name):
+    return ast.parse(FILES[name].read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("name", "path"), files(), ids=lambda value: value if isinstance(value, str) else "")
-def test_imports_point_one_way(name, path):
-    room = name.split("/")[0].removesuffix(".py")
-    for module in imports(path):
+def header(chapter):
+    """Return the modules and the tests that the header of a chapter, "Module: ... Tests: ...", links."""
+    text = re.search(r"^Modules?: .*?(?=\n\n)", chapter.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    parts = text[0].partition("Tests:") if text else ("", "", "")
+    return [{(chapter.parent / link).resolve() for link in re.findall(r"\]\(([^)]+)\)", part)} for part in parts[::2]]
+
+
+HEADERS = {path.name: header(path) for path in sorted((ROOT / "docs").glob("*.md"))}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_point_one_way(name):
+    package = name.split("/")[0].removesuffix(".py")
+    for module in imports(parsed(name)):
         if not module.startswith("hopmin."):
             assert module.split(".")[0] not in OPTIONAL - MAY_IMPORT.get(name, set()), f"{name} imports {module}"
             continue
         target = module.split(".")[1]
-        if room in ROOMS and target in ROOMS:
-            assert ROOMS.index(target) <= ROOMS.index(room), f"{name} imports {module}"
-        assert target != "testing" or room == "testing", f"{name} imports {module}"
-        assert room != "testing" or target in ("testing", "numerics"), f"{name} imports {module}"
-        assert {room, target} != {"memory", "data"}, f"{name} imports {module}"
+        if package in ORDER and target in ORDER:
+            assert ORDER.index(target) <= ORDER.index(package), f"{name} imports {module}"
+        assert {package, target} != APART, f"{name} imports {module}"
+        assert target != "testing" or package == "testing", f"{name} imports {module}"
+        assert package != "testing" or target in ("testing", "numerics"), f"{name} imports {module}"
 
 
-def run(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        cwd=PACKAGE.anchor,
-        check=False,
-    )
+def test_imports_have_no_cycle():
+    """Only imports that run on import count: not those in functions or under TYPE_CHECKING."""
+    modules = {("hopmin." + name.removesuffix(".py").replace("/", ".")).removesuffix(".__init__"): name for name in FILES}
+    graph = {}
+    for module, name in modules.items():
+        run = [node for node in parsed(name).body if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.If)]
+        imported = {full if full in modules else full.rpartition(".")[0] for full in imports(ast.Module(run))}
+        graph[module] = imported & modules.keys() - {module}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
 
 
-def test_importing_hopmin_imports_numpy_and_nothing_else():
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_module_has_tests_and_one_chapter(name):
+    tests = ROOT / "tests" / TESTING.get(name, Path(name).parent / f"test_{Path(name).name}")
+    assert tests.exists(), f"{name} has no {tests.relative_to(ROOT)}"
+    chapters = [chapter for chapter, (modules, _) in HEADERS.items() if ROOT / "hopmin" / name in modules]
+    assert len(chapters) == 1, f"{name} must be named by one chapter's header; it is by {chapters}"
+    assert tests in HEADERS[chapters[0]][1], f"the header of {chapters[0]} does not link {tests.relative_to(ROOT)}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.stem)
+def test_names_of_tests_are_short(path):
+    functions = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef))
+    assert [node.name for node in functions if node.name.startswith("test_") and len(node.name) >= 60] == []
+
+
+def test_importing_hopmin_imports_numpy_and_nothing_else(run):
     code = """
 import sys, numpy
 before = set(sys.modules)
 import hopmin
 new = {name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)
-print(sorted(name for name in new if "cython" not in name))  # what a Cython module calls its runtime
+print(sorted(name for name in new if "cython" not in name))  # the runtime module of Cython
 """
     assert run(code).stdout == "['hopmin']\n"
 
 
-def test_every_public_name_is_there_and_documented():
+def test_public_names_exist_and_are_documented():
     for name in hopmin.__all__:
         assert name in dir(hopmin)
         value = getattr(hopmin, name)
@@ -88,20 +117,20 @@ def test_every_public_name_is_there_and_documented():
         hopmin.nothing  # noqa: B018
 
 
-def test_every_module_opens_with_a_sentence():
-    for name, path in files():
+def test_every_module_has_a_docstring():
+    for name in FILES:
         if name != "_version.py":
-            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), name
+            assert ast.get_docstring(parsed(name)), name
 
 
-def test_a_forced_backend_is_the_one_in_use():
+def test_a_forced_backend_is_the_one_in_use(run):
     code = "import hopmin, hopmin._backend as b; print(hopmin.BACKEND, b.core.__name__)"
     assert run(code, HOPMIN_BACKEND="numpy").stdout == "numpy hopmin._core_numpy\n"
     assert run(code, HOPMIN_BACKEND=hopmin.BACKEND).stdout.startswith(hopmin.BACKEND)
     assert run(code, HOPMIN_BACKEND="numpy").stderr == ""
 
 
-def test_a_backend_of_another_name_is_refused():
+def test_unknown_backends_are_rejected(run):
     finished = run("import hopmin", HOPMIN_BACKEND="cuda")
     assert finished.stderr.splitlines()[-1] == "ImportError: HOPMIN_BACKEND must be 'compiled' or 'numpy'; got 'cuda'"
 
@@ -109,13 +138,13 @@ def test_a_backend_of_another_name_is_refused():
 MISSING = "import sys; sys.modules['hopmin._core'] = None; import hopmin, hopmin.cli; print(hopmin.BACKEND)"
 
 
-def test_without_the_compiled_core_it_says_so_once_in_one_line():
+def test_a_missing_core_is_reported_in_one_line(run):
     finished = run(MISSING, HOPMIN_BACKEND="")
     assert finished.stdout == "numpy\n"
     assert finished.stderr == "hopmin: the compiled core is not available; using the much slower NumPy twin.\n"
 
 
-def test_a_forced_backend_that_is_missing_fails():
+def test_a_forced_backend_that_is_missing_fails(run):
     finished = run(MISSING, HOPMIN_BACKEND="compiled")
     assert finished.returncode == 1
     assert "ImportError: HOPMIN_BACKEND=compiled, but the compiled core cannot be imported" in finished.stderr

@@ -1,4 +1,4 @@
-"""A hundred handwritten digits, half erased, and what several energies make of them: `digits.svg`."""
+"""Draw `digits.svg`: a hundred handwritten digits with the lower half erased, completed by several energies."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ KNOWN = np.arange(64) < 32  # the upper half of 8 x 8 pixels
 
 
 def completed() -> tuple[Array, Array, dict[str, tuple[Array, Array]]]:
-    """The images, what is left of them, and for each way the states where it ends, and whether they are right."""
+    """Return the images, their known halves, and the final states of each method with whether they are right."""
     images = load_digits().data[:N] / 16
     signs = np.where(images >= 0.5, 1.0, -1.0)
     erased = np.where(KNOWN, images, images.mean(axis=0))
@@ -34,20 +34,20 @@ def completed() -> tuple[Array, Array, dict[str, tuple[Array, Array]]]:
         "exponential,\nclamped": retrieve(start, signs, ExponentialEnergy(), clamp=KNOWN).states,
         "Hebb rule,\nclamped": retrieve(start, signs, HopfieldEnergy(), clamp=KNOWN).states,
     }
-    ways = {name: (states, np.abs(states - images).max(axis=1) < 0.05) for name, states in grey.items()}
-    ways |= {name: ((states + 1) / 2, (states == signs).all(axis=1)) for name, states in binary.items()}
-    return images, np.where(KNOWN, images, np.nan), ways
+    methods = {name: (states, np.abs(states - images).max(axis=1) < 0.05) for name, states in grey.items()}
+    methods |= {name: ((states + 1) / 2, (states == signs).all(axis=1)) for name, states in binary.items()}
+    return images, np.where(KNOWN, images, np.nan), methods
 
 
 def draw() -> Figure:
-    images, erased, ways = completed()
-    rows = {"stored": (images, None), "what is left": (erased, None), **ways}
+    images, erased, methods = completed()
+    rows = {"stored": (images, None), "given": (erased, None), **methods}
     figure = Figure(figsize=(8.4, 6.2), layout="constrained")
     panels = figure.subplots(len(rows), SHOWN)
     for line, (name, (pictures, right)) in zip(panels, rows.items(), strict=True):
         for i, ax in enumerate(line):
             ax.imshow(pictures[i].reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
-            ax.set(xticks=[], yticks=[], facecolor="#dce6f0")  # where nothing is known
+            ax.set(xticks=[], yticks=[], facecolor="#dce6f0")  # the background of unknown pixels
             ax.spines[:].set_color("0.7")
             if right is not None and not right[i]:
                 ax.plot([-0.5, 7.5], [-0.5, 7.5], color="#b5a200", linewidth=2)

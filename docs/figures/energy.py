@@ -1,4 +1,4 @@
-"""The two energies over the patterns of the paper's figure 1, and where retrieval leads: `energy.svg`."""
+"""Draw `energy.svg`: two energies of the patterns in the paper's figure 1, with retrieval paths."""
 
 import sys
 from pathlib import Path

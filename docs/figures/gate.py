@@ -1,4 +1,4 @@
-"""How wide the gate of a lookup may stand: facts asked in other words, and strangers, by cosine: `gate.svg`."""
+"""Draw `gate.svg`: which queries a lookup answers, stored with noise or not stored, for each min_similarity."""
 
 import sys
 from pathlib import Path
@@ -13,9 +13,9 @@ from hopmin.study.report import svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
-GATES = np.linspace(0, 1, 21)
+THRESHOLDS = np.linspace(0, 1, 21)
 N, M, D = 1000, 2000, 64
-NOISE = (0.0, 0.5, 1.0)  # lengths, compared with those of the keys
+NOISE = (0.0, 0.5, 1.0)  # norms, relative to those of the keys
 
 
 def draw() -> Figure:
@@ -24,18 +24,18 @@ def draw() -> Figure:
     memory = Memory(keys)
     figure = Figure(figsize=(6.6, 3.4), layout="constrained")
     ax = figure.subplots()
-    asked = rng.integers(0, N, M)
+    chosen = rng.integers(0, N, M)
     for noise, color, marker in zip(NOISE, SHADES, MARKERS, strict=False):
-        found = memory.lookup(keys[asked] + noise * rng.standard_normal((M, D)))
-        right = found.similarities[found.indices == asked]
-        ax.plot(GATES, [(right >= gate).sum() / M for gate in GATES], color=color, marker=marker, markersize=4,
-                label=f"stored, with noise {noise:g}")  # fmt: skip
-    strange = memory.lookup(rng.standard_normal((M, D))).similarities
-    ax.plot(GATES, [(strange >= gate).mean() for gate in GATES], "--", color=SHADES[3], marker=MARKERS[3], markersize=4,
-            label="never stored")  # fmt: skip
+        found = memory.lookup(keys[chosen] + noise * rng.standard_normal((M, D)))
+        right = found.similarities[found.indices == chosen]
+        answered = [(right >= least).sum() / M for least in THRESHOLDS]
+        ax.plot(THRESHOLDS, answered, color=color, marker=marker, markersize=4, label=f"stored, with noise {noise:g}")
+    others = memory.lookup(rng.standard_normal((M, D))).similarities
+    answered = [(others >= least).mean() for least in THRESHOLDS]
+    ax.plot(THRESHOLDS, answered, "--", color=SHADES[3], marker=MARKERS[3], markersize=4, label="not stored")
     ax.axvline(0.65, **FLOOR)
     ax.annotate("0.65", (0.66, 0.06), color="0.25", fontsize=9)
-    ax.set(xlabel="min_similarity", ylabel="answered with a fact", xlim=(0, 1.01), ylim=(-0.04, 1.08))
+    ax.set(xlabel="min_similarity", ylabel="fraction answered", xlim=(0, 1.01), ylim=(-0.04, 1.08))
     ax.set_title(f"{N} keys in {D} dimensions")
     ax.legend(loc="lower left", fontsize=9)
     return figure

@@ -1,4 +1,4 @@
-"""A pass through layers may raise the global energy; the step weighted by responsibility lowers it: `layers.svg`."""
+"""Draw `layers.svg`: a pass through layers may raise the global energy; the weighted step never does."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def draw() -> Figure:
     two, x = LayeredMemory([[[0.0]], [[5.0]]]), np.linspace(-1, 6, 400)[:, None]
     for t, style in enumerate(("--", "-.")):
         line.plot(x, two.layer_energies(x)[t], style, color="0.6", linewidth=1.4, label=f"$E_{t + 1}$, layer {t + 1}")
-    line.plot(x, two.global_energy(x), color="black", linewidth=1.8, label="$E$, of both")
+    line.plot(x, two.global_energy(x), color="black", linewidth=1.8, label="$E$, global")
     start = np.array([0.5])
     for y, color, name in (
         (two.layer_step(start, 1, trust=1.0), "#e8590c", "step of layer 2"),
@@ -53,12 +53,12 @@ def draw() -> Figure:
     for i in range(len(states)):
         last = i == len(states) - 1
         trace.plot(steps, np.array(passed)[:, i], "--", color="#e8590c", linewidth=1, marker=".", markersize=5,
-                   label="layer after layer" if last else None)  # fmt: skip
+                   label="one layer after another" if last else None)  # fmt: skip
         trace.plot(steps, np.array(weighted)[:, i], color=SHADES[1], linewidth=1.6,
                    label="weighted by responsibility" if last else None)  # fmt: skip
     for p in range(1, PASSES):
         trace.axvline(p * len(memory), color="0.85", linewidth=0.8, zorder=0)
-    trace.set(title="four layers, three patterns each, in the plane", xlabel="steps (a line after each pass)",
+    trace.set(title="four layers, three patterns each, in the plane", xlabel="steps (vertical lines separate passes)",
               ylabel="global energy", xlim=(0, steps[-1]), ylim=(-1, 6))  # fmt: skip
     trace.legend(loc="upper right", fontsize=8.5)
     return figure

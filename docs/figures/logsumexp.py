@@ -1,4 +1,4 @@
-"""The soft maximum of x and 0, between its bounds, and its slope, the softmax: `logsumexp.svg`."""
+"""Draw `logsumexp.svg`: the soft maximum of x and 0 between its bounds, and its slope, the softmax."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What noise does to one step of attention, and to nearest-neighbour search: `noise.svg`."""
+"""Draw `noise.svg`: one step of attention and nearest-neighbour search on noisy queries."""
 
 import sys
 from pathlib import Path
@@ -19,8 +19,8 @@ NOISE = np.linspace(0.25, 2.5, 10)
 QUERIES = 300
 
 
-def shares(d: int, n: int) -> Array:
-    """(noise, 2) Of points on a sphere: retrieved in one step (cosine above 0.9), and nearest to their own."""
+def success_rates(d: int, n: int) -> Array:
+    """Return the fractions (noise, 2) of queries retrieved in one step (cosine above 0.9) and by nearest neighbour."""
     rng = np.random.default_rng(0)
     p = rng.normal(size=(n, d))
     p *= np.sqrt(d) / np.linalg.norm(p, axis=1, keepdims=True)
@@ -38,16 +38,16 @@ def draw() -> Figure:
     figure = Figure(figsize=(10.5, 3.6), layout="constrained")
     for ax, (d, sizes) in zip(figure.subplots(1, 3, sharey=True), CELLS.items(), strict=True):
         for i, n in enumerate(sizes):
-            for share, style, fill in zip(shares(d, n).T, ("-", ":"), (SHADES[2 * i], "white"), strict=True):
-                ax.plot(NOISE, share, style, color=SHADES[2 * i], marker=MARKERS[i], markerfacecolor=fill, markersize=5,
+            for rates, style, fill in zip(success_rates(d, n).T, ("-", ":"), (SHADES[2 * i], "white"), strict=True):
+                ax.plot(NOISE, rates, style, color=SHADES[2 * i], marker=MARKERS[i], markerfacecolor=fill, markersize=5,
                         linewidth=1.5)  # fmt: skip
             ax.plot([], [], MARKERS[i], color=SHADES[2 * i], label=f"{n:,} patterns")
-        ax.set(title=f"{d} dimensions", xlabel="noise a coordinate", xticks=np.arange(0.5, 2.6, 0.5))
+        ax.set(title=f"{d} dimensions", xlabel="noise per coordinate", xticks=np.arange(0.5, 2.6, 0.5))
         ax.legend(loc="upper right", fontsize=9, frameon=False)
-    figure.axes[0].set(ylabel="share of queries", ylim=(-0.04, 1.28), yticks=np.linspace(0, 1, 6))
+    figure.axes[0].set(ylabel="fraction of queries", ylim=(-0.04, 1.28), yticks=np.linspace(0, 1, 6))
     keys = [
         figure.axes[0].plot([], [], "-", color="0.3", label="retrieved by one step of attention")[0],
-        figure.axes[0].plot([], [], ":", color="0.3", label="nearest to their own pattern")[0],
+        figure.axes[0].plot([], [], ":", color="0.3", label="nearest to the right pattern")[0],
     ]
     figure.legend(handles=keys, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure

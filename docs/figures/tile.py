@@ -1,4 +1,4 @@
-"""How the core walks over the patterns, and the sums that it holds in registers meanwhile: `tile.svg`."""
+"""Draw `tile.svg`: how the core traverses the patterns, and the sums it keeps in registers."""
 
 import sys
 from pathlib import Path
@@ -16,15 +16,15 @@ from hopmin.study.report import svg
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
 ROWS, VECTORS, D = 6, 4, 9  # queries, vectors of patterns, coordinates drawn
-NOW = 3  # the coordinate whose turn it is
+CURRENT = 3  # the coordinate being processed
 DARK, GREY = SHADES[0], "0.85"
 
 
 def draw() -> Figure:
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
-    registers, walk = figure.subplots(1, 2, width_ratios=(1, 1.25))
+    registers, traversal = figure.subplots(1, 2, width_ratios=(1, 1.25))
     draw_registers(registers)
-    draw_walk(walk)
+    draw_traversal(traversal)
     return figure
 
 
@@ -32,10 +32,10 @@ def draw_registers(ax: Axes) -> None:
     wide = 3.2  # one vector of patterns
     across, down = VECTORS * wide, -1.5
     for c in range(D):  # the panel, coordinate c of all its patterns in row c
-        ax.add_patch(box(0, D - 1 - c, across, 1, SHADES[2] if c == NOW else "white"))
+        ax.add_patch(box(0, D - 1 - c, across, 1, SHADES[2] if c == CURRENT else "white"))
     for i in range(ROWS):  # the queries, coordinate c in column c
         for c in range(D):
-            ax.add_patch(box(c - D - 1, down - 1 - i, 1, 1, SHADES[1] if c == NOW else "white"))
+            ax.add_patch(box(c - D - 1, down - 1 - i, 1, 1, SHADES[1] if c == CURRENT else "white"))
         for w in range(VECTORS):
             ax.add_patch(box(w * wide, down - 1 - i, wide, 1, GREY))
     for w in range(VECTORS):
@@ -43,7 +43,7 @@ def draw_registers(ax: Axes) -> None:
     words = {"ha": "center", "va": "center", "fontsize": 9}
     ax.text(across / 2, D + 0.8, f"a panel: {PANEL} patterns, side by side", **words)
     ax.text(-0.4, D - 0.5, "$c = 1$", ha="right", va="center", fontsize=9)
-    ax.text(-0.4, D - 1 - NOW + 0.5, "coordinate $c$", ha="right", va="center", fontsize=9)
+    ax.text(-0.4, D - 1 - CURRENT + 0.5, "coordinate $c$", ha="right", va="center", fontsize=9)
     ax.text(-0.4, 0.5, "$c = d$", ha="right", va="center", fontsize=9)
     ax.text(-D / 2 - 1, down + 0.75, "6 queries", **words)
     ax.text(across / 2, down - ROWS / 2, "the sums, in registers", backgroundcolor=GREY, **words)
@@ -53,12 +53,12 @@ def draw_registers(ax: Axes) -> None:
     ax.axis("off")
 
 
-def draw_walk(ax: Axes) -> None:
+def draw_traversal(ax: Axes) -> None:
     levels = (
         ("all patterns", f"blocks of {BLOCK}, merged in order", 4, 2),
-        ("a block", f"{BLOCK // TILE} tiles of {TILE}, one after another, added in float64", BLOCK // TILE, 5),
-        ("a tile", f"{TILE // PANEL} panels of {PANEL}; its weights are added in the arrays' dtype", TILE // PANEL, 4),
-        ("a panel", f"{PANEL} patterns, in vectors of as many as a register holds", VECTORS, None),
+        ("a block", f"{BLOCK // TILE} tiles of {TILE}, in order, added in float64", BLOCK // TILE, 5),
+        ("a tile", f"{TILE // PANEL} panels of {PANEL}; weights are added in their dtype", TILE // PANEL, 4),
+        ("a panel", f"{PANEL} patterns, in vectors as wide as a register", VECTORS, None),
     )
     step = 2.3
     for row, (name, text, parts, zoom) in enumerate(levels):
@@ -71,7 +71,7 @@ def draw_walk(ax: Axes) -> None:
             ax.add_patch(Polygon(shadow, facecolor="0.95", edgecolor="none", zorder=0))
         ax.text(0, y + 0.95, name, fontweight="bold", fontsize=9, va="center")
         ax.text(2, y + 0.95, text, fontsize=9, va="center")
-    ax.set(title="the walk over the patterns", xlim=(-0.1, 10.1), ylim=(-3 * step - 0.3, 1.4))
+    ax.set(title="the traversal of the patterns", xlim=(-0.1, 10.1), ylim=(-3 * step - 0.3, 1.4))
     ax.axis("off")
 
 

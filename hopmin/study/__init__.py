@@ -1,6 +1,7 @@
-"""Part III, the transformer as a memory: train a grid of small ones, measure them, report.
+"""Part III, the transformer as a memory: train a grid of small models, measure them, write a report.
 
-- what is measured on a trained model: `measure.py`
-- models times amounts of data, trained side by side: `grid.py`
-- results, figures and a page to read: `report.py`
+- measurements on a trained model: `measure.py`
+- models and amounts of data, trained in parallel: `grid.py`
+- figures: `figures.py`
+- results and the report: `report.py`
 """

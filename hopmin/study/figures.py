@@ -1,11 +1,11 @@
-"""Figures from records (needs matplotlib).
+"""The figures of a study (needs matplotlib).
 
-- energies as landscapes, with retrieval running down them [`landscapes`]
-- what a study found, from its record (`results.json`): [`curves`], [`scaling`], [`extraction`], [`distances`],
+- energy landscapes with retrieval paths [`landscapes`]
+- the results of a study, from its record (`results.json`): [`curves`], [`scaling`], [`extraction`], [`distances`],
   [`heads`]
 
-Every function returns a matplotlib Figure, and needs no display. Colours are of one dark-to-light scale and every
-line has a marker of its own, so that the figures read in grey and without colour vision.
+Every function returns a matplotlib Figure and needs no display. Colours are taken from one dark-to-light scale and
+every line has its own marker, so that the figures can be read in greyscale and without colour vision.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from hopmin._typing import Energy, Floats
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import nearest
 from hopmin.memory.retrieval import retrieve
 
 Record = dict[str, Any]
 
-SHADES = ("#440154", "#31688e", "#35b779", "#b5a200")  # viridis at four depths, the last darkened to show on white
+SHADES = ("#440154", "#31688e", "#35b779", "#b5a200")  # four colours of viridis, the last darkened for white paper
 MARKERS = ("o", "s", "^", "D")
 FLOOR: Any = {"color": "0.25", "linestyle": (0, (5, 2)), "linewidth": 1.2}
-BY_HEART: Any = {"color": "0.25", "linestyle": ":", "linewidth": 1.4}
+MEMORIZED: Any = {"color": "0.25", "linestyle": ":", "linewidth": 1.4}
 FIG1_PATTERNS = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])  # Niu et al. 2024, figure 1
 FIG1_LINE = np.array([[-2.0], [0.0], [1.0]])
 
 
 def landscapes() -> Figure:
-    """The energies of the paper's figure 1 over the same patterns, with retrieval from a grid of starts."""
+    """Draw the two energies of the paper's figure 1, with retrieval from a grid of starting points."""
     figure = Figure(figsize=(10.5, 3.9), layout="constrained")
     axes = figure.subplots(1, 3)
     x, y = np.meshgrid(np.linspace(-3.2, 2.8, 49), np.linspace(-2, 2.8, 41))
@@ -51,15 +52,8 @@ def landscapes() -> Figure:
             ax.plot(*path.T, color=SHADES[1], linewidth=0.9)
             ax.plot(*path[0], ".", color=SHADES[1], markersize=4)
         ends = retrieve(starts, FIG1_PATTERNS, energy).states
-        ax.plot(
-            *ends.T,
-            "o",
-            color="#e8590c",
-            markersize=11,
-            markerfacecolor="none",
-            markeredgewidth=2,
-            label="retrieval ends here",
-        )
+        ring: Any = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 2}
+        ax.plot(*ends.T, "o", color="#e8590c", label="retrieval ends here", **ring)
         ax.plot(*FIG1_PATTERNS.T, "x", color="black", markersize=7, markeredgewidth=2, label="stored pattern")
         ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", xlim=(-3.2, 2.8), ylim=(-2, 2.8))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=9, frameon=False)
@@ -82,8 +76,10 @@ def landscapes() -> Figure:
 
 
 def curves(record: Record) -> Figure:
-    """Training loss against steps, a panel for each amount of data, with its two floors: the entropy of the language,
-    and what is left for a model that knows all rows by heart but not which one comes next, log(rows) nats a row.
+    """Draw training loss against steps, one panel per amount of data, with two reference lines.
+
+    One is the entropy of the language, the other the loss of a model that has memorized all training rows but cannot
+    predict which one comes next: log(rows) nats per row.
     """
     amounts = sorted({run["rows"] for run in record["runs"]})
     figure = Figure(figsize=(10.5, 3.2), layout="constrained")
@@ -92,17 +88,10 @@ def curves(record: Record) -> Figure:
         for i, width in enumerate(_widths(record)):
             for run in _runs(record, rows=rows, width=width):
                 steps = np.linspace(0, record["preset"]["steps"], len(run["curve"]) + 1)[1:]
-                ax.plot(
-                    steps,
-                    run["curve"],
-                    color=SHADES[i % 4],
-                    marker=MARKERS[i % 4],
-                    markevery=8,
-                    markersize=4,
-                    linewidth=1.3,
-                )
+                marked: Any = {"marker": MARKERS[i % 4], "markevery": 8, "markersize": 4}
+                ax.plot(steps, run["curve"], color=SHADES[i % 4], linewidth=1.3, **marked)
         _floor(ax, record)
-        ax.axhline(by_heart(_runs(record, rows=rows)[0]), **BY_HEART)
+        ax.axhline(memorization_floor(_runs(record, rows=rows)[0]), **MEMORIZED)
         ax.set(title=f"{rows:,} rows", xlabel="step", ylim=(0, None))
     panels[0].set_ylabel("cross-entropy of the batch\n(nats per token)")
     figure.legend(
@@ -112,9 +101,7 @@ def curves(record: Record) -> Figure:
 
 
 def scaling(record: Record) -> Figure:
-    """Cross-entropy on training rows and on held-out rows, against the amount of data and against the size of the
-    model.
-    """
+    """Draw cross-entropy on training and held-out rows against the amount of data and against model size."""
     figure = Figure(figsize=(10.5, 4), layout="constrained")
     by_rows, by_size = figure.subplots(1, 2, sharey=True)
     for i, width in enumerate(_widths(record)):
@@ -126,16 +113,15 @@ def scaling(record: Record) -> Figure:
         _floor(ax, record)
         ax.set(xscale="log", ylim=(0, None))
     narrowest = _runs(record, width=_widths(record)[0])
-    by_rows.plot([run["rows"] for run in narrowest], [by_heart(run) for run in narrowest], **BY_HEART)
+    by_rows.plot([run["rows"] for run in narrowest], [memorization_floor(run) for run in narrowest], **MEMORIZED)
     by_rows.legend(handles=_sizes(record), fontsize=8, loc="upper right")
     by_size.legend(
         handles=[_dot(i, f"{rows:,} training rows") for i, rows in enumerate(amounts)], fontsize=8, loc=(0.62, 0.42)
     )
     by_size.margins(x=0.1)
-    by_rows.set(
-        xlabel="training rows", ylabel="cross-entropy (nats per token)", title="against data, a line for each model"
-    )
-    by_size.set(xlabel="parameters", title="against model size, a line for each amount of data")
+    by_rows.set(title="against data, one line per model", xlabel="training rows")
+    by_rows.set_ylabel("cross-entropy (nats per token)")
+    by_size.set(title="against model size, one line per amount of data", xlabel="parameters")
     figure.legend(
         handles=_split_keys() + _floor_key(record), loc="outside lower center", ncols=2, fontsize=9, frameon=False
     )
@@ -143,7 +129,7 @@ def scaling(record: Record) -> Figure:
 
 
 def extraction(record: Record) -> Figure:
-    """The share of rows completed from their first half, trained on and held out, with two standard errors."""
+    """Draw the fraction of training and held-out rows completed from their first half, with two standard errors."""
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     ax = figure.subplots()
     for i, width in enumerate(_widths(record)):
@@ -163,31 +149,28 @@ def extraction(record: Record) -> Figure:
 
 
 def distances(record: Record) -> Figure:
-    """Half the nearest-neighbour distances of last activations, by width, next to the radius that the paper predicts.
+    """Draw the distribution of half the distance between nearest activations, and the radius that the paper predicts.
 
-    All runs are measured on the same rows, the fewest that any was trained on.
+    There is one panel per width. All runs are measured on the same rows, those that every run was trained on.
     """
     widths = _widths(record)
     figure = Figure(figsize=(10.5, 3.4), layout="constrained")
     for ax, width in zip(figure.subplots(1, len(widths), squeeze=False)[0], widths, strict=True):
         runs = [run for run in _runs(record, width=width) if run["distances"]]
-        most = max((max(run["distances"]) / 2 for run in runs), default=1.0)
+        largest = max((max(run["distances"]) / 2 for run in runs), default=1.0)
         for i, run in enumerate(runs):
             half = np.array(run["distances"]) / 2
-            share = np.arange(1, len(half) + 1) / len(half)
-            shade = SHADES[i % 4]
-            ax.plot(half, share, color=shade, marker=MARKERS[i % 4], markevery=max(1, len(half) // 6), markersize=4)
+            fraction = np.arange(1, len(half) + 1) / len(half)
+            marked: Any = {"marker": MARKERS[i % 4], "markevery": max(1, len(half) // 6), "markersize": 4}
+            ax.plot(half, fraction, color=SHADES[i % 4], **marked)
         radius = runs[0]["predicted_radius"] if runs else 0.0
         ax.axvline(radius, **FLOOR)
         ax.annotate(f"predicted {radius:.2f}", (radius, 0.5), xytext=(-3, 0), textcoords="offset points",
                     rotation=90, va="center", ha="right", fontsize=8,
                     bbox={"color": "white", "alpha": 0.8, "pad": 1})  # fmt: skip
-        ax.set(
-            title=f"width {width}",
-            xlabel="half the distance to the nearest other one",
-            xlim=(0, 1.05 * max(most, radius)),
-        )
-        ax.set_ylabel("share of rows" if width == widths[0] else "")
+        ax.set(title=f"width {width}", xlim=(0, 1.05 * max(largest, radius)))
+        ax.set_xlabel("half the distance to the nearest row")
+        ax.set_ylabel("fraction of rows" if width == widths[0] else "")
     amounts = enumerate(sorted({run["rows"] for run in record["runs"]}))
     keys = [_dot(i, f"trained on {rows:,} rows") for i, rows in amounts]
     figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
@@ -195,7 +178,7 @@ def distances(record: Record) -> Figure:
 
 
 def heads(record: Record) -> Figure:
-    """For every head, how often the strongest key is the nearest one; a random key would be at the dashed line."""
+    """Draw how often the key with the largest weight is the nearest one, for every head, before and after training."""
     widths = _widths(record)
     figure = Figure(figsize=(10.5, 3.2), layout="constrained")
     panels = figure.subplots(1, len(widths), sharey=True, squeeze=False)[0]
@@ -203,22 +186,15 @@ def heads(record: Record) -> Figure:
         runs = _runs(record, width=width)
         for layer in range(runs[0]["layers"]):
             for place, run in enumerate(runs):
-                shares = run["head_agreement"][layer]
-                x = place + 0.16 * (layer - (run["layers"] - 1) / 2)
-                ax.plot(
-                    np.full(len(shares), x),
-                    shares,
-                    MARKERS[layer % 4],
-                    color=SHADES[layer % 4],
-                    markersize=6,
-                    alpha=0.85,
-                )
+                agreement = run["head_agreement"][layer]
+                x = np.full(len(agreement), place + 0.16 * (layer - (run["layers"] - 1) / 2))
+                ax.plot(x, agreement, MARKERS[layer % 4], color=SHADES[layer % 4], markersize=6, alpha=0.85)
         untrained = float(np.mean([run["untrained"]["head_agreement"] for run in runs]))
         ax.axhline(untrained, color="0.25", linestyle=":", linewidth=1.2)
         ax.axhline(runs[0]["head_chance"], **FLOOR)
         ax.set_xticks(range(len(runs)), [f"{run['rows']:,}" for run in runs])
         ax.set(title=f"width {width}", xlabel="training rows", ylim=(0, 1), xlim=(-0.5, len(runs) - 0.5))
-    panels[0].set_ylabel("strongest key is nearest\n(share of positions)")
+    panels[0].set_ylabel("attends to the nearest key\n(fraction of positions)")
     layers = range(max(run["layers"] for run in record["runs"]))
     keys = [
         *(_dot(layer, f"heads of layer {layer + 1}") for layer in layers),
@@ -229,20 +205,22 @@ def heads(record: Record) -> Figure:
     return figure
 
 
-def by_heart(run: Record) -> float:
-    """The nats per token that rows cost who knows them by heart but not which one comes next: log(rows) a row.
+def memorization_floor(run: Record) -> float:
+    """Return the cross-entropy, in nats per token, of a model that knows the training rows but not their order.
 
-    >>> round(by_heart({"rows": 100, "tokens": 2092}), 2)
+    Each row then costs log(rows) nats: the choice of one among equally likely rows.
+
+    >>> round(memorization_floor({"rows": 100, "tokens": 2092}), 2)
     0.22
     """
-    return run["rows"] * float(np.log(run["rows"])) / run["tokens"]
+    return float(run["rows"] * np.log(run["rows"]) / run["tokens"])
 
 
-def _path(start: np.ndarray, patterns: np.ndarray, energy: Any, share: float = 0.1, steps: int = 200) -> np.ndarray:
-    """Where retrieval goes if each step covers only a share of the way: the same descent, drawn as a curve."""
+def _path(start: Floats, patterns: Floats, energy: Energy, damping: float = 0.1, steps: int = 200) -> Floats:
+    """Return the states of a retrieval with small steps: the same descent, as a smooth curve."""
     path = [start]
     for _ in range(steps):
-        path.append(path[-1] + share * (energy.update(path[-1], patterns) - path[-1]))
+        path.append(path[-1] + damping * (energy.update(path[-1], patterns) - path[-1]))
     return np.array(path)
 
 
@@ -256,7 +234,7 @@ def _runs(record: Record, **wanted: int) -> list[Record]:
 
 
 def _pair(ax: Axes, runs: list[Record], x: str, y: str, i: int) -> None:
-    """One line for held-out rows, solid and filled, and one for training rows, dashed and hollow."""
+    """Draw a line for held-out rows, solid and filled, and one for training rows, dashed and hollow."""
     for split, style, fill in (("held_out", "-", SHADES[i % 4]), ("train", "--", "white")):
         ax.plot([run[x] for run in runs], [run[y][split] for run in runs], style, color=SHADES[i % 4],
                 marker=MARKERS[i % 4], markerfacecolor=fill, markersize=6, linewidth=1.4)  # fmt: skip
@@ -270,7 +248,7 @@ def _floor(ax: Axes, record: Record) -> None:
 def _floor_key(record: Record) -> list[Line2D]:
     entropy = record["corpus"]["entropy"]
     known = [] if entropy is None else [Line2D([], [], **FLOOR, label=f"entropy of the language, {entropy:.3f}")]
-    return [*known, Line2D([], [], **BY_HEART, label="rows known by heart, log(rows) nats a row")]
+    return [*known, Line2D([], [], **MEMORIZED, label="memorized rows, log(rows) nats per row")]
 
 
 def _sizes(record: Record) -> list[Line2D]:

@@ -1,7 +1,7 @@
-"""Models times amounts of data: [`Preset`], [`study`], which trains them all and returns a record of what came out.
+"""A grid of models and amounts of data: [`Preset`] sets its sizes; [`study`] trains and measures every combination.
 
-Each run is a process of its own with one BLAS thread: small models keep no more than one core busy. A run depends on
-its seed alone, not on its neighbours.
+Each run has a process of its own with one BLAS thread, because small models cannot keep more than one core busy. A run
+depends only on its own task and seed, not on the other runs.
 """
 
 from __future__ import annotations
@@ -17,33 +17,55 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.managers import SyncManager
+from queue import Queue
 from typing import Any
 
 import numpy as np
 
 import hopmin
 from hopmin import _check
-from hopmin._typing import Array
+from hopmin._typing import Integers
 from hopmin.data.corpus import Corpus
 from hopmin.study.measure import activation_distances, cross_entropy, extraction_rate, head_agreement, predicted_radius
 from hopmin.transformer.model import GPT, GPTConfig
 from hopmin.transformer.training import EVALUATION_ROWS, Trainer, default_learning_rate
 
 Record = dict[str, Any]
+Progress = tuple[int, str, float, float]  # steps since the last report, name of the run, loss, tokens per second
 
 
 @dataclass(frozen=True)
 class Preset:
-    """The sizes of a study: (layers, heads, width) of each model, no two equally wide; the least and the most rows to
-    train on, and how many amounts from one to the other; and the training."""
+    """The sizes of a study: models, amounts of data, and training.
+
+    Parameters
+    ----------
+    models : tuple of (int, int, int)
+        Layers, heads and width of each model. Widths must differ: figures and results identify a model by its width.
+    rows : (int, int)
+        The smallest and the largest number of training rows.
+    amounts : int
+        How many numbers of training rows, evenly spaced in the logarithm.
+    steps, batch_size : int
+        Training steps of each model, and rows per step.
+    measured : int
+        Rows of each split on which to measure extraction.
+    text_positions : int
+        Characters per row of a plain text.
+
+    Raises
+    ------
+    ValueError
+        If two models have the same width.
+    """
 
     models: tuple[tuple[int, int, int], ...] = ((2, 2, 16), (2, 4, 32), (2, 4, 64))
     rows: tuple[int, int] = (100, 12_500)
     amounts: int = 4
     steps: int = 1000
     batch_size: int = 16
-    measured: int = 300  # rows that each measurement looks at
-    text_positions: int = 32  # characters in a row of a plain text
+    measured: int = 300
+    text_positions: int = 32
 
     def __post_init__(self) -> None:
         widths = [width for _, _, width in self.models]
@@ -59,24 +81,37 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Task:
-    """One run: a model's size, the rows it is trained on, and those it is judged by."""
+    """One run of a study: a model's size, its training rows, and the rows it is measured on."""
 
     number: int
     config: GPTConfig
-    train: Array
-    held_out: Array
-    common: Array  # rows that every run was trained on, so that what is measured on them can be compared
+    train: Integers
+    held_out: Integers
+    common: Integers  # training rows of every run, so that measurements on them are comparable
     preset: Preset
     seed: int
 
 
 def tasks(corpus: Corpus, preset: Preset, seed: int) -> list[Task]:
-    """Every model on every amount of data, on nested sets of rows; the largest first, so that no long run comes
-    last.
+    """Return a task for every model and every amount of data.
+
+    The sets of training rows are nested. The largest models come first, so that no long run starts last.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Its first training rows are used; if it has fewer than the preset's largest number, all of them are.
+    preset : Preset
+    seed : int
+
+    Returns
+    -------
+    list of Task
+        In the order in which a study starts them.
     """
-    most = min(preset.rows[1], len(corpus.train))
-    least = min(preset.rows[0], max(1, len(corpus.train) // 8))
-    amounts = np.unique(np.geomspace(least, most, preset.amounts).round().astype(int)).tolist()
+    largest = min(preset.rows[1], len(corpus.train))
+    smallest = min(preset.rows[0], max(1, len(corpus.train) // 8))
+    amounts = np.unique(np.geomspace(smallest, largest, preset.amounts).round().astype(int)).tolist()
     positions, V = corpus.train.shape[1] - 1, len(corpus.tokenizer.symbols)
     sizes = sorted(preset.models, key=lambda size: -size[2])
     return [
@@ -99,8 +134,30 @@ def study(
 ) -> Record:
     """Train every model of the preset on every amount of data, and measure each.
 
-    `progress(steps, name, loss, tokens per second)` is called now and then with the steps taken since the last call;
-    `finished(record, run)` after each run, with the record so far, which is returned, `complete`, in the end.
+    Parameters
+    ----------
+    corpus : Corpus
+    preset : Preset
+    seed : int
+        Seed of the initial parameters, together with the width, and of the batches.
+    progress : callable, optional
+        Called about three times a second per run as `progress(steps, name, loss, tokens_per_second)`, with the number
+        of steps since the run's last call.
+    finished : callable, optional
+        Called after each run as `finished(record, run)`, with the record so far.
+    workers : int, optional
+        Number of processes; by default the number of processors, at most 8.
+
+    Returns
+    -------
+    dict
+        The record of the study, which can be written as JSON: version, seed, corpus, preset, and the results of all
+        runs. `complete` is True once all runs are in it.
+
+    Raises
+    ------
+    ValueError
+        If workers is not a positive integer, or an option of the preset is out of range.
     """
     workers = min(os.cpu_count() or 1, 8) if workers is None else _check.integer("workers", workers)
     todo = tasks(corpus, preset, seed)
@@ -123,29 +180,43 @@ def study(
     manager = SyncManager(ctx=context)
     manager.start(_ignore_interrupt)
     with manager:
-        news, stop = manager.Queue(), manager.Event()
-        reader = threading.Thread(target=_read, args=(news, progress), daemon=True)
+        messages, stop = manager.Queue(), manager.Event()
+        reader = threading.Thread(target=_relay, args=(messages, progress), daemon=True)
         reader.start()
         with _one_blas_thread(), ProcessPoolExecutor(min(workers, len(todo)), context, _ignore_interrupt) as pool:
             try:
-                futures = [pool.submit(run, task, news, stop) for task in todo]
+                futures = [pool.submit(run, task, messages, stop) for task in todo]
                 for future in as_completed(futures):
-                    done = future.result()
-                    record["runs"] = sorted([*record["runs"], done], key=lambda run: run["number"])
+                    result = future.result()
+                    record["runs"] = sorted([*record["runs"], result], key=lambda run: run["number"])
                     record["complete"] = len(record["runs"]) == len(todo)
-                    finished(record, done)
+                    finished(record, result)
             except BaseException:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
             finally:
-                news.put(None)
+                messages.put(None)
         reader.join()
     return record
 
 
-def run(task: Task, news: Any, stop: Any) -> Record:
-    """Train and measure one model; stops early, with an exception, once `stop` is set."""
+def run(task: Task, messages: Queue[Progress | None], stop: threading.Event) -> Record:
+    """Train and measure one model.
+
+    Parameters
+    ----------
+    task : Task
+    messages : queue
+        Receives progress reports while the model trains.
+    stop : event
+        Ends the run with KeyboardInterrupt at the next progress report once it is set.
+
+    Returns
+    -------
+    dict
+        Sizes, loss curve and measurements of the run: one entry of the record's `runs`.
+    """
     preset, config = task.preset, task.config
     name = f"width {config.width}, {len(task.train)} rows"
     model = GPT(config, np.random.default_rng([task.seed, config.width]))
@@ -160,18 +231,18 @@ def run(task: Task, news: Any, stop: Any) -> Record:
         learning_rate=default_learning_rate(config.width),
     )
     curve: list[float] = []
-    since = {"time": time.perf_counter(), "steps": 0, "tokens": 0}
+    steps, seen, since = 0, 0, time.perf_counter()
 
     def callback(step: int, loss: float, tokens: int, **_: Any) -> None:
+        nonlocal steps, seen, since
         curve.append(loss)
-        since["steps"] += 1
-        since["tokens"] += tokens
-        elapsed = time.perf_counter() - since["time"]
+        steps, seen = steps + 1, seen + tokens
+        elapsed = time.perf_counter() - since
         if elapsed > 0.3 or step == preset.steps:
             if stop.is_set():
                 raise KeyboardInterrupt
-            news.put((since["steps"], name, loss, since["tokens"] / elapsed))
-            since.update(time=time.perf_counter(), steps=0, tokens=0)
+            messages.put((steps, name, loss, seen / elapsed))
+            steps, seen, since = 0, 0, time.perf_counter()
 
     began = time.perf_counter()
     trainer.run(task.train, callback=callback)
@@ -198,26 +269,28 @@ def run(task: Task, news: Any, stop: Any) -> Record:
     }
 
 
-def _measure(model: GPT, rows: Array) -> Record:
+def _measure(model: GPT, rows: Integers) -> Record:
+    """Return the measurements that are made before and after training, rounded for the record."""
     agreement, chance = head_agreement(model, rows[:100])
     distances = np.sort(activation_distances(model, rows)).astype(float).round(4).tolist() if len(rows) > 1 else []
     return {"distances": distances, "head_agreement": agreement.round(4).tolist(), "head_chance": round(chance, 4)}
 
 
-def _read(news: Any, progress: Callable[[int, str, float, float], None]) -> None:
-    with suppress(EOFError, ConnectionError):  # the sender has gone
-        while (message := news.get()) is not None:
+def _relay(messages: Queue[Progress | None], progress: Callable[[int, str, float, float], None]) -> None:
+    """Pass messages on to `progress` until None arrives."""
+    with suppress(EOFError, ConnectionError):  # the manager's process has ended
+        while (message := messages.get()) is not None:
             progress(*message)
 
 
 def _ignore_interrupt() -> None:
-    """In a helper process: the one that started it hears the interrupt, and says when to stop."""
+    """Ignore Ctrl-C in a child process: the parent handles it and sets `stop`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
 def _one_blas_thread() -> Iterator[None]:
-    """Processes started inside inherit the limit; this one's BLAS has read its own already."""
+    """Limit the BLAS of processes started inside to one thread; this process's BLAS has already read its limit."""
     names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "HOPMIN_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

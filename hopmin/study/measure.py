@@ -1,18 +1,18 @@
-"""How far a trained model behaves as an associative memory of its training rows.
+"""Measurements of how far a trained model behaves as an associative memory of its training rows.
 
-- what it costs to predict a token [`cross_entropy`]
-- does it complete what it was trained on [`extraction_rate`]
-- how far apart are its activations [`activation_distances`], and what the paper predicts [`predicted_radius`]
-- does attention look at the nearest key [`head_agreement`]
+- the cost of predicting a token [`cross_entropy`]
+- the fraction of rows that the model completes from their first half [`extraction_rate`]
+- the distances between activations [`activation_distances`], and the radius the paper predicts [`predicted_radius`]
+- how often the key with the largest attention weight is the nearest key [`head_agreement`]
 
-All take a GPT and rows (n, T + 1) of a corpus, padded with -1.
+All functions take a GPT and rows (n, T + 1) of a corpus, padded with -1.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from hopmin._typing import Array
+from hopmin._typing import Floats, Integers
 from hopmin.data.corpus import inputs_and_targets
 from hopmin.memory.nearest import separation
 from hopmin.memory.reduction import scores
@@ -25,44 +25,47 @@ __all__ = [
 ]  # fmt: skip
 
 
-def extraction_rate(model: GPT, rows: Array) -> float:
-    """The share of rows whose second half the model reproduces, token by token, from their first half.
+def extraction_rate(model: GPT, rows: Integers) -> float:
+    """Return the fraction of rows whose second half the model reproduces exactly from the first, decoding greedily.
 
-    Taking the likeliest token each time. No generation is needed for this: the model goes right to the end if and
-    only if it is right at each step after a right beginning, and all those steps are one forward pass.
+    One forward pass over the true rows suffices: greedy generation reproduces a row if and only if the likeliest token
+    is the true one at every position of the second half, given the true tokens before it.
 
-    Of rows it was trained on this mixes memory and skill; the same rate on held-out rows tells them apart.
+    On training rows the rate mixes memorization and generalization; the rate on held-out rows separates the two.
     """
-    right = 0
+    completed = 0
     for start in range(0, len(rows), BATCH):
         tokens, targets = inputs_and_targets(rows[start : start + BATCH])
         second_half = (np.arange(targets.shape[1]) >= halves(targets)[:, None]) & (targets >= 0)
         likeliest = model.logits(tokens).argmax(axis=-1)
-        right += int(((likeliest == targets) | ~second_half).all(axis=1).sum())
-    return right / len(rows)
+        completed += int(((likeliest == targets) | ~second_half).all(axis=1).sum())
+    return completed / len(rows)
 
 
-def halves(targets: Array) -> Array:
-    """(B,) How many targets of each row belong to its first half."""
-    return (targets >= 0).sum(axis=1) // 2
+def halves(targets: Integers) -> Integers:
+    """Return the number of targets (B,) that belong to the first half of each row (B, T)."""
+    counts: Integers = (targets >= 0).sum(axis=1)
+    return counts // 2
 
 
-def activation_distances(model: GPT, rows: Array) -> Array:
-    """(n,) Euclidean distances between the last activations at the rows' halves, each to its nearest other one.
+def activation_distances(model: GPT, rows: Integers) -> Floats:
+    """Return the Euclidean distance (n,) from each row's activation to the nearest activation of another row.
 
-    The activation is the model's output, after the last layer norm, at the position that predicts the first token of
-    the second half: one vector a row, as in Niu et al. 2024, section 6.1.
+    The activation is the model's output after the last layer norm, at the position that predicts the first token of
+    the second half: one vector per row, as in Niu et al. 2024, section 6.1.
     """
-    found = []
+    activations = []
     for start in range(0, len(rows), BATCH):
         tokens, targets = inputs_and_targets(rows[start : start + BATCH])
         outputs = model.activations(tokens).outputs
-        found.append(outputs[np.arange(len(tokens)), halves(targets)])
-    return separation(np.concatenate(found))
+        activations.append(outputs[np.arange(len(tokens)), halves(targets)])
+    return separation(np.concatenate(activations))
 
 
 def predicted_radius(width: int) -> float:
-    """sqrt(n / (2 pi e)) for n = width: the radius at which the paper's balls have a volume of order one (section 5.2).
+    """Return sqrt(n / (2 pi e)) for n = width, the radius at which the paper's balls have a volume of order one.
+
+    See Niu et al. 2024, section 5.2.
 
     >>> round(predicted_radius(1024), 2)
     7.74
@@ -70,13 +73,14 @@ def predicted_radius(width: int) -> float:
     return paper_radius(width)
 
 
-def head_agreement(model: GPT, rows: Array) -> tuple[Array, float]:
-    """(L, H) How often the key with the most weight is the key nearest to the query; and how often a random key is.
+def head_agreement(model: GPT, rows: Integers) -> tuple[Floats, float]:
+    """Return how often the key with the largest weight is the nearest one (L, H), and how often a random key would be.
 
-    Counted over all positions that have a choice. The two agree always if all keys of a head are equally long
-    (softmax(-beta |q - k|^2) is then attention itself; Niu et al. 2024, proposition 2). Of equals the first counts.
+    Both are fractions of the positions with more than one key. Ties count for the first key. The two keys are always
+    the same if all keys of a head have equal norms, for softmax(-beta |q - k|^2) is then attention itself (Niu et al.
+    2024, proposition 2). Raises ValueError if no position has more than one key.
     """
-    agreed: Array = np.zeros((model.config.layers, model.config.heads))
+    agreed: Floats = np.zeros((model.config.layers, model.config.heads))
     counted, chance = 0, 0.0
     for start in range(0, len(rows), BATCH):
         tokens, targets = inputs_and_targets(rows[start : start + BATCH])
@@ -92,5 +96,5 @@ def head_agreement(model: GPT, rows: Array) -> tuple[Array, float]:
             closest = np.where(ahead, -np.inf, closeness).argmax(axis=-1)
             agreed[layer, head] += ((closest == strongest[layer, row, head]) & real[row]).sum()
     if not counted:
-        raise ValueError("rows must have a position with a choice of keys; got rows of one target at most")
+        raise ValueError("rows must have a position with more than one key; got rows of at most one target")
     return agreed / counted, chance / counted

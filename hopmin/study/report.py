@@ -1,6 +1,6 @@
-"""What a study found, on disk: [`write_results`] as JSON, [`write_report`] as SVG figures and one page that holds them.
+"""The results of a study on disk: [`write_results`] as JSON, [`write_report`] as figures and one page with all of them.
 
-The words of the page stand in `report.html.jinja`; the numbers in them are [`facts`] of the record.
+The text of the page is in `report.html.jinja`; the numbers in it are the [`facts`] of the record.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Callable
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
@@ -23,7 +24,7 @@ from hopmin.study import figures
 
 Record = dict[str, Any]
 
-FIGURES = {
+FIGURES: dict[str, Callable[[Record], Figure]] = {
     "landscapes": lambda record: figures.landscapes(),
     "curves": figures.curves,
     "scaling": figures.scaling,
@@ -34,12 +35,12 @@ FIGURES = {
 
 
 def write_results(record: Record, folder: Path) -> None:
-    """`results.json`: the record, from which everything else can be made again."""
+    """Write the record to `results.json`, from which the report can be recreated."""
     write_text(folder / "results.json", json.dumps(record, indent=1) + "\n")
 
 
 def write_report(record: Record, folder: Path) -> Path:
-    """An SVG file a figure, and `report.html`, which holds them and needs no network. Returns the page's path."""
+    """Write one SVG file per figure and `report.html`, which contains them all, and return the path of the page."""
     drawings = {name: svg(draw(record)) for name, draw in FIGURES.items()}
     for name, content in drawings.items():
         write_text(folder / f"{name}.svg", content)
@@ -55,40 +56,44 @@ def write_report(record: Record, folder: Path) -> Path:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG: the same bytes for the same figure, letters drawn as paths so that it looks alike anywhere."""
+    """Return the figure as SVG: the same bytes for the same figure, with text as paths so that no font is needed."""
     with matplotlib.rc_context({"svg.hashsalt": "hopmin", "svg.fonttype": "path"}):
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    # two decimals of a point are a hundredth of what the eye can see, and half the file
+    # a hundredth of a point is below what can be seen, and rounding to it halves the file
     return re.sub(r"([ML]) (-?\d+\.\d\d)\d* (-?\d+\.\d\d)\d*", r"\1\2 \3", out.getvalue())
 
 
-def percent(share: float) -> str:
-    """A share in whole percent.
+def percent(fraction: float) -> str:
+    """Return a fraction as a whole percentage.
 
     >>> percent(0.987)
     '99%'
     """
-    return f"{100 * share:.0f}%"
+    return f"{100 * fraction:.0f}%"
 
 
 def summary(record: Record) -> str:
-    """The study in two sentences."""
+    """Return the main results of a study in two sentences."""
     found = facts(record)
     least, most, entropy = found["least"], found["most"], record["corpus"]["entropy"]
-    rate = {split: percent(least["extraction_rate"][split]) for split in ("train", "held_out")}
-    later = {split: percent(most["extraction_rate"][split]) for split in ("train", "held_out")}
-    known = "" if entropy is None else f"; the language itself has {entropy:.3f}"
+    few = {split: percent(least["extraction_rate"][split]) for split in ("train", "held_out")}
+    many = {split: percent(most["extraction_rate"][split]) for split in ("train", "held_out")}
+    known = "" if entropy is None else f"; the entropy of the language is {entropy:.3f}"
     return (
-        f"Trained on {least['rows']:,} rows, the largest model completes {rate['train']} of them from their first half "
-        f"and {rate['held_out']} of rows it has not seen. Trained on {most['rows']:,}, it completes {later['train']} "
-        f"and {later['held_out']}, and needs {most['cross_entropy']['held_out']:.3f} nats per token of held-out text"
+        f"Trained on {least['rows']:,} rows, the largest model completes {few['train']} of them from their first half, "
+        f"and {few['held_out']} of held-out rows. Trained on {most['rows']:,}, it completes {many['train']} and "
+        f"{many['held_out']}, and its held-out cross-entropy is {most['cross_entropy']['held_out']:.3f} nats per token"
         f"{known}."
     )
 
 
 def facts(record: Record) -> dict[str, Any]:
-    """The numbers that the report's sentences speak of."""
+    """Return the numbers that the text of the report contains.
+
+    `least` and `most` are the runs of the largest model on the fewest and on the most rows; `best` and `worst` those
+    with the lowest and the highest held-out cross-entropy.
+    """
     runs = sorted(record["runs"], key=lambda run: (run["parameters"], run["rows"]))
     of_largest = [run for run in runs if run["parameters"] == runs[-1]["parameters"]]
     by_loss = sorted(runs, key=lambda run: run["cross_entropy"]["held_out"])
@@ -99,7 +104,7 @@ def facts(record: Record) -> dict[str, Any]:
     return {
         "least": of_largest[0],
         "most": of_largest[-1],
-        "least_by_heart": figures.by_heart(of_largest[0]),
+        "memorization_floor": figures.memorization_floor(of_largest[0]),
         "best": by_loss[0],
         "worst": by_loss[-1],
         "below_entropy": sum(entropy is not None and run["curve"][-1] < entropy - 0.02 for run in runs),

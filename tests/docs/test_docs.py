@@ -1,4 +1,4 @@
-"""Text is run: docstrings, chapters, the README, and the scripts that draw the figures."""
+"""Docstrings, chapters and the README run as doctests, figure scripts draw, and links lead somewhere."""
 
 import doctest
 import importlib
@@ -15,13 +15,14 @@ import hopmin
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(module.name for module in pkgutil.walk_packages(hopmin.__path__, "hopmin."))
-CHAPTERS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-LONG = {"certified.py", "noise.py"} if hopmin.BACKEND == "numpy" else set()  # which retrieve for minutes on the twin
+CHAPTERS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*CHAPTERS, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/README.md"))]
+LONG = {"certified.py", "noise.py"} if hopmin.BACKEND == "numpy" else set()  # minutes of retrieval on the twin
 FIGURES = [
     pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path.name in LONG))
     for path in sorted((ROOT / "docs" / "figures").glob("*.py"))
 ]
-NEEDS = {"pretrained.md": "gguf"}  # what the examples of a chapter import beside the libraries of the tests
+NEEDS = {"pretrained.md": "gguf"}  # the optional library that the examples of a chapter import
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
@@ -42,12 +43,24 @@ def test_figures_are_drawn(path, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(path), str(out)])
     runpy.run_path(str(path), run_name="__main__")
     assert ElementTree.parse(out).getroot().tag == "{http://www.w3.org/2000/svg}svg"
-    assert path.with_suffix(".svg").exists(), "the drawn figure is kept beside its script"
+    assert path.with_suffix(".svg").exists(), "the figure is committed next to its script"
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
+def without_code(path):
+    return re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def anchors(path):
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", without_code(path), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path):
-    prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)#\s]+)", prose):
-        if "://" not in target:
-            assert (path.parent / target).exists(), target
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_code(path)):
+        if "://" not in link:
+            file, _, anchor = link.partition("#")
+            target = path.parent / file if file else path
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link

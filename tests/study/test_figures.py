@@ -1,4 +1,4 @@
-"""The figures hold the numbers of the record, the floor where it is known, and nothing where nothing was measured."""
+"""Figures show the numbers of the record, the entropy where it is known, and omit what was not measured."""
 
 import copy
 import math
@@ -12,17 +12,17 @@ from hopmin.study import figures
 WIDTHS, AMOUNTS = (8, 16), (10, 100, 1000)
 
 
-def made_run(number, width, rows):
-    share = (number + 1) / 10
+def example_run(number, width, rows):
+    rate = (number + 1) / 10
     return {
         "number": number, "layers": 2, "heads": 2, "width": width, "parameters": 100 * width, "rows": rows, "tokens": 20 * rows,
-        "curve": [4.0, 3.0 - share, 2.0 - share],
-        "cross_entropy": {"train": 1.5 - share, "held_out": 2.5 + share},
-        "extraction_rate": {"train": share, "held_out": share / 2},
+        "curve": [4.0, 3.0 - rate, 2.0 - rate],
+        "cross_entropy": {"train": 1.5 - rate, "held_out": 2.5 + rate},
+        "extraction_rate": {"train": rate, "held_out": rate / 2},
         "measured": {"train": 20, "held_out": 30},
         "predicted_radius": math.sqrt(width) / 10,
-        "distances": [0.5, 1.0 + share, 2.0],
-        "head_agreement": [[0.5, share], [0.25, 0.75]],
+        "distances": [0.5, 1.0 + rate, 2.0],
+        "head_agreement": [[0.5, rate], [0.25, 0.75]],
         "untrained": {"head_agreement": [[0.1, 0.2], [0.3, 0.4]], "distances": [0.25, 0.5, 1.0]},
         "head_chance": 0.125,
     }  # fmt: skip
@@ -31,7 +31,7 @@ def made_run(number, width, rows):
 @pytest.fixture
 def record():
     places = [(width, rows) for width in reversed(WIDTHS) for rows in AMOUNTS]
-    runs = [made_run(number, *place) for number, place in enumerate(places)]
+    runs = [example_run(number, *place) for number, place in enumerate(places)]
     return {"corpus": {"entropy": 0.987}, "preset": {"steps": 60}, "runs": runs}
 
 
@@ -55,31 +55,31 @@ def runs_of(record, **wanted):
 
 
 def drawn(ax):
-    """Every line with points of its own, as (x, y)."""
+    """Return the points of every line of the axes, as (x, y)."""
     return [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
 
 
-def levels(ax):
-    """Where lines go across from side to side."""
+def heights(ax):
+    """Return the heights of the horizontal lines across the axes."""
     return [line.get_ydata()[0] for line in ax.lines if list(line.get_xdata()) == [0, 1]]
 
 
 @pytest.mark.parametrize("change", [one_run, of_unknown_entropy, unmeasured])
 @pytest.mark.parametrize("draw", FROM_RECORDS)
-def test_a_figure_is_drawn_from_what_there_is(draw, change, record):
+def test_figures_are_drawn_from_incomplete_records(draw, change, record):
     figure = draw(change(record))
     figure.draw_without_rendering()
     assert figure.axes
 
 
 @pytest.mark.parametrize("draw", FROM_RECORDS)
-def test_drawing_leaves_the_record_alone(draw, record):
+def test_drawing_does_not_change_the_record(draw, record):
     before = copy.deepcopy(record)
     draw(record)
     assert record == before
 
 
-def test_curves_have_a_panel_for_each_amount_and_a_line_for_each_model(record):
+def test_curves_have_one_panel_per_amount_and_one_line_per_model(record):
     panels = figures.curves(record).axes
     assert [ax.get_title() for ax in panels] == ["10 rows", "100 rows", "1,000 rows"]
     for ax, rows in zip(panels, AMOUNTS, strict=True):
@@ -88,23 +88,23 @@ def test_curves_have_a_panel_for_each_amount_and_a_line_for_each_model(record):
 
 
 @pytest.mark.parametrize("draw", [figures.curves, figures.scaling])
-def test_the_floor_is_drawn_where_it_is_known(draw, record):
+def test_the_entropy_is_drawn_where_it_is_known(draw, record):
     known, unknown = draw(record), draw(of_unknown_entropy(record))
-    assert all(0.987 in levels(ax) for ax in known.axes)
-    assert not any(0.987 in levels(ax) for ax in unknown.axes)
+    assert all(0.987 in heights(ax) for ax in known.axes)
+    assert not any(0.987 in heights(ax) for ax in unknown.axes)
     assert "entropy of the language, 0.987" in [text.get_text() for text in known.legends[0].get_texts()]
     assert "entropy" not in " ".join(text.get_text() for text in unknown.legends[0].get_texts())
 
 
-def test_the_floor_of_rows_known_by_heart_is_drawn(record):
-    """log(rows) nats a row, and a row of this record has twenty tokens."""
+def test_the_loss_of_memorized_rows_is_drawn(record):
+    """log(rows) nats per row; each row of this record has twenty tokens."""
     expected = [math.log(rows) / 20 for rows in AMOUNTS]
-    assert [levels(ax)[-1] for ax in figures.curves(record).axes] == pytest.approx(expected, rel=1e-15)
+    assert [heights(ax)[-1] for ax in figures.curves(record).axes] == pytest.approx(expected, rel=1e-15)
     assert any(found == pytest.approx(expected, rel=1e-15) for _, found in drawn(figures.scaling(record).axes[0]))
 
 
 @pytest.mark.parametrize("split", ["train", "held_out"])
-def test_scaling_shows_both_losses_against_rows_and_against_parameters(record, split):
+def test_scaling_shows_both_losses_against_rows_and_parameters(record, split):
     by_rows, by_size = figures.scaling(record).axes
     for width in WIDTHS:
         losses = [run["cross_entropy"][split] for run in runs_of(record, width=width)]
@@ -127,7 +127,7 @@ def test_extraction_shows_both_rates_and_two_standard_errors(record, split):
             assert [[run["rows"], pytest.approx(rate - error)], [run["rows"], pytest.approx(rate + error)]] in bars
 
 
-def test_distances_show_half_of_each_next_to_the_predicted_radius(record):
+def test_distances_are_halved_and_compared_with_the_radius(record):
     for ax, width in zip(figures.distances(record).axes, WIDTHS, strict=True):
         for run in runs_of(record, width=width):
             assert ([a / 2 for a in run["distances"]], [1 / 3, 2 / 3, 1]) in drawn(ax)
@@ -136,31 +136,31 @@ def test_distances_show_half_of_each_next_to_the_predicted_radius(record):
         assert f"predicted {radius:.2f}" in [text.get_text() for text in ax.texts]
 
 
-def test_heads_show_every_head_of_every_run_between_chance_and_one(record):
+def test_heads_shows_every_head_of_every_run(record):
     for ax, width in zip(figures.heads(record).axes, WIDTHS, strict=True):
         shown = [ys for _, ys in drawn(ax)]
         for run in runs_of(record, width=width):
             assert all(layer in shown for layer in run["head_agreement"])
-        assert levels(ax) == [pytest.approx(0.25), 0.125]  # before training, and a random key
+        assert heights(ax) == [pytest.approx(0.25), 0.125]  # before training, and a random key
         assert ax.get_ylim() == (0, 1)
 
 
-def test_markers_and_shades_tell_four_models_apart():
+def test_markers_and_shades_distinguish_four_models():
     assert len(set(figures.MARKERS)) == len(set(figures.SHADES)) == 4
 
 
-def test_landscapes_show_where_retrieval_ends_and_energies_on_a_line():
+def test_landscapes_show_the_ends_of_retrieval_and_the_energies():
     figure = figures.landscapes()
     figure.draw_without_rendering()
     for ax, energy in zip(figure.axes[:2], (DistanceEnergy(), DotEnergy()), strict=True):
         by_label = {line.get_label(): np.column_stack(line.get_data()) for line in ax.lines}
         np.testing.assert_array_equal(by_label["stored pattern"], figures.FIG1_PATTERNS)
         ends = by_label["retrieval ends here"]
-        # retrieval stops once a step is short; where the energy is flat, its end may be a hundred such steps away
+        # retrieval stops when a step is short; where the energy is flat, its limit may be a hundred such steps away
         np.testing.assert_allclose(energy.update(ends, figures.FIG1_PATTERNS), ends, atol=1e-4)
     lines = {line.get_label(): line.get_data() for line in figure.axes[2].lines}
     x, hard = lines["nearest pattern (3)"]
     squares = [min((float(a) - p) ** 2 for p in (-2, 0, 1)) for a in x]
-    np.testing.assert_allclose(hard, squares, rtol=1e-12, atol=1e-15)  # one root, squared again
+    np.testing.assert_allclose(hard, squares, rtol=1e-12, atol=1e-15)  # a square root, squared again
     soft = [-math.log(sum(math.exp(-((float(a) - p) ** 2)) for p in (-2, 0, 1))) for a in x]
     np.testing.assert_allclose(lines["distance energy (4)"][1], soft, rtol=1e-12, atol=1e-14)

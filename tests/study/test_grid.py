@@ -1,4 +1,4 @@
-"""Which runs a study makes, that they depend on their seed alone, and how a study ends."""
+"""The runs of a study, their independence of each other, and how a study ends."""
 
 import json
 import multiprocessing
@@ -31,26 +31,26 @@ def corpus():
 
 
 @pytest.fixture(scope="module")
-def told():
-    """What the study of `record` said on its way."""
+def reports():
+    """Return what the callbacks received during the study of `record`."""
     return {"steps": [], "finished": [], "complete": []}
 
 
 @pytest.fixture(scope="module")
-def record(corpus, told):
+def record(corpus, reports):
     def finished(record, run):
-        told["finished"].append(run["number"])
-        told["complete"].append((len(record["runs"]), record["complete"]))
+        reports["finished"].append(run["number"])
+        reports["complete"].append((len(record["runs"]), record["complete"]))
 
-    return study(corpus, TINY, 0, workers=2, finished=finished, progress=lambda steps, *_: told["steps"].append(steps))
+    return study(corpus, TINY, 0, workers=2, finished=finished, progress=lambda steps, *_: reports["steps"].append(steps))
 
 
 def alone(task):
-    """The run, in this process, with nobody listening."""
+    """Run the task in this process, without reading its messages."""
     return run(task, SimpleQueue(), threading.Event())
 
 
-def timeless(runs):
+def without_times(runs):
     return [{key: value for key, value in run.items() if key != "seconds"} for run in runs]
 
 
@@ -62,7 +62,7 @@ def rows_corpus(count):
     return Corpus("rows", SymbolTokenizer(tuple("abcdefg")), rows, rows[:1])
 
 
-def test_every_model_meets_every_amount_of_data_the_largest_first():
+def test_every_model_gets_every_amount_of_data_largest_first():
     preset = replace(TINY, rows=(10, 1000), amounts=3)
     found = [(task.config.width, len(task.train)) for task in tasks(rows_corpus(1500), preset, 0)]
     assert found == [(8, 10), (8, 100), (8, 1000), (4, 10), (4, 100), (4, 1000)]
@@ -70,7 +70,7 @@ def test_every_model_meets_every_amount_of_data_the_largest_first():
 
 
 @given(st.integers(1, 400), st.integers(1, 50), st.integers(50, 500), st.integers(1, 6))
-def test_amounts_grow_from_the_least_to_what_there_is_on_nested_rows(count, least, most, amounts):
+def test_amounts_of_data_grow_and_are_nested(count, least, most, amounts):
     corpus = rows_corpus(count)
     todo = tasks(corpus, replace(TINY, models=((1, 1, 4),), rows=(least, most), amounts=amounts), 0)
     sizes = [len(task.train) for task in todo]
@@ -85,14 +85,14 @@ def test_amounts_grow_from_the_least_to_what_there_is_on_nested_rows(count, leas
         np.testing.assert_array_equal(task.common, todo[0].train)
 
 
-def test_a_model_is_made_for_its_corpus(corpus):
+def test_models_fit_the_corpus(corpus):
     for task in tasks(corpus, TINY, 0):
         assert (task.config.vocabulary, task.config.positions) == (69, corpus.train.shape[1] - 1)
         assert task.config.init_std == task.config.width**-0.5
         assert (task.config.layers, task.config.heads, task.config.width) in TINY.models
 
 
-def test_no_preset_has_two_models_of_one_width():
+def test_presets_have_models_of_different_widths():
     for preset in PRESETS.values():
         assert len({width for _, _, width in preset.models}) == len(preset.models)
 
@@ -100,16 +100,16 @@ def test_no_preset_has_two_models_of_one_width():
 # A run
 
 
-def test_a_run_does_not_depend_on_its_neighbours_or_their_number(corpus, record):
-    assert timeless(study(corpus, TINY, 0, workers=1)["runs"]) == timeless(record["runs"])
-    assert timeless(map(alone, tasks(corpus, TINY, 0))) == timeless(record["runs"])
+def test_runs_do_not_depend_on_each_other_or_on_workers(corpus, record):
+    assert without_times(study(corpus, TINY, 0, workers=1)["runs"]) == without_times(record["runs"])
+    assert without_times(map(alone, tasks(corpus, TINY, 0))) == without_times(record["runs"])
 
 
 def test_a_run_depends_on_the_seed(corpus, record):
     assert alone(tasks(corpus, TINY, 1)[0])["curve"] != record["runs"][0]["curve"]
 
 
-def test_a_run_reports_what_is_measured_on_its_model():
+def test_a_run_reports_the_measurements_of_its_model():
     rows = np.random.default_rng(0).integers(0, 7, (60, 7))
     rows[:30, 5:] = -1
     corpus = Corpus("rows", SymbolTokenizer(tuple("abcdefg")), rows[20:36], rows[36:])
@@ -143,7 +143,7 @@ def test_a_run_on_one_row_measures_no_distances(corpus):
     assert alone(replace(task, common=task.common[:1]))["distances"] == []
 
 
-def test_a_curve_has_at_most_fifty_points_that_are_means(corpus):
+def test_a_curve_has_at_most_fifty_points_which_are_means(corpus):
     task = tasks(corpus, replace(TINY, steps=60), 0)[0]
     model = GPT(task.config, np.random.default_rng([0, 8]))
     losses = Trainer(model, steps=60, batch_size=4, micro_batches=1, seed=0, learning_rate=0.04 * 8**-0.5).run(task.train)
@@ -153,7 +153,7 @@ def test_a_curve_has_at_most_fifty_points_that_are_means(corpus):
     assert curve[-1] == round(losses[-1], 4)
 
 
-def test_a_run_that_is_to_stop_stops(corpus):
+def test_a_run_stops_when_stop_is_set(corpus):
     stop = threading.Event()
     stop.set()
     with pytest.raises(KeyboardInterrupt):
@@ -163,7 +163,7 @@ def test_a_run_that_is_to_stop_stops(corpus):
 # A study
 
 
-def test_a_study_is_complete_and_says_what_it_is_of(corpus, record):
+def test_a_record_is_complete_and_describes_its_study(corpus, record):
     assert record["complete"]
     assert [run["number"] for run in record["runs"]] == [0, 1, 2, 3]
     assert (record["hopmin"], record["seed"]) == (hopmin.__version__, 0)
@@ -178,19 +178,19 @@ def test_a_study_is_complete_and_says_what_it_is_of(corpus, record):
     assert record["preset"]["steps"] == 3
 
 
-def test_a_record_is_json(record):
+def test_a_record_can_be_written_as_json(record):
     back = json.loads(json.dumps(record, allow_nan=False))
     assert back["runs"] == record["runs"]
     assert back["corpus"] == record["corpus"]
 
 
-def test_a_study_tells_of_every_step_and_every_run(record, told):
-    assert sum(told["steps"]) == 4 * 3
-    assert sorted(told["finished"]) == [0, 1, 2, 3]
-    assert told["complete"] == [(1, False), (2, False), (3, False), (4, True)]
+def test_callbacks_report_every_step_and_every_run(record, reports):
+    assert sum(reports["steps"]) == 4 * 3
+    assert sorted(reports["finished"]) == [0, 1, 2, 3]
+    assert reports["complete"] == [(1, False), (2, False), (3, False), (4, True)]
 
 
-def test_a_study_leaves_the_environment_as_it_was(corpus, monkeypatch):
+def test_a_study_restores_the_environment(corpus, monkeypatch):
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     before = dict(os.environ)
@@ -205,28 +205,28 @@ def test_a_run_that_fails_ends_the_study(corpus):
 
 
 def test_an_interrupt_ends_the_study_and_its_processes(corpus):
-    heard = []
+    received = []
 
     def interrupt(steps, *_):
-        if not heard:
+        if not received:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        heard.append(steps)
+        received.append(steps)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
             study(corpus, replace(TINY, steps=100_000), 0, workers=2, progress=interrupt)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert sum(heard) < 100_000
+    assert sum(received) < 100_000
     assert multiprocessing.active_children() == []
 
 
-def test_a_study_without_workers_is_refused(corpus):
+def test_zero_workers_are_rejected(corpus):
     with pytest.raises(ValueError, match=r"^workers must be an integer >= 1; got 0$"):
         study(corpus, TINY, 0, workers=0)
 
 
-def test_models_of_one_width_are_refused():
+def test_models_of_equal_width_are_rejected():
     with pytest.raises(ValueError, match=r"^models must differ in width; got \[8, 8\]$"):
         Preset(models=((1, 1, 8), (2, 2, 8)))

@@ -1,4 +1,4 @@
-"""Each measurement against the dull loop that it stands for."""
+"""Each measurement equals a plain loop that computes the same."""
 
 import math
 
@@ -21,18 +21,18 @@ V, T = 12, 9
 
 @pytest.fixture(scope="module")
 def model():
-    """Nothing that one would call trained, but far from symmetric."""
+    """Return an untrained model with weights large enough to give varied predictions."""
     return GPT(GPTConfig(vocabulary=V, positions=T, layers=2, heads=2, width=8, init_std=0.5, dtype="float64"), 1)
 
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    """So that a few rows already are several batches, the last one shorter."""
+    """Make a few rows fill several batches, the last one shorter."""
     monkeypatch.setattr(measure, "BATCH", 4)
 
 
 def rows_of(lengths, seed=0):
-    """Rows of so many tokens each, padded with -1."""
+    """Return random rows of the given lengths, padded with -1."""
     rng, rows = np.random.default_rng(seed), np.full((len(lengths), T + 1), -1)
     for row, length in zip(rows, lengths, strict=True):
         row[:length] = rng.integers(0, V, length)
@@ -49,7 +49,7 @@ def bare(rows):
 # Cross-entropy
 
 
-def test_cross_entropy_weighs_every_token_alike_whatever_its_batch(model):
+def test_cross_entropy_gives_every_token_the_same_weight(model):
     rows = rows_of(LENGTHS)
     nats = [(len(row) - 1) * model.cross_entropy(row[None, :-1], row[None, 1:]) for row in bare(rows)]
     # a hundred float64 terms of order one, added in another order
@@ -60,31 +60,31 @@ def test_cross_entropy_weighs_every_token_alike_whatever_its_batch(model):
 
 
 def first_half(row):
-    """The tokens up to the one that predicts the first of the second half."""
+    """Return the tokens before the second half of a row."""
     return row[: (len(row) - 1) // 2 + 1]
 
 
 def completes(model, row):
-    """Whether literal greedy generation goes from the first half to the end of the row."""
+    """Return whether greedy generation from the first half reproduces the row."""
     return model.generate(first_half(row), len(row) - len(first_half(row))).tolist() == row.tolist()
 
 
 def completed_by(model, rows):
-    """Rows of these beginnings and lengths as the model itself would have them."""
+    """Return rows with the second halves that the model generates."""
     out = rows.copy()
     for row, tokens in zip(out, bare(rows), strict=True):
         row[: len(tokens)] = model.generate(first_half(tokens), len(tokens) - len(first_half(tokens)))
     return out
 
 
-def test_a_row_the_model_would_write_itself_is_extracted(model):
+def test_rows_generated_by_the_model_are_extracted(model):
     rows = completed_by(model, rows_of(LENGTHS))
     assert all(completes(model, row) for row in bare(rows))
     assert extraction_rate(model, rows) == 1
 
 
 @pytest.mark.parametrize("wrong", ["first", "last"])
-def test_one_wrong_token_in_the_second_half_is_too_many(model, wrong):
+def test_one_wrong_token_prevents_extraction(model, wrong):
     rows = completed_by(model, rows_of(LENGTHS))
     for row, tokens in zip(rows[::3], bare(rows)[::3], strict=True):
         place = len(first_half(tokens)) if wrong == "first" else len(tokens) - 1
@@ -101,7 +101,7 @@ def test_the_first_half_need_not_be_likely(model):
     assert extraction_rate(model, rows) == 1
 
 
-def test_what_was_learned_by_heart_is_extracted_and_nothing_else():
+def test_only_memorized_rows_are_extracted():
     model = GPT(GPTConfig(vocabulary=V, positions=T, layers=1, heads=2, width=16, init_std=0.25), 0)
     known, unknown = rows_of([10] * 5), rows_of([10] * 50, seed=1)
     Trainer(model, steps=150, learning_rate=0.02, batch_size=8).run(known)
@@ -112,7 +112,7 @@ def test_what_was_learned_by_heart_is_extracted_and_nothing_else():
 # Distances
 
 
-def test_activation_distances_are_a_loop_over_all_pairs(model):
+def test_activation_distances_equal_a_loop_over_all_pairs(model):
     rows = rows_of(LENGTHS)
     last = [model.activations(row[None, :-1]).outputs[0, (len(row) - 1) // 2] for row in bare(rows)]
     nearest = [min(math.dist(a, b) for j, b in enumerate(last) if j != i) for i, a in enumerate(last)]
@@ -120,23 +120,23 @@ def test_activation_distances_are_a_loop_over_all_pairs(model):
     np.testing.assert_allclose(activation_distances(model, rows), nearest, rtol=1e-10)
 
 
-def test_equal_rows_are_at_distance_nothing(model):
+def test_equal_rows_have_distance_zero(model):
     assert activation_distances(model, np.repeat(rows_of([10]), 3, axis=0)).tolist() == [0, 0, 0]
 
 
-def test_the_radius_predicted_for_gpt2_medium_is_the_published_one():
+def test_predicted_radius_of_gpt2_medium_is_as_published():
     assert round(predicted_radius(1024), 2) == 7.74
 
 
 # Heads
 
 
-def test_head_agreement_is_a_loop_over_positions(model):
+def test_head_agreement_equals_a_loop_over_positions(model):
     rows, L, H = rows_of(LENGTHS), 2, 2
     agreed, chances = np.zeros((L, H)), []
     for row in bare(rows):
         seen = model.activations(row[None, :-1])
-        for t in range(1, len(row) - 1):  # the first position has no choice
+        for t in range(1, len(row) - 1):  # the first position has one key
             chances.append(1 / (t + 1))
             for layer, head in np.ndindex(L, H):
                 q = seen.queries[layer, 0, head, t]
@@ -150,13 +150,13 @@ def test_head_agreement_is_a_loop_over_positions(model):
     assert chance == pytest.approx(sum(chances) / len(chances), rel=1e-13)  # fifty terms of order one
 
 
-def test_of_equal_keys_the_first_is_both_strongest_and_nearest(model):
+def test_head_agreement_breaks_ties_by_the_first_key(model):
     alike = GPT(model.config, 1)
     for layer in range(2):
         alike.parameters[f"layers.{layer}.attention.weight"][:, 8:16] = 0  # the keys' third of (queries, keys, values)
     assert head_agreement(alike, rows_of(LENGTHS))[0].tolist() == [[1, 1], [1, 1]]
 
 
-def test_rows_without_a_choice_of_keys_are_refused():
-    with pytest.raises(ValueError, match=r"^rows must have a position with a choice of keys; got rows of one target at most$"):
+def test_rows_of_one_target_are_rejected():
+    with pytest.raises(ValueError, match=r"^rows must have a position with more than one key; got rows of at most one target$"):
         head_agreement(GPT(GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=2), 0), np.array([[0, 1, -1]]))

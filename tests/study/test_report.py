@@ -1,4 +1,4 @@
-"""The page holds every figure, needs no network, says what the record says, and no NaN; the files parse."""
+"""The report contains every figure and the numbers of the record, loads nothing, and shows no NaN; its files parse."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def record():
 
 @pytest.fixture(scope="module")
 def incomplete(record):
-    """One run of a text whose entropy is not known, too short to measure distances, with a name to escape."""
+    """Return a record of one run: unknown entropy, too few rows to measure distances, a name to escape."""
     corpus = {**record["corpus"], "name": "<b>&'x.txt", "entropy": None, "held_out_floor": None}
     run = {**record["runs"][0], "distances": [], "untrained": {**record["runs"][0]["untrained"], "distances": []}}
     return {**record, "complete": False, "corpus": corpus, "runs": [run]}
@@ -46,7 +46,7 @@ def page(request, folder, short_page):
 
 
 class Elements(HTMLParser):
-    """The tags of a page, with their attributes; checks that they are closed in order."""
+    """The tags of a page with their attributes; checks that tags are closed in order."""
 
     def __init__(self, page):
         super().__init__()
@@ -74,7 +74,7 @@ def text_of(page):
     return " ".join(" ".join(Elements(page).words).split())
 
 
-def test_a_report_is_a_page_and_a_file_a_figure(folder):
+def test_a_report_is_a_page_and_one_file_per_figure(folder):
     assert {path.name for path in folder.iterdir()} == {"report.html", *(f"{name}.svg" for name in FIGURES)}
 
 
@@ -85,18 +85,18 @@ def test_a_figure_file_is_svg_without_nan(folder, name):
     assert not re.search(r"\b(nan|inf)\b", content, re.IGNORECASE)
 
 
-def test_the_page_holds_every_figure_whole(folder):
+def test_the_page_contains_every_figure(folder):
     page = (folder / "report.html").read_text(encoding="utf-8")
     for name in FIGURES:
         content = (folder / f"{name}.svg").read_text(encoding="utf-8")
         assert content[content.index("<svg") :].strip() in page
 
 
-def test_the_page_is_closed_html_with_a_section_a_figure(page):
+def test_the_page_is_valid_html_with_one_section_per_figure(page):
     elements = Elements(page)
     assert elements.open == []
     assert [tag for tag, _ in elements.found].count("svg") == len(FIGURES)
-    assert [tag for tag, _ in elements.found].count("section") == len(FIGURES) + 1  # and one for all runs
+    assert [tag for tag, _ in elements.found].count("section") == len(FIGURES) + 1  # the last one is the table
 
 
 def test_the_page_loads_nothing(page):
@@ -113,12 +113,12 @@ def test_the_page_loads_nothing(page):
     assert "<?xml" not in page
 
 
-def test_no_nan_and_nothing_undefined_is_on_the_page(page):
+def test_the_page_shows_no_nan_and_nothing_undefined(page):
     assert not re.search(r"\b(nan|inf)\b", page, re.IGNORECASE)
     assert not re.search(r"\b(None|Undefined)\b", text_of(page))
 
 
-def test_a_table_has_a_row_a_run(record, folder, short_page):
+def test_the_table_has_one_row_per_run(record, folder, short_page):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert [tag for tag, _ in Elements(page).found].count("tr") == 1 + len(record["runs"])
     assert [tag for tag, _ in Elements(short_page).found].count("tr") == 1 + 1
@@ -126,7 +126,7 @@ def test_a_table_has_a_row_a_run(record, folder, short_page):
         assert f"<td>{run['cross_entropy']['held_out']:.3f}</td>" in page
 
 
-def test_a_name_is_text_and_not_markup(short_page):
+def test_names_are_escaped(short_page):
     assert "<b>" not in short_page
     assert "A study of <b>&'x.txt with hopmin" in text_of(short_page)
 
@@ -136,27 +136,27 @@ def test_an_unfinished_study_says_so(folder, short_page):
     assert "interrupted" not in text_of((folder / "report.html").read_text(encoding="utf-8"))
 
 
-def test_what_is_not_known_is_not_spoken_of(short_page):
+def test_unknown_quantities_are_reported_as_unknown(short_page):
     assert "The entropy of this corpus is not known." in text_of(short_page)
     assert "Too few rows to measure." in text_of(short_page)
 
 
-def test_the_same_record_gives_the_same_bytes(record):
+def test_the_same_record_gives_the_same_svg(record):
     assert svg(figures.extraction(record)) == svg(figures.extraction(record))
 
 
-def test_results_are_the_record(record, tmp_path):
+def test_results_contain_the_record(record, tmp_path):
     write_results(record, tmp_path)
     content = (tmp_path / "results.json").read_text(encoding="utf-8")
     assert json.loads(content) == json.loads(json.dumps(record))
     assert content.endswith("}\n")
 
 
-# The numbers in the sentences
+# The numbers in the text
 
 
-def told(runs, entropy=1.0, floor=1.1):
-    """A record of runs given as (width, rows, training loss, held-out loss, extraction rates, last batch loss)."""
+def record_of(runs, entropy=1.0, floor=1.1):
+    """Return a record of runs (width, rows, training loss, held-out loss, two extraction rates, last batch loss)."""
     return {
         "corpus": {"entropy": entropy, "held_out_floor": floor},
         "runs": [
@@ -181,20 +181,20 @@ RUNS = [
 ]
 
 
-def test_the_summary_is_of_the_largest_model():
-    assert summary(told(RUNS)) == (
-        "Trained on 10 rows, the largest model completes 100% of them from their first half and 0% of rows it has not "
-        "seen. Trained on 2,000, it completes 50% and 38%, and needs 1.300 nats per token of held-out text; the "
-        "language itself has 1.000."
+def test_the_summary_describes_the_largest_model():
+    assert summary(record_of(RUNS)) == (
+        "Trained on 10 rows, the largest model completes 100% of them from their first half, and 0% of held-out rows. "
+        "Trained on 2,000, it completes 50% and 38%, and its held-out cross-entropy is 1.300 nats per token; the entropy "
+        "of the language is 1.000."
     )
-    assert summary(told(RUNS, entropy=None)).endswith("needs 1.300 nats per token of held-out text.")
+    assert summary(record_of(RUNS, entropy=None)).endswith("its held-out cross-entropy is 1.300 nats per token.")
 
 
-def test_the_facts_are_those_of_the_runs():
-    found = facts(told(RUNS))
+def test_facts_are_computed_from_the_runs():
+    found = facts(record_of(RUNS))
     places = {name: (found[name]["width"], found[name]["rows"]) for name in ("least", "most", "best", "worst")}
     assert places == {"least": (16, 10), "most": (16, 2000), "best": (8, 2000), "worst": (16, 10)}
-    assert found["below_entropy"] == 1  # by more than the two hundredths that one batch may be off
+    assert found["below_entropy"] == 1  # by more than 0.02, which a single batch may deviate
     assert found["below_floor"] == 3
     assert found["measured_rows"] == 3
     assert found["radius_ratios"] == {3: 4 / 2 / 1, 0: 4 / 2 / 2}
@@ -203,11 +203,11 @@ def test_the_facts_are_those_of_the_runs():
     assert (found["median_agreement"], found["untrained_agreement"], found["chance"]) == (0.5, 0.25, 0.125)
 
 
-def test_nothing_falls_below_an_entropy_that_is_not_known():
-    found = facts(told(RUNS, entropy=None, floor=None))
+def test_no_run_is_below_an_unknown_entropy():
+    found = facts(record_of(RUNS, entropy=None, floor=None))
     assert (found["below_entropy"], found["below_floor"]) == (0, 0)
 
 
-@pytest.mark.parametrize(("share", "text"), [(0, "0%"), (0.004, "0%"), (0.996, "100%"), (1, "100%")])
-def test_a_share_is_told_in_whole_percent(share, text):
-    assert percent(share) == text
+@pytest.mark.parametrize(("fraction", "text"), [(0, "0%"), (0.004, "0%"), (0.996, "100%"), (1, "100%")])
+def test_fractions_are_whole_percentages(fraction, text):
+    assert percent(fraction) == text
