@@ -1,4 +1,4 @@
-"""Train a tiny GPT on Question Formation, then measure what it stored and look at its attention.
+"""Train a tiny GPT on Question Formation, then measure what it stored and inspect its attention.
 
 A few rows and many steps: the model memorizes its training rows, and the extraction rate on held-out rows stays near 0.
 Run: python examples/train_and_look_inside.py

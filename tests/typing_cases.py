@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hopmin
-from hopmin._typing import Energy, Floats, Integers, Metric
+from hopmin._typing import Booleans, Energy, Floats, Integers, Metric
 from hopmin.memory.layered import Pass
 from hopmin.sklearn import HopfieldClassifier, HopfieldNearestNeighbors
 
@@ -146,36 +146,31 @@ def names() -> None:
     hopmin.set_threads("two")  # type: ignore[arg-type]
 
 
-# To be enabled once the types of numerics, the energies and the transformer are precise:
-#
-# from hopmin._typing import Booleans
-#
-#
-# def numerics() -> None:
-#     assert_type(hopmin.softmax(x, axis=1), Floats)
-#     assert_type(hopmin.log_softmax(x, axis=1), Floats)
-#     assert_type(hopmin.logsumexp(x, axis=1), Floats)
-#     assert_type(hopmin.entmax(x, 1.5, axis=1), Floats)
-#     assert_type(hopmin.softmax_derivative(x, x), Floats)
-#     assert_type(hopmin.tsallis_entropy(x, axis=1), Floats)
-#     hopmin.softmax(x, axis="rows")  # type: ignore[arg-type]
-#
-#
-# def energy_methods() -> None:
-#     assert_type(energy.value(x, patterns), Floats)
-#     assert_type(energy.gradient(x, patterns), Floats)
-#     assert_type(energy.hessian(x, patterns), Floats)
-#     assert_type(energy.weights(x, patterns), Floats)
-#     assert_type(energy.update(x, patterns), Floats)
-#     assert_type(energy.guaranteed_decrease(x, x), Floats)
-#     assert_type(hopmin.EpanechnikovEnergy().minima(patterns), tuple[Floats, Booleans])
-#     hopmin.HopfieldEnergy(rule="hebbian")  # type: ignore[arg-type]
-#     hopmin.HopfieldEnergy(order="sequential")  # type: ignore[arg-type]
-#
-#
-# def transformer() -> None:
-#     hopmin.GPTConfig(8, 4, 1, 1, 4, norm="post", activation="relu", dtype="float64")
-#     hopmin.GPTConfig(8, 4, 1, 1, 4, norm="prepost")  # type: ignore[arg-type]
-#     hopmin.GPTConfig(8, 4, 1, 1, 4, activation="swish")  # type: ignore[arg-type]
-#     hopmin.GPTConfig(8, 4, 1, 1, 4, dtype="float16")  # type: ignore[arg-type]
-#     hopmin.GPTConfig(8, 4, 1, 1, 4, head=2)  # type: ignore[call-arg]
+def numerics() -> None:
+    assert_type(hopmin.softmax(x, axis=1), Floats)
+    assert_type(hopmin.log_softmax(x, axis=1), Floats)
+    assert_type(hopmin.logsumexp(x, axis=1), Floats)
+    assert_type(hopmin.entmax(x, 1.5, axis=1), Floats)
+    assert_type(hopmin.softmax_derivative(x, x), Floats)
+    assert_type(hopmin.tsallis_entropy(x, axis=1), Floats)
+    hopmin.softmax(x, axis="rows")  # type: ignore[arg-type]
+
+
+def energy_methods() -> None:
+    assert_type(energy.value(x, patterns), Floats)
+    assert_type(energy.gradient(x, patterns), Floats)
+    assert_type(energy.hessian(x, patterns), Floats)
+    assert_type(energy.weights(x, patterns), Floats)
+    assert_type(energy.update(x, patterns), Floats)
+    assert_type(energy.guaranteed_decrease(x, x), Floats)
+    assert_type(hopmin.EpanechnikovEnergy().minima(patterns), tuple[Floats, Booleans])
+    hopmin.HopfieldEnergy(rule="hebbian")  # type: ignore[arg-type]
+    hopmin.HopfieldEnergy(order="sequential")  # type: ignore[arg-type]
+
+
+def transformer() -> None:
+    hopmin.GPTConfig(8, 4, 1, 1, 4, norm="post", activation="relu", dtype="float64")
+    hopmin.GPTConfig(8, 4, 1, 1, 4, norm="prepost")  # type: ignore[arg-type]
+    hopmin.GPTConfig(8, 4, 1, 1, 4, activation="swish")  # type: ignore[arg-type]
+    hopmin.GPTConfig(8, 4, 1, 1, 4, dtype="float16")  # type: ignore[arg-type]
+    hopmin.GPTConfig(8, 4, 1, 1, 4, head=2)  # type: ignore[call-arg]

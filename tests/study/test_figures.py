@@ -79,7 +79,7 @@ def test_drawing_does_not_change_the_record(draw, record):
     assert record == before
 
 
-def test_curves_have_one_panel_per_amount_and_one_line_per_model(record):
+def test_curves_have_a_panel_per_amount_and_a_line_per_model(record):
     panels = figures.curves(record).axes
     assert [ax.get_title() for ax in panels] == ["10 rows", "100 rows", "1,000 rows"]
     for ax, rows in zip(panels, AMOUNTS, strict=True):
