@@ -289,7 +289,7 @@ def generator(name: str, rng: Any) -> np.random.Generator:
 
 
 def boolean(name: str, x: Any) -> bool:
-    """Return True or False; other truthy or falsy values are refused."""
+    """Return True or False; raise TypeError for other truthy or falsy values."""
     if not isinstance(x, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False; got {x!r}")
     return bool(x)

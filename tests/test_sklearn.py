@@ -38,7 +38,7 @@ def test_probabilities_are_the_total_weights_of_the_classes():
     assert model.classes_.tolist() == ["a", "b", "c"]
     for row, found, word in zip(x, model.predict_proba(x), model.predict(x), strict=True):
         w = helpers.weights([-2.0 * helpers.squared_distance(row, p) for p in X])
-        expected = [sum(share for share, label in zip(w, y, strict=True) if label == name) for name in "abc"]
+        expected = [sum(weight for weight, label in zip(w, y, strict=True) if label == name) for name in "abc"]
         np.testing.assert_allclose(found, expected, rtol=1e-13)
         assert word == "abc"[np.argmax(expected)]
 

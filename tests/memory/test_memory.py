@@ -831,7 +831,7 @@ import resource, sys
 import numpy as np
 import hopmin
 hopmin.set_threads(2)
-path, small, room = sys.argv[1], sys.argv[2], int(sys.argv[3])
+path, small, available = sys.argv[1], sys.argv[2], int(sys.argv[3])
 def answers(path):
     memory = hopmin.Memory.load(path, mmap=True)
     x = np.stack([memory.patterns[0], memory.patterns[-1]]) + np.float32(0.25)
@@ -839,7 +839,7 @@ def answers(path):
     return [*memory.nearest(x, 3), memory.energies(x), memory.update(x), *memory.lookup(x, min_similarity=0.5), *inside]
 answers(small)  # imports and warms up everything
 status = dict(line.split(":") for line in open("/proc/self/status"))
-limit = 1024 * int(status["VmData"].split()[0]) + room
+limit = 1024 * int(status["VmData"].split()[0]) + available
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 found = answers(path)
 memory = hopmin.Memory.load(path, mmap=True)
@@ -855,14 +855,14 @@ np.savez(small, *found)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is one of Linux")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps what is freed")
 def test_a_file_four_times_the_free_memory_is_queried_and_saved(tmp_path, run):
-    n, d, room = 800_000, 32, 25_000_000
+    n, d, available = 800_000, 32, 25_000_000
     p = np.random.default_rng(0).integers(-50, 50, (n, d), np.int8).astype(np.float32)
     memory = Memory(p, np.arange(n, dtype=float), DistanceEnergy(1.0))
     path, small = tmp_path / "memory.npz", tmp_path / "small.npz"
     memory.save(path)
     Memory(p[:20_000], np.arange(20_000.0)).save(small)
-    assert path.stat().st_size > 4 * room
-    finished = run(LIMITED, path, small, room)
+    assert path.stat().st_size > 4 * available
+    finished = run(LIMITED, path, small, available)
     assert (finished.stderr, finished.stdout) == ("", "limited\n")
     x = p[[0, -1]] + np.float32(0.25)
     inside = [np.concatenate(parts) for parts in memory.within(x.astype(float), 150.0)]

@@ -21,12 +21,12 @@ def test_energy_decreases_and_converged_states_are_fixed(problem):
         size = max(np.abs(x).max(), np.abs(p).max())
         slack = 1e-14 * (size**2 * p.shape[1] + np.log(len(p)) / beta)
         assert (np.diff(found.energies, axis=0) <= slack).all()
-        still = found.reason == "converged"
+        converged = found.reason == "converged"
         moves = np.linalg.norm(energy.update(found.states, p) - found.states, axis=1)
         # the next step is no longer than the last, except where the update stretches distances, as at a saddle
         spread = np.linalg.norm(p[:, None] - p, axis=-1).max()
         stretch = max(1, beta * spread**2 / 2)  # the variance under the weights is at most spread^2 / 4
-        assert (moves[still] <= stretch * (found.residual[still] + 1e-14 * size * (4 + len(p)))).all()
+        assert (moves[converged] <= stretch * (found.residual[converged] + 1e-14 * size * (4 + len(p)))).all()
         assert found.energies.shape == (found.steps.max() + 1, len(x))
         np.testing.assert_array_equal(found.energies[-1], energy.value(found.states, p))
 
@@ -176,13 +176,13 @@ def test_kinds_of_minima_agree_with_the_hessian():
         energy = DistanceEnergy(beta)
         found = hopmin.retrieve(np.concatenate([p, (p[:-1] + p[1:]) / 2]), p, energy, tolerance=1e-13, max_steps=20000)
         assert {"converged", "stalled"} >= set(found.reason.tolist())
-        still = np.isin(found.kind, ["pattern", "mixture", "mean"])
-        assert still.any()
-        assert (np.linalg.eigvalsh(energy.hessian(found.states[still], p))[:, 0] > -1e-5).all()
+        minima = np.isin(found.kind, ["pattern", "mixture", "mean"])
+        assert minima.any()
+        assert (np.linalg.eigvalsh(energy.hessian(found.states[minima], p))[:, 0] > -1e-5).all()
         push = 1e-3 * rng.normal(size=found.states.shape)
         back = hopmin.retrieve(found.states + push, p, energy, tolerance=1e-13, max_steps=20000)
         moved = np.linalg.norm(back.states - found.states, axis=1)
-        assert (moved[still] < 1e-5).all()
+        assert (moved[minima] < 1e-5).all()
 
 
 def test_kind_is_moving_before_convergence():
@@ -271,9 +271,9 @@ def test_clamped_coordinates_stay_and_the_energy_decreases(problem, seed):
         size = max(np.abs(x).max(), np.abs(p).max())
         slack = 1e-14 * (size**2 * p.shape[1] + np.log(len(p)) / beta)
         assert (np.diff(found.energies, axis=0) <= slack).all()
-        still = found.reason == "converged"
-        free_gradient = np.where(clamp, 0, energy.gradient(found.states, p))[still]
-        assert (np.linalg.norm(free_gradient, axis=1) <= 2 * found.residual[still] + 1e-14 * size * (4 + len(p))).all()
+        converged = found.reason == "converged"
+        free_gradient = np.where(clamp, 0, energy.gradient(found.states, p))[converged]
+        assert (np.linalg.norm(free_gradient, axis=1) <= 2 * found.residual[converged] + 1e-14 * size * (4 + len(p))).all()
 
 
 def test_patterns_are_completed_from_known_coordinates():
