@@ -1,4 +1,4 @@
-"""Binary energies against exact loops: whole numbers and fractions, one neuron at a time."""
+"""Binary energies against loops in exact arithmetic, integers and fractions, one neuron at a time."""
 
 import itertools
 import math
@@ -52,14 +52,14 @@ def orders(d):
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-# One sweep, and the energy, are those of the exact loops
+# Update, energy and weights in exact arithmetic
 
 
 @kinds
 @pytest.mark.parametrize("self_coupling", [False, True])
 @settings(max_examples=50)
 @given(memory=memories(), data=st.data())
-def test_one_update_is_the_exact_loop(kind, self_coupling, memory, data):
+def test_update_matches_exact_loops(kind, self_coupling, memory, data):
     (x, p), (energy, f, slope, _) = memory, KINDS[kind]
     order = data.draw(orders(x.shape[1]) | st.sampled_from(["synchronous", "asynchronous"]))
     clamp = np.array(data.draw(st.lists(st.booleans(), min_size=x.shape[1], max_size=x.shape[1])))
@@ -71,7 +71,7 @@ def test_one_update_is_the_exact_loop(kind, self_coupling, memory, data):
 
 @kinds
 @given(memory=memories())
-def test_the_value_is_the_sum(kind, memory):
+def test_value_matches_exact_sums(kind, memory):
     (x, p), (energy, f, _, _) = memory, KINDS[kind]
     exact = [float(helpers.binary_energy(row, p, f)) for row in x]
     if kind == "exponential":
@@ -84,8 +84,8 @@ def test_the_value_is_the_sum(kind, memory):
 @pytest.mark.parametrize("rule", ["hebb", "pseudo-inverse"])
 @pytest.mark.parametrize("self_coupling", [False, True])
 @given(memory=memories(), data=st.data())
-def test_hopfield_is_its_matrix(rule, self_coupling, memory, data):
-    """W itself, in fractions: value, one update in any order, and the shares of the weights."""
+def test_hopfield_energy_matches_its_coupling_matrix(rule, self_coupling, memory, data):
+    """Value and one update in any order, with W itself in fractions."""
     (x, p), d = memory, memory[0].shape[1]
     bias = data.draw(st.lists(st.integers(-8, 8).map(lambda b: b / 4), min_size=d, max_size=d))
     order = data.draw(orders(d) | st.sampled_from(["synchronous", "asynchronous"]))
@@ -98,7 +98,7 @@ def test_hopfield_is_its_matrix(rule, self_coupling, memory, data):
 
 
 @given(memory=memories())
-def test_weights_are_shares_of_the_pull(memory):
+def test_weights_are_normalized_derivatives(memory):
     x, p = memory
     for energy, _, slope, _ in KINDS.values():
         for row, weights in zip(x, energy().weights(x, p), strict=True):
@@ -107,21 +107,21 @@ def test_weights_are_shares_of_the_pull(memory):
             np.testing.assert_allclose(weights, expected, rtol=1e-13)
 
 
-def test_weights_of_a_projection_are_its_coefficients():
+def test_pseudo_inverse_weights_are_projection_coefficients():
     p = np.array([[1.0, 1, 1, 1], [1, 1, 1, -1]])
     x = np.array([1.0, 1, -1, 1])  # 4 c_1 + 2 c_2 = 2 and 2 c_1 + 4 c_2 = 0: c = (2/3, -1/3)
     np.testing.assert_allclose(HopfieldEnergy(rule="pseudo-inverse").weights(x, p), [2 / 3, 1 / 3], rtol=1e-14)
     np.testing.assert_allclose(HopfieldEnergy(rule="pseudo-inverse").weights(p, p), np.eye(2), atol=1e-15)
 
 
-# Descent, where it holds and where not
+# Descent, and where it fails
 
 
 @kinds
 @settings(max_examples=50)
 @given(memory=memories(), data=st.data())
 def test_each_asynchronous_flip_lowers_the_energy(kind, memory, data):
-    """Exactly, of whichever F, neuron after neuron in any order."""
+    """In exact arithmetic, for every F, one neuron at a time in any order."""
     (x, p), (energy, f, _, _) = memory, KINDS[kind]
     for k in data.draw(orders(x.shape[1])):
         after = energy(order=[k]).update(x, p)
@@ -135,7 +135,7 @@ def test_each_asynchronous_flip_lowers_the_energy(kind, memory, data):
 @kinds
 @settings(max_examples=50)
 @given(memory=memories(), data=st.data())
-def test_self_coupling_and_a_convex_f_never_rise_even_all_at_once(kind, memory, data):
+def test_self_coupling_with_convex_f_never_raises_the_energy(kind, memory, data):
     (x, p), (energy, f, _, convex) = memory, KINDS[kind]
     order = data.draw(orders(x.shape[1]) | st.just("synchronous"))
     rule = energy(order=order, self_coupling=True)
@@ -148,7 +148,7 @@ def test_self_coupling_and_a_convex_f_never_rise_even_all_at_once(kind, memory, 
 
 @pytest.mark.parametrize("rule", ["hebb", "pseudo-inverse"])
 @given(memory=memories(), bias=st.integers(-8, 8), coupled=st.booleans())
-def test_hopfield_never_rises(rule, memory, bias, coupled):
+def test_hopfield_update_never_raises_the_energy(rule, memory, bias, coupled):
     x, p = memory
     energy = HopfieldEnergy(rule=rule, bias=bias / 4, self_coupling=coupled, order="synchronous" if coupled else "asynchronous")
     matrix = helpers.coupling(p, rule, coupled)
@@ -157,7 +157,7 @@ def test_hopfield_never_rises(rule, memory, bias, coupled):
         assert after <= before
 
 
-def test_what_the_guarantee_says():
+def test_guaranteed_decrease_of_every_rule():
     x = np.ones((2, 3))
     for order, coupled, power, bound in (
         ("asynchronous", False, 3, 0), ("asynchronous", True, 3, -np.inf), ("asynchronous", True, 2, 0),
@@ -170,8 +170,8 @@ def test_what_the_guarantee_says():
     assert ExponentialEnergy(order="synchronous", self_coupling=True).guaranteed_decrease(x[:0], x[:0]).shape == (0,)
 
 
-def test_all_at_once_the_energy_may_rise():
-    """W = [[0, -1], [-1, 0]]: two neurons that want to differ, and both jump. With b, from 0 up to 2."""
+def test_synchronous_update_may_raise_the_energy():
+    """W = [[0, -1], [-1, 0]]: two neurons that should differ both flip. With b the energy rises from 0 to 2."""
     p, x = np.array([[1.0, -1.0]]), np.array([1.0, 1.0])
     energy = HopfieldEnergy(bias=(0.5, 0.5), order="synchronous")
     assert energy.update(x, p).tolist() == [-1, -1]
@@ -179,7 +179,7 @@ def test_all_at_once_the_energy_may_rise():
     assert HopfieldEnergy(bias=(0.5, 0.5)).update(x, p).tolist() == [-1, 1]
 
 
-def test_all_at_once_there_are_cycles_of_two():
+def test_synchronous_updates_may_cycle_between_two_states():
     p, x = np.array([[1.0, -1.0]]), np.array([1.0, 1.0])
     energy = HopfieldEnergy(order="synchronous")
     assert energy.update(x, p).tolist() == [-1, -1]
@@ -195,19 +195,19 @@ def test_all_at_once_there_are_cycles_of_two():
         ("asynchronous", [-1, 1, -1, 1], [-1, -1, -1, 1], (8, 16)),
     ],
 )
-def test_an_odd_power_with_self_coupling_may_climb(order, x, updated, energies):
-    """A cube is not convex: its tangent rule can lead upward, even one neuron after another."""
+def test_odd_power_with_self_coupling_may_raise_the_energy(order, x, updated, energies):
+    """A cube is not convex: the tangent rule can raise the energy, even one neuron at a time."""
     p = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [-1, -1, 1, -1]])
     energy = PolynomialEnergy(3, order=order, self_coupling=True)
     assert energy.update(x, p).tolist() == updated
     assert (energy.value(x, p), energy.value(updated, p)) == energies
 
 
-# What is the same, and what is not
+# Equivalences and symmetries
 
 
 @given(memory=memories(), data=st.data(), self_coupling=st.booleans())
-def test_hopfield_by_hebb_is_the_quadratic_polynomial(memory, data, self_coupling):
+def test_hebb_rule_equals_the_quadratic_polynomial(memory, data, self_coupling):
     (x, p), (n, d) = memory, memory[1].shape
     order = data.draw(orders(d) | st.sampled_from(["synchronous", "asynchronous"]))
     hopfield, two = (e(order=order, self_coupling=self_coupling) for e in (HopfieldEnergy, lambda **o: PolynomialEnergy(2, **o)))
@@ -217,7 +217,7 @@ def test_hopfield_by_hebb_is_the_quadratic_polynomial(memory, data, self_couplin
 
 
 @given(memory=memories(), data=st.data())
-def test_flipping_a_coordinate_everywhere_changes_nothing(memory, data):
+def test_flipping_a_coordinate_everywhere_is_a_symmetry(memory, data):
     (x, p), d = memory, memory[0].shape[1]
     gauge = np.array(data.draw(st.lists(st.sampled_from([1.0, -1.0]), min_size=d, max_size=d)))
     for energy in ENERGIES:
@@ -226,7 +226,7 @@ def test_flipping_a_coordinate_everywhere_changes_nothing(memory, data):
 
 
 @given(memory=memories(), data=st.data())
-def test_the_order_of_patterns_does_not_matter(memory, data):
+def test_update_does_not_depend_on_the_order_of_patterns(memory, data):
     x, p = memory
     shuffled = p[data.draw(st.permutations(range(len(p))))]
     for energy in ENERGIES:
@@ -234,24 +234,24 @@ def test_the_order_of_patterns_does_not_matter(memory, data):
 
 
 @given(memory=memories())
-def test_even_energies_cannot_tell_a_state_from_its_negative(memory):
+def test_even_energies_are_symmetric_under_negation(memory):
     x, p = memory
     for energy in (*ENERGIES[:2], PolynomialEnergy(4), PolynomialEnergy(2, self_coupling=True)):
         np.testing.assert_array_equal(energy.update(-x, p), -energy.update(x, p))
         np.testing.assert_allclose(energy.value(-x, p), energy.value(x, p), rtol=0, atol=1e-13)
 
 
-def test_the_others_leave_the_negative_of_a_pattern():
+def test_odd_energies_leave_the_negative_of_a_pattern():
     p = np.array([[1.0, 1.0, 1.0]])
     assert HopfieldEnergy().update(-p, p).tolist() == [[-1, -1, -1]]
     for energy in (ExponentialEnergy(), PolynomialEnergy(3)):
         assert energy.update(-p, p).tolist() == [[1, 1, 1]]
-    deep = PolynomialEnergy(3, rectified=True)  # one flip leads from -3 to -1, and both count as nothing
+    deep = PolynomialEnergy(3, rectified=True)  # one flip leads from -3 to -1, and both are rectified to 0
     assert deep.update(-p, p).tolist() == [[-1, -1, -1]]
     assert deep.update([-1.0, -1.0, 1.0], p).tolist() == [1, 1, 1]
 
 
-def test_projection_keeps_all_independent_patterns_and_hebb_does_not():
+def test_pseudo_inverse_keeps_patterns_that_hebb_loses():
     p = np.array([[1.0, 1, 1, 1], [1, 1, 1, -1], [1, 1, -1, 1]])
     assert (HopfieldEnergy().update(p, p) == p[0]).all()
     np.testing.assert_array_equal(HopfieldEnergy(rule="pseudo-inverse").update(p, p), p)
@@ -260,22 +260,22 @@ def test_projection_keeps_all_independent_patterns_and_hebb_does_not():
 @pytest.mark.parametrize("order", ["asynchronous", "synchronous"])
 @pytest.mark.parametrize("n", [1, 50, 99, 100])
 @pytest.mark.parametrize("self_coupling", [False, True])
-def test_projection_stores_up_to_d_patterns(order, n, self_coupling):
+def test_pseudo_inverse_stores_up_to_d_patterns(order, n, self_coupling):
     p = drawn(n, n, 100)
     assert np.linalg.matrix_rank(p) == n
     energy = HopfieldEnergy(rule="pseudo-inverse", order=order, self_coupling=self_coupling)
     np.testing.assert_array_equal(energy.update(p, p), p)
 
 
-def test_among_all_corners_nothing_moves():
-    """W is then the identity, and no neuron hears another: ties everywhere, but for what rounding does."""
+def test_with_all_corners_stored_no_state_moves():
+    """W is then the identity, and no neuron has input from another: ties everywhere, up to rounding."""
     for d in (2, 5, 8):
         p = corners(d)
         np.testing.assert_array_equal(HopfieldEnergy(rule="pseudo-inverse").update(p, p), p)
         np.testing.assert_array_equal(ExponentialEnergy().update(p, p), p)
 
 
-# Ties, orders, clamps
+# Ties, order, clamp
 
 
 def test_a_tie_keeps_the_state():
@@ -288,8 +288,8 @@ def test_a_tie_keeps_the_state():
 
 
 @given(patterns=st.integers(0, 2**32), d=st.sampled_from([30, 300, 1000]))
-def test_an_exact_tie_is_one_in_floats(patterns, d):
-    """Patterns in pairs that differ in neuron 0 alone: for the exponential its flip swaps the overlaps of each pair."""
+def test_exact_ties_are_ties_in_floating_point(patterns, d):
+    """Patterns in pairs that differ in neuron 0 only, whose flip swaps the overlaps of each pair."""
     rng = np.random.default_rng(patterns)
     half = rng.choice([-1.0, 1.0], (20, d))
     half[:, 0] = 1
@@ -327,7 +327,7 @@ def test_a_generator_draws_a_permutation_for_each_update():
         np.testing.assert_array_equal(energy.update(x, p), HopfieldEnergy(order=rng.permutation(12)).update(x, p))
 
 
-def test_repeated_asynchronous_updates_come_to_rest():
+def test_repeated_asynchronous_updates_reach_a_fixed_point():
     p, x = drawn(7, 40, 60), drawn(8, 100, 60)
     for energy in (*ENERGIES, PolynomialEnergy(30), ExponentialEnergy(order=np.random.default_rng(0))):
         for _ in range(100):
@@ -338,7 +338,7 @@ def test_repeated_asynchronous_updates_come_to_rest():
 
 
 @given(memory=memories())
-def test_a_batch_is_its_rows(memory):
+def test_batch_equals_its_single_queries(memory):
     x, p = memory
     for energy in ENERGIES:
         for name in ("value", "update", "weights"):
@@ -349,7 +349,7 @@ def test_a_batch_is_its_rows(memory):
                 np.testing.assert_allclose(single, one, rtol=0, atol=1e-12)
 
 
-def test_many_queries_are_taken_a_few_at_a_time(monkeypatch):
+def test_chunks_of_queries_give_the_same_results(monkeypatch):
     p, x, clamp = drawn(9, 30, 10), drawn(10, 100, 10), drawn(11, 100, 10) > 0
     expected = [(e.value(x, p), e.update(x, p, clamp=clamp), e.update(x, p, values=p)) for e in ENERGIES]
     monkeypatch.setattr("hopmin.memory.energy.MAX_SCORES", 210)
@@ -359,8 +359,8 @@ def test_many_queries_are_taken_a_few_at_a_time(monkeypatch):
         np.testing.assert_allclose(energy.update(x, p, values=p), mean, rtol=1e-12, atol=1e-14)
 
 
-def test_hopfields_own_network_of_zeros_and_ones():
-    """Hopfield 1982: V_i = 1 if sum_j T_ij V_j > U_i, and E = -V.T V / 2 + U.V, is ours with b = sum_j T_ij - 2 U_i."""
+def test_hopfield_1982_network_of_zeros_and_ones():
+    """Hopfield 1982: V_i = 1 if sum_j T_ij V_j > U_i, and E = -V.T V / 2 + U.V, is HopfieldEnergy with b = sum_j T_ij - 2 U_i."""
     p, u = drawn(22, 3, 6), np.random.default_rng(23).integers(-3, 4, 6) + 0.5
     t = p.T @ p - 3 * np.eye(6)
     energy, ones = HopfieldEnergy(bias=t.sum(axis=1) - 2 * u, order="synchronous"), (corners(6) + 1) / 2
@@ -373,7 +373,7 @@ def test_hopfields_own_network_of_zeros_and_ones():
 
 
 @given(memory=memories())
-def test_the_exponential_looks_at_attention(memory):
+def test_exponential_update_thresholds_attention(memory):
     """A neuron flips if attention supports it by less than tanh 1; with self-coupling, if attention opposes it."""
     x, p = memory
     support = x * (hopmin.softmax(x @ p.T, axis=1) @ p)
@@ -383,7 +383,7 @@ def test_the_exponential_looks_at_attention(memory):
         np.testing.assert_array_equal(updated[clear], np.where(support < threshold, -x, x)[clear])
 
 
-def test_nothing_overflows_at_ten_thousand_dimensions():
+def test_ten_thousand_dimensions_do_not_overflow():
     p = drawn(12, 3, 10_000)
     x = p * np.where(np.arange(10_000) < 3000, -1, 1)
     for energy in (ExponentialEnergy(order="synchronous"), ExponentialEnergy(order=range(5))):
@@ -394,7 +394,7 @@ def test_nothing_overflows_at_ten_thousand_dimensions():
     np.testing.assert_array_equal(ExponentialEnergy().weights(p, p), np.eye(3))
 
 
-# The door
+# Arguments
 
 
 def test_shapes_dtypes_and_values():
@@ -415,14 +415,14 @@ def test_shapes_dtypes_and_values():
         assert not hasattr(energy, "gradient")
 
 
-def test_inputs_are_not_changed():
+def test_arguments_are_not_modified():
     p, x = drawn(14, 5, 9), drawn(15, 5, 9)
     p.flags.writeable = x.flags.writeable = False
     for energy in ENERGIES:
         assert (energy.update(x, p) != x).any()
 
 
-def test_energies_are_values():
+def test_binary_energies_compare_hash_and_print_by_value():
     assert HopfieldEnergy(bias=[1, 2]) == HopfieldEnergy(bias=np.array([1.0, 2.0])) != HopfieldEnergy(bias=1)
     assert hash(HopfieldEnergy(bias=[1, 2], order=[0, 1])) == hash(HopfieldEnergy(bias=(1.0, 2.0), order=range(2)))
     assert PolynomialEnergy(3) == PolynomialEnergy(power=3) != PolynomialEnergy(3, rectified=True)
@@ -438,7 +438,7 @@ ORDER = "order must be 'asynchronous', 'synchronous', a numpy Generator or a seq
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: ExponentialEnergy(order="random"), ORDER + "'random'"),
         (lambda: ExponentialEnergy(order=0), ORDER + "0"),
@@ -484,13 +484,13 @@ ORDER = "order must be 'asynchronous', 'synchronous', a numpy Generator or a seq
         ),
     ],
 )
-def test_what_is_refused(make, said):
+def test_invalid_arguments_are_refused(make, message):
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
-def test_the_highest_powers_that_fit_are_silent_and_finite():
+def test_highest_powers_that_fit_are_finite():
     p = drawn(16, 5, 10)
     for power in (280, 281):
         for energy in (PolynomialEnergy(power), PolynomialEnergy(power, rectified=True), PolynomialEnergy(power, self_coupling=True)):
@@ -503,12 +503,12 @@ def test_the_highest_powers_that_fit_are_silent_and_finite():
 
 
 @pytest.mark.parametrize("load", [0.105, 0.138, 0.185, 0.37])
-def test_one_step_flips_as_many_bits_as_gaussian_crosstalk_would(load):
+def test_one_step_error_matches_gaussian_crosstalk(load):
     """erfc(1 / sqrt(2 load)) / 2 of all bits, within a tenth: 0.001, 0.0036, 0.01, 0.05."""
     patterns = [drawn((seed, 17), round(load * 2000), 2000) for seed in range(3 if load < 0.12 else 1)]
     energy = HopfieldEnergy(order="synchronous")
-    share = np.mean([np.mean(energy.update(p, p) != p) for p in patterns])
-    assert share == pytest.approx(math.erfc(1 / math.sqrt(2 * load)) / 2, rel=0.1)
+    error = np.mean([np.mean(energy.update(p, p) != p) for p in patterns])
+    assert error == pytest.approx(math.erfc(1 / math.sqrt(2 * load)) / 2, rel=0.1)
 
 
 def final_overlap(d, load, seeds):
@@ -519,13 +519,13 @@ def final_overlap(d, load, seeds):
     return np.mean(overlaps)
 
 
-def test_hebb_forgets_everything_soon_after_0_138():
+def test_hebb_rule_forgets_everything_above_its_capacity():
     assert final_overlap(500, 0.10, 2) > 0.99
     assert final_overlap(500, 0.24, 1) < 0.5
 
 
 @pytest.mark.slow
-def test_the_overlap_falls_more_steeply_in_larger_networks():
+def test_overlap_falls_more_steeply_in_larger_networks():
     assert final_overlap(1000, 0.10, 4) > 0.99
     assert final_overlap(1000, 0.12, 4) > 0.98
     assert final_overlap(1000, 0.20, 4) < 0.5
@@ -533,11 +533,11 @@ def test_the_overlap_falls_more_steeply_in_larger_networks():
 
 
 @pytest.mark.parametrize(("power", "d", "n"), [(2, 400, 60), (3, 100, 502)])
-def test_a_polynomial_at_its_capacity_errs_in_half_a_percent(power, d, n):
+def test_polynomial_at_capacity_has_half_a_percent_errors(power, d, n):
     """n = d^(power - 1) / (2.5758^2 (2 power - 3)!!), Krotov and Hopfield 2016."""
     energy = PolynomialEnergy(power, order="synchronous")
-    share = np.mean([np.mean(energy.update(p, p) != p) for p in (drawn((seed, 19), n, d) for seed in range(4))])
-    assert 0.003 < share < 0.007
+    error = np.mean([np.mean(energy.update(p, p) != p) for p in (drawn((seed, 19), n, d) for seed in range(4))])
+    assert 0.003 < error < 0.007
 
 
 @pytest.mark.parametrize(
@@ -550,8 +550,8 @@ def test_a_polynomial_at_its_capacity_errs_in_half_a_percent(power, d, n):
         pytest.param(50, 0.25, 0.2, 0, 0.01, marks=pytest.mark.slow),
     ],
 )
-def test_exponentially_many_patterns_are_recovered_below_the_bound(d, rate, flipped, least, most):
-    """Demircigil et al. 2017: n = exp(rate d), all from a share of wrong bits in one step, if rate < I(1 - 2 flipped) / 2."""
+def test_exponential_energy_recovers_patterns_below_the_bound(d, rate, flipped, least, most):
+    """Demircigil et al. 2017: n = exp(rate d), each from a fraction of wrong bits in one step, if rate < I(1 - 2 flipped) / 2."""
     p = drawn(20, round(math.exp(rate * d)), d)
     wrong = np.argsort(np.random.default_rng(21).random((100, d)), axis=1) < round(flipped * d)
     stored = p[:100]

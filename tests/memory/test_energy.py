@@ -1,4 +1,4 @@
-"""Energies against dull loops, the paper's statements about them, and where those need a condition."""
+"""Energies over R^d against plain loops, the paper's statements about them, and the conditions these need."""
 
 import math
 
@@ -21,8 +21,7 @@ def instances():
                 yield beta, rng.normal(size=(3, d)) + offset, rng.normal(size=(n, d)) + offset
 
 
-@pytest.mark.usefixtures("backend")
-def test_the_distance_energy_is_the_dull_loops(backend):
+def test_distance_energy_matches_plain_loops(backend):
     for beta, x, p in instances():
         energy, d = DistanceEnergy(beta), p.shape[1]
         expected = [helpers.distance_energy(row, p, beta) for row in x]
@@ -36,10 +35,10 @@ def test_the_distance_energy_is_the_dull_loops(backend):
             np.testing.assert_allclose(updated, mean, rtol=1e-15 * (len(p) + 4), atol=1e-15 * (4 + beta * largest))
 
 
-def test_the_dot_energy_is_the_dull_loops(backend):
+def test_dot_energy_matches_plain_loops(backend):
     for beta, x, p in instances():
         if np.abs(p).max() > 1e3:
-            continue  # squares of positions, not of differences: far from the origin nothing is left to compare
+            continue  # squares of positions, not of differences: far from the origin no digits are left to compare
         energy, values = DotEnergy(beta), np.arange(2.0 * len(p)).reshape(-1, 2)
         scale = max(helpers.product(p_, p_) for p_ in [*p, *x])
         np.testing.assert_allclose(
@@ -50,23 +49,23 @@ def test_the_dot_energy_is_the_dull_loops(backend):
             np.testing.assert_allclose(updated, helpers.average(w, values), rtol=1e-14 * (4 + beta * scale))
 
 
-def test_the_guarantee_is_the_step_squared_or_half_of_it():
+def test_guaranteed_decrease_is_the_squared_step_or_half_of_it():
     x, y = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[3.0, 4.0], [1.0, 1.0]])
     np.testing.assert_array_equal(DistanceEnergy(5.0).guaranteed_decrease(x, y), [25.0, 0.0])
     np.testing.assert_array_equal(DotEnergy(5.0).guaranteed_decrease(x, y), [12.5, 0.0])
     assert DotEnergy().guaranteed_decrease(x[0], y[0]) == 12.5
 
 
-def test_the_guarantee_is_sharp_for_a_single_pattern(backend):
-    """With one pattern the energy is the squared distance itself, and the step falls all the way: no larger bound holds."""
+def test_guaranteed_decrease_is_sharp_for_one_pattern(backend):
+    """With one pattern the energy is the squared distance, and the step reaches the minimum: no larger bound holds."""
     for energy in (DistanceEnergy(3.0), DotEnergy(3.0)):
         x, p = np.array([3.0, 0.0]), np.array([[0.0, 4.0]])
         fall = energy.value(x, p) - energy.value(energy.update(x, p), p)
         assert fall == pytest.approx(energy.guaranteed_decrease(x, p[0]), rel=1e-15)
 
 
-def test_proposition_3_fails_as_printed_and_holds_with_log_d():
-    """Two patterns of one norm, x = (3, 0): g - 2E = -log 2, outside the printed [0, log 2]; adding log d mends it."""
+def test_proposition_3_fails_as_printed_and_holds_with_log_n():
+    """Two patterns of one norm, x = (3, 0): g - 2E = -log 2, outside the printed [0, log 2]; adding log n corrects it."""
     p, x = np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([3.0, 0.0])
     g = hopmin.nearest(x, p)[0][0] ** 2
     gap = g - 2 * DotEnergy(2.0).value(x, p)
@@ -82,30 +81,30 @@ def test_neither_energy_is_convex():
         assert bend.min() == pytest.approx(least, abs=0.01)
 
 
-def test_one_energys_update_may_raise_the_other():
-    """Patterns of unequal norm: the distance energy's step climbs the dot energy. Steps and energies belong together."""
+def test_update_of_one_energy_may_raise_the_other():
+    """Patterns of unequal norm: the step of the distance energy may raise the dot energy."""
     rng = np.random.default_rng(0)
-    x, climbs = rng.normal(size=(2000, 2)), 0
+    x, rises = rng.normal(size=(2000, 2)), 0
     for p in rng.normal(size=(20, 3, 2)) * 2:
         stepped = DistanceEnergy().update(x, p)
-        climbs += int((DotEnergy().value(stepped, p) > DotEnergy().value(x, p) + 1e-9).sum())
-    assert climbs > 100
+        rises += int((DotEnergy().value(stepped, p) > DotEnergy().value(x, p) + 1e-9).sum())
+    assert rises > 100
 
 
-def test_a_longer_pattern_drowns_a_shorter_one_in_dot_products(backend):
-    """A stored pattern is its own nearest neighbour, but need not be its own best match."""
+def test_longer_pattern_may_be_the_best_match_by_dot_product(backend):
+    """A stored pattern is its own nearest neighbour, but need not have the largest product with itself."""
     p = np.array([[1.0, 0.0], [3.0, 1.0]])
     assert DotEnergy(10.0).weights(p[0], p).argmax() == 1
     assert DistanceEnergy(10.0).weights(p[0], p).argmax() == 0
 
 
-def test_a_pattern_is_at_distance_zero_from_itself_far_from_the_origin(backend):
+def test_distance_to_itself_is_zero_far_from_the_origin(backend):
     p = (np.random.default_rng(0).normal(size=(50, 8)) + 1e6).astype("float32")
     np.testing.assert_array_equal(hopmin.nearest(p, p)[0], 0)
     assert (DistanceEnergy(1e3).value(p, p) <= 0).all()
 
 
-def test_a_single_query_loses_the_m():
+def test_single_query_gives_results_without_the_m_axis():
     for energy in (DistanceEnergy(), DotEnergy(), EuclideanEnergy()):
         x = FIG1[0] + 0.1
         for name in ("value", "gradient", "hessian", "weights", "update"):
@@ -134,14 +133,14 @@ def test_no_queries_give_no_results():
         ("float16", "float16", "float32"),
     ],
 )
-def test_dtypes(x, p, dtype):
+def test_result_is_float32_only_if_both_arrays_are(x, p, dtype):
     x, p = np.ones((2, 3), x), np.zeros((4, 3), p)
     for energy in (DistanceEnergy(), DotEnergy(), EuclideanEnergy()):
         for name in ("value", "gradient", "hessian", "weights", "update"):
             assert getattr(energy, name)(x, p).dtype == dtype
 
 
-def test_wider_values_widen_the_update():
+def test_float64_values_give_a_float64_update():
     p = np.float32([[0.0], [1.0]])
     updated = DistanceEnergy().update(p[0], p, values=[[1e300], [1e300]])
     assert (updated.dtype, updated.tolist()) == (np.float64, [1e300])
@@ -149,12 +148,12 @@ def test_wider_values_widen_the_update():
 
 
 @pytest.mark.parametrize("beta", [1e-31, 5e-324, 1e31, 1e300])
-def test_a_beta_beyond_all_use_is_refused(beta):
+def test_beta_outside_1e_30_to_1e30_is_refused(beta):
     with pytest.raises(ValueError, match=r"^beta must lie between 1e-30 and 1e30, so that log\(n\) / beta fits a float32; got"):
         DotEnergy(beta)
 
 
-def test_the_ends_of_beta_are_silent_and_finite(backend):
+def test_extreme_beta_is_finite_without_warnings(backend):
     for energy in (DistanceEnergy, DotEnergy, EuclideanEnergy):
         for beta in (1e-30, 1e30):
             for scale in (1e-18, 1.0, 1e17):
@@ -164,7 +163,7 @@ def test_the_ends_of_beta_are_silent_and_finite(backend):
                         assert np.isfinite(getattr(energy(beta), name)(x, p)).all()
 
 
-def test_energies_are_values():
+def test_energies_compare_hash_and_print_by_value():
     assert DistanceEnergy(2) == DistanceEnergy(2.0) != DotEnergy(2.0)
     assert hash(DotEnergy()) == hash(DotEnergy(1.0))
     assert repr(DistanceEnergy(0.5)) == "DistanceEnergy(beta=0.5)"
@@ -173,16 +172,16 @@ def test_energies_are_values():
 
 
 @pytest.mark.parametrize("beta", [0, -1, math.inf, math.nan, "1", None, True, [1.0]])
-def test_a_beta_that_makes_no_sense_is_refused(beta):
+def test_beta_that_is_not_a_positive_number_is_refused(beta):
     with pytest.raises((TypeError, ValueError)) as caught:
         DistanceEnergy(beta)
     assert str(caught.value) == f"beta must be a finite number > 0; got {beta!r}"
 
 
-# The distance, not squared
+# EuclideanEnergy
 
 
-def test_the_euclidean_energy_is_the_dull_loops(backend):
+def test_euclidean_energy_matches_plain_loops(backend):
     for beta, x, p in instances():
         energy, values = EuclideanEnergy(beta), np.arange(2.0 * len(p)).reshape(-1, 2)
         far = max(math.sqrt(helpers.squared_distance(row, one)) for row in x for one in p)
@@ -201,8 +200,8 @@ def test_the_euclidean_energy_is_the_dull_loops(backend):
             np.testing.assert_allclose(gradient, slope, rtol=0, atol=1e-13 * (1 + beta * far))
 
 
-def test_attentions_step_may_climb_where_the_distance_is_not_squared():
-    """Patterns -1/2 and 1/2, x = 0.3: attention's average climbs from -0.2375 to -0.2037, Weiszfeld's step descends."""
+def test_attention_step_may_raise_the_euclidean_energy():
+    """Patterns -1/2 and 1/2, x = 0.3: attention's mean raises the energy from -0.2375 to -0.2037, Weiszfeld's step lowers it."""
     energy, x, p = EuclideanEnergy(), np.array([0.3]), np.array([[-0.5], [0.5]])
     attention = hopmin.softmax(-np.abs(x - p[:, 0])) @ p
     assert energy.value(x, p) == pytest.approx(-0.2375, abs=5e-5)
@@ -211,7 +210,7 @@ def test_attentions_step_may_climb_where_the_distance_is_not_squared():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_pattern_stays_if_and_only_if_the_others_pull_no_harder_than_its_share(seed):
+def test_pattern_is_fixed_iff_the_pull_is_at_most_its_weight(seed):
     rng, stayed = np.random.default_rng(seed), []
     for _ in range(200):
         n, d = int(rng.integers(2, 7)), int(rng.integers(1, 4))
@@ -233,35 +232,35 @@ def test_a_pattern_stays_if_and_only_if_the_others_pull_no_harder_than_its_share
     assert 20 < sum(stayed) < 180
 
 
-def test_several_duplicates_share_what_the_pattern_has():
+def test_duplicates_of_a_pattern_share_its_weight():
     p = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 0.0]])
     np.testing.assert_array_equal(EuclideanEnergy().weights(p[0], p), [0.5, 0, 0.5])
-    p = np.array([[0.0], [1.0], [0.0], [1.0], [1.0]])  # at beta -> 0 the median: the three
+    p = np.array([[0.0], [1.0], [0.0], [1.0], [1.0]])  # for beta -> 0 the median: the three copies of 1
     np.testing.assert_allclose(EuclideanEnergy(1e-9).weights(p[0], p), [1 / 3, 1 / 9, 1 / 3, 1 / 9, 1 / 9], rtol=1e-6)
     np.testing.assert_allclose(EuclideanEnergy().update([7.0, 7.0], [[7.0, 7.0]] * 3), [7.0, 7.0], rtol=1e-15)
 
 
-def test_next_to_a_pattern_the_gradient_has_its_full_length():
+def test_gradient_close_to_a_pattern_has_norm_one():
     for distance in (1e-3, 1e-9, 1e-100, 1e-150):
         gradient = EuclideanEnergy(5.0).gradient([distance, 0.0], [[0.0, 0.0], [9.0, 0.0]])
         np.testing.assert_allclose(gradient, [1.0, 0.0], rtol=1e-12, atol=1e-15)
-    assert not EuclideanEnergy(5.0).gradient([1e-160, 0.0], [[0.0, 0.0], [9.0, 0.0]]).any()  # counts as there
+    assert not EuclideanEnergy(5.0).gradient([1e-160, 0.0], [[0.0, 0.0], [9.0, 0.0]]).any()  # treated as being at the pattern
 
 
-def test_at_beta_0_it_rests_at_the_geometric_median():
-    """Not at the mean: in one dimension at the median, in a triangle where its sides are seen under 120 degrees."""
+def test_small_beta_retrieves_the_geometric_median():
+    """Not at the mean: in one dimension at the median, in a triangle at the point that sees each side under 120 degrees."""
     line = np.array([[0.0], [1.0], [2.0], [50.0], [51.0]])
     assert retrieve([[7.0], [30.0]], line, EuclideanEnergy(1e-9), max_steps=2000).states == pytest.approx(2.0, abs=1e-5)
     triangle = np.array([[0.0, 0.0], [4.0, 0.0], [1.0, 3.0]])
     x = retrieve([2.0, 2.0], triangle, EuclideanEnergy(1e-9), tolerance=1e-12, max_steps=2000).states
     to = (triangle - x) / np.linalg.norm(triangle - x, axis=1)[:, None]
     np.testing.assert_allclose(to @ to.T, np.where(np.eye(3), 1, -0.5), atol=1e-6)
-    x = np.array([1.0])  # as beta goes to 0 the weights go as 1 / distance
+    x = np.array([1.0])  # for beta -> 0 the weights are proportional to 1 / distance
     np.testing.assert_allclose(EuclideanEnergy(1e-9).weights(x, [[0.0], [3.0]]), [2 / 3, 1 / 3], rtol=1e-6)
 
 
 @given(testing.problems(dtypes=("float64",), offsets=(0.0,)))
-def test_weiszfelds_step_falls_by_half_of_what_the_gradient_promises(problem):
+def test_weiszfeld_step_falls_by_half_the_linear_decrease(problem):
     """E(x) - E(T(x)) >= gradient.(x - T(x)) / 2: its majorizer is a parabola."""
     x, p, beta = problem
     energy = EuclideanEnergy(beta)
@@ -271,8 +270,8 @@ def test_weiszfelds_step_falls_by_half_of_what_the_gradient_promises(problem):
     assert (fall >= promised - 1e-14 * (np.abs(p).max() + np.abs(x).max() + math.log(len(p)) / beta)).all()
 
 
-def test_its_step_has_no_guarantee_but_not_to_climb():
-    """So the gradient is no multiple of the step that the guarantee would give."""
+def test_euclidean_guaranteed_decrease_is_zero():
+    """The gradient is not a multiple of the step, so the step length alone implies no decrease."""
     energy, x, p = EuclideanEnergy(), np.array([[3.0]]), np.array([[0.0]])
     assert energy.guaranteed_decrease(x, p) == [0]
     assert energy.gradient(x, p) == [[1.0]]
@@ -281,7 +280,7 @@ def test_its_step_has_no_guarantee_but_not_to_climb():
 # Hessians
 
 
-def test_a_hessian_is_negative_at_the_saddle_between_two_patterns_and_positive_at_them():
+def test_hessian_is_indefinite_between_two_patterns():
     p = np.array([[-1.0, 0.0], [1.0, 0.0]])
     for energy, along, across in ((DistanceEnergy(2.0), -6, 2), (DotEnergy(4.0), -3, 1), (EuclideanEnergy(3.0), -3, 1)):
         np.testing.assert_allclose(energy.hessian([0.0, 0.0], p), [[along, 0], [0, across]], atol=1e-14)
@@ -289,13 +288,13 @@ def test_a_hessian_is_negative_at_the_saddle_between_two_patterns_and_positive_a
         assert np.linalg.eigvalsh(energy.hessian(p, p)).min() > 0
 
 
-def test_a_kink_has_no_hessian():
+def test_hessian_at_a_kink_is_refused():
     with pytest.raises(ValueError, match=r"^queries must not be patterns, where the energy has a kink; got pattern 1$"):
         EuclideanEnergy().hessian(FIG1[1], FIG1)
 
 
-def test_the_distance_energy_is_convex_where_patterns_are_close(backend):
-    """diam^2 <= 2 / beta: no eigenvalue is negative, and that is sharp."""
+def test_distance_energy_of_close_patterns_is_convex(backend):
+    """No eigenvalue is negative for diam^2 <= 2 / beta, and the bound is sharp."""
     rng = np.random.default_rng(0)
     for beta in (0.1, 1.0, 30.0):
         p = rng.uniform(-1, 1, (6, 2))

@@ -1,4 +1,4 @@
-"""The one reduction: where patterns are cut does not matter, and nothing is ever as large as queries times patterns."""
+"""The reduction: patterns may be cut anywhere, and memory does not grow as queries times patterns."""
 
 import tracemalloc
 
@@ -13,7 +13,7 @@ from hopmin.testing import problems
 METRICS = st.sampled_from(["euclidean", "dot"])
 
 
-def assert_alike(one, other, n):
+def assert_equivalent(one, other, n):
     np.testing.assert_array_equal(one.peak, other.peak)
     np.testing.assert_array_equal(one.best, other.best)
     np.testing.assert_array_equal(one.indices, other.indices)
@@ -23,12 +23,8 @@ def assert_alike(one, other, n):
 
 @pytest.mark.usefixtures("backend")
 class TestMerge:
-    @pytest.fixture(autouse=True)
-    def _each_backend(self, backend):
-        self.backend = backend
-
     @pytest.mark.parametrize("seed", range(20))
-    def test_patterns_may_be_cut_anywhere(self, seed):
+    def test_merging_parts_equals_reducing_the_whole(self, seed):
         rng = np.random.default_rng(seed)
         x, p = rng.integers(-2, 3, (3, 2)).astype(float), rng.integers(-2, 3, (200, 2)).astype(float)
         a, b = sorted(rng.integers(0, 201, 2))
@@ -42,9 +38,9 @@ class TestMerge:
             right = copy(parts[0]).merge(copy(parts[1]).merge(parts[2]))
             backwards = copy(parts[2]).merge(parts[1]).merge(parts[0])
             for merged in (left, right, backwards):
-                assert_alike(merged, whole, 200)
+                assert_equivalent(merged, whole, 200)
 
-    def test_cut_at_block_boundaries_not_a_bit_changes(self):
+    def test_chunks_of_whole_blocks_give_the_same_bits(self):
         rng = np.random.default_rng(0)
         x, p = rng.normal(size=(4, 3)), rng.normal(size=(3 * BLOCK + 500, 3))
         whole = reduce(x, p, p, metric="euclidean", beta=2.0, k=5)
@@ -54,7 +50,7 @@ class TestMerge:
         for a, b in zip(chunks[1:], whole[1:], strict=True):
             assert a.tobytes() == b.tobytes()
 
-    def test_the_other_is_left_as_it_was(self):
+    def test_merge_leaves_the_other_unchanged(self):
         rng = np.random.default_rng(1)
         x, p = rng.normal(size=(2, 3)), rng.normal(size=(5, 3))
         one, other = (reduce(x, part, part, metric="dot", k=2) for part in (p[:2], p[2:]))
@@ -63,16 +59,13 @@ class TestMerge:
         for a, b in zip(other[1:], before[1:], strict=True):
             np.testing.assert_array_equal(a, b)
 
-    def test_another_beta_is_refused(self):
+    def test_merge_refuses_a_different_beta(self):
         with pytest.raises(ValueError, match=r"^other must be a reduction with beta = 1\.0; got beta = 2\.0$"):
             Reduction.identity(1.0, 1).merge(Reduction.identity(2.0, 1))
 
-    def test_nothing_and_nothing_is_nothing(self):
-        merged, identity = (
-            Reduction.identity(1.0, 3, 2, 1).merge(Reduction.identity(1.0, 3, 2, 1)),
-            Reduction.identity(1.0, 3, 2, 1),
-        )
-        for a, b in zip(merged[1:], identity[1:], strict=True):
+    def test_merging_two_identities_is_the_identity(self):
+        one, other, identity = (Reduction.identity(1.0, 3, 2, 1) for _ in range(3))
+        for a, b in zip(one.merge(other)[1:], identity[1:], strict=True):
             np.testing.assert_array_equal(a, b)
 
     def test_memory_does_not_grow_with_queries_times_patterns(self):
@@ -85,7 +78,7 @@ class TestMerge:
 
 
 @given(problem=problems(), metric=METRICS)
-def test_the_identity_changes_nothing(problem, metric):
+def test_merging_into_the_identity_changes_nothing(problem, metric):
     x, p, beta = problem
     r = reduce(x, p, p, metric=metric, beta=beta, k=1)
     merged = Reduction.identity(beta, len(x), p.shape[1], 1).merge(r)
