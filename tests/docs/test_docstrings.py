@@ -51,7 +51,11 @@ def parameters(value):
     value = getattr(value, "__func__", value)  # of class methods and static methods
     if not callable(value) or (inspect.isclass(value) and issubclass(value, tuple)):  # named tuples list their fields
         return []
-    return [name for name in inspect.signature(value).parameters if name not in ("self", "cls")]
+    try:
+        names = inspect.signature(value).parameters
+    except ValueError:  # a class that is a plain exception or a type alias has no signature
+        return []
+    return [name for name in names if name not in ("self", "cls")]
 
 
 @pytest.mark.parametrize(("name", "value"), OBJECTS, ids=[name for name, _ in OBJECTS])
@@ -61,11 +65,19 @@ def test_public_objects_say_what_they_do(name, value):
     assert not RIDDLES.match(doc), f"{name} opens with {doc.split()[0]!r}"
 
 
-LONG = [(name, value) for name, value in OBJECTS if len(parameters(value)) > 2]
+# Here a docstring states what must hold; the arguments are declared once, at the top of the module.
+STATEMENTS = ("hopmin.paper.properties.", "hopmin.testing.laws.")
+LONG = [(name, value) for name, value in OBJECTS if len(parameters(value)) > 2 and not name.startswith(STATEMENTS)]
 
 
 @pytest.mark.parametrize(("name", "value"), LONG, ids=[name for name, _ in LONG])
-def test_functions_of_many_parameters_have_numpydoc_sections(name, value):
+def test_functions_of_many_parameters_have_sections(name, value):
     validate = pytest.importorskip("numpydoc.validate").validate
-    errors = [f"{code}: {text}" for code, text in validate(name)["errors"] if code in CHECKS]
-    assert not errors, "\n".join(errors)
+    found = validate(name)
+    errors = dict(found["errors"])
+    if inspect.isclass(value):  # a class that holds results lists attributes, in an order of its own
+        attributes = inspect.getdoc(value).partition("Attributes\n-----")[2]
+        if all(re.search(rf"\b{parameter}\b", attributes) for parameter in parameters(value)):
+            errors.pop("PR01", None)
+        errors.pop("PR03", None)
+    assert not CHECKS & errors.keys(), "\n".join(f"{code}: {errors[code]}" for code in CHECKS & errors.keys())
