@@ -1,8 +1,8 @@
-"""How much fits, measured beside what theory says: `python -m benchmarks.capacity`; see benchmarks/README.md.
+"""Measured capacities next to theory: `python -m benchmarks.capacity`; see benchmarks/README.md.
 
-In reading order: random patterns, the experiments, a table and a panel of the figure for each, and the run.
+The file has random patterns, the experiments, tables and the figure, and the command.
 
-Every number is a mean over seeds 0, 1, 2, ...; what follows the ± is their standard deviation, from seed to seed.
+Every number is a mean over seeds 0, 1, 2, ...; the number after ± is the standard deviation over seeds.
 """
 
 from __future__ import annotations
@@ -59,28 +59,28 @@ def signs(rng: np.random.Generator, n: int, d: int) -> Array:
     return 2.0 * rng.integers(0, 2, (n, d)) - 1
 
 
-def flipped(rng: np.random.Generator, states: Array, share: float) -> Array:
-    """The states with that share of their bits turned, each with others."""
-    turned = states.copy()
-    for row in turned:
-        row[rng.choice(len(row), round(share * len(row)), replace=False)] *= -1
-    return turned
+def flipped(rng: np.random.Generator, states: Array, fraction: float) -> Array:
+    """Return the states with this fraction of their bits flipped, drawn anew for each state."""
+    noisy = states.copy()
+    for state in noisy:
+        state[rng.choice(len(state), round(fraction * len(state)), replace=False)] *= -1
+    return noisy
 
 
 def on_sphere(rng: np.random.Generator, n: int, d: int) -> Array:
-    """At distance sqrt(d) from the origin."""
+    """Draw points at distance sqrt(d) from the origin."""
     p = rng.normal(size=(n, d))
     return p * np.sqrt(d) / np.linalg.norm(p, axis=1, keepdims=True)
 
 
 def over_seeds(measure: Callable[..., dict[str, float]], seeds: int, *arguments: Any) -> Record:
-    """The mean of each number that `measure` returns, and its standard deviation from seed to seed."""
+    """Return the mean and the standard deviation over seeds of each number that `measure` returns."""
     found = [measure(np.random.default_rng(seed), *arguments) for seed in range(seeds)]
     numbers = {name: np.array([one[name] for one in found]) for name in found[0]}
     return {name: {"mean": float(a.mean()), "sd": float(a.std(ddof=1))} for name, a in numbers.items()}
 
 
-def share(hits: Array) -> float:
+def fraction_of(hits: Array) -> float:
     return float(np.mean(hits))
 
 
@@ -88,15 +88,15 @@ def share(hits: Array) -> float:
 
 
 def hebb(sizes: Record) -> Rows:
-    """The Hebb rule: bits that one synchronous step from the patterns turns wrong, and the overlap between a pattern
-    and where asynchronous retrieval from it ends, of five patterns a network.
+    """The Hebb rule: the fraction of wrong bits after one synchronous step from the patterns, and the overlap between a
+    pattern and the end of asynchronous retrieval from it, for five patterns of each network.
     """
 
     def measure(rng: np.random.Generator, d: int, n: int) -> dict[str, float]:
         p = signs(rng, n, d)
         step = HopfieldEnergy(order="synchronous").update(p, p)
         ends = hopmin.retrieve(p[:5], p, HopfieldEnergy()).states
-        return {"wrong": share(step != p), "overlap": float(np.mean(ends * p[:5]))}
+        return {"wrong": fraction_of(step != p), "overlap": float(np.mean(ends * p[:5]))}
 
     rows = []
     for d in sizes["neurons"]:
@@ -109,11 +109,11 @@ def hebb(sizes: Record) -> Rows:
 
 
 def powers(sizes: Record) -> Rows:
-    """Powers of the overlap: wrong bits after one synchronous step from 40 patterns, at the load for half a percent."""
+    """Powers of the overlap: the fraction of wrong bits after one step from 40 patterns, at the load for 0.5%."""
 
     def measure(rng: np.random.Generator, power: int, d: int, n: int) -> dict[str, float]:
         p = signs(rng, n, d)
-        return {"wrong": share(PolynomialEnergy(power, order="synchronous").update(p[:40], p) != p[:40])}
+        return {"wrong": fraction_of(PolynomialEnergy(power, order="synchronous").update(p[:40], p) != p[:40])}
 
     rows = []
     for power, d in sizes["power"].items():
@@ -124,15 +124,15 @@ def powers(sizes: Record) -> Rows:
 
 
 def exponential(sizes: Record) -> Rows:
-    """The exponential memory of 50 neurons and exp(50 rate) patterns: share of 25 patterns that one synchronous step
-    mends to the bit. In theory, as d grows, all of them below the bound on the rate.
+    """The exponential memory of 50 neurons and exp(50 rate) patterns: the fraction of 25 patterns that one synchronous
+    step corrects exactly. In theory, as d grows, it is all of them below the bound on the rate.
     """
 
     def measure(rng: np.random.Generator, n: int, turned: float) -> dict[str, float]:
         p = signs(rng, n, 50)
         own = rng.integers(n, size=25)
-        mended = ExponentialEnergy(order="synchronous").update(flipped(rng, p[own], turned), p)
-        return {"mended": share((mended == p[own]).all(axis=1))}
+        corrected = ExponentialEnergy(order="synchronous").update(flipped(rng, p[own], turned), p)
+        return {"corrected": fraction_of((corrected == p[own]).all(axis=1))}
 
     rows = []
     for rate, turned in sizes["rates"]:
@@ -143,8 +143,8 @@ def exponential(sizes: Record) -> Rows:
 
 
 def recovery(sizes: Record) -> Rows:
-    """Three energies over the same 64 neurons: share of 100 patterns with a tenth of their bits flipped that
-    asynchronous retrieval mends to the bit, as the number of patterns grows.
+    """Three energies over the same 64 neurons: the fraction of 100 patterns with a tenth of their bits flipped that
+    asynchronous retrieval corrects exactly, as the number of patterns grows.
     """
     energies = {"Hebb": HopfieldEnergy(), "cubes": PolynomialEnergy(3), "exponential": ExponentialEnergy()}
 
@@ -153,14 +153,14 @@ def recovery(sizes: Record) -> Rows:
         own = rng.integers(n, size=100)
         x = flipped(rng, p[own], 0.1)
         ends = {name: hopmin.retrieve(x, p, energy, max_steps=50).states for name, energy in energies.items()}
-        return {name: share((states == p[own]).all(axis=1)) for name, states in ends.items()}
+        return {name: fraction_of((states == p[own]).all(axis=1)) for name, states in ends.items()}
 
     return [{"n": n, **over_seeds(measure, sizes["seeds"], n)} for n in sizes["patterns"]]
 
 
 def noise(sizes: Record) -> Rows:
-    """Points on a sphere of radius sqrt(d), queries with Gaussian noise: share of 200 whose update under DotEnergy(1)
-    has a cosine above 0.9 with their pattern, and of those whose nearest pattern is their own.
+    """Points on a sphere of radius sqrt(d), queries with Gaussian noise: the fraction of 200 queries whose update under
+    DotEnergy(1) has a cosine above 0.9 with their pattern, and of those whose nearest pattern is their own.
     """
 
     def measure(rng: np.random.Generator, d: int, n: int, strength: float) -> dict[str, float]:
@@ -169,7 +169,7 @@ def noise(sizes: Record) -> Rows:
         x = p[own] + strength * rng.normal(size=(200, d))
         y = hopmin.DotEnergy(1.0).update(x, p)
         cosine = (y * p[own]).sum(axis=1) / np.linalg.norm(y, axis=1) / np.sqrt(d)
-        return {"retrieved": share(cosine > 0.9), "nearest": share(hopmin.nearest(x, p)[1][:, 0] == own)}
+        return {"retrieved": fraction_of(cosine > 0.9), "nearest": fraction_of(hopmin.nearest(x, p)[1][:, 0] == own)}
 
     return [
         {"d": d, "n": n, "noise": strength, **over_seeds(measure, sizes["seeds"], d, n, strength)}
@@ -179,24 +179,24 @@ def noise(sizes: Record) -> Rows:
 
 
 def alternate(found: Record, *theory: float) -> Record:
-    """Each measured number, followed by what theory says of it."""
+    """Return each measured number, followed by its theoretical value."""
     pairs = zip(found.items(), theory, strict=True)
     return {key: value for (name, a), b in pairs for key, value in ((name, a), (f"{name} in theory", float(b)))}
 
 
 def margins(sizes: Record) -> Rows:
-    """Sparse energies: of patterns above and below the margin, those that one step keeps, or does not keep, exactly."""
+    """Sparse energies: patterns above the margin that one step does not keep exactly, and below it that it keeps."""
     rows = []
     for alpha in (2.0, 1.5):
         rng = np.random.default_rng(0)
-        room, exact = np.zeros(0), np.zeros(0, bool)
-        while len(room) < sizes["margin"]:
+        surplus, exact = np.zeros(0), np.zeros(0, bool)
+        while len(surplus) < sizes["margin"]:
             n, d = int(rng.integers(2, 12)), int(rng.integers(2, 8))
             p = rng.normal(size=(n, d)) * np.exp(rng.normal(0, 0.3, (n, 1)))
             energy = hopmin.SparseEnergy(alpha, 10 ** rng.uniform(-1, 1))
-            room = np.append(room, energy.beta * capacity.dot_separation(p) - capacity.sparse_margin(alpha))
+            surplus = np.append(surplus, energy.beta * capacity.dot_separation(p) - capacity.sparse_margin(alpha))
             exact = np.append(exact, (energy.update(p, p) == p).all(axis=1))
-        above = room > 0
+        above = surplus > 0
         rows.append(
             {
                 "alpha": alpha,
@@ -211,8 +211,8 @@ def margins(sizes: Record) -> Rows:
 
 
 def reach(sizes: Record) -> Rows:
-    """The Epanechnikov energy of 12 points in the unit cube of 8 dimensions (seed 0): how many of its minima are stored
-    patterns, and how many emerge, as the reach sqrt(2 / beta) grows.
+    """The Epanechnikov energy of 12 points in the unit cube of 8 dimensions (seed 0): the numbers of stored and of
+    emergent minima, as the reach sqrt(2 / beta) grows.
     """
     p = np.random.default_rng(0).uniform(size=(12, 8))
     rows = []
@@ -242,7 +242,7 @@ def cell(value: Any) -> str:
 
 
 def draw(report: Record, path: Path) -> None:
-    """Four panels, as SVG (needs matplotlib)."""
+    """Draw four panels as SVG (needs matplotlib)."""
     from matplotlib.figure import Figure
 
     from hopmin._files import write_text
@@ -272,7 +272,7 @@ def draw(report: Record, path: Path) -> None:
     bits.legend(fontsize=9)
 
     cells = dict.fromkeys((row["d"], row["n"]) for row in report["noise"])
-    for i, (d, n) in enumerate(list(cells)[: len(MARKERS)]):  # in the last nothing goes wrong
+    for i, (d, n) in enumerate(list(cells)[: len(MARKERS)]):  # in the last, all queries are retrieved
         rows = [row for row in report["noise"] if (row["d"], row["n"]) == (d, n)]
         line(strength, rows, "noise", "retrieved", i, f"d = {d}, n = {n:,}")
         line(strength, rows, "noise", "nearest", i, "", ":")
@@ -290,20 +290,20 @@ def draw(report: Record, path: Path) -> None:
 
 
 def main() -> int:
-    """Run the experiments; the exit code is 1 if a sparse energy broke its margin."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.capacity", description="capacity, beside theory")
-    parser.add_argument("--quick", action="store_true", help="small, to see that all of it runs")
+    """Run the experiments; the exit code is 1 if a sparse energy violates its margin."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.capacity", description="measured capacities and theory")
+    parser.add_argument("--quick", action="store_true", help="use small sizes, as a smoke test")
     parser.add_argument("--json", action="store_true", help="print all results as JSON instead of the text")
-    parser.add_argument("--figure", type=Path, metavar="PATH", help="draw them as SVG (needs matplotlib)")
+    parser.add_argument("--figure", type=Path, metavar="PATH", help="draw the results as SVG (needs matplotlib)")
     options = parser.parse_args()
     sizes = QUICK if options.quick else SIZES
-    say = sys.stderr if options.json else sys.stdout
+    stream = sys.stderr if options.json else sys.stdout
     report: Record = {"machine": machine(("hopmin", "numpy")), "seeds": sizes["seeds"]}
     for name, experiment in EXPERIMENTS.items():
         start = perf_counter()
         report[name] = experiment(sizes)
         summary = " ".join((experiment.__doc__ or "").split())
-        print(f"{name}: {summary}\n\n{text(report[name])}\n({perf_counter() - start:.1f} s)\n", file=say, flush=True)
+        print(f"{name}: {summary}\n\n{text(report[name])}\n({perf_counter() - start:.1f} s)\n", file=stream, flush=True)
     if options.json:
         print(json.dumps(report, indent=1))
     if options.figure:

@@ -1,4 +1,4 @@
-"""How many digits are certified to be stored, against beta, and how many come back in fact: `certified.svg`."""
+"""Draw the fractions of digits that are certified as stored, and that are retrieved, by beta: `certified.svg`."""
 
 import sys
 from pathlib import Path
@@ -14,11 +14,11 @@ from hopmin.study.report import svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
-SHARES = (0.1, 0.25, 0.4)  # of the least distance
+FRACTIONS = (0.1, 0.25, 0.4)  # radii, in units of the least distance
 
 
-def came_back(digits: np.ndarray, directions: np.ndarray, radius: float, beta: float) -> float:
-    """The share of digits whose ball is where retrieval ends, from the place on its edge in this direction."""
+def retrieved(digits: np.ndarray, directions: np.ndarray, radius: float, beta: float) -> float:
+    """Return the fraction of digits retrieved into their ball from the point on its boundary in this direction."""
     edge = digits + radius * directions / np.linalg.norm(directions, axis=1, keepdims=True)
     ends = retrieve(edge, digits, DistanceEnergy(beta), max_steps=50).states
     return float(np.mean(np.linalg.norm(ends - digits, axis=1) <= radius))
@@ -32,15 +32,15 @@ def draw() -> Figure:
     towards = digits[nearest(digits, digits, k=2)[1][:, 1]] - digits
     figure = Figure(figsize=(10.5, 3.9), layout="constrained")
     stored, factor = figure.subplots(1, 2)
-    for share, color, marker in zip(SHARES, SHADES, MARKERS, strict=False):
-        found = [certify(digits, share * least, beta=beta) for beta in betas]
-        label = f"radius {share:g} of the least distance"
+    for fraction, color, marker in zip(FRACTIONS, SHADES, MARKERS, strict=False):
+        found = [certify(digits, fraction * least, beta=beta) for beta in betas]
+        label = f"radius {fraction:g} of the least distance"
         look = {"color": color, "marker": marker, "markersize": 4, "markevery": 3, "linewidth": 1.6}
         stored.plot(betas, [f.stored.mean() for f in found], **look, label=label)
         factor.plot(betas, [f.contraction.max() for f in found], **look, label=label)
-        back = [came_back(digits, noise, share * least, beta) for beta in betas]
+        back = [retrieved(digits, noise, fraction * least, beta) for beta in betas]
         stored.plot(betas, back, "--", color=color, linewidth=1.3)
-        back = [came_back(digits, towards, share * least, beta) for beta in betas[3:10:2]]
+        back = [retrieved(digits, towards, fraction * least, beta) for beta in betas[3:10:2]]
         stored.plot(betas[3:10:2], back, "x", color=color, markersize=6)
     stored.plot([], [], "--", color="0.3", label="came back, moved at random")
     stored.plot([], [], "x", color="0.3", label="came back, moved towards the nearest")

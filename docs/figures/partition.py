@@ -1,4 +1,4 @@
-"""The integral of exp(-|x|^2) over a ball: exactly, by sampling, as printed, and its bounds: `partition.svg`."""
+"""Draw the integral of exp(-|x|^2) over a ball, exact, sampled and as printed, with its bounds: `partition.svg`."""
 
 import math
 import sys
@@ -8,27 +8,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hopmin._files import write_text
-from hopmin.paper.density import log_volume
-from hopmin.special import log_gamma_p
+from hopmin.paper.density import log_ball_integral, log_volume
+from hopmin.paper.properties import log_equation_12
 from hopmin.study.figures import SHADES
 from hopmin.study.report import svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
 
-def exact(d: int, r: float) -> float:
-    return d / 2 * math.log(math.pi) + float(log_gamma_p(d / 2, r * r))
-
-
-def printed(d: int, r: float) -> float:
-    return (
-        math.log(2) + d / 2 * math.log(math.pi) + float(log_gamma_p(d, r)) + math.lgamma(d) - math.lgamma(d / 2)
-    )
-
-
 def sampled(d: int, r: float, rng: np.random.Generator) -> float:
-    """The mean over points of the ball, by their squared distances from its centre; of a large ball, which share of
-    the whole bell falls into it.
+    """Return the log of the integral by Monte Carlo.
+
+    In a small ball it is the mean of exp(-|x|^2) over the ball; for a large ball it is the fraction of the Gaussian
+    that falls into it.
     """
     if r * r < d / 2:
         return log_volume(d, r) + math.log(np.exp(-r * r * rng.random(20_000) ** (2 / d)).mean())
@@ -43,12 +35,12 @@ def draw() -> Figure:
         volume = np.array([log_volume(d, r) for r in radii])
         ax.fill_between(radii, volume - radii**2, volume, color="0.88", label="from $e^{-r^2} V$ to $V$")
         ax.plot(radii, volume - radii, ":", color="0.4", linewidth=1.4, label="$e^{-r} V$, bound as printed")
-        wrong = [printed(d, r) for r in radii]
+        wrong = [log_equation_12(d, r) for r in radii]
         ax.plot(radii, wrong, "--", color="#e8590c", linewidth=1.5, label="equation 12 as printed")
-        ax.plot(radii, [exact(d, r) for r in radii], color=SHADES[1], linewidth=1.8, label="exact")
+        ax.plot(radii, [log_ball_integral(d, r) for r in radii], color=SHADES[1], linewidth=1.8, label="exact")
         some = radii[4::8]
         ax.plot(some, [sampled(d, r, rng) for r in some], "o", color=SHADES[0], markersize=4, label="by sampling")
-        low = exact(d, radii[5])
+        low = log_ball_integral(d, radii[5])
         ax.set(title=f"{d} dimensions", xlabel="radius $r$", ylim=(low, 1.05 * volume[-1] - 0.05 * low))
     figure.axes[0].set_ylabel("log of the integral")
     figure.axes[2].legend(loc="lower right", fontsize=8)

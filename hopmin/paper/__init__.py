@@ -1,1 +1,1 @@
-"""Part III, the paper: capacities, certificates, densities, scaling, and its statements with a check for each."""
+"""Part III, the paper: capacities, certificates, densities, scaling, and a check for each of its statements."""

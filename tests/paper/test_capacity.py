@@ -1,4 +1,4 @@
-"""Closed forms against mpmath and SciPy, against what they bound, and the numbers that papers print."""
+"""Closed forms against mpmath and SciPy, against what they bound, and against printed numbers."""
 
 import math
 
@@ -23,12 +23,12 @@ POWERS = {2: 1, 3: 3, 4: 15, 5: 105, 6: 945}  # power: (2 power - 3)!!
 
 
 @pytest.mark.parametrize(("power", "moment"), POWERS.items())
-def test_one_step_errs_as_often_as_a_normal_number_exceeds_the_signal(power, moment):
+def test_one_step_error_is_a_normal_tail(power, moment):
     expected = scipy.stats.norm.sf(1 / np.sqrt(moment * LOADS))
     np.testing.assert_allclose(capacity.one_step_error(LOADS, power=power), expected, rtol=1e-12)
 
 
-def test_the_textbook_table():
+def test_one_step_matches_the_textbook_table():
     np.testing.assert_array_equal(
         capacity.one_step_error([0.105, 0.138, 0.185, 0.37, 0.61]).round(6),
         [0.001014, 0.003552, 0.010037, 0.050089, 0.100208],
@@ -39,12 +39,12 @@ def test_the_textbook_table():
 
 
 @given(error=st.floats(1e-300, 0.499), power=st.integers(2, 8))
-def test_load_and_error_undo_each_other(error, power):
+def test_load_and_error_are_inverses(error, power):
     load = capacity.one_step_load(error, power=power)
     assert capacity.one_step_error(load, power=power) == pytest.approx(error, rel=1e-9, abs=0)
 
 
-def test_beyond_floats_a_load_is_too_much():
+def test_huge_loads_and_dimensions():
     assert capacity.one_step_error(1e308) == capacity.one_step_error(1e308, power=151) == 0.5
     assert capacity.hebb_overlap(1e308) == 0
     assert capacity.exact_capacity(10**9, power=40) == pytest.approx(
@@ -52,7 +52,7 @@ def test_beyond_floats_a_load_is_too_much():
     )
 
 
-def test_an_empty_memory_makes_no_errors():
+def test_zero_load_has_no_errors():
     assert capacity.one_step_error(0) == capacity.one_step_load(0) == 0
     assert capacity.one_step_error(np.zeros((0, 2))).shape == capacity.one_step_load(np.zeros((0, 2))).shape == (0, 2)
 
@@ -61,14 +61,14 @@ def test_an_empty_memory_makes_no_errors():
     ("d", "power", "most", "every"),
     [(1000, 2, 72.38, 36.19), (100, 2, 10.86, 5.43), (100, 3, 361.91, 120.64), (100, 4, 7238.24, 1809.56)],
 )
-def test_the_exact_capacities(d, power, most, every):
+def test_exact_capacities(d, power, most, every):
     assert round(capacity.exact_capacity(d, power=power), 2) == most
     assert round(capacity.exact_capacity(d, power=power, every=True), 2) == every
 
 
 @pytest.mark.parametrize("power", POWERS)
-def test_around_the_exact_capacity_the_expected_number_of_wrong_bits_vanishes_or_explodes(power):
-    """In logarithms, where d is as large as asymptotics like it: log d + log of the error, with all patterns + log n."""
+def test_expected_wrong_bits_around_the_exact_capacity(power):
+    """The expected number vanishes below and diverges above; in logarithms, at a d large enough for asymptotics."""
     log_d = 1e6
     for every in (False, True):
         for factor, sign in ((0.99, -1), (1.01, 1)):
@@ -84,8 +84,8 @@ def test_around_the_exact_capacity_the_expected_number_of_wrong_bits_vanishes_or
 # The Hebb rule, in the limit
 
 
-def test_the_capacity_of_the_hebb_rule():
-    """The largest of a curve, by mpmath's search on it rather than the derivative's zero."""
+def test_capacity_of_the_hebb_rule():
+    """The maximum of the curve, which mpmath finds from numerical derivatives."""
     with mpmath.workdps(40):
         root_load = lambda y: mpmath.erf(y) / y - 2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-(y**2))  # noqa: E731
         y = mpmath.findroot(lambda y: mpmath.diff(root_load, y), 1.5)
@@ -96,20 +96,20 @@ def test_the_capacity_of_the_hebb_rule():
 
 
 @given(load=st.floats(1e-3, 0.1379))
-def test_the_overlap_solves_the_mean_field_equation(load):
-    """m = erf(m / sqrt(2 load r)), r = (1 - C)^-2, C = sqrt(2 / (pi load r)) exp(-m^2 / (2 load r)), as one iterates it.
+def test_overlap_solves_the_mean_field_equations(load):
+    """m = erf(m / sqrt(2 load r)), r = (1 - C)^-2, C = sqrt(2 / (pi load r)) exp(-m^2 / (2 load r)), by iteration.
 
-    The equations of Amit, Gutfreund and Sompolinsky before they are solved for the load.
+    These are the equations of Amit, Gutfreund and Sompolinsky before elimination of r.
     """
     overlap = capacity.hebb_overlap(load)
     m, r = 1.0, 1.0
     for _ in range(5000):
         c = math.sqrt(2 / (math.pi * load * r)) * math.exp(-(m**2) / (2 * load * r))
         m, r = math.erf(m / math.sqrt(2 * load * r)), (1 - c) ** -2
-    assert overlap == pytest.approx(m, abs=1e-3 if load > 0.137 else 1e-9)  # the iteration slows down at the end
+    assert overlap == pytest.approx(m, abs=1e-3 if load > 0.137 else 1e-9)  # the iteration converges slowly near the capacity
 
 
-def test_overlaps_fall_to_that_at_capacity_and_then_to_zero():
+def test_overlap_falls_to_zero_beyond_the_capacity():
     load, overlap = capacity.hebb_capacity()
     overlaps = capacity.hebb_overlap([0, 1e-9, 0.05, 0.1, load * (1 - 1e-14), load * (1 + 1e-9), 5.0])
     assert (np.diff(overlaps) <= 0).all()
@@ -121,9 +121,9 @@ def test_overlaps_fall_to_that_at_capacity_and_then_to_zero():
 # Exponentially many
 
 
-def test_the_exponential_rate_is_half_of_cramers_function():
-    """I(a) = ((1 + a) log(1 + a) + (1 - a) log(1 - a)) / 2 at a = 1 - 2 flipped, as it is printed; by mpmath, for near
-    1/2, where little is left, it cancels.
+def test_exponential_rate_is_half_of_cramers_function():
+    """I(a) = ((1 + a) log(1 + a) + (1 - a) log(1 - a)) / 2 at a = 1 - 2 flipped, in mpmath because
+    the printed form cancels near 1/2.
     """
     for flipped in (1e-300, 1e-17, 1e-9, 1e-3, 0.1, 0.25, 0.3, 0.49, 0.4999, 0.499999):
         with mpmath.workdps(400):
@@ -140,7 +140,7 @@ def test_the_exponential_rate_is_half_of_cramers_function():
 @pytest.mark.parametrize(
     ("d", "radius", "growth", "a_plus_log_b"), [(20, 3.0, 3.15461, 1.2733), (75, 1.0, 1.37188, -0.9409)]
 )
-def test_the_constants_of_the_modern_hopfield_network(d, radius, growth, a_plus_log_b):
+def test_sphere_capacity_matches_the_printed_constants(d, radius, growth, a_plus_log_b):
     found = capacity.sphere_capacity(d, beta=1.0, radius=radius, failure=1e-3)
     assert round(found.growth, 5) == growth
     a = 2 / (d - 1) * (1 + math.log(2 * radius**2 * 1e-3 * (d - 1)))
@@ -151,8 +151,8 @@ def test_the_constants_of_the_modern_hopfield_network(d, radius, growth, a_plus_
     assert found.holds
 
 
-def test_wide_spheres_hold_more_than_floats_count():
-    """And a sphere or an energy of any size has its constant."""
+def test_sphere_capacity_beyond_floats():
+    """The number of patterns is inf; the base is finite for any beta and radius."""
     wide = capacity.sphere_capacity(4096, radius=3.0)
     assert (round(wide.growth, 5), wide.patterns, wide.holds) == (3.13954, math.inf, True)
     for beta, radius in ((1e-300, 1.0), (1e-300, 1e-200), (1e300, 1.0), (1e-300, 1e300)):
@@ -165,8 +165,8 @@ def test_wide_spheres_hold_more_than_floats_count():
         assert math.log(growth) == pytest.approx(float(expected), rel=1e-13)
 
 
-def test_where_the_constants_condition_fails_it_says_so():
-    """c >= (2 / sqrt(p))^(4 / (d - 1)): few dimensions, or a blunt energy, promise nothing."""
+def test_sphere_capacity_reports_where_it_does_not_hold():
+    """c >= (2 / sqrt(p))^(4 / (d - 1)): false in few dimensions, or for a flat energy."""
     found = {(d, radius): capacity.sphere_capacity(d, radius=radius) for d in (5, 15, 20, 75) for radius in (1.0, 2.5, 3.0)}
     for (d, _), sphere in found.items():
         assert sphere.holds == (sphere.growth >= (2 / math.sqrt(1e-3)) ** (4 / (d - 1)))
@@ -177,27 +177,27 @@ def test_where_the_constants_condition_fails_it_says_so():
 
 
 @given(p=npst.arrays(np.int64, st.tuples(st.integers(2, 8), st.integers(1, 4)), elements=st.integers(-5, 5)))
-def test_the_separation_is_the_dull_loops(p):
+def test_dot_separation_matches_a_plain_loop(p):
     rows = p.tolist()
     product = [[sum(a * b for a, b in zip(x, y, strict=True)) for y in rows] for x in rows]
     expected = [products[i] - max(products[:i] + products[i + 1 :]) for i, products in enumerate(product)]
     np.testing.assert_array_equal(capacity.dot_separation(p), expected)
 
 
-def test_a_pattern_alone_is_separated_from_all_others():
+def test_single_pattern_has_infinite_separation():
     assert capacity.dot_separation([[1.0, 2.0]]).tolist() == [math.inf]
     assert capacity.retrieval_error_bound([[1.0, 2.0]], 5.0).tolist() == [0.0]
 
 
 @settings(max_examples=200)
-@given(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)), share=st.floats(0, 1))
-def test_no_update_ends_farther_from_a_pattern_than_the_bound(problem, share):
-    """For queries at every distance from every pattern, near ones above all: those are promised something."""
+@given(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)), fraction=st.floats(0, 1))
+def test_updates_stay_within_the_error_bound(problem, fraction):
+    """For queries at distances at which the bound is informative, and beyond."""
     _, p, beta = problem
     assume(np.abs(p).max() > 0)
     norm = np.linalg.norm(p, axis=1).max()
     rng = np.random.default_rng(0)
-    r = share * np.abs(capacity.dot_separation(p)[np.isfinite(capacity.dot_separation(p))]).max(initial=0) / (2 * norm)
+    r = fraction * np.abs(capacity.dot_separation(p)[np.isfinite(capacity.dot_separation(p))]).max(initial=0) / (2 * norm)
     direction = rng.normal(size=p.shape)
     queries = p + r * direction / np.linalg.norm(direction, axis=1, keepdims=True)
     ends = hopmin.DotEnergy(beta).update(queries, p)
@@ -206,7 +206,7 @@ def test_no_update_ends_farther_from_a_pattern_than_the_bound(problem, share):
     assert (np.linalg.norm(ends - p, axis=1) <= bound * (1 + 1e-9) + rounding).all()
 
 
-def test_the_bound_is_the_printed_one_where_that_promises_anything():
+def test_error_bound_is_the_printed_one_where_informative():
     p = 4 * np.eye(3)
     expected = 2 * 2 * math.exp(-1.5 * (16 - 2 * 0.5 * 4)) * 4
     np.testing.assert_allclose(capacity.retrieval_error_bound(p, 0.5, beta=1.5), [expected] * 3, rtol=1e-13)
@@ -214,8 +214,8 @@ def test_the_bound_is_the_printed_one_where_that_promises_anything():
     assert capacity.retrieval_error_bound(p.astype(np.float32), 0.5).dtype == np.float32
 
 
-def test_singles_are_answered_in_singles_and_computed_in_doubles():
-    """A separation of 4e6, rounded to float32, would be wrong by up to a quarter, and the bound by a factor."""
+def test_float32_patterns_are_computed_in_float64():
+    """Rounding a separation of 4e6 to float32 changes it by up to 1/4, and the bound by a factor."""
     p = np.array([[2000.1, 0.0], [0.3, 1999.7], [-1500.0, -1700.0]], np.float32)
     p64 = p.astype(np.float64)
     distance = (capacity.dot_separation(p64)[0] - 1) / (2 * np.linalg.norm(p64, axis=1).max())
@@ -225,11 +225,11 @@ def test_singles_are_answered_in_singles_and_computed_in_doubles():
         np.testing.assert_array_equal(call(p), call(p64).astype(np.float32))
 
 
-def test_margins_of_entmax():
+def test_margin_of_entmax():
     assert [capacity.sparse_margin(alpha) for alpha in (1, 1.25, 1.5, 2, 3)] == [math.inf, 4, 2, 1, 0.5]
 
 
-# The door
+# Argument checks
 
 
 @pytest.mark.parametrize(
@@ -262,11 +262,11 @@ def test_margins_of_entmax():
         (lambda: capacity.sparse_margin(0.5), r"alpha must be a finite number >= 1; got 0.5"),
     ],
 )
-def test_what_is_refused(call, message):
+def test_invalid_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         call()
 
 
 @pytest.mark.parametrize("failure", [0.001, 1.0])
-def test_every_probability_is_allowed(failure):
+def test_any_failure_probability_is_allowed(failure):
     assert capacity.sphere_capacity(9, failure=failure).patterns > 0

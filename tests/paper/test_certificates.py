@@ -1,4 +1,4 @@
-"""What is certified holds: the ball stays in itself, contracts, and holds one fixed point."""
+"""Certified balls are mapped into themselves, contract, and hold one fixed point."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ TRIANGLE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
 
 
 def in_ball(rng, centre, radius, size):
-    """Inside and on the boundary."""
+    """Draw points inside the ball and on its boundary."""
     u = rng.normal(size=(size, len(centre)))
     u /= np.linalg.norm(u, axis=1, keepdims=True)
     return centre + radius * rng.choice([0.0, 0.5, 0.9, 1.0], (size, 1)) * u
@@ -24,10 +24,10 @@ def in_ball(rng, centre, radius, size):
 
 @settings(max_examples=150)
 @given(st.integers(0, 2**32), st.floats(-1, 2), st.floats(0.02, 0.49))
-def test_whatever_is_certified_is_stored(seed, exponent, share):
+def test_certified_patterns_are_stored(seed, exponent, fraction):
     rng = np.random.default_rng(seed)
     p = rng.normal(size=(rng.integers(1, 8), rng.integers(1, 5)))
-    radius = share * min(float(hopmin.separation(p).min()), 10.0)
+    radius = fraction * min(float(hopmin.separation(p).min()), 10.0)
     beta = 10**exponent
     found = certify(p, radius, beta=beta)
     energy = DistanceEnergy(beta)
@@ -43,7 +43,7 @@ def test_whatever_is_certified_is_stored(seed, exponent, share):
         assert np.linalg.norm(ends[0] - p[i]) <= found.drift[i] + 1e-6
 
 
-def test_the_certificate_is_the_formula():
+def test_certificate_matches_the_formula():
     """Two patterns at distance 1, radius .1: w = exp(-.8 beta)."""
     for beta in (0.5, 2.0, 8.0):
         w = math.exp(-0.8 * beta)
@@ -54,18 +54,18 @@ def test_the_certificate_is_the_formula():
 
 
 def test_disjoint_balls_alone_do_not_store():
-    """Radius .45 around 0 and 1: from .45 retrieval at beta = 1 leaves for the middle, and nothing is certified."""
+    """Radius .45 around 0 and 1: from .45 retrieval at beta = 1 ends at the midpoint, and nothing is certified."""
     assert not certify([[0.0], [1.0]], 0.45).stored.any()
     end = hopmin.retrieve([0.45], [[0.0], [1.0]], DistanceEnergy(1.0)).states
     assert end[0] == pytest.approx(0.5, abs=1e-3)
 
 
-def test_overlapping_balls_are_never_stored():
+def test_overlapping_balls_are_never_certified():
     assert not certify(TRIANGLE, 0.5, beta=1e3).stored[:2].any()
     assert certify(TRIANGLE, 0.5, beta=1e3).stored[2]
 
 
-def test_the_radius_may_be_any_for_a_single_pattern():
+def test_single_pattern_is_stored_at_any_radius():
     assert certify([[3.0]], 1e6).stored.tolist() == [True]
     assert storing_beta([[3.0]], 1.0) == 0
     assert convex_beta([[3.0]]) == math.inf
@@ -73,10 +73,10 @@ def test_the_radius_may_be_any_for_a_single_pattern():
 
 @settings(max_examples=60)
 @given(st.integers(0, 2**32), st.floats(0.02, 0.48))
-def test_the_smallest_storing_beta_is_on_the_edge(seed, share):
+def test_storing_beta_is_the_smallest(seed, fraction):
     rng = np.random.default_rng(seed)
     p = rng.normal(size=(rng.integers(2, 8), rng.integers(1, 5)))
-    radius = share * float(hopmin.separation(p).min())
+    radius = fraction * float(hopmin.separation(p).min())
     beta = storing_beta(p, radius)
     assert certify(p, radius, beta=beta).stored.all()
     assert not certify(p, radius, beta=beta * (1 - 1e-9)).stored.all()
@@ -86,11 +86,11 @@ def test_the_smallest_storing_beta_is_on_the_edge(seed, share):
 
 @settings(max_examples=80)
 @given(st.integers(0, 2**32), st.floats(0.02, 0.499))
-def test_a_certificate_is_kept_at_larger_beta(seed, share):
-    """Of every pattern alone, though its contraction may rise with beta: where it is certified, both bounds fall."""
+def test_certificates_persist_at_larger_beta(seed, fraction):
+    """For each pattern: once it is certified, both bounds fall as beta grows."""
     rng = np.random.default_rng(seed)
     p = rng.normal(size=(rng.integers(2, 8), rng.integers(1, 5)))
-    radius = share * float(hopmin.separation(p).min())
+    radius = fraction * float(hopmin.separation(p).min())
     found = [certify(p, radius, beta=beta) for beta in np.geomspace(0.01, 1e4, 60)]
     for flat, sharp in itertools.pairwise(found):
         for i in np.flatnonzero(flat.stored):
@@ -99,14 +99,14 @@ def test_a_certificate_is_kept_at_larger_beta(seed, share):
             assert sharp.contraction[i] <= flat.contraction[i]
 
 
-def test_the_contraction_may_rise_before():
+def test_contraction_may_rise_before_certification():
     """Patterns 0 and 1, radius .1: 2 beta exp(-.8 beta), largest at beta = 1.25."""
     low, top, high = (certify([[0.0], [1.0]], 0.1, beta=beta).contraction[0] for beta in (0.5, 1.25, 2.0))
     assert top == pytest.approx(2.5 / math.e)
     assert low < top > high
 
 
-def test_digits_are_certified():
+def test_digits_are_certified_and_retrieved():
     """Scikit-learn's digits: at the smallest beta for a radius of a tenth of the least distance."""
     datasets = pytest.importorskip("sklearn.datasets")
     p = datasets.load_digits().data[:200]
@@ -122,23 +122,23 @@ def test_digits_are_certified():
 
 @settings(max_examples=80)
 @given(st.integers(0, 2**32))
-def test_up_to_the_convex_beta_no_curvature_is_negative(seed):
+def test_energy_is_convex_up_to_the_convex_beta(seed):
     rng = np.random.default_rng(seed)
     p = rng.normal(size=(rng.integers(2, 6), rng.integers(1, 4)))
     energy = DistanceEnergy(convex_beta(p))
     x = rng.normal(size=(20, p.shape[1])) * 2
     assert np.linalg.eigvalsh(energy.hessian(x, p)).min() >= -1e-12
     ends = hopmin.retrieve(x, p, DistanceEnergy(0.9 * energy.beta), max_steps=20_000, tolerance=1e-12).states
-    # the energy is flat there: what rounding leaves of it tells states apart to about its square root
+    # the energy is flat there: rounding limits states to about the square root of its precision
     np.testing.assert_allclose(ends, np.broadcast_to(ends[0], ends.shape), atol=1e-6)
 
 
-def test_just_above_the_convex_beta_two_patterns_part():
+def test_two_minima_just_above_the_convex_beta():
     assert convex_beta([[-1.0], [1.0]]) == 0.5
     assert DistanceEnergy(0.51).hessian([0.0], [[-1.0], [1.0]])[0, 0] < 0 < DistanceEnergy(0.49).hessian([0.0], [[-1.0], [1.0]])[0, 0]
 
 
-def test_the_largest_beta_certifies_what_it_should():
+def test_certificates_at_the_largest_beta():
     stored, drift, contraction = certify(TRIANGLE, 0.1, beta=1.7e308)
     assert stored.all()
     assert not drift.any()
@@ -146,7 +146,7 @@ def test_the_largest_beta_certifies_what_it_should():
 
 
 @pytest.mark.parametrize(
-    ("attempt", "sentence"),
+    ("attempt", "message"),
     [
         (lambda: certify(TRIANGLE, 0), "radius must be a finite number > 0; got 0"),
         (lambda: certify(TRIANGLE, 0.1, beta=-1), "beta must be a finite number > 0; got -1"),
@@ -158,7 +158,7 @@ def test_the_largest_beta_certifies_what_it_should():
         (lambda: convex_beta([]), "patterns must have shape (n, d); got (0,)"),
     ],
 )
-def test_what_makes_no_sense_gets_one_sentence(attempt, sentence):
+def test_invalid_arguments_are_refused(attempt, message):
     with pytest.raises(ValueError) as caught:
         attempt()
-    assert str(caught.value) == sentence
+    assert str(caught.value) == message

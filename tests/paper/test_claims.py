@@ -1,4 +1,4 @@
-"""Every row of the table is examined, and its verdict is what the evidence says."""
+"""The evidence for every claim agrees with its verdict; the command and the chapter show the same table."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from hopmin.paper.properties import Outcome
 
 
 @pytest.mark.parametrize("row", CLAIMS, ids=lambda row: row.id)
-def test_the_verdict_is_what_the_evidence_says(row):
+def test_verdict_agrees_with_the_evidence(row):
     found = examine(row, cases=200, seed=1)
     assert found.printed.cases == 200
     if row.verdict == HOLDS:
@@ -26,7 +26,7 @@ def test_the_verdict_is_what_the_evidence_says(row):
         assert row.condition
 
 
-def test_every_lemma_and_proposition_is_there_once():
+def test_every_lemma_and_proposition_is_listed_once():
     ids = [row.id for row in CLAIMS]
     assert len(set(ids)) == len(ids)
     assert {"L1", "L2", "L3", "L4", "L5", "P1", "P2", "P3", "P4", "P5"} <= set(ids)
@@ -35,13 +35,13 @@ def test_every_lemma_and_proposition_is_there_once():
     assert all(row.statement and row.where for row in CLAIMS)
 
 
-def test_the_same_seed_draws_the_same_instances_and_another_seed_others():
+def test_instances_depend_on_the_seed_only():
     first, again, other = (examine(claim("P3"), cases=30, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
 
 
 @pytest.mark.parametrize("name", ["P1", "P2", "E4", "E8"])
-def test_a_wrong_statement_is_found_out(name):
+def test_wrong_statements_fail(name):
     """Statements that hold, with a constant changed."""
     row = claim(name)
     wrong = row.check._replace(statement=WRONG[name])
@@ -74,7 +74,7 @@ WRONG = {
 }
 
 
-def test_an_unknown_claim_is_refused():
+def test_unknown_claims_are_refused():
     with pytest.raises(ValueError, match=r"^id must be one of 'L1', 'L2'"):
         claim("P6")
     with pytest.raises(ValueError, match="cases must be an integer >= 1; got 0"):
@@ -100,12 +100,12 @@ def test_the_command_prints_json(capsys):
     assert record["claims"][0]["corrected"] is None
 
 
-def test_the_command_refuses_nonsense_in_one_sentence(capsys):
+def test_the_command_reports_invalid_arguments(capsys):
     assert cli.main(["claims", "--cases", "0"]) == 2
     assert capsys.readouterr().err == "hopmin: cases must be an integer >= 1; got 0\n"
 
 
-def test_the_chapter_has_the_table_as_it_is():
+def test_the_chapter_shows_the_same_table():
     chapter = (Path(__file__).resolve().parents[2] / "docs" / "claims.md").read_text(encoding="utf-8")
     for row in CLAIMS:
         cells = (row.id, row.where, row.statement, row.verdict, row.condition)

@@ -18,7 +18,7 @@ from hopmin.special import log_gamma_p
 TRIANGLE = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
 
 
-def test_the_volume_of_balls():
+def test_volumes_of_balls():
     assert [math.exp(log_volume(d)) for d in (1, 2, 3)] == pytest.approx([2, math.pi, 4 / 3 * math.pi], rel=1e-14)
     assert log_volume(1024, 2.0) - log_volume(1024) == pytest.approx(1024 * math.log(2), rel=1e-14)
     assert log_volume(1024, density.unit_volume_radius(1024)) == pytest.approx(0, abs=1e-10)
@@ -28,15 +28,15 @@ def test_the_volume_of_balls():
 
 @settings(max_examples=40)
 @given(st.integers(1, 1024), st.floats(-2, 1.3))
-def test_a_balls_integral_lies_between_its_bounds(d, exponent):
+def test_ball_integral_lies_between_its_bounds(d, exponent):
     """exp(-r^2) V <= integral <= V."""
     r = 10**exponent
     log_z = log_partition(np.zeros((1, d)), r, form="nearest")
     assert log_volume(d, r) - r * r - 1e-9 <= log_z <= log_volume(d, r) + 1e-9 * abs(log_z)
 
 
-def test_the_papers_integral_is_that_of_the_plain_distance():
-    """Equation 12 at (n, r) = (5, 2): 33.26 as printed, 14.76 in truth; and its lower bound exceeds that."""
+def test_equation_12_integrates_the_plain_distance():
+    """Equation 12 at (n, r) = (5, 2): 33.26 as printed, 14.76 exactly; the printed lower bound exceeds it."""
     true = math.exp(log_partition(np.zeros((1, 5)), 2.0, form="nearest"))
     printed = 2 * math.pi**2.5 * math.exp(log_gamma_p(5, 2.0)) * math.gamma(5) / math.gamma(2.5)
     assert (round(true, 2), round(printed, 2)) == (14.76, 33.26)
@@ -48,8 +48,8 @@ def test_the_papers_integral_is_that_of_the_plain_distance():
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 5, 8])
-def test_partition_functions_against_sampling(d):
-    """At four standard deviations, both energies, unequal radii, two betas."""
+def test_partition_functions_match_sampling(d):
+    """Within four standard errors: both forms, unequal radii, two betas."""
     rng = np.random.default_rng(d)
     p = np.concatenate([np.zeros((1, d)), 3.1 * np.eye(d)[:2]])[: d + 1]
     r = np.array([1.5, 1.5, 1.2])[: len(p)]
@@ -70,26 +70,26 @@ def test_partition_functions_against_sampling(d):
 
 @settings(max_examples=60)
 @given(st.integers(1, 300), st.floats(-2, 1.5), st.floats(0, 30))
-def test_off_centre_balls_against_the_noncentral_chi_squared_distribution(d, exponent, away):
+def test_off_centre_balls_match_noncentral_chi_squared(d, exponent, away):
     r = 10**exponent
     p = np.zeros((2, d))
     p[1, 0] = 2 * r + away
     own, other = (stats.ncx2.logcdf(2 * r * r, d, 2 * square) for square in (1e-300, p[1, 0] ** 2))
     expected = d / 2 * math.log(math.pi) + math.log(2) + np.logaddexp(own, other)
-    if own > -680:  # where the judge is about to underflow it is silent
+    if own > -680:  # below, SciPy's value underflows
         assert log_partition(p, r) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_everywhere_is_the_limit_of_large_balls_and_the_sum_over_patterns():
+def test_large_balls_approach_all_of_space():
     assert log_partition(TRIANGLE) == pytest.approx(math.log(3) + math.log(math.pi), rel=1e-15)
     assert log_partition(TRIANGLE, beta=4.0) == pytest.approx(math.log(3) + math.log(math.pi / 4), rel=1e-15)
     assert log_partition([[1.0, 2.0]], 50.0) == pytest.approx(math.log(math.pi), abs=1e-12)
-    far = TRIANGLE * 100  # where soft and nearest are the same
+    far = TRIANGLE * 100  # so far apart that both forms agree
     assert log_partition(far, 2.0) == pytest.approx(log_partition(far, 2.0, form="nearest"), rel=1e-14)
 
 
-def test_patterns_may_be_far_apart_and_balls_tiny():
-    """What is too far away to count is left out, rather than summed over as many terms as it would take."""
+def test_distant_patterns_and_tiny_balls():
+    """Negligible terms of distant patterns are left out of the sum."""
     far = TRIANGLE * 1e5
     assert log_partition(far, 1e5) == pytest.approx(log_partition(far), rel=1e-14)
     assert log_partition(far, 1e-150) == pytest.approx(math.log(3) + log_volume(2, 1e-150), rel=1e-14)
@@ -97,13 +97,13 @@ def test_patterns_may_be_far_apart_and_balls_tiny():
     assert log_partition(far, 1.0, beta=1e306) == pytest.approx(log_partition(far, beta=1e306), rel=1e-14)
 
 
-def test_the_nearest_form_integrates_more_slowly_falling_energies():
-    """E <= g, so the soft form's integral is the larger."""
+def test_soft_form_is_at_least_the_nearest_form():
+    """E <= g, so exp(-E) has the larger integral."""
     for r in (0.5, 1.0, 2.0):
         assert log_partition(TRIANGLE, r) >= log_partition(TRIANGLE, r, form="nearest")
 
 
-def test_the_mixture_integrates_to_one_and_is_sampled():
+def test_mixture_integrates_to_one_and_matches_its_samples():
     p, beta = np.array([[-1.0], [2.0], [2.5]]), 3.0
     x = np.linspace(-6, 8, 20_001)[:, None]
     assert np.trapezoid(np.exp(density.log_density(x, p, beta=beta)), x.ravel()) == pytest.approx(1, abs=1e-9)
@@ -119,8 +119,8 @@ def test_the_mixture_integrates_to_one_and_is_sampled():
     np.testing.assert_array_equal(drawn, density.sample(p, 20_000, np.random.default_rng(0), beta=beta))
 
 
-def test_the_cross_entropy_identity_and_the_papers_formula_side_by_side():
-    """Three balls of radius .1 in the plane: Z = .094, so L = -2.37, where log Z + 1/Z = 8.30: not a bound of 1."""
+def test_cross_entropy_identity_and_proposition_4_differ():
+    """Three balls of radius .1 in the plane: Z = .094, so L = -2.37, while log Z + 1/Z = 8.30."""
     p = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     log_z = log_partition(p, 0.1, form="nearest")
     assert math.exp(log_z) == pytest.approx(0.0938, abs=5e-5)
@@ -135,12 +135,12 @@ def test_the_cross_entropy_identity_and_the_papers_formula_side_by_side():
 
 
 @given(st.floats(-1e4, 1e4))
-def test_the_papers_formula_is_at_least_one(log_z):
+def test_paper_cross_entropy_is_at_least_one(log_z):
     assert density.paper_cross_entropy(log_z) >= 1 - 2e-16
 
 
 @pytest.mark.parametrize(
-    ("attempt", "sentence"),
+    ("attempt", "message"),
     [
         (
             lambda: log_partition(TRIANGLE, 2.5),
@@ -166,11 +166,11 @@ def test_the_papers_formula_is_at_least_one(log_z):
         (lambda: density.sample(TRIANGLE, 0, 0), "size must be an integer >= 1; got 0"),
     ],
 )
-def test_preconditions_are_checked_at_the_door(attempt, sentence):
+def test_invalid_arguments_are_refused(attempt, message):
     with pytest.raises(ValueError) as caught:
         attempt()
-    assert str(caught.value) == sentence
+    assert str(caught.value) == message
 
 
-def test_balls_may_touch():
+def test_touching_balls_are_allowed():
     assert np.isfinite(log_partition(TRIANGLE, 2.0))

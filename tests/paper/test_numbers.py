@@ -1,6 +1,6 @@
-"""Numbers of the literature, shown again: identities, how often a bound is broken, what fits, what noise does.
+"""Numbers of the literature, reproduced: identities, bounds, capacities, and retrieval from noise.
 
-The tables in full are `python -m benchmarks.capacity`; here are those rows that take no time. Seeds are fixed.
+`python -m benchmarks.capacity` prints the full tables; these are the rows that take little time. Seeds are fixed.
 """
 
 import math
@@ -23,7 +23,7 @@ from hopmin.paper import capacity
 
 
 def on_sphere(rng, n, d):
-    """Points at distance sqrt(d) from the origin."""
+    """Draw points at distance sqrt(d) from the origin."""
     p = rng.normal(size=(n, d))
     return p * np.sqrt(d) / np.linalg.norm(p, axis=1, keepdims=True)
 
@@ -31,7 +31,7 @@ def on_sphere(rng, n, d):
 # Identities and bounds of the modern Hopfield network
 
 
-def test_on_a_sphere_the_two_energies_differ_by_log_n_over_beta():
+def test_energies_differ_by_a_constant_on_a_sphere():
     rng = np.random.default_rng(0)
     p, x = on_sphere(rng, 50, 16) / 4, rng.normal(size=(200, 16))
     gap = DotEnergy(2.5).value(x, p) - DistanceEnergy(1.25).value(x, p) / 2
@@ -40,8 +40,8 @@ def test_on_a_sphere_the_two_energies_differ_by_log_n_over_beta():
 
 
 @pytest.mark.parametrize("kind", [DistanceEnergy, DotEnergy])
-def test_of_two_thousand_steps_none_raises_the_energy(kind):
-    """Nor falls by less than is guaranteed."""
+def test_no_step_of_two_thousand_raises_the_energy(kind):
+    """Each step lowers it by at least the guaranteed decrease."""
     rng, rises = np.random.default_rng(0), 0
     for _ in range(100):
         n, d, beta = int(rng.integers(1, 40)), int(rng.integers(1, 20)), 10 ** rng.uniform(-2, 2)
@@ -53,9 +53,9 @@ def test_of_two_thousand_steps_none_raises_the_energy(kind):
     assert rises == 0
 
 
-def test_of_fifteen_hundred_retrievals_none_is_worse_than_the_bound():
-    """Ramsauer et al. 2020, theorem 5, as printed, with the fixed point; where it promises less than the diameter."""
-    rng, promised, broken = np.random.default_rng(0), 0, 0
+def test_no_retrieval_of_1500_exceeds_the_error_bound():
+    """Ramsauer et al. 2020, theorem 5, as printed, with the fixed point, where the bound is below 2 M."""
+    rng, bounded, broken = np.random.default_rng(0), 0, 0
     for _ in range(260):
         n, d, beta = int(rng.integers(2, 20)), int(rng.integers(4, 30)), rng.uniform(0.5, 4)
         p = rng.normal(size=(n, d))
@@ -66,23 +66,23 @@ def test_of_fifteen_hundred_retrievals_none_is_worse_than_the_bound():
         bound = 2 * (n - 1) * np.exp(-beta * (capacity.dot_separation(p) - 2 * r * norm)) * norm
         informative = bound < 2 * norm
         error = np.linalg.norm(DotEnergy(beta).update(x, p) - p, axis=1)
-        promised += np.count_nonzero(informative)
+        bounded += np.count_nonzero(informative)
         broken += np.count_nonzero((error > bound + 1e-12)[informative])
-    assert promised > 1500
+    assert bounded > 1500
     assert broken == 0
 
 
-def test_of_patterns_of_unequal_norms_half_are_not_their_own_best_match():
+def test_half_of_patterns_of_unequal_norms_match_another():
     """Twenty memories of a hundred patterns in 16 dimensions; the logarithms of norms vary by 0.5.
 
-    A single memory says little: from seed to seed the share has a standard deviation of 7 %.
+    Twenty, because the fraction has a standard deviation of 7 % from seed to seed.
     """
     own = {"dot": [], "euclidean": []}
     for seed in range(20):
         rng = np.random.default_rng(seed)
         p = rng.normal(size=(100, 16)) * np.exp(rng.normal(0, 0.5, (100, 1)))
-        for metric, shares in own.items():
-            shares.append(np.mean(nearest(p, p, metric=metric)[1][:, 0] == np.arange(100)))
+        for metric, fractions in own.items():
+            fractions.append(np.mean(nearest(p, p, metric=metric)[1][:, 0] == np.arange(100)))
     assert own["euclidean"] == [1.0] * 20
     assert (round(np.mean(own["dot"]), 3), min(own["dot"]), max(own["dot"])) == (0.483, 0.31, 0.59)
 
@@ -90,16 +90,16 @@ def test_of_patterns_of_unequal_norms_half_are_not_their_own_best_match():
 # Retrieval against noise
 
 
-def test_the_sharper_the_sooner_still_and_the_nearer_to_the_pattern():
-    """Of 200 queries, their pattern plus noise of 0.5, in ten memories of 20 patterns in 32 dimensions."""
+def test_larger_beta_converges_sooner_and_nearer():
+    """For 200 queries, each a pattern plus noise of 0.5, in ten memories of 20 patterns in 32 dimensions."""
     steps, reached = [], []
     for beta in (0.1, 0.3, 0.5, 1, 2, 4):
         found = []
         for seed in range(10):
             rng = np.random.default_rng(seed)
             p = rng.normal(size=(20, 32))
-            still = 1e-6 / np.linalg.norm(np.ptp(p, axis=0))
-            ends = retrieve(p + 0.5 * rng.normal(size=p.shape), p, DotEnergy(beta), tolerance=still)
+            tolerance = 1e-6 / np.linalg.norm(np.ptp(p, axis=0))
+            ends = retrieve(p + 0.5 * rng.normal(size=p.shape), p, DotEnergy(beta), tolerance=tolerance)
             close = np.linalg.norm(ends.states - p, axis=1) < 0.01 * np.linalg.norm(p, axis=1)
             found.append((ends.steps, close))
         steps.append(np.median([s for s, _ in found]))
@@ -109,7 +109,7 @@ def test_the_sharper_the_sooner_still_and_the_nearer_to_the_pattern():
 
 
 def retrieved(x, p, own):
-    """Whether one step ends where the cosine with the own pattern, on a sphere, is above 0.9."""
+    """Return True where one step ends at a cosine above 0.9 with the query's own pattern."""
     y = DotEnergy(1.0).update(x, p)
     return (y * p[own]).sum(axis=1) > 0.9 * np.linalg.norm(y, axis=1) * np.linalg.norm(p[own], axis=1)
 
@@ -119,8 +119,8 @@ CELLS = [(16, 100), (16, 10_000), (32, 10_000)]
 
 @pytest.mark.parametrize(("d", "n"), CELLS)
 @pytest.mark.parametrize("noise", [0.25, 0.5, 0.75, 1.0])
-def test_one_step_retrieves_no_more_than_the_nearest_neighbour(d, n, noise):
-    """In shares. A query whose nearest neighbour is another may still be among the retrieved: see below."""
+def test_one_step_retrieves_no_more_than_nearest(d, n, noise):
+    """In number, not query by query: a query nearer to another pattern may count as retrieved, see below."""
     rng = np.random.default_rng(0)
     p = on_sphere(rng, n, d)
     own = rng.integers(n, size=200)
@@ -128,8 +128,8 @@ def test_one_step_retrieves_no_more_than_the_nearest_neighbour(d, n, noise):
     assert np.mean(retrieved(x, p, own)) <= np.mean(nearest(x, p)[1][:, 0] == own)
 
 
-def test_with_more_noise_one_step_may_retrieve_more_than_the_nearest_neighbour():
-    """Of 200 queries in 10 000 patterns of 16 dimensions, 10, while 9 are nearest to their own."""
+def test_one_step_may_retrieve_more_with_strong_noise():
+    """Among 10 000 patterns in 16 dimensions, 10 of 200 queries; 9 are nearest to their own pattern."""
     rng = np.random.default_rng(5)
     p = on_sphere(rng, 10_000, 16)
     own = rng.integers(10_000, size=200)
@@ -137,10 +137,10 @@ def test_with_more_noise_one_step_may_retrieve_more_than_the_nearest_neighbour()
     assert (np.count_nonzero(retrieved(x, p, own)), np.count_nonzero(nearest(x, p)[1][:, 0] == own)) == (10, 9)
 
 
-def test_a_query_nearer_to_another_pattern_may_count_as_retrieved():
-    """So it is no theorem: two patterns at an angle of less than acos(0.9) stand for each other."""
+def test_queries_nearer_to_another_may_count_as_retrieved():
+    """Two patterns at an angle of less than acos(0.9) count as each other."""
     p = 4 * np.array([[1.0, 0.0], [math.cos(0.4), math.sin(0.4)]])
-    x = 4 * np.array([math.cos(0.3), math.sin(0.3)])  # meant for the first
+    x = 4 * np.array([math.cos(0.3), math.sin(0.3)])  # belongs to the first
     y = DotEnergy(1.0).update(x, p)
     assert nearest(x, p)[1] == 1
     assert y @ p[0] > 0.9 * np.linalg.norm(y) * 4
@@ -149,24 +149,24 @@ def test_a_query_nearer_to_another_pattern_may_count_as_retrieved():
 # Sparse weights
 
 
-def test_the_values_of_entmax():
+def test_values_of_entmax():
     z = [-2.0, 0.0, 0.5]
     for alpha, expected in ((1, [0.0486, 0.3592, 0.5922]), (2, [0, 0.25, 0.75]), (1.5, [0, 0.3260, 0.6740])):
         np.testing.assert_array_equal(hopmin.entmax(z, alpha).round(4), expected)
 
 
 @pytest.mark.parametrize("alpha", [2.0, 1.5])
-def test_one_step_is_exact_if_and_only_if_the_margin_is_there(alpha):
-    """Ten thousand patterns, separations on both sides of the margin, and not one exception."""
+def test_one_step_is_exact_iff_the_margin_is_met(alpha):
+    """For ten thousand patterns with separations on both sides of the margin."""
     rng, above, below = np.random.default_rng(0), 0, 0
     for _ in range(1600):
         n, d = int(rng.integers(2, 12)), int(rng.integers(2, 8))
         p = rng.normal(size=(n, d)) * np.exp(rng.normal(0, 0.3, (n, 1)))
         energy = SparseEnergy(alpha, 10 ** rng.uniform(-1, 1))
-        room = energy.beta * capacity.dot_separation(p) - capacity.sparse_margin(alpha)
+        surplus = energy.beta * capacity.dot_separation(p) - capacity.sparse_margin(alpha)
         exact = (energy.update(p, p) == p).all(axis=1)
-        np.testing.assert_array_equal(exact[np.abs(room) > 1e-9], room[np.abs(room) > 1e-9] > 0)
-        above, below = above + np.count_nonzero(room > 0), below + np.count_nonzero(room < 0)
+        np.testing.assert_array_equal(exact[np.abs(surplus) > 1e-9], surplus[np.abs(surplus) > 1e-9] > 0)
+        above, below = above + np.count_nonzero(surplus > 0), below + np.count_nonzero(surplus < 0)
     assert min(above, below) > 3000
     assert above + below > 10_000
 
@@ -179,7 +179,7 @@ def signs(rng, n, d):
 
 
 @pytest.mark.parametrize("load", [0.138, 0.2, 0.37])
-def test_the_hebb_rule_errs_as_often_as_theory_says(load):
+def test_hebb_rule_errors_agree_with_theory(load):
     """Within a tenth, in two networks of a thousand neurons."""
     d, n, wrong = 1000, round(load * 1000), []
     for seed in range(2):
@@ -188,7 +188,7 @@ def test_the_hebb_rule_errs_as_often_as_theory_says(load):
     assert np.mean(wrong) == pytest.approx(capacity.one_step_error((n - 1) / d), rel=0.1)
 
 
-def test_retrieval_under_the_hebb_rule_ends_where_theory_says_or_breaks_down():
+def test_hebb_retrieval_agrees_with_theory_or_breaks_down():
     overlap = {}
     for load in (0.1, 0.3):
         p = signs(np.random.default_rng(0), round(load * 500), 500)
@@ -198,8 +198,8 @@ def test_retrieval_under_the_hebb_rule_ends_where_theory_says_or_breaks_down():
 
 
 @pytest.mark.parametrize(("power", "d", "n"), [(2, 400, 60), (3, 100, 502), (4, 50, 1256)])
-def test_powers_err_at_half_a_percent_where_theory_says(power, d, n):
-    """Of 40 patterns of each of ten networks: 0.005 +- 0.0015."""
+def test_powers_reach_half_a_percent_at_the_load(power, d, n):
+    """For 40 patterns of each of ten networks: 0.005 +- 0.0015."""
     assert n == round(capacity.one_step_load(0.005, power=power) * d ** (power - 1))
     wrong = []
     for seed in range(10):
@@ -208,13 +208,13 @@ def test_powers_err_at_half_a_percent_where_theory_says(power, d, n):
     assert np.mean(wrong) == pytest.approx(0.005, abs=0.0015)
 
 
-@pytest.mark.parametrize(("rate", "share", "mended"), [(0.18, 0.1, 1.0), (0.1, 0.2, 1.0), (0.2, 0.26, 0.0)])
-def test_the_exponential_memory_mends_on_its_side_of_the_bound(rate, share, mended):
-    """At 50 neurons 0.1 is already beyond the bound of 0.096, and all are mended still; 0.2 is far beyond that of 0.06."""
+@pytest.mark.parametrize(("rate", "fraction", "corrected"), [(0.18, 0.1, 1.0), (0.1, 0.2, 1.0), (0.2, 0.26, 0.0)])
+def test_exponential_memory_corrects_below_its_rate(rate, fraction, corrected):
+    """At 50 neurons a rate of 0.1, just above the bound of 0.096, is still corrected; 0.2 is far above 0.06."""
     rng, d = np.random.default_rng(0), 50
     p = signs(rng, round(math.exp(rate * d)), d)
     x = p[:40].copy()
     for row in x:
-        row[rng.choice(d, round(share * d), replace=False)] *= -1
+        row[rng.choice(d, round(fraction * d), replace=False)] *= -1
     found = ExponentialEnergy(order="synchronous").update(x, p)
-    assert np.mean((found == p[:40]).all(axis=1)) == pytest.approx(mended, abs=0.1)
+    assert np.mean((found == p[:40]).all(axis=1)) == pytest.approx(corrected, abs=0.1)

@@ -1,4 +1,4 @@
-"""From data to model size: the chain as the paper has it, its numbers, and what it takes for granted."""
+"""The bound on model size by data size, its derivation, and the paper's numbers."""
 
 import math
 
@@ -20,7 +20,7 @@ OPENELM = ModelShape(layers=8, width=1280, positions=1024)
 SIZES = {"layers": OPENELM.layers, "positions": OPENELM.positions}
 
 
-def test_the_bound_is_the_chain_of_its_parts():
+def test_bound_follows_from_its_derivation():
     """Z = 1 <= (D/T) V_n with V_n = 1 / sqrt(pi n): the largest n, then N = A l w n / T."""
     tokens = 5e6
     n = (tokens / OPENELM.positions) ** 2 / math.pi
@@ -29,31 +29,31 @@ def test_the_bound_is_the_chain_of_its_parts():
     assert parameter_count(OPENELM) == 10 * 8 * 1280**2 == pytest.approx(10 * 8 * 1280 * state_dimension(OPENELM) / 1024)
 
 
-def test_it_goes_with_the_square_of_the_data_or_the_fourth_power():
+def test_bound_grows_with_the_second_or_fourth_power():
     assert parameter_bound(2e6, OPENELM) == 4 * parameter_bound(1e6, OPENELM)
     assert parameter_bound_any_width(2e6, **SIZES) == 16 * parameter_bound_any_width(1e6, **SIZES)
-    # at the width that it is about, the one is the other
+    # the bounds agree at the width that attains the second
     width = (5e6 / 1024) ** 2 / (math.pi * 1024)
     wide = OPENELM._replace(width=width)
     assert parameter_bound(5e6, wide) == pytest.approx(parameter_bound_any_width(5e6, **SIZES), rel=1e-12)
 
 
-def test_the_volume_behind_it():
+def test_volume_at_the_paper_radius():
     """V_n at the paper's radius is 1 / sqrt(pi n) by Stirling: within 1 / (6 n)."""
     for n in (1, 2, 10, 1000, 100_000):
         log_v = log_volume(n, paper_radius(n))
         assert -1 / (6 * n) - 1e-9 <= log_v + math.log(math.pi * n) / 2 <= 1e-9
 
 
-def test_it_is_necessary_and_far_from_sufficient():
-    """At n = 1024 a single ball has log Z = -63.9, so Z = 1 takes exp(63.9) patterns, where the bound says exp(4.04)."""
+def test_bound_is_far_from_sufficient():
+    """At n = 1024 a single ball has log Z = -63.9, so Z = 1 takes exp(63.9) patterns, where the bound gives exp(4.04)."""
     n = 1024
     log_z = n / 2 * math.log(math.pi) + float(log_gamma_p(n / 2, paper_radius(n) ** 2))
     assert log_z == pytest.approx(-63.9, abs=0.05)
     assert -log_volume(n, paper_radius(n)) == pytest.approx(4.04, abs=0.005)
 
 
-def test_the_papers_numbers_again():
+def test_numbers_of_the_paper():
     assert [f"{ratio * 1e10:.3f}" for ratio in measured_ratios()] == ["8.709", "8.793", "8.379"]
     assert parameter_bound(1.0, OPENELM) == pytest.approx(3.0e-5, rel=0.02)
     assert 1.5 < measured_exponent() < 2.5
@@ -62,7 +62,7 @@ def test_the_papers_numbers_again():
     assert counted / (24 * 1024**2) == pytest.approx(10.0, abs=0.01)
 
 
-def test_no_data_is_refused():
+def test_zero_tokens_are_refused():
     for bound in (lambda: parameter_bound(0, OPENELM), lambda: parameter_bound_any_width(0, **SIZES)):
         with pytest.raises(ValueError, match="tokens must be a finite number > 0; got 0"):
             bound()
