@@ -70,9 +70,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy."""
+    """mypy, and stubtest on the stubs of the compiled modules."""
     install(session, "mypy")
     session.run("mypy", *session.posargs)
+    stubs = ("hopmin._core", "hopmin._layers", "hopmin._buffers")
+    session.run("python", "-m", "mypy.stubtest", "--mypy-config-file", "pyproject.toml", *stubs)
 
 
 @nox.session
