@@ -98,8 +98,24 @@ class HopfieldClassifier(ClassifierMixin, _WeightedMean):  # type: ignore[misc]
 class HopfieldRegressor(RegressorMixin, MultiOutputMixin, _WeightedMean):  # type: ignore[misc]
     """Targets averaged by weight; by default the regression of Nadaraya and Watson (1964) with a Gaussian kernel.
 
-    The parameters are those of `HopfieldClassifier`. The kernel exp(-beta |x - p|^2) has the width 1 / sqrt(2 beta).
+    The kernel exp(-beta |x - p|^2) has the standard deviation 1 / sqrt(2 beta).
 
+    Parameters
+    ----------
+    beta : float, default 1.0
+        The sharpness of the DistanceEnergy, which sets the length scale on which samples are similar.
+    energy : Energy, optional
+        An energy to use instead; its own beta is used. Where all its weights are 0, the prediction is 0.
+    retrieve : bool, default False
+        Whether to repeat the update of each sample until it stops moving before its weights are computed.
+
+    Attributes
+    ----------
+    memory_ : Memory
+        The samples, with their targets as values.
+
+    Examples
+    --------
     >>> model = HopfieldRegressor(beta=4.0).fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 4.0])
     >>> model.predict([[1.0], [1.5]]).round(3)
     array([1.035, 2.5  ])
@@ -163,7 +179,30 @@ class HopfieldNearestNeighbors(BaseEstimator):  # type: ignore[misc]
     def kneighbors(
         self, X: ArrayLike | None = None, n_neighbors: int | None = None, return_distance: bool = True
     ) -> tuple[Floats, Integers] | Integers:
-        """Return distances, ascending, and indices, both (m, n_neighbors); or the indices alone."""
+        """Return the distances and indices of the nearest samples of each query.
+
+        Parameters
+        ----------
+        X : array_like, shape (m, d), optional
+            The queries; by default the stored samples, none of which is its own neighbour.
+        n_neighbors : int, optional
+            Number of neighbours; by default that of the estimator.
+        return_distance : bool, default True
+            Whether to return the distances.
+
+        Returns
+        -------
+        distances : ndarray, shape (m, n_neighbors)
+            Distances in ascending order; left out unless `return_distance`.
+        indices : ndarray of int64, shape (m, n_neighbors)
+            The indices of the samples at these distances.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, X is not valid, or `n_neighbors` is not from 1 to the number of samples, or
+            to one less without X.
+        """
         queries = self._queries(X)
         k = self.n_neighbors if n_neighbors is None else n_neighbors
         k = _check.integer("n_neighbors", k, 1, len(self.memory_) - (X is None))
@@ -185,7 +224,30 @@ class HopfieldNearestNeighbors(BaseEstimator):  # type: ignore[misc]
     def radius_neighbors(
         self, X: ArrayLike | None = None, radius: float | None = None, return_distance: bool = True
     ) -> tuple[Array, Array] | Array:
-        """Return distances, ascending, and indices, both object arrays (m,) of arrays; or the indices alone."""
+        """Return the distances and indices of all samples within a Euclidean radius of each query.
+
+        Parameters
+        ----------
+        X : array_like, shape (m, d), optional
+            The queries; by default the stored samples, none of which is its own neighbour.
+        radius : float, optional
+            The largest distance, inclusive; by default that of the estimator.
+        return_distance : bool, default True
+            Whether to return the distances.
+
+        Returns
+        -------
+        distances : ndarray of ndarrays, shape (m,)
+            For each query, distances in ascending order; left out unless `return_distance`.
+        indices : ndarray of ndarrays, shape (m,)
+            For each query, the indices of the samples at these distances.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, X is not valid, the metric is not "euclidean", or the radius is not a finite
+            number >= 0.
+        """
         queries = self._queries(X)
         _check.choice("metric", self.metric, ("euclidean",))
         found = self.memory_.within(queries, self.radius if radius is None else radius)
@@ -199,7 +261,27 @@ class HopfieldNearestNeighbors(BaseEstimator):  # type: ignore[misc]
     def kneighbors_graph(
         self, X: ArrayLike | None = None, n_neighbors: int | None = None, mode: GraphMode = "connectivity"
     ) -> csr_matrix:
-        """Return a sparse matrix (m, n): 1 for each neighbour, or its distance with mode="distance"."""
+        """Return the graph of the nearest samples of each query as a sparse matrix.
+
+        Parameters
+        ----------
+        X : array_like, shape (m, d), optional
+            The queries; by default the stored samples, none of which is its own neighbour.
+        n_neighbors : int, optional
+            Number of neighbours; by default that of the estimator.
+        mode : {"connectivity", "distance"}, default "connectivity"
+            The entry for each neighbour: 1, or its distance.
+
+        Returns
+        -------
+        csr_matrix, shape (m, n)
+            One row for each query, one column for each stored sample.
+
+        Raises
+        ------
+        ValueError
+            As `kneighbors`, and if the mode is unknown.
+        """
         distances, indices = self.kneighbors(X, n_neighbors)
         m, k = indices.shape
         mode = _check.choice("mode", mode, get_args(GraphMode))

@@ -153,7 +153,33 @@ def from_text(
 
 
 def split_into_rows(tokens: Array, positions: int, tokenizer: Tokenizer) -> Array:
-    """Return the tokens as rows (n, T + 1), each beginning with the last token of the row before it; a view."""
+    """Return the tokens as rows, each beginning with the last token of the row before it.
+
+    Parameters
+    ----------
+    tokens : ndarray of int, shape (N,)
+        The tokens of a text. Those after the last complete row are left out.
+    positions : int
+        Targets per row, T.
+    tokenizer : Tokenizer
+        Its `unit` names the tokens in the error message.
+
+    Returns
+    -------
+    ndarray, shape (n, T + 1)
+        A read-only view of the tokens.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than ten rows.
+
+    Examples
+    --------
+    >>> split_into_rows(np.arange(25), 2, ByteTokenizer())[:2]
+    array([[0, 1, 2],
+           [2, 3, 4]])
+    """
     count = (len(tokens) - 1) // positions
     if count < 10:
         raise ValueError(f"corpus must have more than {10 * positions} {tokenizer.unit}; got {len(tokens)}")

@@ -283,6 +283,10 @@ def fit_tokenizer(kind: TokenizerName | Tokenizer, texts: Iterable[str], vocabul
     vocabulary : int, default 1000
         Number of symbols of a "bpe".
 
+    Returns
+    -------
+    Tokenizer
+
     Raises
     ------
     ValueError

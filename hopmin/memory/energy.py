@@ -363,7 +363,26 @@ class EuclideanEnergy(ContinuousEnergy):
 
 
 def all_scores(x: Floats, p: Any, metric: ScoreMetric) -> Floats:
-    """Return all scores (m, n) in float64; raise ValueError if one overflows."""
+    """Return the scores of all patterns for each query.
+
+    Parameters
+    ----------
+    x : ndarray, shape (m, d)
+        Queries.
+    p : ndarray or Packed, shape (n, d)
+        Patterns.
+    metric : {"euclidean", "dot"}
+        Score of a pattern p for a query x: -|x - p|^2 or x.p.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, n)
+
+    Raises
+    ------
+    ValueError
+        If a score overflows.
+    """
     s = scores(x, p, metric)
     if not np.isfinite(s).all():
         raise _check.too_large(x, p, s.dtype)
@@ -391,7 +410,21 @@ def half_square(a: Floats) -> Floats:
 
 
 def in_chunks(function: Callable[[Array], Floats], x: Array, p: Floats) -> Floats:
-    """Return function(x), called with as many rows of x at a time as have about MAX_SCORES scores."""
+    """Return function(x), computed for a part of the queries at a time.
+
+    Parameters
+    ----------
+    function : callable
+        Maps queries (c, ...) to results (c, ...), each query independently of the others.
+    x : ndarray, shape (m, ...)
+        Queries, or their indices.
+    p : ndarray, shape (n, d)
+        Patterns. Each part has about MAX_SCORES / n queries, so that their scores fit in memory.
+
+    Returns
+    -------
+    ndarray, shape (m, ...)
+    """
     size = max(1, MAX_SCORES // len(p))
     return np.concatenate([function(x[i : i + size]) for i in range(0, max(len(x), 1), size)])
 

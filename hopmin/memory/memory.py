@@ -264,7 +264,29 @@ class Memory:
         return retrieve(queries, self._held_patterns[:], self.energy, **options)
 
     def nearest(self, queries: ArrayLike, k: int = 1, *, metric: Metric = "euclidean") -> tuple[Floats, Integers]:
-        """Return the distances and indices (m, k) of the k nearest patterns of each query, as `hopmin.nearest`."""
+        """Return the distances and indices of the k nearest patterns of each query, as `hopmin.nearest`.
+
+        Parameters
+        ----------
+        queries : array_like, shape (m, d) or (d,)
+            The queries.
+        k : int, default 1
+            Number of neighbours, from 1 to n.
+        metric : {"euclidean", "dot", "cosine"}, default "euclidean"
+            The distance of "dot" is -x.p, that of "cosine" one minus the cosine of the angle.
+
+        Returns
+        -------
+        distances : ndarray, shape (m, k) or (k,)
+            Distances in ascending order.
+        indices : ndarray of int64, shape (m, k) or (k,)
+            The indices of the patterns at these distances.
+
+        Raises
+        ------
+        ValueError or TypeError
+            As `hopmin.nearest`.
+        """
         return nearest(queries, self._held_patterns, k, metric=metric)
 
     def within(

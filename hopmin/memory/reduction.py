@@ -159,7 +159,23 @@ class Reduction(NamedTuple):
 
     @classmethod
     def identity(cls, beta: float | None, m: int, v: int = 0, k: int = 0) -> Reduction:
-        """Return the reduction of no patterns, the identity element of `merge`."""
+        """Return the reduction of no patterns, the identity element of `merge`.
+
+        Parameters
+        ----------
+        beta : float or None
+            Sharpness of the weights; None leaves out `peak`, `total` and `mix`.
+        m : int
+            Number of queries.
+        v : int, default 0
+            Number of dimensions of the values.
+        k : int, default 0
+            How many of the largest scores to keep.
+
+        Returns
+        -------
+        Reduction
+        """
         soft, last = 0 if beta is None else m, np.iinfo(np.int64).max
         return cls(
             beta, np.full(soft, -np.inf), np.zeros(soft), np.zeros((soft, v)),
@@ -300,8 +316,24 @@ def reduce(
 
 
 def scores(queries: Floats, patterns: Any, metric: ScoreMetric) -> Floats:
-    """Return all scores (m, n), -|x - p|^2 or x.p, in float64, rounded after each operation.
+    """Return the scores of all patterns for each query, in float64, rounded after each operation.
 
+    Parameters
+    ----------
+    queries : ndarray, shape (m, d)
+        C-contiguous, float32 or float64.
+    patterns : ndarray or Packed, shape (n, d)
+        The patterns, cast to the dtype of the queries.
+    metric : {"euclidean", "dot"}
+        Score of a pattern p for a query x: -|x - p|^2 or x.p.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, n)
+        Scores that overflow are infinite or NaN.
+
+    Examples
+    --------
     >>> scores(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [1.0, 0.0]]), "euclidean")
     array([[-25.,  -1.]])
     """

@@ -24,9 +24,9 @@ from hopmin.memory.reduction import scores
 
 
 class Certificate(NamedTuple):
-    """What `certify` guarantees for each of n patterns.
+    """The guarantees of `certify` for each of n patterns.
 
-    Parameters
+    Attributes
     ----------
     stored : ndarray of bool, shape (n,)
         True where the pattern is certainly stored. It may be stored even where this is False.

@@ -81,13 +81,29 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Task:
-    """One run of a study: a model's size, its training rows, and the rows it is measured on."""
+    """One run of a study: a model's size, its training rows, and the rows it is measured on.
+
+    Attributes
+    ----------
+    number : int
+        Position of the run in the study, from 0.
+    config : GPTConfig
+        Sizes of the model.
+    train, held_out : ndarray, shape (n, T + 1)
+        Rows to train on, and rows to hold out.
+    common : ndarray, shape (n, T + 1)
+        Training rows of every run of the study, so that measurements on them are comparable.
+    preset : Preset
+        Sizes of the study.
+    seed : int
+        Seed of the initial parameters, together with the width, and of the batches.
+    """
 
     number: int
     config: GPTConfig
     train: Integers
     held_out: Integers
-    common: Integers  # training rows of every run, so that measurements on them are comparable
+    common: Integers
     preset: Preset
     seed: int
 

@@ -46,7 +46,28 @@ BATCH_ORDERS: tuple[BatchOrder, ...] = get_args(BatchOrder)
 
 @dataclass(frozen=True)
 class CorpusRecord:
-    """The arguments with which a corpus was opened, as a checkpoint holds them, and the CRC-32 of its rows."""
+    """The arguments with which a corpus was opened, as a checkpoint holds them, and the CRC-32 of its rows.
+
+    Attributes
+    ----------
+    name : str
+        Name or path of the corpus, as `open_corpus` takes it.
+    rows, positions, seed, vocabulary : int
+        Arguments of `open_corpus`.
+    tokenizer : {"characters", "words", "bytes", "bpe"} or None
+        Name of the tokenizer; None if none was given.
+    batches : {"random", "shuffled", "contiguous"}
+        Order of the rows in training; see `Experiment.create`.
+    crc32 : int
+        CRC-32 of all rows, which shows whether the corpus has changed.
+
+    Raises
+    ------
+    TypeError
+        If the name is not a string.
+    ValueError
+        If the tokenizer or the order of the batches is unknown.
+    """
 
     name: str
     rows: int

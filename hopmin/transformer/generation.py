@@ -103,7 +103,7 @@ class KVCache:
 
     @property
     def full(self) -> bool:
-        """Whether no position is left."""
+        """True if no position is left."""
         return self.length == self.capacity
 
     def positions(self, count: int) -> Integers:
@@ -116,7 +116,22 @@ class KVCache:
         return (np.arange(self.length + count) < self.start[:, None])[:, None]
 
     def update(self, layer: int, keys: Floats, values: Floats) -> tuple[Floats, Floats]:
-        """Store keys and values (B, H, T, E) of the next tokens in a layer, and return all of that layer."""
+        """Store the keys and values of the next tokens in a layer, and return all of that layer.
+
+        The length of the cache is not changed, because the other layers have yet to store theirs.
+
+        Parameters
+        ----------
+        layer : int
+            Index of the layer.
+        keys, values : ndarray, shape (B, H, T, E)
+            Those of the T next tokens, as many as there are free positions at most.
+
+        Returns
+        -------
+        keys, values : ndarray, shape (B, H, S + T, E)
+            Views of the layer's cache; S is the number of positions in use before them.
+        """
         end = self.length + keys.shape[2]
         self.keys[layer, :, :, self.length : end], self.values[layer, :, :, self.length : end] = keys, values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]

@@ -507,10 +507,26 @@ def sinusoids(positions: Array, width: int) -> Floats:
 
 
 def block(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
-    """Attention, then the feed-forward layer, each with its residual connection, for states x (B, T, D).
+    """Apply attention, then the feed-forward layer, each with its residual connection.
 
-    `x0` is the input of the first block, of which energy attention makes its patterns. Backward returns dx, dx0 and
-    {name: gradient}.
+    Parameters
+    ----------
+    x : ndarray, shape (B, T, D)
+        Input states.
+    x0 : ndarray, shape (B, T, D)
+        Input states of the first block, from which energy attention computes its patterns.
+    p : dict of str to ndarray
+        Parameters of the layer, by their names without the prefix.
+    config : GPTConfig
+        Sizes and options of the model.
+    context : Context
+        Source of dropout, cache of keys and values, and record of activations.
+
+    Returns
+    -------
+    y : ndarray, shape (B, T, D)
+    backward : function
+        From dy to dx, dx0 and {name: gradient}; without energy attention dx0 is 0.
     """
     energy = config.attention == "energy"
     if energy:
@@ -538,7 +554,29 @@ Sublayer = Callable[[Array, Parameters, GPTConfig, Context], tuple[Array, Backwa
 def residual(
     x: Array, sublayer: Sublayer, norm: str, p: Parameters, config: GPTConfig, context: Context
 ) -> tuple[Array, Backward]:
-    """y = x + f(norm(x)) if norms are "pre", y = norm(x + f(x)) if they are "post", for a sublayer f."""
+    """Return y = x + f(norm(x)) if norms are "pre", y = norm(x + f(x)) if they are "post", for a sublayer f.
+
+    Parameters
+    ----------
+    x : ndarray, shape (B, T, D)
+        Input states.
+    sublayer : callable
+        The sublayer f: `attend` or `feed_forward`.
+    norm : str
+        Name of the norm in the layer, "norm1" or "norm2".
+    p : dict of str to ndarray
+        Parameters of the layer, by their names without the prefix.
+    config : GPTConfig
+        Sizes and options of the model.
+    context : Context
+        Source of dropout, cache of keys and values, and record of activations.
+
+    Returns
+    -------
+    y : ndarray, shape (B, T, D)
+    backward : function
+        From dy to dx and {name: gradient}.
+    """
     gain, bias = p[f"{norm}.gain"], p.get(f"{norm}.bias")
     if config.norm == "pre":
         normalized, back_norm = layer_norm(x, gain, bias)
@@ -564,7 +602,25 @@ def residual(
 
 
 def attend(x: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
-    """Causal multi-head attention, with the keys and values in the cache, if any, before those of x."""
+    """Return the causal multi-head attention of x over itself and the positions in the cache, if any.
+
+    Parameters
+    ----------
+    x : ndarray, shape (B, T, D)
+        Input states, normalized if norms are "pre".
+    p : dict of str to ndarray
+        Parameters of the layer, by their names without the prefix.
+    config : GPTConfig
+        Sizes and options of the model.
+    context : Context
+        Source of dropout, cache of keys and values, and record of activations.
+
+    Returns
+    -------
+    y : ndarray, shape (B, T, D)
+    backward : function
+        From dy to dx and {name: gradient}.
+    """
     H, rate, rng = config.heads, config.dropout, context.rng
     projected, back_project = linear(x, p["attention.weight"], p.get("attention.bias"))
     q, k, v = (split_heads(a, H) for a in np.split(projected, 3, axis=-1))
@@ -596,12 +652,31 @@ def merge_heads(a: Array) -> Array:
 
 
 def energy_step(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
-    """y = x + eta (u - x), where u is the update of x in an energy.
+    """Return y = x + eta (u - x), where u is the update of x in an energy.
 
     For each head, on E of the D coordinates, it is DistanceEnergy(1 / (2 sqrt(E))). The patterns are a linear function
     of the first states x0 up to the position, so with shared weights they are the same in all blocks, and the whole
     stack descends one energy. Summed over heads, y - x is -eta / 2 times the gradient, and the energy decreases by at
     least eta (2 - eta) |u - x|^2 (Niu et al. 2024, equation 4; `DistanceEnergy.guaranteed_decrease`).
+
+    Parameters
+    ----------
+    x : ndarray, shape (B, T, D)
+        Input states.
+    x0 : ndarray, shape (B, T, D)
+        Input states of the first block.
+    p : dict of str to ndarray
+        Parameters of the layer, by their names without the prefix.
+    config : GPTConfig
+        Sizes and options of the model.
+    context : Context
+        Source of dropout, cache of keys and values, and record of activations.
+
+    Returns
+    -------
+    y : ndarray, shape (B, T, D)
+    backward : function
+        From dy to dx, dx0 and {name: gradient}.
     """
     H, eta = config.heads, x.dtype.type(config.eta)
     patterns, back_patterns = linear(x0, p["patterns.weight"], p.get("patterns.bias"))
@@ -621,7 +696,25 @@ def energy_step(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: 
 
 
 def feed_forward(x: Array, p: Parameters, config: GPTConfig, context: Context) -> tuple[Array, Backward]:
-    """y = contract(activation(expand(x)))."""
+    """Return y = contract(activation(expand(x))), with dropout.
+
+    Parameters
+    ----------
+    x : ndarray, shape (B, T, D)
+        Input states, normalized if norms are "pre".
+    p : dict of str to ndarray
+        Parameters of the layer, by their names without the prefix.
+    config : GPTConfig
+        Sizes and options of the model.
+    context : Context
+        Source of dropout.
+
+    Returns
+    -------
+    y : ndarray, shape (B, T, D)
+    backward : function
+        From dy to dx and {name: gradient}.
+    """
     wide, back_expand = linear(x, p["expand.weight"], p.get("expand.bias"))
     active, back_active = ACTIVATIONS[config.activation](wide)
     narrow, back_contract = linear(active, p["contract.weight"], p.get("contract.bias"))
@@ -638,7 +731,19 @@ def feed_forward(x: Array, p: Parameters, config: GPTConfig, context: Context) -
 
 @dataclass(frozen=True)
 class SavedModel:
-    """Contents of a model file: the model, its tokenizer, if any, and further arrays and records."""
+    """The contents of a model file.
+
+    Attributes
+    ----------
+    model : GPT
+        The model.
+    tokenizer : Tokenizer or None
+        Its tokenizer, if one was saved.
+    extra : dict of str to ndarray
+        Further arrays, by name.
+    records : dict
+        All records of the file, among them the configuration and the tokenizer.
+    """
 
     model: GPT
     tokenizer: Tokenizer | None
@@ -667,7 +772,20 @@ def load_model(path: Name) -> SavedModel:
 
 
 def check_shapes(expected: Shapes, found: Shapes, where: Name) -> None:
-    """Raise ValueError unless the same names have the same shapes."""
+    """Raise ValueError unless the same names have the same shapes.
+
+    Parameters
+    ----------
+    expected, found : dict of str to tuple of int
+        Shapes by name.
+    where : str or path
+        Source of the shapes that were found, for the error message.
+
+    Raises
+    ------
+    ValueError
+        If a name is missing or unknown, or has another shape.
+    """
     for name in [*expected, *found]:
         wanted, got = (f"of shape {shapes[name]}" if name in shapes else "absent" for shapes in (expected, found))
         if wanted != got:

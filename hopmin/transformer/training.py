@@ -222,7 +222,31 @@ class BestEvaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """The options of a `Trainer`, which checks and explains them."""
+    """The options of a `Trainer`, which checks them.
+
+    Attributes
+    ----------
+    steps : int
+        Number of steps of the learning rate schedule.
+    learning_rate : float
+        Peak of the schedule.
+    warmup_steps : int
+        Steps over which the learning rate rises to its peak.
+    weight_decay : float
+        Weight decay of matrices.
+    grad_clip : float
+        Largest joint Euclidean norm of all gradients; longer ones are scaled to it.
+    batch_size : int
+        Rows per batch, where rows are drawn at random.
+    micro_batches : int
+        Parts of a batch, each of which takes a thread.
+    evaluate_every : int
+        Steps between evaluations on held-out rows.
+    patience : int or None
+        Number of evaluations in a row without improvement after which training ends; None for no limit.
+    seed : int
+        Seed of batches and dropout.
+    """
 
     steps: int
     learning_rate: float

@@ -47,7 +47,7 @@ OBJECTS = sorted(public_objects())
 
 
 def parameters(value):
-    """The parameters that a call of the object takes, without self; none of a property."""
+    """The public parameters that a call of the object takes, without self; none of a property."""
     value = getattr(value, "__func__", value)  # of class methods and static methods
     if not callable(value) or (inspect.isclass(value) and issubclass(value, tuple)):  # named tuples list their fields
         return []
@@ -55,7 +55,7 @@ def parameters(value):
         names = inspect.signature(value).parameters
     except ValueError:  # a class that is a plain exception or a type alias has no signature
         return []
-    return [name for name in names if name not in ("self", "cls")]
+    return [name for name in names if name not in ("self", "cls") and not name.startswith("_")]
 
 
 @pytest.mark.parametrize(("name", "value"), OBJECTS, ids=[name for name, _ in OBJECTS])
