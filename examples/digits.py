@@ -14,7 +14,7 @@ known = np.arange(64) < 32  # the upper four rows of pixels
 
 
 def drawn(image):
-    """Return an image as eight lines of characters, the darker the denser."""
+    """Return an image as eight lines of characters; darker pixels get denser characters."""
     return ["".join(" .:*#"[min(int(5 * pixel), 4)] * 2 for pixel in row) for row in image.reshape(8, 8)]
 
 

@@ -1,7 +1,7 @@
-"""A semantic cache with a gate: answer from memory when a stored key is similar enough, otherwise say that it is not.
+"""A semantic cache: return the value of the most similar key if it is similar enough, otherwise report "not stored".
 
 A nearest-neighbour cache always returns something. `Memory.lookup` with `min_similarity` returns index -1 instead of
-the nearest wrong answer. Keys here are counts of letter pairs; in practice they would be sentence embeddings.
+a wrong answer. Keys here are counts of letter pairs; in practice they would be sentence embeddings.
 Run: python examples/gated_cache.py
 """
 

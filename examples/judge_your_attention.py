@@ -1,4 +1,4 @@
-"""Test your own attention with the laws of hopmin.testing: a correct one passes, two with common bugs are rejected.
+"""Test your own attention with a law of hopmin.testing: a correct one passes, two with common bugs are rejected.
 
 Needs hypothesis (the extra "test"). Run: python examples/judge_your_attention.py
 """
@@ -10,21 +10,21 @@ from hopmin import testing
 
 
 def attention(q, k, v):
-    """Causal attention of queries and keys (T, E) and values (T, E) in plain NumPy."""
+    """Return the causal attention of queries, keys and values (T, E), in plain NumPy."""
     scores = np.where(np.tri(len(q), dtype=bool), q @ k.T / np.sqrt(q.shape[1]), -np.inf)
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True) @ v
 
 
 def attention_with_a_finite_mask(q, k, v):
-    """The same with -10 added to later positions, instead of minus infinity, so that they leak in."""
+    """Add -10 to the scores of later positions instead of minus infinity, so that later tokens leak in."""
     scores = q @ k.T / np.sqrt(q.shape[1]) + np.where(np.tri(len(q), dtype=bool), 0, -10)
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True) @ v
 
 
 def attention_without_scaling(q, k, v):
-    """The same without dividing by the square root of the head width."""
+    """Omit the division by the square root of the head width."""
     return attention(q * np.sqrt(q.shape[1]), k, v)
 
 

@@ -1,7 +1,7 @@
-"""Classify points by a memory of labelled ones: a soft nearest-neighbour rule whose sharpness is beta.
+"""Classify points with a memory of labelled points: a soft nearest-neighbour rule whose sharpness is beta.
 
-The update with values is the mean of the labels by softmax weight: Nadaraya-Watson regression with a Gaussian kernel,
-and attention with labels as values. A small beta averages over all labels, a large beta takes the nearest neighbour's.
+The update is the mean of the labels under the softmax weights: Nadaraya-Watson regression with a Gaussian kernel,
+and attention with labels as values. A small beta averages over all labels, a large beta takes that of the nearest.
 Run: python examples/soft_knn.py
 """
 

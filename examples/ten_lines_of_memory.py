@@ -1,4 +1,4 @@
-"""Store three patterns and follow a query downhill to one of them: each step is attention over the patterns.
+"""Store three patterns and retrieve one of them from a query: each step is attention over the patterns.
 
 Run: python examples/ten_lines_of_memory.py
 """
