@@ -1,4 +1,4 @@
-"""Docstrings of public objects: there for all, and in numpydoc form for functions with more than two parameters."""
+"""All public objects have docstrings; functions with more than two parameters have them in numpydoc form."""
 
 import importlib
 import inspect
