@@ -5,7 +5,7 @@ import math
 import helpers
 import numpy as np
 import pytest
-from helpers import error_message, drawn_parameters
+from helpers import drawn_parameters, error_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

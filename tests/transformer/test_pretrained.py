@@ -10,7 +10,16 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers import LLAMA_SIZES, MERGES, bpe_pieces, error_message, drawn_parameters, gguf_header, gguf_tensors, write_gguf
+from helpers import (
+    LLAMA_SIZES,
+    MERGES,
+    bpe_pieces,
+    drawn_parameters,
+    error_message,
+    gguf_header,
+    gguf_tensors,
+    write_gguf,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
