@@ -14,12 +14,12 @@ nox.options.reuse_venv = "yes"
 ROOT = Path(__file__).parent
 LINTERS = ("ruff", "cython-lint")
 CORE = ("tests/core", "tests/memory/test_reduction.py", "tests/memory/test_nearest.py", "tests/memory/test_energy.py")
-SLOW = "test_laws or test_testing or test_docs or test_cli or test_report"  # few examples do not shorten these
+SLOW = "test_laws or test_testing or test_docs or test_cli or test_report"  # these take long even with few examples
 BENCHMARKS = (["benchmarks.core", "--quick"], ["benchmarks.capacity", "--quick"], ["benchmarks.transformer", "--quick"])
 
 
 def install(session: nox.Session, *others: str) -> None:
-    """hopmin in place, with what its tests need; builds the compiled core beside its sources."""
+    """Install hopmin in editable mode with its test dependencies; this builds the extensions in the source tree."""
     session.install("-e", ".[test]", *others)
 
 
@@ -31,7 +31,7 @@ def run_linters(session: nox.Session) -> None:
 
 @nox.session
 def quick(session: nox.Session) -> None:
-    """Linters, types, and most tests with few examples: under two minutes on two cores."""
+    """Run linters, mypy, and most tests with few examples: under two minutes on two cores."""
     install(session, *LINTERS, "mypy")
     run_linters(session)
     session.run("mypy")
@@ -41,21 +41,21 @@ def quick(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("backend", ["compiled", "numpy"], ids=["compiled", "numpy"])
 def tests(session: nox.Session, backend: str) -> None:
-    """The whole suite on one backend."""
+    """Run the whole test suite on one backend."""
     install(session)
     session.run("python", "-m", "pytest", *session.posargs, env={"HOPMIN_BACKEND": backend})
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Examples in chapters and docstrings, links, and figures."""
+    """Check the examples in chapters and docstrings, links, and figures."""
     install(session)
     session.run("python", "-m", "pytest", "tests/docs", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks on small shapes, or the one given: nox -s bench -- benchmarks.core --only energy/1024."""
+    """Run all benchmarks on small shapes, or the given one: nox -s bench -- benchmarks.core --only energy/1024."""
     install(session)
     for arguments in [session.posargs] if session.posargs else BENCHMARKS:
         session.run("python", "-m", *arguments)
@@ -63,14 +63,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff and cython-lint."""
+    """Run ruff and cython-lint."""
     session.install(*LINTERS)
     run_linters(session)
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy, and stubtest on the stubs of the compiled modules."""
+    """Run mypy, and stubtest on the stubs of the compiled modules."""
     install(session, "mypy")
     session.run("mypy", *session.posargs)
     stubs = ("hopmin._core", "hopmin._layers", "hopmin._buffers")
@@ -86,13 +86,13 @@ def cross(session: nox.Session) -> None:
 
 @nox.session
 def debug(session: nox.Session) -> None:
-    """The tests of the core on a build without optimisation that checks every index."""
+    """Run the core tests on a build without optimisation that checks every index."""
     special_build(session, "HOPMIN_DEBUG")
 
 
 @nox.session
 def sanitize(session: nox.Session) -> None:
-    """The tests of the core under AddressSanitizer and UndefinedBehaviorSanitizer (GCC)."""
+    """Run the core tests under AddressSanitizer and UndefinedBehaviorSanitizer (GCC)."""
     libraries = (
         session.run_always("gcc", f"-print-file-name={name}.so", external=True, silent=True)
         for name in ("libasan", "libubsan")
@@ -106,7 +106,7 @@ def sanitize(session: nox.Session) -> None:
 
 
 def special_build(session: nox.Session, variable: str, **environment: str) -> None:
-    """Build in a copy of the tree with one of setup.py's variables set, and run the tests of the core there."""
+    """Build a copy of the source tree with one of setup.py's variables set, and run the core tests on it."""
     install(session, "setuptools>=77", "Cython>=3.1")
     copy = Path(session.create_tmp()) / "hopmin"
     shutil.rmtree(copy, ignore_errors=True)

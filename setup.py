@@ -29,7 +29,7 @@ if PLAIN:
 
 compile_args, link_args = [], []
 if sys.platform != "win32":
-    compile_args.append("-ffp-contract=off")  # exact scores are rounded after each operation: no fused multiply-add
+    compile_args.append("-ffp-contract=off")  # no fused multiply-add: exact scores are rounded after each operation
     compile_args.append("-O0" if DEBUG else "-O1" if SANITIZE else "-O3")
     compile_args.append("-g" if DEBUG or SANITIZE else "-g0")
     if STRICT:
@@ -57,7 +57,7 @@ extensions = cythonize(
         "wraparound": DEBUG,
         "initializedcheck": DEBUG,
         "cdivision": not DEBUG,
-        "autotestdict": False,  # no __test__ in the modules: their examples are in their NumPy twins
+        "autotestdict": False,  # no __test__ in the modules: the NumPy twins have the docstrings
     },
     force=DEBUG,
 )

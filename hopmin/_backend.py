@@ -1,11 +1,11 @@
-"""The modules that exist twice, compiled and in NumPy, as chosen at import: `core`, `layers` and `buffers`.
+"""Choose between the compiled modules and their NumPy twins at import: `core`, `layers` and `buffers`.
 
 `core` is `_core.pyx` if it was compiled when hopmin was installed, otherwise its NumPy twin `_core_numpy.py`, and
-likewise for the other two. All three are of the same kind; without the compiled ones, a line on standard error says so.
-Twins have the same functions; their docstrings and types are written once, on the NumPy side.
+likewise for the other two. Either all three are compiled or none is; if none is, a message is printed to stderr. Twins
+have the same functions; their docstrings and types are written once, in the NumPy modules.
 
-`HOPMIN_BACKEND=compiled` or `numpy` selects a kind, and `HOPMIN_SIMD` an instruction set of the compiled modules. The
-import fails if what they select is not available.
+`HOPMIN_BACKEND=compiled` or `numpy` selects the backend, and `HOPMIN_SIMD` an instruction set of the compiled modules.
+The import fails if the selected backend or instruction set is not available.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""A pool of memory: the memory of a freed array is reused for the next one of about its size.
+"""A pool of memory: the memory of a freed array is reused for the next array of about the same size.
 
-Every training step creates the same arrays, and mapping fresh pages takes the system longer than it takes NumPy to fill
-them. So the arrays of a step are allocated by a custom allocator (NEP 49), in the current thread and inside the `with`
-block only. They may outlive the block. Where this module is not compiled, `_buffers_numpy.py` allocates as usual.
+Every training step creates arrays of the same sizes, and mapping fresh pages takes longer than filling the arrays. So
+the arrays of a step come from a custom allocator (NEP 49), which is active in the current thread and inside the `with`
+block only. Arrays may outlive the block. `_buffers_numpy.py` leaves NumPy's allocator in place.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
@@ -20,7 +20,7 @@ from numpy._core._multiarray_umath import _ARRAY_API
 cdef enum:
     SMALLEST = 32768  # bytes: the system's allocator reuses smaller blocks itself
     CLASSES = 256  # sizes of blocks, see `rounded`
-    LINE = 64  # bytes of a cache line: arrays start at one, and the Block is in the line before
+    LINE = 64  # bytes of a cache line: arrays are aligned to it, and the Block is in the line before
     SET_HANDLER = 304  # the index of PyDataMem_SetHandler in NumPy's C API, since 1.22
 
 ctypedef struct Allocator:  # PyDataMemAllocator
@@ -45,12 +45,12 @@ ctypedef struct Pool:
     PyThread_type_lock lock
     Block* kept[CLASSES]
 
-ctypedef object (*set_handler)(object)
-cdef set_handler into = <set_handler> (<void**> PyCapsule_GetPointer(_ARRAY_API, NULL))[SET_HANDLER]
+ctypedef object (*handler_setter)(object)  # installs a handler and returns the previous one
+cdef handler_setter set_handler = <handler_setter> (<void**> PyCapsule_GetPointer(_ARRAY_API, NULL))[SET_HANDLER]
 
 
 cdef inline int rounded(size_t* size) noexcept nogil:
-    """Round a size up to a multiple of a quarter of a power of two, and return the number of that size class."""
+    """Round a size up to a multiple of a quarter of a power of two, and return the index of that size class."""
     cdef int log = 0
     while size[0] >> log > 7:
         log += 1
@@ -60,7 +60,7 @@ cdef inline int rounded(size_t* size) noexcept nogil:
 
 
 cdef void* take(void* context, size_t size) noexcept nogil:
-    """malloc"""
+    """malloc: take a block from the pool, or allocate one"""
     cdef Pool* pool = <Pool*> context
     cdef Block* block = NULL
     cdef void* start
@@ -84,7 +84,7 @@ cdef void* take(void* context, size_t size) noexcept nogil:
 
 
 cdef void* take_zeros(void* context, size_t count, size_t size) noexcept nogil:
-    """calloc"""
+    """calloc: take a block and fill it with zeros"""
     if size and count > (<size_t> 1 << 62) // size:
         return NULL
     cdef void* data = take(context, count * size)
@@ -112,7 +112,7 @@ cdef void give(void* context, void* data, size_t size) noexcept nogil:
 
 
 cdef void* take_more(void* context, void* data, size_t size) noexcept nogil:
-    """realloc"""
+    """realloc: take a block, copy the data, and return the old block to the pool"""
     cdef void* larger = take(context, size)
     cdef size_t capacity
     if data and larger:
@@ -151,8 +151,8 @@ def pool():
 
 @contextmanager
 def within(pool):
-    before = into(pool)
+    previous = set_handler(pool)
     try:
         yield
     finally:
-        into(before)
+        set_handler(previous)

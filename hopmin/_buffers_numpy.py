@@ -1,4 +1,4 @@
-"""The NumPy twin of `_buffers.pyx`: a pool that keeps no memory.
+"""The NumPy twin of `_buffers.pyx`: a pool that holds no memory.
 
 - make a pool [`pool`]
 - create arrays in it [`within`]
@@ -15,16 +15,15 @@ FUNCTIONS = ("pool", "within")
 def pool() -> object:
     """Return an empty pool of memory.
 
-    Several threads may be `within` it at a time. It is freed when neither the pool nor an array made in it is in use.
+    Several threads may use it at the same time. It is freed when neither the pool nor an array created in it is in use.
     """
     return object()
 
 
 @contextmanager
 def within(pool: object) -> Iterator[None]:
-    """Allocate the arrays that this thread creates in the block from the pool, and return their memory to it.
+    """Use the pool for the arrays that this thread creates in the `with` block.
 
-    The compiled twin reuses the memory of arrays of about the same size that were freed before. Arrays may outlive the
-    block.
+    The compiled twin reuses the memory of freed arrays of about the same size. Arrays may outlive the block.
     """
     yield

@@ -1,11 +1,11 @@
 """Argument checks, and all argument error messages. (Messages about files are in `_files`.)
 
-Arguments are checked once, where they enter the library. What comes out is a C-contiguous float32 or float64 array, an
-int64 array, or a plain Python number.
+Arguments are checked once, where they enter the library, and converted to C-contiguous float32 or float64 arrays, int64
+arrays, or plain Python numbers.
 
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`], [`storable`], [`indices`],
   [`boolean_mask`], [`tokens`], [`token_rows`]
-- their numbers: [`finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
+- their entries: [`finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
 - single numbers: [`number`], [`integer`], [`boolean`]
 - objects: [`energy`], [`generator`], [`update_order`]
 - names: [`choice`], [`letters`]
@@ -108,7 +108,7 @@ def numbers_below(name: str, a: Any, limit: float) -> Floats:
 
 
 def too_large(queries: Array, patterns: Any, dtype: Any) -> ValueError:
-    """The error to raise when scores of finite numbers overflow."""
+    """Return the error to raise when scores of finite numbers overflow."""
     reach = float(np.abs(patterns).max()) + float(np.abs(queries).max(initial=0))
     return ValueError(f"queries and patterns must be small enough to square in {dtype}; got values up to {reach:.3g}")
 
@@ -135,7 +135,7 @@ def new_patterns(name: str, a: Any, d: int, dtype: Any) -> tuple[Floats, bool]:
 
 
 def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
-    """Return values to store, a copy (n, ...) of any dtype but object; with `single`, one value without its axis."""
+    """Return a copy (n, ...) of values to store, of any dtype but object; with `single`, `a` is one value, n = 1."""
     array = _array(name, a)
     array = array[None] if single else array
     if array.dtype.hasobject:

@@ -42,7 +42,7 @@ cdef extern from "_simd/tile_kernels.h" nogil:
     int best_variant()
 
 cdef enum:
-    _QUERIES = 384  # queries that pass over the patterns together: a multiple of ROWS in each variant (compare TASK)
+    _QUERIES = 384  # queries that are scored together: a multiple of ROWS in each variant (compare TASK)
     NEGLIGIBLE = 64  # weights of e^-64 and less may be rounded to 0
 cdef double TOLERANCE = 0.015625  # of the relative error of weights: beyond it, scores are computed exactly
 
@@ -141,7 +141,7 @@ cdef struct Patterns:
 
 
 cdef inline const void* panel_at(const Patterns* p, Py_ssize_t j, void* panel) noexcept nogil:
-    """Return the panel that starts with pattern j; it is packed into `panel` unless the patterns are packed already."""
+    """Return the panel that starts with pattern j, packed into `panel` unless the patterns are already packed."""
     cdef const char* start = p.start + j * p.d * p.size
     if p.packed:
         return start
@@ -217,14 +217,14 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                 for i in range(batch):
                     # 2. their peak
                     s_peak = kernels.peak(s + i * _TILE, count, &finite)
-                    # 3. their k best: candidates, for now
+                    # 3. their k best: only candidates, until they are scored exactly
                     if k > 0:
                         _consider(&search[i], &p, s + i * _TILE, s_peak, start, count, reach)
                     if not soft:
                         continue
                     origin = 0
                     if floating is float and beta * _expected_error(&search[i], s_peak, reach, d) > TOLERANCE:
-                        # both the peak and the scores that are compared with it may be rough: two bounds
+                        # subtract the error bound twice: both the peak and the scores compared with it may be rough
                         least = _loosen(&search[i], max(peak[row + i], s_peak) - NEGLIGIBLE / beta, reach)
                         least = _loosen(&search[i], least, reach)
                         s_peak = _score_exactly(&search[i], &p, s + i * _TILE, start, count, least, panel)
@@ -373,7 +373,7 @@ cdef int _merge(double beta, double[::1] peak, double[::1] total, double[:, ::1]
                 total[i] = total[i] * shrink + other_shrink * other_total[i]
                 for c in range(mix.shape[1]):
                     mix[i, c] = mix[i, c] * shrink + other_shrink * other_mix[i, c]
-        # 3. the k best of both in descending order, of equals the lower index first
+        # 3. the k best of both in descending order, ties by the lower index
         if k > 0 and other_k > 0:
             for i in range(best.shape[0]):
                 _merge_best(&best[i, 0], &indices[i, 0], k, &other_best[i, 0], &other_indices[i, 0], other_k)
@@ -398,7 +398,7 @@ cdef void release(void* aligned) noexcept nogil:
 
 
 cdef bint _before(double a, long long a_index, double b, long long b_index) noexcept nogil:
-    """Return whether a comes before b: larger scores first, of equals the lower index."""
+    """Return whether a comes before b: larger scores first, ties by the lower index."""
     return a > b or (a == b and a_index < b_index)
 
 

@@ -47,7 +47,7 @@ SIMD: tuple[str, ...] = ("numpy",)  # the instruction sets available here, the m
 def simd(name: str | None = None) -> str:
     """Return the name of the instruction set in use, after switching to `name` if one is given.
 
-    Raises ValueError, and switches to none, if `name` is not in SIMD.
+    Raises ValueError, without switching, if `name` is not in SIMD.
     """
     return SIMD[0 if name is None else SIMD.index(name)]
 
@@ -195,12 +195,12 @@ def merge(
     total += other_shrink * other_total
     mix *= shrink[:, None]
     mix += other_shrink[:, None] * other_mix
-    # 3. the k best of both in descending order, of equals the lower index first
+    # 3. the k best of both in descending order, ties by the lower index
     _merge_best(best, indices, other_best, other_indices)
 
 
 def _unpacked(patterns: Floats, n: int) -> Floats:
-    """Return patterns (n, d), given these or their panels."""
+    """Return patterns (n, d), given as such or as panels."""
     return patterns if patterns.ndim == 2 else patterns.transpose(0, 2, 1).reshape(-1, patterns.shape[1])[:n]
 
 

@@ -26,7 +26,7 @@ from hopmin._typing import Array, Name
 FORMAT = 1  # version of the format of save_arrays
 ALIGN = 64  # bytes
 CHUNK = 1 << 20  # bytes to read or write at a time; NumPy would copy a whole array
-FILLER = 0x4D48  # the id of a zip extra field without meaning
+FILLER = 0x4D48  # the id of a zip extra field that readers ignore
 
 
 def read_text(path: Name) -> str:
@@ -47,7 +47,7 @@ def read_text(path: Name) -> str:
 def read_bytes(path: Name) -> bytes:
     """Return the bytes of a file; raise ValueError if it cannot be read or is empty."""
     if not (content := b"".join(read_chunks(path, binary=True))):
-        raise ValueError(f"corpus must not be empty; {path} holds nothing")
+        raise ValueError(f"corpus must not be empty; {path} has 0 bytes")
     return content
 
 
@@ -83,7 +83,7 @@ def atomic_write(path: Name) -> Iterator[IO[bytes]]:
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
-        raise ValueError(f"path must be a file that can be written; {path} is something else")
+        raise ValueError(f"path must be a file that can be written; {path} is not a regular file")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         opened = open(temporary, "xb")  # noqa: SIM115 - entered below: errors from there on are the caller's
@@ -142,7 +142,7 @@ def load_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]
 
 
 def map_arrays(path: Name, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return the same as `load_arrays`, but with read-only maps of the file, whose checksums are not verified."""
+    """Return what `load_arrays` returns, but map the arrays, read-only; checksums are not verified."""
     return _open(path, kind, _map_member)
 
 
@@ -161,10 +161,10 @@ def _open(
             arrays = {name: read(archive, member) for name, member in members.items()}
         if about["arrays"] != _headers(arrays):
             raise ValueError("an array is missing or its header differs")
-    except MemoryError:  # undamaged, but larger than the free memory
+    except MemoryError:  # the file may be intact, but larger than the free memory
         raise
-    except Exception:  # damage can show as anything: a bad zip, a wrong header, a shape larger than all memory
-        raise ValueError(f"{kind} must be a file that hopmin saved; {path} is damaged or something else") from None
+    except Exception:  # a damaged file can raise anything: a bad zip, a wrong header, a shape larger than all memory
+        raise ValueError(f"{kind} must be a file that hopmin saved; {path} is damaged or has another format") from None
     if found != (kind, FORMAT):
         raise ValueError(f"{path} must hold a {kind} in format {FORMAT}; got a {found[0]} in format {found[1]}")
     return arrays, records

@@ -21,13 +21,13 @@ cdef extern from "_simd/row_kernels.h" nogil:
         void (*norm_back)(const void* dy, const void* z, const void* scale, Py_ssize_t m, Py_ssize_t d,
                           const void* gain, void* dx, void* dgain, void* dbias) noexcept nogil
         void (*gelu)(const void* x, const void* bias, Py_ssize_t d, void* y, void* slope) noexcept nogil
-        void (*soften)(void* scores, Py_ssize_t m, Py_ssize_t t, Py_ssize_t s, double beta) noexcept nogil
-        void (*soften_back)(void* dweights, const void* weights, Py_ssize_t m, Py_ssize_t t, Py_ssize_t s,
-                            double beta) noexcept nogil
+        void (*softmax)(void* scores, Py_ssize_t m, Py_ssize_t t, Py_ssize_t s, double beta) noexcept nogil
+        void (*softmax_back)(void* dweights, const void* weights, Py_ssize_t m, Py_ssize_t t, Py_ssize_t s,
+                             double beta) noexcept nogil
         void (*adamw)(void* p, const void* g, void* m, void* v, Py_ssize_t count, double b1, double b2,
                       double kept, double rate, double epsilon) noexcept nogil
         void (*add)(void* x, const void* change, const void* bias, Py_ssize_t d) noexcept nogil
-        void (*update)(const void* q, const void* keys, Py_ssize_t step, const void* values, Py_ssize_t seen,
+        void (*attend)(const void* q, const void* keys, Py_ssize_t step, const void* values, Py_ssize_t seen,
                        Py_ssize_t s, Py_ssize_t e, double beta, void* scores, void* y) noexcept nogil
     struct variant:
         const char* name
@@ -129,7 +129,7 @@ def causal_softmax(scores, double beta):
     cdef Py_ssize_t t = scores.shape[scores.ndim - 2], s = scores.shape[scores.ndim - 1], m = scores.size // s
     cdef address scores_ = to(scores, scores, m * s)
     with nogil:
-        kernels.soften(scores_, m, t, s, beta)
+        kernels.softmax(scores_, m, t, s, beta)
     return scores
 
 
@@ -140,7 +140,7 @@ def causal_softmax_backward(dweights, weights, double beta):
     cdef address dweights_ = to(dweights, weights, m * s)
     cdef address weights_ = at(weights, weights, m * s)
     with nogil:
-        kernels.soften_back(dweights_, weights_, m, t, s, beta)
+        kernels.softmax_back(dweights_, weights_, m, t, s, beta)
     return dweights
 
 
@@ -171,13 +171,13 @@ def attend(projected, bias, keys, values, const Py_ssize_t[::1] start, Py_ssize_
             first = min(start[b], length)
             for h in range(H):
                 head = (b * H + h) * S * E * size
-                # 1. the token's key and value join the cache
+                # 1. the token's key and value are added to the cache
                 for e in range(E):
                     memcpy(keys_ + head + (e * S + length) * size, query + (H * E + e) * size, size)
                 memcpy(values_ + head + length * E * size, query + 2 * H * E * size, E * size)
                 # 2. weights of the positions that it sees
                 # 3. the weighted mean of their values
-                kernels.update(query, keys_ + head + first * size, S, values_ + head + first * E * size,
+                kernels.attend(query, keys_ + head + first * size, S, values_ + head + first * E * size,
                                length + 1 - first, S - first, E, 1 / sqrt(E), scores, y)
                 query, y = query + E * size, y + E * size
             query += 2 * H * E * size

@@ -1,15 +1,15 @@
 """The NumPy twin of `_layers.pyx`: the element-wise and row-wise operations of a transformer.
 
-Matrix products are NumPy's in both twins. What is left between them takes NumPy several passes over memory; the
-compiled twin takes one. The first group serves `transformer/layers.py` and `transformer/training.py`:
+Both twins leave matrix products to NumPy. The operations between them take NumPy several passes over memory, and the
+compiled twin one. The first group is used by `transformer/layers.py` and `transformer/training.py`:
 
 - layer norm [`layer_norm_forward`], [`layer_norm_backward`]
 - GELU and its derivative [`gelu_and_derivative`]
 - attention's softmax [`causal_softmax`], [`causal_softmax_backward`]
 - a step of the optimizer [`adamw`]
 
-The second computes one more token for a GPT (`transformer/decoding.py`), where the overhead of NumPy's calls would
-exceed the arithmetic:
+The second group computes the next token of a GPT (`transformer/decoding.py`), where the overhead of NumPy's calls would
+exceed the time for the arithmetic:
 
 - one head's attention over the cache [`attend`]
 - the activation of the hidden layer [`activate`]
@@ -17,7 +17,7 @@ exceed the arithmetic:
 
 [`simd`] selects the instruction set, as in `_core_numpy.py`. Arrays are float32 or float64, all of one dtype in a call.
 The compiled functions raise TypeError for other dtypes, and ValueError for arrays of the wrong size or mixed dtypes;
-these here check nothing. Letters: B batch, T queries, S keys, D width, H heads, E = D / H, M hidden units.
+those of this module check nothing. Letters: B batch, T queries, S keys, D width, H heads, E = D / H, M hidden units.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ SIMD: tuple[str, ...] = ("numpy",)  # the instruction sets available here, the m
 def simd(name: str | None = None) -> str:
     """Return the name of the instruction set in use, after switching to `name` if one is given.
 
-    Raises ValueError, and switches to none, if `name` is not in SIMD.
+    Raises ValueError, without switching, if `name` is not in SIMD.
     """
     return SIMD[0 if name is None else SIMD.index(name)]
 
 
 def layer_norm_forward(x: Floats, gain: Floats, bias: Floats | None, epsilon: float) -> tuple[Floats, Floats, Floats]:
-    """Return the layer norm of x, and what its gradient needs (Ba et al. 2016).
+    """Return the layer norm of x, and the arrays that its gradient needs (Ba et al. 2016).
 
     y = gain z + bias, where z = (x - mean) / sqrt(variance + epsilon) over the last axis.
 
@@ -189,7 +189,7 @@ def adamw(
 def attend(
     projected: Floats, bias: Floats, keys: Floats, values: Floats, start: Integers, length: int, joined: Floats
 ) -> None:
-    """Put the attention of one more token of each row into `joined`, and its keys and values into the cache.
+    """Write the attention output for the next token of each row into `joined`, and add its key and value to the cache.
 
     joined[b, h] = softmax(q k^T / sqrt(E)) v over the positions from start[b] to `length`.
 
@@ -200,7 +200,7 @@ def attend(
     bias : ndarray, shape (3 D,)
     keys, values : ndarray, shape (B, H, S, E)
         The cache, whose position `length` is overwritten. In memory, keys are laid out as (B, H, E, S), so that
-        neighbouring positions are scored together. What the cache holds from 0 to `length` is finite.
+        neighbouring positions are scored together. Entries before position `length` must be finite.
     start : ndarray of intp, shape (B,)
         The first position that each row sees. A token before it, which is padding, sees its own position.
     length : int
@@ -218,7 +218,7 @@ def attend(
         raise ValueError("cache must have a position left")
     projected += bias
     query, key, value = projected.reshape(B, 3, H, E).swapaxes(0, 1)
-    # 1. the token's key and value join the cache
+    # 1. the token's key and value are added to the cache
     keys[:, :, length], values[:, :, length] = key, value
     # 2. weights of the positions that it sees
     scores = query[:, :, None] @ keys[:, :, : length + 1].mT
@@ -253,7 +253,7 @@ def add_and_norm(
     x: Floats, change: Floats, bias: Floats, gain: Floats, shift: Floats,
     z: Floats, scale: Floats, out: Floats, post: bool,
 ) -> None:  # fmt: skip
-    """Add x <- x + change + bias in place, and put the layer norm of the sum into `out`.
+    """Compute x <- x + change + bias in place, and write the layer norm of the sum into `out`.
 
     Parameters
     ----------

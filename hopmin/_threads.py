@@ -1,8 +1,8 @@
 """A pool of threads, shared by all of hopmin: [`set_threads`], [`get_threads`], [`run`].
 
-The compiled core releases the GIL while it works, so a large job is split into tasks that several threads take from one
-list. The calling thread is one of them: it never waits for a worker to become free, only for tasks that have started.
-How a job is split may depend on the number of threads; its result does not (see `memory/reduction.py`).
+The compiled core releases the GIL, so a large job is split into tasks that several threads take from a shared list. The
+calling thread is one of them: it never waits for a worker to become free, only for tasks that have started. How a job
+is split may depend on the number of threads; its result does not (see `memory/reduction.py`).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     try:
         work()
     finally:
-        for _ in todo:  # after an error, leave no task to the others
+        for _ in todo:  # after an error, drop the tasks that have not started
             pass
         for helper in helpers:
             if not helper.cancel():

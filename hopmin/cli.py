@@ -1,7 +1,7 @@
 """The `hopmin` command, also `python -m hopmin`: study, tokenize, train, evaluate, generate, claims.
 
-Only parsing and printing; each command calls a function that Python code can call too. A wrong argument ends the
-command with one sentence and exit code 2, an interruption with 130.
+This module only parses arguments and prints; each command calls a function that Python code can call too. Invalid
+arguments end the command with a one-line message and exit code 2, an interruption with exit code 130.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.command(options)
         return code
     except (ValueError, TypeError, FloatingPointError) as error:
-        return _complain(str(error))
+        return _print_error(str(error))
     except ImportError as error:
         if error.name not in EXTRAS:
             raise
         extra = f"python -m pip install 'hopmin[{EXTRAS[error.name]}]'"
-        return _complain(f"{error.name} must be installed for this command: {extra}")
+        return _print_error(f"{error.name} must be installed for this command: {extra}")
     except OSError as error:
-        return _complain(f"{error.filename or 'a file'} could not be read or written: {error.strerror}")
+        return _print_error(f"{error.filename or 'a file'} could not be read or written: {error.strerror}")
     except MemoryError as error:
-        return _complain(f"out of memory: {error}")
+        return _print_error(f"out of memory: {error}")
     except KeyboardInterrupt:
         print("\nhopmin: interrupted", file=sys.stderr)
         return 130
@@ -197,11 +197,11 @@ def _evidence(evidence: Any) -> str:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        sys.exit(_complain(f"{message} (see {self.prog} --help)"))
+        sys.exit(_print_error(f"{message} (see {self.prog} --help)"))
 
 
-def _complain(sentence: str) -> int:
-    print(f"hopmin: {sentence}", file=sys.stderr)
+def _print_error(message: str) -> int:
+    print(f"hopmin: {message}", file=sys.stderr)
     return 2
 
 
@@ -217,7 +217,7 @@ def _given(options: argparse.Namespace, function: Callable[..., Any]) -> dict[st
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Names the default of every option that has one; where it depends on other options, the help text names it."""
+    """Show the default of every option that has one; where it depends on other options, the help text states it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None or action.nargs == 0 else super()._get_help_string(action)
@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(run: Callable[[argparse.Namespace], int], **defaults: Any) -> argparse.ArgumentParser:
-        """Add the command of a function, whose docstring is the help; its options have these defaults."""
+        """Add the command that calls `run`, with its docstring as help and these defaults of its options."""
         name, text = run.__name__, run.__doc__
         sub = commands.add_parser(name, help=text, description=text, formatter_class=_HelpFormatter)
         sub.set_defaults(command=run, **defaults)
@@ -248,19 +248,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--corpus", **corpus)
     add("--preset", choices=("quick", "smoke"), help="quick: about two minutes; smoke: seconds, to check that it runs")
     add("--out", metavar="FOLDER", help="folder for results.json, the figures and report.html")
-    add("--workers", **integer, help="processes to train in (default: one per processor, at most 8)")
+    add("--workers", **integer, help="processes that train models (default: one per processor, at most 8)")
     add("--seed", **integer, help="seed of the corpus, the models and their batches")
 
     sub = command(train, out="hopmin-model", **_defaults(Experiment.create))
     add = sub.add_argument
     add("--out", metavar="FOLDER", help="folder for model.npz (the checkpoint), best.npz and log.jsonl")
-    add("--resume", action="store_true", help="resume from the checkpoint in --out, with the settings it began with")
+    add("--resume", action="store_true", help="resume from the checkpoint in --out, with its original settings")
     add("--seed", **integer, help="seed of the corpus, the model and its batches")
     add = sub.add_argument_group("corpus").add_argument
     add("--corpus", **corpus)
     add("--rows", **integer, help="training rows of question-formation")
     add("--positions", **integer, help="tokens per row of a text")
-    add("--tokenizer", choices=TOKENIZERS, help="what a token of a text is (default: characters)")
+    add("--tokenizer", choices=TOKENIZERS, help="unit of the tokens of a text (default: characters)")
     add("--vocabulary", **integer, help="symbols of the bpe tokenizer")
     orders = (
         "random: rows drawn with replacement; shuffled: each row once per epoch; "
@@ -287,7 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     add = sub.add_argument
     add("--corpus", metavar="FILE", required=True, help="text file; with --tokenizer bytes, any file")
     add("--out", metavar="FILE", required=True, help="file to write, .npz")
-    add("--tokenizer", choices=TOKENIZERS, help="what a token is")
+    add("--tokenizer", choices=TOKENIZERS, help="unit of the tokens")
     add("--vocabulary", **integer, help="symbols of the bpe tokenizer")
 
     sub = command(evaluate, checkpoint="hopmin-model/model.npz")
@@ -299,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
     add = sub.add_argument
     add("--prompt", metavar="TEXT", required=True, help="text to continue")
     add("--checkpoint", **checkpoint)
-    add("--max-new-tokens", **integer, help="tokens to add, at most")
+    add("--max-new-tokens", **integer, help="largest number of tokens to add")
     add("--temperature", type=float, metavar="T", help="0 takes the most likely token, 1 samples from the model")
     add("--top-k", type=int, metavar="K", help="sample only among the K most likely tokens (default: all)")
     fewest = "sample only among the fewest tokens whose probabilities sum to P (default: all)"

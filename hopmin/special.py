@@ -5,7 +5,7 @@
 - the logarithm of the regularized lower incomplete gamma function [`log_gamma_p`], and of the distribution function of
   the noncentral chi-squared distribution [`log_noncentral_chi2`]
 
-A function that `scipy.special` has too bears the name and the definition it has there. Results are float64.
+Functions that `scipy.special` also has are named and defined as there. Results are float64.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def erf(x: ArrayLike) -> Floats:
 def erfc(x: ArrayLike) -> Floats:
     """Return the complementary error function 1 - erf(x) of real numbers, elementwise.
 
-    It is computed without the subtraction, so that it keeps its digits where erf(x) is close to 1. Raises TypeError if
+    It is computed without the subtraction, so that no digits are lost where erf(x) is close to 1. Raises TypeError if
     x is not real.
 
     >>> f"{erfc(10.0):.5g}"
@@ -73,8 +73,8 @@ def _elementwise(function: Callable[[float], float], name: str, x: ArrayLike) ->
 def wrightomega(z: float) -> float:
     """Return the Wright omega function of a real number: the root w of w + log w = z.
 
-    It is W0(exp(z)), with W0 the principal branch of Lambert's W, also where exp(z) is no longer a float. Newton's
-    method climbs to the root from below. The relative error is a few eps, times |z| for z < 0.
+    It is W0(exp(z)), with W0 the principal branch of Lambert's W, also where exp(z) overflows. Newton's method
+    converges to the root from below. The relative error is a few eps, times |z| for z < 0.
 
     >>> round(wrightomega(0.0), 6), wrightomega(1.0), round(wrightomega(1e6), 6)
     (0.567143, 1.0, 999986.184503)
@@ -134,7 +134,7 @@ def log_gamma_p(a: ArrayLike, z: ArrayLike) -> Floats:
 
 
 def _log_gamma_p(a: float, z: float) -> float:
-    """log P(a, z) of numbers in their intervals."""
+    """Return log P(a, z) for numbers in their intervals."""
     if z == 0:
         return -math.inf
     if z == math.inf:
@@ -163,14 +163,14 @@ def _log_gamma_p(a: float, z: float) -> float:
 
 
 def _log_poisson(a: float, z: float) -> float:
-    """log of z^a e^-z / Gamma(a + 1), without subtracting large numbers where z is close to a."""
+    """Return the log of z^a e^-z / Gamma(a + 1), without subtracting large numbers where z is close to a."""
     u = (z - a) / a
     ratio = math.log1p(u) if abs(u) < 0.5 else math.log(z) - math.log(a)
     return a * (ratio - u) - _log_gamma_excess(a)
 
 
 def _log_gamma_excess(a: float) -> float:
-    """log Gamma(a + 1) - a log a + a; for large a by Stirling's series, log(2 pi a) / 2 + 1 / (12 a) - ..."""
+    """Return log Gamma(a + 1) - a log a + a; for large a by Stirling's series, log(2 pi a) / 2 + 1 / (12 a) - ..."""
     if a < 30:
         return math.lgamma(a + 1) - a * math.log(a) + a
     series = math.fsum(c * a ** -(2 * k + 1) for k, c in enumerate((1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)))

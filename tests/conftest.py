@@ -1,4 +1,4 @@
-"""What all tests share: the installed package, both backends, and Hypothesis' profile."""
+"""Configuration and fixtures of all tests: the package under test, both backends, and Hypothesis profiles."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# `python -m pytest` puts the source tree first on the path, where no compiled core is; test what is installed.
+# `python -m pytest` puts the source tree, which has no compiled core, first on the path; test the installed package.
 if os.environ.get("HOPMIN_TESTED") != "source":
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
@@ -17,11 +17,11 @@ from hypothesis import settings  # noqa: E402
 import hopmin  # noqa: E402
 from hopmin import _backend  # noqa: E402
 
-# No profile sets a deadline: machines are shared, and tests do not measure time.
+# No profile has a deadline, because the time of a test varies on shared machines.
 settings.register_profile("default", deadline=None, print_blob=True, max_examples=30)
 settings.register_profile("ci", settings.get_profile("default"), max_examples=100, derandomize=True)
-settings.register_profile("few", settings.get_profile("ci"), max_examples=10)  # for builds that are slow on purpose
-settings.register_profile("many", settings.get_profile("default"), max_examples=1000)  # for a night
+settings.register_profile("few", settings.get_profile("ci"), max_examples=10)  # for debug and sanitizer builds, which are slow
+settings.register_profile("many", settings.get_profile("default"), max_examples=1000)  # for overnight runs
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 KINDS = {"compiled": "", "numpy": "_numpy"}
@@ -30,7 +30,7 @@ BACKENDS = ("compiled", "numpy") if hopmin.BACKEND == "compiled" else ("numpy",)
 
 @pytest.fixture(params=BACKENDS)
 def backend(request, monkeypatch):
-    """Runs a test on each backend that is installed."""
+    """Run a test on each installed backend."""
     for name in ("core", "layers", "buffers"):
         monkeypatch.setattr(_backend, name, import_module(f"hopmin._{name}{KINDS[request.param]}"))
     return request.param
@@ -38,7 +38,7 @@ def backend(request, monkeypatch):
 
 @pytest.fixture(params=_backend.core.SIMD, scope="module")
 def simd(request):
-    """Runs a test on each variant of the core in use: the compiled core's for this processor, or the twin's only one."""
+    """Run a test on each instruction set of the core in use; the NumPy twin has only one."""
     core, before = _backend.core, _backend.core.simd()
     yield core.simd(request.param)
     core.simd(before)
@@ -46,7 +46,7 @@ def simd(request):
 
 @pytest.fixture
 def threads():
-    """set_threads, until the test is over."""
+    """set_threads, whose effect is undone after the test."""
     before = hopmin.get_threads()
     yield hopmin.set_threads
     hopmin.set_threads(before)
@@ -54,8 +54,8 @@ def threads():
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """run(code, *arguments, VARIABLE=value): an interpreter of its own that sees the hopmin that is tested."""
-    elsewhere = tmp_path_factory.mktemp("elsewhere")  # where no source tree is
+    """run(code, *arguments, VARIABLE=value): run code in a new interpreter that imports the hopmin under test."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")  # outside the source tree
 
     def run(code, *arguments, **environment):
         return subprocess.run(

@@ -14,8 +14,8 @@ import pytest
 # Exceptions
 
 
-def complaint(error, function, *arguments, **options):
-    """Return the message of the exception that the call raises, which must be of this very type and a single line."""
+def error_message(error, function, *arguments, **options):
+    """Return the message of the exception that the call raises, which must be of exactly this type and a single line."""
     with pytest.raises(error) as caught:
         function(*arguments, **options)
     assert caught.type is error
@@ -64,8 +64,8 @@ def weights(scores):
     return [math.exp(score - total) for score in scores]
 
 
-def shares(scores):
-    """Softmax of scores of any size; `weights` loses digits if the logarithm of the sum is large."""
+def softmax(scores):
+    """Return the softmax of scores of any size; `weights` loses digits if the logarithm of the sum is large."""
     peak = max(scores)
     terms = [math.exp(score - peak) for score in scores]
     total = math.fsum(terms)

@@ -1,4 +1,4 @@
-"""GPTs that several test files share: small sizes, all options, and parameters without special values."""
+"""GPTs for several test files: small sizes, all options, and parameters without special values."""
 
 import numpy as np
 

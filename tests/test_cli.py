@@ -37,7 +37,7 @@ def text(tmp_path):
 
 @pytest.fixture
 def run(capsys):
-    """run(*arguments): run the command; return exit code, standard output and standard error."""
+    """run(*arguments): run the command; return its exit code, standard output and standard error."""
 
     def run(*arguments):
         try:
@@ -51,7 +51,7 @@ def run(capsys):
 
 @pytest.fixture
 def refused(run):
-    """refused(*arguments): run a command that ends with exit code 2; return its one sentence."""
+    """refused(*arguments): run a command that must end with exit code 2; return its error message."""
 
     def refused(*arguments):
         code, _, error = run(*arguments)
@@ -220,7 +220,7 @@ def test_the_log_has_every_step_once_after_resuming(run, text, tmp_path, monkeyp
         interrupt_at(patch, 5)
         run(*train, "--out", tmp_path / "parts")
     with (tmp_path / "parts" / "log.jsonl").open("a") as log:
-        log.write('{"step": 6, "lo')  # as a killed process may leave it
+        log.write('{"step": 6, "lo')  # as after a killed process
     run("train", "--resume", "--out", tmp_path / "parts")
     assert (tmp_path / "parts" / "log.jsonl").read_text() == whole
 
@@ -491,7 +491,7 @@ def test_training_does_not_resume_with_another_text(run, refused, text, tmp_path
     before = (tmp_path / "model.npz").read_bytes()
     text.write_text(text.read_text().replace("question", "answer!!"))
     sentence = refused("train", "--resume", "--out", tmp_path)
-    assert sentence == f"corpus must be the one that training began with; {text} has changed"
+    assert sentence == f"corpus must be unchanged since training began; {text} has changed"
     assert (tmp_path / "model.npz").read_bytes() == before
 
 
@@ -499,7 +499,7 @@ def test_training_does_not_resume_with_other_characters(run, refused, text, tmp_
     """The rows of the changed text hold the same numbers."""
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     text.write_text(text.read_text().replace("u", "v"))
-    sentence = f"corpus must be the one that training began with; {text} has changed"
+    sentence = f"corpus must be unchanged since training began; {text} has changed"
     assert refused("train", "--resume", "--out", tmp_path) == sentence
     assert refused("evaluate", "--checkpoint", tmp_path / "model.npz") == sentence
 
@@ -510,7 +510,7 @@ def test_training_does_not_resume_with_other_held_out_rows(run, refused, text, t
     run("train", "--corpus", path, "--out", tmp_path, *SMALL)
     text.write_text(text.read_text()[:-20] + text.read_text()[-20:][::-1])  # within the last tenth
     run("tokenize", "--corpus", text, "--out", path)
-    sentence = f"corpus must be the one that training began with; {path} has changed"
+    sentence = f"corpus must be unchanged since training began; {path} has changed"
     assert refused("train", "--resume", "--out", tmp_path) == sentence
     assert refused("evaluate", "--checkpoint", tmp_path / "model.npz") == sentence
 
@@ -526,7 +526,7 @@ def test_a_checkpoint_with_a_wrong_corpus_record_is_refused(run, refused, text, 
     arrays, records = load_arrays(path, "model")
     altered = {key: value for key, value in {**records["corpus"], **change}.items() if value is not ...}
     save_arrays(path, "model", arrays, **{**records, "corpus": altered})
-    sentence = f"checkpoint must name its corpus; {path} was not made by hopmin train"
+    sentence = f"checkpoint must name its corpus; {path} was not written by hopmin train"
     assert refused("train", "--resume", "--out", tmp_path) == sentence
     assert refused("evaluate", "--checkpoint", path) == sentence
 
@@ -542,7 +542,7 @@ def test_a_model_trained_otherwise_is_not_resumed(refused, tmp_path):
     model = GPT(hopmin.GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=4), 0)
     Trainer(model, steps=3).save(path)
     sentence = refused("train", "--resume", "--out", tmp_path)
-    assert sentence == f"checkpoint must name its corpus; {path} was not made by hopmin train"
+    assert sentence == f"checkpoint must name its corpus; {path} was not written by hopmin train"
 
 
 @pytest.mark.parametrize("key", ["name", "positions", "seed", "tokenizer", "batches", "crc32"])
@@ -564,14 +564,14 @@ def test_a_truncated_checkpoint_is_refused_and_kept(run, refused, text, tmp_path
     path.write_bytes(half)
     arguments = {"train": ("--resume", "--out", tmp_path), "generate": ("--checkpoint", path, "--prompt", "to")}
     sentence = refused(command, *arguments[command])
-    assert sentence == f"model must be a file that hopmin saved; {path} is damaged or something else"
+    assert sentence == f"model must be a file that hopmin saved; {path} is damaged or has another format"
     assert path.read_bytes() == half
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--prompt", "Zounds"), "text must be made of the tokenizer's 15 symbols; got 'Z'"),
+        (("--prompt", "Zounds"), "text must consist of the tokenizer's 15 symbols; got 'Z'"),
         (("--prompt", ""), "prompt must have shape (T,), not empty; got (0,)"),
         (("--prompt", "to", "--max-new-tokens", -1), "max_new_tokens must be an integer >= 0; got -1"),
         (("--prompt", "to", "--temperature", "nan"), "temperature must be a finite number >= 0; got nan"),

@@ -1,4 +1,4 @@
-"""The layout: imports point one way, every module has its tests and its chapter, optional libraries stay optional."""
+"""The layout: imports have one direction, every module has tests and a chapter, optional libraries stay optional."""
 
 import ast
 import re

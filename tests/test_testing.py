@@ -397,7 +397,7 @@ def test_every_law_has_wrong_implementations():
 
 @pytest.mark.parametrize(("name", "what"), [(name, what) for name in WRONG for what in WRONG[name]])
 def test_a_wrong_implementation_is_rejected(name, what, monkeypatch):
-    found = settings(laws.SETTINGS, phases=[Phase.generate], database=None)  # that it fails is enough: nothing is shrunk
+    found = settings(laws.SETTINGS, phases=[Phase.generate], database=None)  # the failure suffices, so examples are not shrunk
     monkeypatch.setattr(laws, "SETTINGS", found)
     with np.errstate(all="ignore"), pytest.raises((AssertionError, ValueError, IndexError)):
         LAWS[name](*WRONG[name][what], examples=300)

@@ -1,7 +1,7 @@
 /* The row-wise operations of a transformer between its matrix products, with the vectors of vectors.h.
  *
- * _layers_numpy.py has the formulas. Rows have any length: they are read a vector at a time, and the last one is filled
- * up. Numbers that are not finite give NaN, as in NumPy.
+ * _layers_numpy.py has the formulas. Rows have any length: they are read one vector at a time, and the last vector is
+ * padded. Numbers that are not finite give NaN, as in NumPy.
  */
 
 /* j = 0, LANES, 2 LANES, ... < count */
@@ -61,7 +61,7 @@ static void NAME(norm)(const void *x, ptrdiff_t m, ptrdiff_t d, const void *gain
     }
 }
 
-/* Its gradient. dy (m, d), z (m, d), scale (m,), gain (d,)
+/* The gradient of a layer norm. dy (m, d), z (m, d), scale (m,), gain (d,)
  * ->  dx (m, d); dgain (d,) and dbias (d,), which may be NULL, are added to:
  *
  *     dx = scale (dz - mean(dz) - z mean(dz z)),  dz = gain dy;  dgain += dy z,  dbias += dy  for each row
@@ -124,7 +124,7 @@ static void NAME(gelu)(const void *x, const void *bias, ptrdiff_t d, void *y, vo
 /* Causal softmax. scores (m, s)  ->  in place, softmax(beta scores) over the positions that each row sees, 0 elsewhere.
  *
  * Subtracting the maximum first keeps the exponentials in (0, 1]. A NaN or +inf gives a row of NaN; -inf gives 0. */
-static void NAME(soften)(void *scores, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, double beta)
+static void NAME(softmax)(void *scores, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, double beta)
 {
     T *row = scores;
     const vec lowest = NAME(splat)(OF(-FLT_MAX, -DBL_MAX)), nothing = {0};
@@ -148,10 +148,10 @@ static void NAME(soften)(void *scores, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, do
     }
 }
 
-/* Its gradient. dweights (m, s), weights (m, s)  ->  dweights becomes dscores:
+/* The gradient of a causal softmax. dweights (m, s), weights (m, s)  ->  dweights becomes dscores:
  *
  *     dscores = beta weights (dweights - sum_j weights_j dweights_j),  0 where a row does not see */
-static void NAME(soften_back)(void *dweights, const void *weights, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, double beta)
+static void NAME(softmax_back)(void *dweights, const void *weights, ptrdiff_t m, ptrdiff_t t, ptrdiff_t s, double beta)
 {
     T *row = dweights;
     const T *w = weights;
@@ -172,7 +172,7 @@ static void NAME(soften_back)(void *dweights, const void *weights, ptrdiff_t m, 
  *
  *     m += (1 - b1) (g - m),  v += (1 - b2) (g^2 - v),  p = kept p - rate m / (sqrt(v) + epsilon)
  *
- * In one pass over the four arrays, which is what limits it: NumPy takes more than ten. */
+ * It takes one pass over the four arrays, where NumPy takes more than ten; memory bandwidth is the limit. */
 static void NAME(adamw)(void *p, const void *g, void *m, void *v, ptrdiff_t count, double b1, double b2,
                         double kept, double rate, double epsilon)
 {
@@ -205,7 +205,7 @@ static void NAME(add)(void *x, const void *change, const void *bias, ptrdiff_t d
  *
  * Keys are transposed: a vector holds one coordinate of LANES neighbouring keys, and scores need no sum across lanes.
  */
-static void NAME(update)(const void *q, const void *keys, ptrdiff_t step, const void *values, ptrdiff_t seen,
+static void NAME(attend)(const void *q, const void *keys, ptrdiff_t step, const void *values, ptrdiff_t seen,
                          ptrdiff_t s, ptrdiff_t e, double beta, void *scores, void *y)
 {
     const T *value = values;
@@ -218,7 +218,7 @@ static void NAME(update)(const void *q, const void *keys, ptrdiff_t step, const 
         }
         NAME(put)(score + j, product, seen - j);
     }
-    NAME(soften)(score, 1, 1, seen, beta);
+    NAME(softmax)(score, 1, 1, seen, beta);
     EACH(i, e) {
         vec sum = {0};
         for (ptrdiff_t j = 0; j < seen; j++)
@@ -228,8 +228,8 @@ static void NAME(update)(const void *q, const void *keys, ptrdiff_t step, const 
 }
 
 static const row_kernels NAME(row_kernels) = {
-    NAME(norm), NAME(norm_back), NAME(gelu), NAME(soften), NAME(soften_back), NAME(adamw), NAME(add),
-    NAME(update),
+    NAME(norm), NAME(norm_back), NAME(gelu), NAME(softmax), NAME(softmax_back), NAME(adamw), NAME(add),
+    NAME(attend),
 };
 
 #undef EACH

@@ -12,9 +12,9 @@
  *     columns   values (count, v)                   -> panels (v / PANEL, count, PANEL)
  *     mix       weights (m, TILE), columns          -> mix (m, v), added to
  *
- * In a panel the same coordinate of 64 patterns is adjacent in memory, and in a group that of ROWS queries, so that
- * vectors can be loaded as they lie. The score of a query and a pattern does not depend on their positions in group and
- * panel: each is a sum over the coordinates in order.
+ * In a panel, the same coordinate of 64 patterns is contiguous in memory, and in a group, that of ROWS queries, so that
+ * vectors are loaded without rearrangement. The score of a query and a pattern does not depend on their positions in
+ * the group and the panel: it is a sum over the coordinates in order.
  */
 
 /* x (count,) <= 0  ->  out (count,) = e^x, for any count. */
@@ -30,7 +30,7 @@ static void NAME(exp_nonpositive)(const void *x, ptrdiff_t count, void *out)
 }
 
 /* numbers (count,)  ->  the largest magnitude, NaN if a number is not finite.
- * One pass answers two questions: how large is the largest, and is there a NaN or an infinity? */
+ * One pass finds the largest magnitude and checks that all numbers are finite. */
 static double NAME(max_abs)(const void *numbers, ptrdiff_t count)
 {
     const T *a = numbers;
@@ -81,7 +81,7 @@ static void NAME(pack)(const void *patterns, ptrdiff_t count, ptrdiff_t d, void 
 #if !PLAIN
     for (; count == PANEL && c + 4 <= d; c += 4)
         for (ptrdiff_t j = 0; j < PANEL; j += 4) {
-            PREFETCH(from + PANEL * d + PANEL * c + 4 * j);                     /* in the end, all of the next panel */
+            PREFETCH(from + PANEL * d + PANEL * c + 4 * j);                     /* after both loops, all of the next panel */
             NAME(transpose)(from + j * d + c, d, to + c * PANEL + j, PANEL);
         }
 #endif
@@ -183,7 +183,7 @@ INLINE void NAME(panel)(const T *a, ptrdiff_t row, ptrdiff_t step, const T *b, p
 /* groups (ceil(m / ROWS), d, ROWS), panel (d, PANEL)  ->  scores (m rounded up to ROWS, PANEL), rows TILE apart:
  * x.p, or -|x - p|^2 with `difference`.
  *
- * While many groups pass over this panel, the one that may follow in memory is fetched into the cache. */
+ * With many groups, the next panel in memory, if there is one, is prefetched into the cache meanwhile. */
 static void NAME(score)(const void *groups, ptrdiff_t m, const void *panel, ptrdiff_t d, int difference, void *scores)
 {
     const char *next = (const char *)((const T *)panel + PANEL * d);
@@ -247,7 +247,7 @@ static void NAME(mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const v
 }
 
 /* scores (count,)  ->  the first index from j on whose score is at least `cut`; count if there is none.
- * This is how candidates are found, mostly none of a vector: one comparison for LANES scores. */
+ * Candidates are rare, so most vectors take a single comparison for LANES scores. */
 static ptrdiff_t NAME(above)(const void *scores, ptrdiff_t j, ptrdiff_t count, double cut)
 {
     const vec threshold = NAME(splat)((T)cut);
@@ -264,7 +264,7 @@ static ptrdiff_t NAME(above)(const void *scores, ptrdiff_t j, ptrdiff_t count, d
 
 /* x (d,), p (d, count), rows `stride` apart  ->  out (count,) = the exact scores.
  * "Exact" scores are double, summed in order and rounded after each operation (setup.py turns off fused multiply-add),
- * so they are the same in all variants and in the NumPy twin. They decide where rough ones are too close. */
+ * so they are the same in all variants and in the NumPy twin. They decide where rough scores are too close to call. */
 INLINE void NAME(exactly)(const T *x, const T *p, ptrdiff_t stride, ptrdiff_t d, int count, int difference, double *out)
 {
     double sum[PANEL] = {0};

@@ -118,7 +118,7 @@ INLINE T NAME(sum)(vec v)
 }
 
 /* e^x for x <= 0, lane by lane: within 2 ulp and monotone; exactly 1 at 0, exactly 0 where e^x would be subnormal.
- * Every step is one vector operation, without branches, unlike the C library's exp, which takes one number a call. */
+ * Every step is one vector operation, without branches; the C library's exp takes one number per call. */
 INLINE vec NAME(exponential)(vec x)
 {
     /* 1. x = n log 2 + r, with |r| <= log(2) / 2. Adding 1.5 * 2^23 (or 2^52) rounds to an integer, and leaves n in the

@@ -1,1 +1,1 @@
-"""Corpora, tokenizers and files of tokens: what models are trained on, independent of any model."""
+"""Training data: corpora, tokenizers and files of tokens, independent of any model."""

@@ -1,11 +1,11 @@
-"""Corpora: rows of tokens to train on and to hold out.
+"""Corpora: rows of tokens for training and for evaluation.
 
 - a corpus [`Corpus`], and its rows as inputs and targets of a model [`inputs_and_targets`]
-- the English of Python's help texts [`python_topics`], and any other text [`from_text`], [`from_file`]
+- corpora of Python's help texts [`python_topics`] and of any other text [`from_text`], [`from_file`]
 
-`question_formation.py` holds a language of known entropy, `token_files.py` text larger than memory.
+`question_formation.py` has a language of known entropy, `token_files.py` texts larger than memory.
 
-A *row* is a sequence of tokens that a model is trained on at once. Rows are an integer array (n, T + 1); shorter rows
+A *row* is one training sequence of tokens. Rows are an integer array (n, T + 1); shorter rows
 are padded with -1. The loss of a row counts the T tokens after the first.
 """
 
@@ -26,7 +26,7 @@ from hopmin.data.tokenizers import ByteTokenizer, Tokenizer, TokenizerName, fit_
 
 @dataclass(frozen=True)
 class Corpus:
-    """Rows of tokens to train on, rows to hold out, and what is known about their language.
+    """Training rows, held-out rows, and the entropy of their language if it is known.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class Corpus:
     splits : mapping of str to ndarray
         All splits by name, if there are more than two.
     contiguous : bool
-        True if each row begins with the last token of the row before it, so that the rows follow on one another as in
-        the text; False if the rows are shuffled or independent.
+        True if each row begins with the last token of the row before it, so that the rows are in the order of the text;
+        False if they are shuffled or independent.
     """
 
     name: str
@@ -109,7 +109,7 @@ def from_text(
     """Return a corpus of a text, cut into rows of `positions` + 1 tokens.
 
     Each row begins with the last token of the row before it, so that every token but the first is a target once. The
-    rows are shuffled before they are split: any of them may come from anywhere in the text.
+    rows are shuffled before they are split, so both splits come from all parts of the text.
 
     Parameters
     ----------

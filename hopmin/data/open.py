@@ -17,7 +17,7 @@ def open_corpus(
     tokenizer: TokenizerName | Tokenizer | None = None,
     vocabulary: int = 1000,
 ) -> Corpus:
-    """Open a corpus by the name that the commands take.
+    """Open a corpus by the name that the commands accept.
 
     Parameters
     ----------

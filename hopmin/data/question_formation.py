@@ -20,7 +20,7 @@ from hopmin._typing import Seed
 from hopmin.data.corpus import Corpus, pad
 from hopmin.data.tokenizers import SymbolTokenizer
 
-END = "<end>"  # opens and closes every row of Question Formation; one token, as in GPT-2
+END = "<end>"  # the first and the last token of every row of Question Formation
 
 Mix = Literal["published", "released"]
 
@@ -226,7 +226,7 @@ def question_formation(
 
     `entropy` is exactly that of the language, in nats per token, <end> included: the input half of a row has two nats
     per token, and the output half is determined by it. Because each row is kept once, likely rows are missing from the
-    later splits; the cross-entropy of a split's own rows, in `floors`, is a little higher than the entropy.
+    later splits; the cross-entropy of the rows of a split, in `floors`, is slightly higher than the entropy.
 
     Parameters
     ----------
@@ -249,8 +249,8 @@ def question_formation(
     Raises
     ------
     ValueError
-        If a number of rows is below 1, the mix is unknown, or the lexicon is too small for that many rows (which is
-        noticed when a thousand draws in a row give nothing new).
+        If a number of rows is below 1, the mix is unknown, or the lexicon is too small for that many rows (detected
+        when a thousand consecutive draws give no new row).
 
     Examples
     --------

@@ -1,11 +1,10 @@
 """Text larger than memory, and batches of it.
 
 - write the tokens of a text file to a file [`write_tokens`], and map that file [`from_tokens`]
-- the rows of a step: each row once per epoch [`shuffled_batches`], or each row continuing one of the batch before
+- batches in which each row occurs once per epoch [`shuffled_batches`], or continues a row of the previous batch
   [`contiguous_batches`]
 
-Batches are functions of the number of the step alone. A run resumes by asking for its next step; there is no generator
-state to save.
+A batch depends on the number of its step alone, so a run resumes at its next step without a saved generator state.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from hopmin._typing import Array, Integers, Name
 from hopmin.data.corpus import Corpus, held_out_count, split_into_rows
 from hopmin.data.tokenizers import ByteTokenizer, Tokenizer, TokenizerName, fit_tokenizer, tokenizer_from_record
 
-# Python counts the four separators \x1c-\x1f as white space, the library `tokenizers` does not.
+# Python counts the four separators \x1c-\x1f as white space; the library `tokenizers` does not.
 CUT = re.compile(r"(?<=\S)[^\S\x1c-\x1f]")
 
 
@@ -34,8 +33,8 @@ def write_tokens(
 ) -> int:
     """Write the tokens of a text file, and their tokenizer, to a file; return the number of tokens.
 
-    Neither the text nor the tokens are ever in memory as a whole. The text is read once to fit the tokenizer, if it
-    must be fitted, and once to encode it, in pieces that end before white space. A token takes 1, 2 or 4 bytes.
+    Neither the text nor the tokens are held in memory as a whole. The text is read once to fit the tokenizer, unless
+    it is already fitted, and once to encode it, in pieces that end before white space. A token takes 1, 2 or 4 bytes.
 
     Parameters
     ----------
@@ -56,15 +55,15 @@ def write_tokens(
     Raises
     ------
     ValueError
-        If the source is unreadable, empty, not UTF-8 or not a regular file, or if the path is the source, is in no
-        folder or does not end in .npz.
+        If the source is unreadable, empty, not UTF-8 or not a regular file, or if the path is the source, its
+        folder does not exist, or it does not end in .npz.
     """
     if Path(path).suffix != ".npz" or not Path(path).absolute().parent.is_dir():
         raise ValueError(f"path must end in .npz, in a folder that exists; got {path}")
     if os.path.exists(source) and not os.path.isfile(source):
-        raise ValueError(f"corpus must be a regular file, to be read more than once; {source} is something else")
+        raise ValueError(f"corpus must be a regular file, to be read more than once; {source} is not")
     if not any(read_chunks(source, binary=True)):
-        raise ValueError(f"corpus must not be empty; {source} holds nothing")
+        raise ValueError(f"corpus must not be empty; {source} has 0 bytes")
     if os.path.exists(path) and os.path.samefile(source, path):
         raise ValueError(f"path must not be the corpus itself; got {path}")
     chosen = ByteTokenizer() if tokenizer == "bytes" else fit_tokenizer(tokenizer, _pieces(source), vocabulary)
@@ -111,7 +110,7 @@ def from_tokens(path: Name, *, positions: int = 64, held_out: float = 0.1) -> Co
     Raises
     ------
     ValueError
-        If the file is unreadable, damaged, something else, or too short.
+        If the file is unreadable, damaged or too short, or was not written by `write_tokens`.
     """
     positions, fraction = _check.integer("positions", positions), _check.number("held_out", held_out, "[0, 1)")
     arrays, records = map_arrays(path, "tokens")
@@ -127,7 +126,7 @@ def from_tokens(path: Name, *, positions: int = 64, held_out: float = 0.1) -> Co
 
 
 def shuffled_batches(rows: Array, batch_size: int, seed: int = 0) -> Callable[[int], Array]:
-    """Return a function of the step that returns `batch_size` rows, in which each row comes once per epoch.
+    """Return a function from the step to its batch of `batch_size` rows; each row occurs once per epoch.
 
     The order of the rows in an epoch is drawn from (seed, epoch). A batch may contain the end of one epoch and the
     beginning of the next.
@@ -167,10 +166,10 @@ def shuffled_batches(rows: Array, batch_size: int, seed: int = 0) -> Callable[[i
 
 
 def contiguous_batches(rows: Array, batch_size: int) -> Callable[[int], Array]:
-    """Return a function of the step that returns `batch_size` rows, each of which continues one of the step before.
+    """Return a function from the step to its batch of `batch_size` rows; each continues a row of the previous batch.
 
-    The rows must follow on one another (`Corpus.contiguous`). They are divided into `batch_size` equal stretches, and
-    the rows that remain are not used; after the last row of the stretches, the first comes again.
+    The rows must be in the order of the text (`Corpus.contiguous`). They are divided into `batch_size` segments of the
+    same length; leftover rows are not used. After the last row of the segments, batches start again with the first.
 
     >>> batches = contiguous_batches(np.arange(7)[:, None], 2)
     >>> [batches(step).ravel().tolist() for step in range(4)]

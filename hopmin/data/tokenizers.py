@@ -1,9 +1,9 @@
 """Tokenizers: text to numbers and back.
 
 - characters, or words between white space [`SymbolTokenizer`]
-- bytes, of any file [`ByteTokenizer`]
+- bytes of any file [`ByteTokenizer`]
 - byte pair encoding, by the library `tokenizers` [`BPETokenizer`]
-- a tokenizer by the name of its kind [`fit_tokenizer`], or from its record in a file [`tokenizer_from_record`]
+- a tokenizer from the name of its kind [`fit_tokenizer`], or from its record in a file [`tokenizer_from_record`]
 
 Each tokenizer has `symbols`, the `unit` they are counted in, `encode`, `decode`, and `record`, a dictionary for JSON.
 """
@@ -36,14 +36,14 @@ class SymbolTokenizer:
     symbols : tuple of str
         Distinct symbols; a symbol's token is its index.
     separator : {"", " "}
-        What joins decoded symbols: nothing between characters, a space between words.
+        String between decoded symbols: empty for characters, a space for words.
 
     Raises
     ------
     TypeError
         If a symbol is not a string.
     ValueError
-        If there is no symbol, a symbol occurs twice, or the separator is another.
+        If there is no symbol, a symbol occurs twice, or the separator is neither of these.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class SymbolTokenizer:
 
     @property
     def unit(self) -> str:
-        """The name of what a token is, in the plural."""
+        """The unit of the tokens: "characters" or "words"."""
         return "words" if self.separator else "characters"
 
     @property
@@ -84,11 +84,11 @@ class SymbolTokenizer:
         return {"symbols": self.symbols, "separator": self.separator}
 
     def encode(self, text: str) -> Integers:
-        """Return the tokens of a text; ValueError names the first symbol that is not in the vocabulary."""
+        """Return the tokens of a text; raise ValueError for a symbol that is not in the vocabulary."""
         pieces = text.split() if self.separator else list(text)
         index: Mapping[str, int] = self._index  # type: ignore[attr-defined]
         if unknown := next((piece for piece in pieces if piece not in index), None):
-            raise ValueError(f"text must be made of the tokenizer's {len(self.symbols)} symbols; got {unknown!r}")
+            raise ValueError(f"text must consist of the tokenizer's {len(self.symbols)} symbols; got {unknown!r}")
         return np.array([index[piece] for piece in pieces], np.int64)
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -155,7 +155,7 @@ class BPETokenizer:
 
         try:
             self._tokenizer = Tokenizer.from_str(json)
-        except Exception as error:  # the library raises nothing narrower
+        except Exception as error:  # the library raises no more specific exception
             raise ValueError(f"tokenizer must be JSON of the library tokenizers; got {error}") from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -168,7 +168,7 @@ class BPETokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary: int) -> BPETokenizer:
-        """Return a tokenizer whose pieces are the 256 bytes and, of the texts, the pairs that are most frequent.
+        """Return a tokenizer trained on texts: its pieces are the 256 bytes and merges of the most frequent pairs.
 
         Parameters
         ----------
@@ -202,7 +202,7 @@ class BPETokenizer:
         *,
         digits: bool = False,
     ) -> BPETokenizer:
-        """Return the tokenizer of a vocabulary and its merges, which is what files of pretrained models hold.
+        """Return the tokenizer with this vocabulary and these merges, as stored in files of pretrained models.
 
         Parameters
         ----------
@@ -211,14 +211,14 @@ class BPETokenizer:
         merges : iterable of pairs of str
             Pairs of pieces that are merged, the first with the highest priority.
         special : iterable of str
-            Pieces that are one token wherever they occur in a text, such as <|endoftext|>.
+            Pieces that are always encoded as one token, such as <|endoftext|>.
         digits : bool, default False
             Whether to split numbers into single digits.
 
         Raises
         ------
         ValueError
-            If the tokens are not 0 to V - 1, or a merge is not of pieces into a piece.
+            If the tokens are not 0 to V - 1, or the parts or the result of a merge are not pieces.
 
         Examples
         --------
@@ -232,7 +232,7 @@ class BPETokenizer:
         if sorted(pieces.values()) != list(range(len(pieces))):
             raise ValueError(f"pieces must be numbered from 0 to {len(pieces) - 1}; got gaps or duplicates")
         pairs: list[tuple[str, str]] = []
-        for merge in merges:  # the library itself panics on some that do not fit
+        for merge in merges:  # the library panics on some invalid merges
             if len(merge) != 2 or not pieces.keys() >= {*merge, "".join(merge)}:
                 raise ValueError(f"merges must be pairs of pieces that form a piece; got {tuple(merge)}")
             pairs.append((merge[0], merge[1]))
@@ -258,7 +258,7 @@ class BPETokenizer:
         """Return the tokens of a text; ValueError if one of its bytes is not in the vocabulary."""
         _utf8(text)
         tokens = np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
-        if not self._covers_all_bytes and self.decode(tokens) != text:  # the library drops what it does not know
+        if not self._covers_all_bytes and self.decode(tokens) != text:  # the library drops unknown bytes
             raise ValueError(f"text must consist of bytes in the vocabulary; got {text!r:.60}")
         return tokens
 
@@ -321,7 +321,7 @@ def tokenizer_from_record(record: Mapping[str, Any]) -> Tokenizer:
 
 @contextlib.contextmanager
 def import_from_extra(extra: str) -> Iterator[None]:
-    """Raise an ImportError inside the block again, with the command that installs the missing library."""
+    """Catch an ImportError in the `with` block, and raise one with the command that installs the missing library."""
     try:
         yield
     except ImportError as error:

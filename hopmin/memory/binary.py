@@ -78,7 +78,7 @@ class _BinaryEnergy:
         *,
         clamp: ArrayLike | None = None,
     ) -> Floats:
-        """Return the states after each neuron was visited once, in the order of the energy.
+        """Return the states after each neuron has been updated once, in the order set by `order`.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ class _BinaryEnergy:
         return x
 
     def _basis(self, p: Floats) -> Floats:
-        """Return the vectors (r, d) whose overlaps the energy is a function of, with entries between -1 and 1."""
+        """Return vectors (r, d), with entries from -1 to 1; the energy is a function of the overlaps with them."""
         return p
 
     @property
@@ -205,7 +205,7 @@ class HopfieldEnergy(_BinaryEnergy):
     """The network of Hopfield (1982), E(x) = -x^T W x / 2 - b.x, with states -1 and 1 instead of 0 and 1.
 
     With the pseudo-inverse rule, linearly independent patterns are all fixed points, up to n = d; with the Hebb rule
-    they disturb each other (crosstalk).
+    they interfere with each other (crosstalk).
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ class HopfieldEnergy(_BinaryEnergy):
     ------
     ValueError
         If an option is unknown. When a method is called, if `bias` or `order` does not fit d, or the sum of the biases
-        does not fit the dtype.
+        overflows the dtype.
     TypeError
         If an option has a wrong type.
 
@@ -311,7 +311,7 @@ class PolynomialEnergy(_BinaryEnergy):
     Raises
     ------
     ValueError
-        If an option is out of range. When a method is called, if `order` does not fit d, or n (d + 2)^power the dtype.
+        If an option is out of range. When a method is called, if `order` does not fit d, or n (d + 2)^power overflows.
     TypeError
         If an option has a wrong type.
 
@@ -426,5 +426,5 @@ class ExponentialEnergy(_BinaryEnergy):
 
 
 def _power(z: Floats, k: int) -> Floats:
-    """Return z^k; low powers as products, which are ten times as fast."""
+    """Return z^k, computed for small k as a product, which is ten times as fast."""
     return math.prod([z] * k) if 0 < k <= 8 else z**k  # type: ignore[return-value]

@@ -3,7 +3,7 @@
 - the soft squared distance to the nearest pattern [`DistanceEnergy`]
 - the modern continuous Hopfield network, whose update is attention [`DotEnergy`]
 - the soft distance, not squared [`EuclideanEnergy`]
-- what the energies over R^d have in common [`ContinuousEnergy`], with the functions they share: [`all_scores`],
+- their base class [`ContinuousEnergy`], and the functions that they share: [`all_scores`],
   [`scaled_softmax`], [`covariance`], [`half_square`], [`in_chunks`]
 
 Each energy is a soft minimum over the patterns, -1/beta log sum exp(beta score), up to constants and |x|^2 / 2. Its
@@ -190,7 +190,7 @@ class DistanceEnergy(_LogSumExpEnergy):
     Parameters
     ----------
     beta : float, default 1.0
-        Sharpness, from 1e-30 to 1e30: the softmax has -beta |x - p_i|^2 for arguments.
+        Sharpness, from 1e-30 to 1e30: the arguments of the softmax are -beta |x - p_i|^2.
 
     Notes
     -----
@@ -235,7 +235,7 @@ class DotEnergy(_LogSumExpEnergy):
     Parameters
     ----------
     beta : float, default 1.0
-        Sharpness, from 1e-30 to 1e30: the softmax has beta x.p_i for arguments.
+        Sharpness, from 1e-30 to 1e30: the arguments of the softmax are beta x.p_i.
 
     Notes
     -----
@@ -267,8 +267,8 @@ class DotEnergy(_LogSumExpEnergy):
 
     def _value(self, x: Floats, p: Any) -> Floats:
         with np.errstate(over="ignore"):
-            longest = max(float(half_square(p[i : i + BLOCK]).max()) for i in range(0, len(p), BLOCK))
-            value: Floats = half_square(x) - self._reduce(x, p).soft_maximum + np.log(len(p)) / self.beta + longest
+            largest = max(float(half_square(p[i : i + BLOCK]).max()) for i in range(0, len(p), BLOCK))
+            value: Floats = half_square(x) - self._reduce(x, p).soft_maximum + np.log(len(p)) / self.beta + largest
         return value
 
 
@@ -282,7 +282,7 @@ class EuclideanEnergy(ContinuousEnergy):
     Parameters
     ----------
     beta : float, default 1.0
-        Sharpness, from 1e-30 to 1e30: the softmax has -beta |x - p_i| for arguments.
+        Sharpness, from 1e-30 to 1e30: the arguments of the softmax are -beta |x - p_i|.
 
     Notes
     -----
@@ -295,7 +295,7 @@ class EuclideanEnergy(ContinuousEnergy):
         Hessian    sum_i s_i (I - u_i u_i^T) / |x - p_i| - beta C, with C the covariance of the u_i under s
         decrease   E(x) - E(T(x)) >= 0
 
-    The mean under s, which would be the step of attention, may raise the energy.
+    The mean under s, the update of attention, may raise the energy.
 
     At a pattern k the energy has a kink. Let r be the norm of the gradient of the other patterns there. The gradient is
     the shortest subgradient, of norm max(0, r - s_k). The step is that of Vardi and Zhang (2000): pattern k has the

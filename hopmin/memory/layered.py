@@ -23,7 +23,7 @@ from hopmin.numerics import logsumexp, softmax
 
 
 class Pass(NamedTuple):
-    """The trace of m queries through L layers. For a single query all arrays lack the axis of length m.
+    """The states and energies of m queries in L layers. For a single query all arrays lack the axis of length m.
 
     Attributes
     ----------
@@ -116,8 +116,8 @@ class LayeredMemory:
     def layer_step(self, queries: ArrayLike, layer: int, *, trust: float | None = None) -> Floats:
         """Return the update in one layer, or the nearest point to it within the trust region.
 
-        E_t does not increase: the parabola that majorizes it decreases all along the way to T_t(x). (For an energy
-        without such a parabola this is guaranteed for the whole step only.)
+        E_t does not increase: the parabola that majorizes it decreases on the whole segment from x to T_t(x). (For an
+        energy without such a parabola, this is guaranteed only for the full step.)
 
         Parameters
         ----------
@@ -180,8 +180,8 @@ class LayeredMemory:
     def surrogate(self, queries: ArrayLike, anchors: ArrayLike) -> Floats:
         """Return sum_t w_t(a) (E_t(x) + log(w_t(a)) / beta) (m,), which majorizes the global energy.
 
-        It is nowhere below the global energy and equals it at x = a, the anchor. Layers whose responsibility underflows
-        to 0 are left out.
+        It is at least the global energy everywhere, and equal to it at x = a, the anchor. Layers whose responsibility
+        underflows to 0 are left out.
         """
         energies = self.layer_energies(queries)
         anchors = np.broadcast_to(_check.real("anchors", anchors), np.shape(queries))
@@ -192,12 +192,12 @@ class LayeredMemory:
         return surrogate
 
     def _scores(self, queries: ArrayLike) -> Floats:
-        """-beta E_t(x) (L, m); 0 where all energies are infinite, so that all layers have the same responsibility."""
+        """Return -beta E_t(x) (L, m); 0 where all energies are infinite, so that responsibilities are equal."""
         scores: Floats = -self.beta * self.layer_energies(queries)
         return np.where(np.isneginf(scores).all(axis=0), 0, scores)
 
     def _negative_log_responsibilities(self, queries: ArrayLike) -> Floats:
-        """-log w_t(x) (L, m), without loss of digits where w_t underflows."""
+        """Return -log w_t(x) (L, m), without loss of digits where w_t underflows."""
         scores = self._scores(queries)
         difference: Floats = logsumexp(scores, axis=0) - scores
         return difference

@@ -1,7 +1,7 @@
 """Memory: a store of patterns, their values, and an energy [`Memory`].
 
 - add, remove and replace patterns [`Memory.add`], [`Memory.remove`], [`Memory.replace`]
-- energies, updates, retrieval and exact search, as in the modules for these [`Memory.update`], [`Memory.retrieve`], ...
+- energies, updates, retrieval and exact search, as in their modules [`Memory.update`], [`Memory.retrieve`], ...
 - look up values, with a threshold on the similarity [`Memory.lookup`]
 - save to a file, load it, or map it into memory [`Memory.save`], [`Memory.load`]
 """
@@ -60,7 +60,7 @@ class Memory:
         are converted to the dtype of the first ones.
     values : array_like, shape (n, ...), optional
         One value for each pattern: labels, strings, numbers or vectors, of any dtype but object. Without values the
-        patterns take their place.
+        patterns are used in their place.
     energy : Energy, default DistanceEnergy()
         An object with `value`, `update` and `weights`.
 
@@ -72,8 +72,8 @@ class Memory:
     Raises
     ------
     ValueError or TypeError
-        If patterns or values cannot be stored, or energy is not an energy. The methods raise as the functions they
-        call; a change that raises leaves the memory as it was.
+        If patterns or values cannot be stored, or energy is not an energy. The methods raise the errors of the
+        functions they call; a change that raises leaves the memory unchanged.
 
     Notes
     -----
@@ -310,7 +310,7 @@ class Memory:
         """
         threshold = -2.0 if min_similarity is None else _check.number("min_similarity", min_similarity, "[-1, 1]")
         distances, indices = nearest(queries, self._held_patterns, metric="cosine")
-        similarities: Floats = np.maximum(1 - distances[..., 0], -1)  # rounding may take it below
+        similarities: Floats = np.maximum(1 - distances[..., 0], -1)  # rounding may give less than -1
         indices = indices[..., 0]
         found, best = similarities >= threshold, np.atleast_1d(indices)
         values = self._patterns_at(best) if self._values is None else self._values[best]
@@ -323,7 +323,7 @@ class Memory:
     def save(self, path: Name) -> None:
         """Write the memory to an `.npz` file, atomically: `patterns` (n, d), `values`, and the energy.
 
-        numpy.load can read the file. The options of hopmin's energies are saved; of other energies only the name.
+        numpy.load can read the file. Options are saved for hopmin's energies; for other energies, only the name.
         Raises ValueError if the file cannot be written.
         """
         arrays = {"patterns": self.patterns} | ({} if self._values is None else {"values": self._values[: len(self)]})
@@ -340,8 +340,8 @@ class Memory:
             The file.
         mmap : bool, default False
             Map patterns and values from the file and read them one block at a time, for memories larger than RAM. Such
-            a memory cannot be changed. Checksums are not verified: a damaged number is noticed only if it is infinite
-            or NaN. Otherwise every byte is checked.
+            a memory cannot be changed. Checksums are not verified: a damaged number is detected only if it is infinite
+            or NaN. Without mmap, every byte is verified.
         energy : Energy, optional
             The energy to use. Required if the file was saved with an energy that is not hopmin's. Default: the energy
             in the file.
@@ -373,14 +373,14 @@ class Memory:
 
     @property
     def _held_patterns(self) -> Any:
-        """The patterns as a view: packed, or mapped from the file. Later changes write to it."""
+        """The patterns as a view: packed, or mapped from the file. Later changes of the memory change it."""
         if self._mapped is not None:
             return self._mapped
         return Packed._of(self._panels[: -(-self._length // self._panels.shape[2])], self.shape)
 
     @property
     def _energy_patterns(self) -> Any:
-        """The patterns to pass to the energy: as they are held if it accepts packed patterns, otherwise as an array."""
+        """The patterns to pass to the energy: packed or mapped if it accepts packed patterns, otherwise an array."""
         return self._held_patterns if isinstance(self.energy, DistanceEnergy | DotEnergy) else self.patterns
 
     def _patterns_at(self, indices: Integers) -> Floats:
@@ -391,7 +391,7 @@ class Memory:
         return self._panels[panel, :, lane]
 
     def _write(self, first: int, rows: Floats) -> None:
-        """Write patterns (k, d) from index `first` to the new end: into the started panel, then into whole ones."""
+        """Write patterns (k, d) from index `first` to the new end: fill the last panel, then write whole panels."""
         panel, end = self._panels.shape[2], first + len(rows)
         last, lane, needed = first // panel, first % panel, -(-end // panel)
         if needed > len(self._panels):
@@ -413,7 +413,7 @@ class Memory:
         return _check.new_patterns("patterns", patterns, self._panels.shape[1], self.dtype)
 
     def _extended_values(self, values: ArrayLike | None, k: int, single: bool) -> Array | None:
-        """Return the buffer of values, in a dtype wide enough for all, with the k new ones after those in use."""
+        """Return the buffer of values, in a dtype wide enough for all, with the k new values after those in use."""
         if (values is None) != (self._values is None):
             raise ValueError(f"values must be given if and only if the memory has values; got {values!r:.40}")
         if self._values is None:
@@ -451,7 +451,7 @@ def _common_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any] | None:
 
 
 def _is_exact(values: Array, dtype: np.dtype[Any]) -> bool:
-    """Whether the wider dtype holds these values exactly: float64 does not hold all integers, nor ns all days."""
+    """Return whether the wider dtype holds these values exactly; float64 may not hold integers, nor ns days."""
     if values.dtype == dtype or values.dtype.kind not in "iumM":
         return True
     with np.errstate(invalid="ignore"):
@@ -463,7 +463,7 @@ def _described(values: Array) -> str:
 
 
 def _energy_options(energy: Any) -> dict[str, Any] | None:
-    """Return the fields of an energy of hopmin's; None for others, and if a field, such as a generator, is no JSON."""
+    """Return the fields of one of hopmin's energies; None for others, or if a field (a generator) is not JSON."""
     module = ENERGY_MODULES.get(type(energy).__name__)
     if module is None or type(energy).__module__ != f"hopmin.memory.{module}":
         return None
@@ -475,7 +475,7 @@ def _energy_options(energy: Any) -> dict[str, Any] | None:
 
 
 def _energy_from(path: Name, records: dict[str, Any]) -> Energy:
-    """Return the energy that a file describes."""
+    """Return the energy described in a file."""
     try:
         name, options = records["energy"]["name"], records["energy"]["options"]
         if options is not None:

@@ -4,8 +4,8 @@
 - all patterns within a radius [`within`]
 - the distance of each pattern to the nearest other one [`separation`]
 
-Distances are computed as differences first, then squares, summed in float64 whatever the dtype, so a pattern is at
-distance exactly 0 from itself, however far from the origin the data lie. Ties are broken by the lowest index.
+Distances are computed as differences first, then squares, summed in float64 for any dtype, so the distance of a pattern
+to itself is exactly 0, however far the data are from the origin. Ties are broken by the lowest index.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def within(
     Returns
     -------
     distances : list of m ndarrays, or ndarray for a single query
-        Distances in ascending order, as many as there are patterns within the radius.
+        The distances of all patterns within the radius, in ascending order.
     indices : list of m ndarrays of int64, or ndarray for a single query
         The indices of these patterns.
 
@@ -142,7 +142,7 @@ def separation(patterns: ArrayLike) -> Floats:
 
 
 class _Directions:
-    """Patterns scaled to length one, one block at a time."""
+    """Patterns normalized to length one, one block at a time."""
 
     def __init__(self, patterns: Any) -> None:
         self.patterns = patterns

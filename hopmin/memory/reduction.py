@@ -1,9 +1,9 @@
-"""The reduction over stored patterns from which every answer of a memory follows, and its merge.
+"""The reduction over stored patterns from which all results of a memory are computed, and its merge.
 
 The nearest pattern and its soft counterpart (Niu et al. 2024, equations 3 and 4) are the same pass over the patterns,
 which keeps a maximum in one case and a LogSumExp in the other. Both are associative, so patterns may be processed in
 tiles, in blocks, in chunks of a file or by several threads: [`reduce`] each part, then [`Reduction.merge`] the parts.
-Patterns that are searched many times are best packed once [`Packed`]. All scores at once are given by [`scores`].
+Patterns that are searched many times are best packed once [`Packed`]. [`scores`] returns all scores at once.
 
 beta enters only here, as the sharpness of the weights; scores do not depend on it.
 
@@ -25,9 +25,9 @@ from numpy.typing import ArrayLike, DTypeLike
 from hopmin import _backend, _check, _threads
 from hopmin._typing import Array, Floats, Integers
 
-BLOCK = 8192  # patterns summed before a merge: part of the results
+BLOCK = 8192  # patterns summed before a merge; the rounding of results depends on it
 TASK = 384  # queries in a task: enough to outweigh packing the patterns again for each task
-SMALL = 1 << 23  # coordinates compared, m n d, below which starting threads does not pay
+SMALL = 1 << 23  # m n d, the number of coordinates compared, below which starting threads does not pay off
 
 ScoreMetric = Literal["euclidean", "dot"]
 
@@ -35,7 +35,7 @@ ScoreMetric = Literal["euclidean", "dot"]
 class Packed:
     """Patterns in the layout of the core, for patterns that are searched many times.
 
-    The core reads patterns in panels of 64, one coordinate after another. It builds them on every call if given rows;
+    The core reads patterns in panels of 64, one coordinate after another. From rows, it builds panels in each call;
     this class builds them once. `Packed(patterns)` is accepted wherever patterns (n, d) are, with the same results bit
     for bit; `nearest`, `DistanceEnergy` and `DotEnergy` are faster with it, most of all for few queries. The object is
     immutable and takes the memory of a copy. Slices and `np.asarray` return the patterns as rows.
@@ -83,7 +83,7 @@ class Packed:
 
     @classmethod
     def _of(cls, panels: Floats, shape: tuple[int, int]) -> Packed:
-        """Return a view of panels that are owned elsewhere, as in `Memory`."""
+        """Return a view of panels that another object owns, such as a `Memory`."""
         packed = cls.__new__(cls)
         packed._hold(panels, shape)
         return packed
@@ -116,7 +116,7 @@ class Packed:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:
-            raise ValueError("packed patterns can only be given back as a copy; got copy=False")
+            raise ValueError("packed patterns can only be returned as a copy; got copy=False")
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def __reduce__(self) -> tuple[type[Packed], tuple[Floats]]:
@@ -147,7 +147,7 @@ class Reduction(NamedTuple):
     best : ndarray, shape (m, k)
         The k largest scores, in descending order, -inf where there are fewer than k patterns.
     indices : ndarray, shape (m, k), int64
-        Their indices; of equal scores the one with the lowest index comes first.
+        The indices of their patterns; ties are broken by the lowest index.
     """
 
     beta: float | None
@@ -185,7 +185,7 @@ class Reduction(NamedTuple):
     def absorb(self, queries: Floats, patterns: Any, values: Any, metric: ScoreMetric, first: int = 0) -> Reduction:
         """Add patterns to the reduction, in place.
 
-        Patterns and values may be anything whose slices are arrays, such as a file mapped into memory. They are read a
+        Patterns and values may be any objects whose slices are arrays, such as memory-mapped files. They are read one
         block at a time and cast to the queries' dtype.
 
         Parameters
@@ -230,7 +230,7 @@ class Reduction(NamedTuple):
         elif m >= TASK or len(blocks) == 1:
             _threads.run([partial(absorb_all, part) for part in _parts(m, threads)])
         else:
-            for i in range(0, len(blocks), 4 * threads):  # a few at a time, to bound the memory of their results
+            for i in range(0, len(blocks), 4 * threads):  # a few at a time, to limit the memory of their results
                 for r in _threads.run([partial(reduce_block, block) for block in blocks[i : i + 4 * threads]]):
                     self.merge(r)
         return self
@@ -238,7 +238,7 @@ class Reduction(NamedTuple):
     def _absorb_block(
         self, queries: Floats, patterns: Any, values: Any, metric: ScoreMetric, block: slice, first: int
     ) -> Reduction:
-        """Reduce one block on its own, then merge it. The k best need no merge: they are exact."""
+        """Reduce one block separately, then merge it. The k best need no merge, because they are exact."""
         dtype, core = queries.dtype, _backend.core
         p = patterns._block(block, dtype) if isinstance(patterns, Packed) else _contiguous(patterns[block], dtype)
         v = _contiguous(values[block], dtype)
@@ -285,7 +285,7 @@ def reduce(
 ) -> Reduction:
     """Return the reduction of patterns for each query, in memory O(m (v + k)) rather than O(m n).
 
-    Arguments are taken as checked: the energies and `nearest` check them.
+    Arguments are not checked: the energies and `nearest` check them.
 
     Parameters
     ----------
@@ -294,7 +294,7 @@ def reduce(
     beta : float or None, default 1.0
         Sharpness of the weights; None leaves out `peak`, `total` and `mix`.
     k : int, default 0
-        How many of the largest scores to keep.
+        Number of largest scores to keep.
 
     Returns
     -------
@@ -347,7 +347,7 @@ def _contiguous(a: Any, dtype: DTypeLike) -> Array:
 
 
 def _parts(m: int, threads: int) -> list[slice]:
-    """Cut m queries into parts of about TASK or less, as many for each thread, as equal as multiples of 6 allow."""
+    """Split m queries into parts of about TASK or less, equally many per thread, in nearly equal multiples of 6."""
     parts = threads * -(-m // (TASK * threads))
     ends = [min(m, 6 * round(m / 6 * i / parts)) for i in range(parts)] + [m]
     return [slice(start, stop) for start, stop in pairwise(ends) if start < stop]

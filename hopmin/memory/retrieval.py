@@ -1,9 +1,9 @@
-"""Retrieval: repeat the update until the state stops moving [`retrieve`], and the record of it [`Retrieval`].
+"""Retrieval: repeat the update until the state stops moving [`retrieve`], and its result [`Retrieval`].
 
 An undamped step lowers the energy by at least the decrease that the energy guarantees, so the steps become short.
 They end at a fixed point of the update: close to a pattern, at a mixture of patterns that are not separated at this
-beta, or, when started exactly there, on the ridge between two minima. A fixed point need not be a stored pattern; the
-record says which patterns it is made of and what kind of point it is.
+beta, or, if started exactly there, on the ridge between two minima. A fixed point need not be a stored pattern; the
+result reports which patterns have weight in it and what kind of point it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PATIENCE = 10  # steps without a decrease of the energy; a single one may be due
 DOMINANT = 0.9  # the fraction of the weight that decides between a pattern, a mixture and the mean
 
 AnyArray = TypeVar("AnyArray", bound=Array)
-Seen = Integers | slice  # the patterns that a query may see
+Seen = Integers | slice  # the indices of the patterns that a query may see
 
 
 class RetrievalOptions(TypedDict, total=False):
@@ -215,7 +215,7 @@ def retrieve(
 ) -> Retrieval:
     """Repeat x <- x + damping (T(x) - x) until x stops moving (Ramsauer et al. 2020, theorem 1).
 
-    Convergence is a property of the state, not of its weights. Queries that have stopped leave the batch.
+    Convergence is a property of the state, not of its weights. Queries that have stopped are not computed further.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def retrieve(
     Returns
     -------
     Retrieval
-        Final states, energies of all steps, and what they were made of.
+        Final states, energies of all steps, and attributes computed from them.
 
     Raises
     ------
@@ -283,7 +283,7 @@ def retrieve(
     trace = [groups.map(lambda queries, seen: energy.value(x[queries], p[seen]), all_queries)]
     steps, residual = np.zeros(m, np.int64), np.zeros(m, x.dtype)
     reason = np.full(m, "max_steps")
-    without_decrease = np.zeros(m, np.int64)  # the last steps in a row that did not lower the energy
+    without_decrease = np.zeros(m, np.int64)  # the number of consecutive last steps that did not lower the energy
     moving = all_queries
     while len(moving) and len(trace) <= max_steps:
         with np.errstate(over="ignore", invalid="ignore"):  # the energy raises if a large step_size overflows
@@ -322,7 +322,7 @@ def _step_function(
         if damping != 1 or step_size is not None:
             given = f"damping = {damping:g}" if damping != 1 else f"step_size = {step_size}"
             raise ValueError(f"damping and step_size must not be given for a binary energy; got {given}")
-        # neurons are updated one after another and see each other's states, so the update must know the clamped ones
+        # neurons are updated one after another, each given the states of the others, so the update needs the clamp
         return lambda x, p, clamp: update(x, p, clamp=clamp) - x  # type: ignore[call-arg]
     if step_size is None:
         return lambda x, p, clamp: damping * (update(x, p) - x)

@@ -21,7 +21,7 @@ from hopmin.numerics import entmax, tsallis_entropy
 
 @dataclass(frozen=True)
 class SparseEnergy(ContinuousEnergy):
-    """The Hopfield-Fenchel-Young energy, with the entmax of the scores for weights.
+    """The Hopfield-Fenchel-Young energy, whose weights are the entmax of the scores.
 
     Santos et al. 2024. alpha = 1 is `DotEnergy`; alpha = 2 has the weights of sparsemax.
 
@@ -30,7 +30,7 @@ class SparseEnergy(ContinuousEnergy):
     alpha : float, default 1.5
         Order of the Tsallis entropy H, finite and at least 1; the larger, the more weights are 0.
     beta : float, default 1.0
-        Sharpness, from 1e-30 to 1e30: entmax has beta x.p_i for arguments.
+        Sharpness, from 1e-30 to 1e30: the arguments of entmax are beta x.p_i.
 
     Notes
     -----
@@ -43,7 +43,7 @@ class SparseEnergy(ContinuousEnergy):
         Hessian    I - beta G C, with G the sum of g_i = w_i^(2 - alpha) where w_i > 0, C the covariance under g / G
         decrease   E(x) - E(T(x)) >= |x - T(x)|^2 / 2
 
-    One step from pattern i ends exactly there if and only if beta (p_i.p_i - max_j p_i.p_j) >= 1 / (alpha - 1).
+    One step from pattern i returns it exactly if and only if beta (p_i.p_i - max_j p_i.p_j) >= 1 / (alpha - 1).
 
     The Hessian is discontinuous where an entry of w reaches zero; there it is that of the entries above zero. The
     weights have the accuracy of `entmax`: for alpha far above 2, rounding may change them so much that a step raises
@@ -91,7 +91,7 @@ class SparseEnergy(ContinuousEnergy):
 
     def _hessian(self, x: Floats, p: Floats, w: Floats) -> Floats:
         p, w = p[w > 0], w[w > 0]
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused when it is cast
+        with np.errstate(over="ignore", invalid="ignore"):  # `cast` raises if the result overflows
             g: Floats = w ** (2 - self.alpha)
             hessian: Floats = np.eye(len(x)) - self.beta * g.sum() * covariance(p, g / g.sum())
         return hessian
@@ -99,11 +99,11 @@ class SparseEnergy(ContinuousEnergy):
 
 @dataclass(frozen=True)
 class EpanechnikovEnergy(ContinuousEnergy):
-    """The log-sum-ReLU energy, in which each pattern counts within a distance of sqrt(2 / beta) only.
+    """The log-sum-ReLU energy, to which each pattern contributes only within a distance of sqrt(2 / beta).
 
     Hoover et al. 2025. The patterns within reach of x are its support. The update is a step of mean shift: the mean of
-    the support. It is at rest at minima only, never at a saddle. A pattern with no other pattern in its reach is
-    retrieved exactly; so is the centre of several patterns whose bowls overlap, a minimum that was never stored
+    the support. Its fixed points are minima, never saddles. A pattern with no other pattern in its reach is retrieved
+    exactly. The centre of several patterns whose bowls overlap can also be a minimum, although it was never stored
     [`minima`].
 
     Outside the reach of every pattern the energy is inf, weights and gradient are 0, the update returns x unchanged,
@@ -145,7 +145,7 @@ class EpanechnikovEnergy(ContinuousEnergy):
 
     @property
     def reach(self) -> float:
-        """sqrt(2 / beta), the Euclidean distance from which on a pattern does not count."""
+        """sqrt(2 / beta), the Euclidean distance from which a pattern has no weight."""
         return float(np.sqrt(2 / self.beta))
 
     def value(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:

@@ -91,7 +91,7 @@ def exact_capacity(d: int, *, power: int = 2, every: bool = False) -> float:
     power : int, default 2
         The power of the overlap, from 2 to 151.
     every : bool, default False
-        If False, most patterns are kept. If True, all of them are, and the number is divided by the power.
+        If False, most patterns are kept exactly; if True, all of them, and the number is divided by the power.
 
     Returns
     -------
@@ -245,7 +245,7 @@ def sphere_capacity(d: int, *, beta: float = 1.0, radius: float = 1.0, failure: 
     radius : float, default 1.0
         K, the radius of the sphere over sqrt(d - 1).
     failure : float, default 1e-3
-        The probability with which the statement may fail, in (0, 1].
+        The largest probability that the statement fails, in (0, 1].
 
     Returns
     -------
@@ -284,7 +284,7 @@ def dot_separation(patterns: ArrayLike) -> Floats:
     """Return p_i.p_i - max_{j != i} p_i.p_j (n,), the margin by which each pattern is its own best match.
 
     It is Delta_i of Ramsauer et al. 2020: infinite if n = 1, and negative where a longer pattern matches better. Raises
-    the errors of `nearest`.
+    the same errors as `nearest`.
 
     >>> dot_separation([[1.0, 0.0], [2.0, 1.0], [-1.0, 2.0]])
     array([-1.,  3.,  5.])
@@ -309,7 +309,7 @@ def retrieval_error_bound(patterns: ArrayLike, distance: float, *, beta: float =
     patterns : array_like, shape (n, d)
         The patterns.
     distance : float
-        r, at most which queries are away from their pattern.
+        r, the largest distance of a query from its pattern.
     beta : float, default 1.0
         The inverse temperature.
 
@@ -321,8 +321,8 @@ def retrieval_error_bound(patterns: ArrayLike, distance: float, *, beta: float =
     Raises
     ------
     ValueError
-        If patterns have no shape (n, d), are not finite or too large to square, the distance is not finite and >= 0,
-        or beta is not finite and > 0.
+        If patterns do not have shape (n, d), are not finite or too large to square, the distance is not finite and
+        >= 0, or beta is not finite and > 0.
 
     Examples
     --------
@@ -343,7 +343,7 @@ def sparse_margin(alpha: float) -> float:
     """Return 1 / (alpha - 1), the margin of entmax; infinite at alpha = 1.
 
     One step of SparseEnergy(alpha, beta) keeps pattern i exactly if and only if beta Delta_i is at least this margin,
-    with Delta_i the `dot_separation`; below it, other patterns have weight (Santos et al. 2024; Blondel, Martins and
+    with Delta_i the `dot_separation`; otherwise other patterns have weight (Santos et al. 2024; Blondel, Martins and
     Niculae 2020).
 
     Raises ValueError if alpha is not finite and >= 1.

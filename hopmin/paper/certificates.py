@@ -1,4 +1,4 @@
-"""Guarantees for given patterns: that they are stored, and that the energy has a single minimum.
+"""Sufficient conditions that given patterns are stored, and that the energy has a single minimum.
 
 - balls around the patterns that updates map into themselves and contract [`certify`]
 - the smallest beta that guarantees this [`storing_beta`]
@@ -6,8 +6,8 @@
 
 Definition 1 of Niu et al. 2024, which is that of Ramsauer et al. 2020, calls a pattern stored if a ball around it holds
 one fixed point, to which the whole ball converges, and the balls are disjoint. It gives no way to check this. The
-inequalities here are sufficient, and need only the distances between patterns. They are for DistanceEnergy, and cost
-O(n^2).
+inequalities here are sufficient, and need only the distances between patterns. They apply to DistanceEnergy and take
+O(n^2) time.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def certify(patterns: ArrayLike, radius: float, *, beta: float = 1.0) -> Certifi
 def storing_beta(patterns: ArrayLike, radius: float) -> float:
     """Return the smallest beta at which all patterns are certified in balls of this radius; 0 for a single pattern.
 
-    Raises ValueError if the balls touch or overlap, where no beta is large enough, or if beta is too large for a float.
+    Raises ValueError if the balls touch or overlap, as no beta is large enough then, or if beta overflows.
 
     >>> round(storing_beta([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]], 0.1), 4)
     2.879
@@ -151,5 +151,5 @@ def _bounds(distances: Floats, radius: float, beta: float) -> tuple[Floats, Floa
     """Return drift and contraction (n,)."""
     with np.errstate(over="ignore", invalid="ignore"):
         w = np.exp(-beta * distances * (distances - 2 * radius))
-        drift, spread = (np.where(w > 0, distances**power * w, 0).sum(axis=1) for power in (1, 2))
-        return drift, 2 * (beta * spread)
+        drift, squares = (np.where(w > 0, distances**power * w, 0).sum(axis=1) for power in (1, 2))
+        return drift, 2 * (beta * squares)

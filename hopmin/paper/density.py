@@ -136,8 +136,8 @@ def log_partition(
     ------
     ValueError
         If two balls overlap; for "nearest", if radii are unequal and a ball reaches beyond half the distance to the
-        nearest other pattern, or radii is None, for which there is no closed form; or if shapes do not fit, or a
-        radius or beta is not finite and > 0.
+        nearest other pattern, or radii is None, which has no closed form; or if shapes do not fit, or a radius or
+        beta is not finite and > 0.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def log_partition(
 
 
 def _near(d: int, z: float, centres: Array) -> Array:
-    """The centres that count: F(2z; d, 2c) <= exp(-(sqrt(c) - sqrt(z))^2), under exp(-50) P(d/2, z) for the rest."""
+    """Return the centres to sum: for the others, F(2z; d, 2c) <= exp(-(sqrt(c) - sqrt(z))^2) < exp(-50) P(d/2, z)."""
     return centres[centres < (math.sqrt(z) + math.sqrt(50 - float(log_gamma_p(d / 2, z)))) ** 2]
 
 

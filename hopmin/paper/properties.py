@@ -1,9 +1,9 @@
-"""The paper's statements as properties: functions of an instance that return by what margin a statement holds.
+"""The paper's statements as properties: functions of an instance that return the margin by which a statement holds.
 
 Niu, Bai, Deng, Han 2024, *Beyond Scaling Laws*, arXiv 2405.08707, second version. Each statement is written down here
 once. `hopmin.paper.claims` draws random instances for it and counts the failures; the tests search for failures with
-Hypothesis. A name that ends in `_as_printed` marks a statement that fails, or needs a condition; the property next to
-it states what holds instead.
+Hypothesis. A name that ends in `_as_printed` marks a statement that fails or needs a condition; the property after it
+is the corrected statement.
 
 - appendices C and D, LogSumExp and the incomplete gamma function: [`lemma_1`] to [`lemma_5`], [`softmax_is_gradient`]
 - sections 3 and 4.1, the energies: [`proposition_1`], [`proposition_2`], [`proposition_3`], [`distance_to_patterns`],
@@ -71,7 +71,7 @@ from hopmin.special import log_gamma_p
 
 
 class Outcome(NamedTuple):
-    """By how much a statement holds for an instance.
+    """The margin by which a statement holds for an instance.
 
     Parameters
     ----------
@@ -79,9 +79,9 @@ class Outcome(NamedTuple):
         The right side of the statement's inequality less the left side; negative if the inequality fails. Where there
         are several queries or inequalities, that of the worst one.
     slack : float
-        What rounding can take away from the margin, or the tolerance of a statement that says "about".
+        Bound on the rounding error of the margin, or the tolerance of a statement that says "about".
     instance : str
-        The instance, and what was found, in words and numbers.
+        The instance and the computed values, as text.
     """
 
     margin: float
@@ -119,7 +119,7 @@ def _equal(left: ArrayLike, right: ArrayLike, instance: str = "", slack: ArrayLi
 
 
 def _true(condition: ArrayLike, instance: str = "") -> Outcome:
-    """A statement without a margin: 0 if it is true everywhere, else -1."""
+    """A statement without a margin: 0 if it is true for all entries, else -1."""
     return Outcome(0.0 if np.all(condition) else -1.0, 0.0, instance)
 
 
@@ -129,7 +129,7 @@ def _both(*outcomes: Outcome) -> Outcome:
 
 
 def _rounding(*terms: ArrayLike) -> Floats:
-    """What rounding can do to a sum of these terms, generously."""
+    """Return a generous bound on the rounding error of a sum of these terms."""
     return np.asarray(1e-10 * (1 + sum(np.abs(np.asarray(term, float)) for term in terms)))
 
 
@@ -137,7 +137,7 @@ def _show(*arrays: ArrayLike) -> str:
     return "; ".join(np.array2string(np.asarray(a), precision=3, separator=", ").replace("\n", "") for a in arrays)
 
 
-# What statements are made of
+# Quantities in the statements
 
 
 def _squared_distance(queries: ArrayLike, patterns: ArrayLike) -> Floats:
@@ -156,7 +156,7 @@ def _spread_of_squares(patterns: ArrayLike) -> float:
 
 
 def _dot_rounding(queries: ArrayLike, patterns: ArrayLike, beta: float) -> Floats:
-    """What rounding can do to DotEnergy, which squares positions where DistanceEnergy squares differences."""
+    """Return a bound on the rounding error of DotEnergy, which squares positions, not differences."""
     return _rounding(_squares(queries), _squares(patterns).max(), math.log(len(np.asarray(patterns))) / beta)
 
 
@@ -321,9 +321,8 @@ def certified_ball_is_stored(
 ) -> Outcome:
     """|T(x) - p_i| <= r and |T(x) - T(y)| <= q |x - y| < |x - y| for x, y in a certified ball (definition 1).
 
-    The queries x and the `others` y lie in the ball of pattern i = `own`, which `certify` must promise to be stored; q
-    is the contraction that it promises. By Banach's theorem the ball holds one fixed point, to which all of it
-    converges.
+    The queries x and the `others` y lie in the ball of pattern i = `own`, which must be certified as stored; q is the
+    contraction factor. By Banach's theorem the ball holds one fixed point, to which all its points converge.
     """
     x, y, p = np.asarray(queries), np.asarray(others), np.asarray(patterns)
     certificate, update = certify(p, radius, beta=beta), DistanceEnergy(beta).update

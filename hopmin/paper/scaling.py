@@ -1,4 +1,4 @@
-"""Model size and data size, as the paper relates them: N = O(D^2), with its assumptions written out.
+"""The paper's relation between model size and data size, N = O(D^2), with its assumptions written out.
 
 Niu et al. 2024, equation 2: a transformer of l layers, width w and T positions has about N = A l w^2 parameters, and a
 state of n = T w dimensions; T tokens make one pattern, so D tokens make D / T patterns. Equation 14: if patterns fill

@@ -38,7 +38,7 @@ class Evaluation(NamedTuple):
 class CheckpointEvaluation(NamedTuple):
     """The evaluations of a checkpoint, one for each of the splits "train" and "held_out".
 
-    `corpus` is the corpus' name, and `entropy` the entropy of its language in nats per token, None if it is unknown.
+    `corpus` is the corpus's name, and `entropy` the entropy of its language in nats per token, None if it is unknown.
     """
 
     corpus: str

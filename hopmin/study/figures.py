@@ -5,7 +5,7 @@
   [`heads`]
 
 Every function returns a matplotlib Figure and needs no display. Colours are taken from one dark-to-light scale and
-every line has its own marker, so that the figures can be read in greyscale and without colour vision.
+every line has its own marker, so that the figures are readable in greyscale and for colour-blind readers.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def heads(record: Record) -> Figure:
 def memorization_floor(run: Record) -> float:
     """Return the cross-entropy, in nats per token, of a model that knows the training rows but not their order.
 
-    Each row then costs log(rows) nats: the choice of one among equally likely rows.
+    The loss of each row is then log(rows) nats, as all rows are equally likely.
 
     >>> round(memorization_floor({"rows": 100, "tokens": 2092}), 2)
     0.22
@@ -217,7 +217,7 @@ def memorization_floor(run: Record) -> float:
 
 
 def _path(start: Floats, patterns: Floats, energy: Energy, damping: float = 0.1, steps: int = 200) -> Floats:
-    """Return the states of a retrieval with small steps: the same descent, as a smooth curve."""
+    """Return the states of a retrieval with small steps, which draw the descent as a smooth curve."""
     path = [start]
     for _ in range(steps):
         path.append(path[-1] + damping * (energy.update(path[-1], patterns) - path[-1]))

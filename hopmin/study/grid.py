@@ -1,7 +1,7 @@
 """A grid of models and amounts of data: [`Preset`] sets its sizes; [`study`] trains and measures every combination.
 
-Each run has a process of its own with one BLAS thread, because small models cannot keep more than one core busy. A run
-depends only on its own task and seed, not on the other runs.
+Each run has its own process with one BLAS thread, because small models cannot keep more than one core busy. A run
+depends only on its task and seed, not on the other runs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Preset:
     rows : (int, int)
         The smallest and the largest number of training rows.
     amounts : int
-        How many numbers of training rows, evenly spaced in the logarithm.
+        Number of amounts of training rows, evenly spaced on a log scale.
     steps, batch_size : int
         Training steps of each model, and rows per step.
     measured : int
@@ -286,7 +286,7 @@ def run(task: Task, messages: Queue[Progress | None], stop: threading.Event) -> 
 
 
 def _measure(model: GPT, rows: Integers) -> Record:
-    """Return the measurements that are made before and after training, rounded for the record."""
+    """Return the measurements made both before and after training, rounded for the record."""
     agreement, chance = head_agreement(model, rows[:100])
     distances = np.sort(activation_distances(model, rows)).astype(float).round(4).tolist() if len(rows) > 1 else []
     return {"distances": distances, "head_agreement": agreement.round(4).tolist(), "head_chance": round(chance, 4)}

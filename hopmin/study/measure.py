@@ -1,6 +1,6 @@
-"""Measurements of how far a trained model behaves as an associative memory of its training rows.
+"""Measure to what extent a trained model behaves as an associative memory of its training rows.
 
-- the cost of predicting a token [`cross_entropy`]
+- the mean loss per token [`cross_entropy`]
 - the fraction of rows that the model completes from their first half [`extraction_rate`]
 - the distances between activations [`activation_distances`], and the radius the paper predicts [`predicted_radius`]
 - how often the key with the largest attention weight is the nearest key [`head_agreement`]
@@ -31,7 +31,7 @@ def extraction_rate(model: GPT, rows: Integers) -> float:
     One forward pass over the true rows suffices: greedy generation reproduces a row if and only if the likeliest token
     is the true one at every position of the second half, given the true tokens before it.
 
-    On training rows the rate mixes memorization and generalization; the rate on held-out rows separates the two.
+    On training rows the rate includes both memorization and generalization; on held-out rows, only generalization.
     """
     completed = 0
     for start in range(0, len(rows), BATCH):

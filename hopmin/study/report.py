@@ -1,6 +1,6 @@
-"""The results of a study on disk: [`write_results`] as JSON, [`write_report`] as figures and one page with all of them.
+"""Write the results of a study: JSON [`write_results`], or figures and a page that contains them [`write_report`].
 
-The text of the page is in `report.html.jinja`; the numbers in it are the [`facts`] of the record.
+The text of the page is in `report.html.jinja`; its numbers are the [`facts`] of the record.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def write_report(record: Record, folder: Path) -> Path:
 
 
 def svg(figure: Figure) -> str:
-    """Return the figure as SVG: the same bytes for the same figure, with text as paths so that no font is needed."""
+    """Return the figure as SVG, reproducible byte for byte, with text as paths so that no fonts are needed."""
     with matplotlib.rc_context({"svg.hashsalt": "hopmin", "svg.fonttype": "path"}):
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    # a hundredth of a point is below what can be seen, and rounding to it halves the file
+    # coordinates rounded to an invisible hundredth of a point halve the size of the file
     return re.sub(r"([ML]) (-?\d+\.\d\d)\d* (-?\d+\.\d\d)\d*", r"\1\2 \3", out.getvalue())
 
 

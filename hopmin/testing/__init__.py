@@ -1,17 +1,17 @@
-"""Laws that judge any implementation, ours or yours (needs hypothesis).
+"""Property-based tests, called laws, for any implementation of the same functions (needs hypothesis).
 
-A law takes the implementation as its argument, draws examples until one fails or their number is reached, and raises
-AssertionError with the numbers of the smallest failing example:
+A law takes the implementation as its argument, draws up to a given number of examples, and raises AssertionError with
+the numbers of the smallest failing example:
 
     from hopmin import testing
     testing.law_descent(MyEnergy)                    # MyEnergy(beta) has value, update and guaranteed_decrease
     testing.law_nearest(my_nearest)                  # my_nearest(queries, patterns, k) returns (distances, indices)
     testing.law_softmax(my_logsumexp, my_softmax)
 
-`examples=1000` draws more examples; `law.statement(implementation, ...)` checks a single instance. The laws use NumPy,
-`math` and their arguments, and nothing else of hopmin.
+`examples=1000` draws more examples; `law.statement(implementation, ...)` checks a single instance. The laws use only
+NumPy, `math` and their arguments, no other module of hopmin.
 
-- what is drawn: `strategies.py`
+- the examples drawn: `strategies.py`
 - numerics: [`law_softmax`], [`law_logsumexp`], [`law_accuracy`], [`law_softmax_derivative`], [`law_entmax`]
 - any energy: [`law_descent`], [`law_gradient`], [`law_hessian`], [`law_descent_direction`], [`law_weights`],
   [`law_permutation`], [`law_rotation`]

@@ -1,7 +1,7 @@
 """The laws. Each docstring states an equation; the docstring of the package explains how to use a law.
 
 Comparisons are `<=` with a slack derived from the rounding errors of the quantities compared, in units of the dtype's
-resolution. It is never fitted to the accuracy that an implementation reaches.
+resolution. The slack is never fitted to the accuracy of an implementation.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ EnergyFactory = Callable[[float], Any]  # beta -> an energy, e.g. the class hopm
 Attention = Callable[[Array, Array, Array], Array]  # (q, k, v) -> y, all of shape (T, E)
 Search = Callable[[Array, Array, int], tuple[Any, Any]]  # (queries, patterns, k) -> (distances, indices)
 
-# No deadline, because machines differ in speed; and a single failure is reported.
+# There is no deadline, because machines differ in speed, and only one failure is reported.
 SETTINGS = settings(deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
 
 
 class Model(Protocol):
-    """A language model, as the laws of transformers use it."""
+    """The methods of a language model that the laws of transformers use."""
 
     config: Any  # with `vocabulary` and `positions`
     parameters: dict[str, Array]
@@ -148,8 +148,8 @@ def law_accuracy(logsumexp: Function, softmax: Function, /, a: Array) -> None:
         # relative to the result itself where the maximum dominates the sum: log1p keeps those digits
         close(logsumexp(a), exact, 4 * eps * max(abs(exact), abs(float(a.max()))), "logsumexp at 400 digits")
         p = np.array([float(term / total) for term in terms])
-    spread = a.max() - a
-    close(softmax(a), p, eps * p * (8 + len(a) + spread) + np.finfo(float).tiny, "softmax at 400 digits")
+    depth = a.max() - a
+    close(softmax(a), p, eps * p * (8 + len(a) + depth) + np.finfo(float).tiny, "softmax at 400 digits")
 
 
 @law(a=scores(10.0), seed=st.integers(0, 2**32))
@@ -290,7 +290,7 @@ def law_descent(energy: EnergyFactory, /, problem: Problem) -> None:
 @law(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)), seed=st.integers(0, 2**32))
 def law_gradient(energy: EnergyFactory, /, problem: Problem, seed: int) -> None:
     """The gradient is the derivative of the value along a random direction, where the value is finite and smooth."""
-    (x, p, beta), u, h = _softened(problem, seed)
+    (x, p, beta), u, h = _smoothed(problem, seed)
     e = energy(beta)
     slope, error = _differences(lambda x: e.value(x, p), x, u, h)
     known = np.isfinite(error)
@@ -301,7 +301,7 @@ def law_gradient(energy: EnergyFactory, /, problem: Problem, seed: int) -> None:
 @law(problem=problems(dtypes=("float64",), offsets=(0.0, 1.0)), seed=st.integers(0, 2**32))
 def law_hessian(energy: EnergyFactory, /, problem: Problem, seed: int) -> None:
     """The Hessian is symmetric, and the derivative of the gradient along a random direction, where that is smooth."""
-    (x, p, beta), u, h = _softened(problem, seed)
+    (x, p, beta), u, h = _smoothed(problem, seed)
     e, x = energy(beta), x + 20 * h * np.roll(u, 1, axis=1)  # away from patterns, where there may be a kink
     hessian, gradient = e.hessian(x, p), np.abs(e.gradient(x, p)).max()
     slope, error = _differences(lambda x: e.gradient(x, p), x, u, h)
@@ -311,7 +311,7 @@ def law_hessian(energy: EnergyFactory, /, problem: Problem, seed: int) -> None:
     close(hessian, hessian.transpose(0, 2, 1), 1e-12 * np.abs(hessian).max(), "symmetry of the Hessian")
 
 
-def _softened(problem: Problem, seed: int) -> tuple[Problem, Array, float]:
+def _smoothed(problem: Problem, seed: int) -> tuple[Problem, Array, float]:
     """Return the problem with beta limited by its scale, random unit directions (m, d), and a small step."""
     x, p, beta = problem
     scale = float(max(np.abs(x).max(), np.abs(p).max(), 1e-3))
@@ -525,7 +525,7 @@ def law_nearest_accuracy(nearest: Search, /, problem: Problem) -> None:
         close(row, true[found], slack, "distances")
 
 
-# Anything of queries and patterns
+# Functions of queries and patterns
 
 
 @law(problem=problems())
@@ -558,7 +558,7 @@ def law_memory_layout(function: Callable[[Any, Any], Any], /, problem: Problem) 
 
 @law(problem=problems())
 def law_batching(function: Callable[[Array, Array], Any], /, problem: Problem) -> None:
-    """function(queries, patterns) treats a batch as its rows one by one; a single query gives a result without m."""
+    """function(queries, patterns) of a batch equals that of its rows; the result of a single query has no axis m."""
     x, p, _ = problem
     resolution = np.finfo(np.result_type(x, p)).eps
     for whole, *rows in zip(_tuple(function(x, p)), *(_tuple(function(row, p)) for row in x), strict=True):

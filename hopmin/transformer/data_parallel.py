@@ -1,7 +1,7 @@
 """Data parallelism on threads: the gradient of a batch, computed in parts [`DataParallel`].
 
-A batch is cut into micro-batches. Each goes forward and backward on a thread of its own, with one thread of BLAS, and
-the gradients are added in the order of the micro-batches. The bits of the sum depend on the number of micro-batches,
+A batch is split into micro-batches. Each runs forward and backward in its own thread, with one BLAS thread, and the
+gradients are added in the order of the micro-batches. The rounding of the sum depends on the number of micro-batches,
 but not on the number of threads. With more micro-batches than threads this is gradient accumulation: only as many
 micro-batches as threads are in memory at a time.
 """
@@ -24,15 +24,15 @@ from hopmin.transformer.model import GPT, Context, Gradients
 class DataParallel:
     """The cross-entropy of a model and its gradients, computed in parts of a batch.
 
-    The memory of a part is kept for the next call. BLAS is limited to one thread if threadpoolctl is installed;
-    otherwise it uses its own number of threads, on which the last bits may depend.
+    The memory of a part is reused in the next call. BLAS is limited to one thread if threadpoolctl is installed;
+    otherwise it uses its default number of threads, on which the last bits may depend.
 
     Parameters
     ----------
     model : GPT
         The model.
     micro_batches : int
-        Number of parts; no more than the batch has rows.
+        Number of parts, at most the number of rows in a batch.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class DataParallel:
         tokens, targets : array_like, shape (B, T)
             The batch; targets of -1 are not counted.
         rng : Generator, optional
-            Generator of the dropout masks, a child of it for each part; without it, nothing is dropped.
+            Generator of the dropout masks; each part uses a spawned child of it. Without it, nothing is dropped.
 
         Returns
         -------
@@ -95,14 +95,14 @@ class DataParallel:
 
 
 def _add(a: Gradients, b: Gradients) -> Gradients:
-    """Return a + b, computed in place of a."""
+    """Add b to a in place, and return a."""
     for name in a:
         a[name] += b[name]
     return a
 
 
 def _blas() -> Any:
-    """Return what limits the threads of BLAS, or None if threadpoolctl is not installed."""
+    """Return threadpoolctl's controller of the BLAS threads, or None if it is not installed."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:

@@ -1,8 +1,8 @@
-"""Generation one token at a time: [`Decoder`] computes for the next token what `GPT._forward` does for any number.
+"""Generation one token at a time: [`Decoder`] is `GPT._forward` for one more token of each row.
 
-For a single token, NumPy's calls take longer than the arithmetic between matrix products. So that arithmetic is done by
-the last three functions of `_layers.pyx`, or of its NumPy twin. The logits agree with those of `GPT._forward` to within
-rounding.
+For a single token, the overhead of NumPy's calls exceeds the arithmetic between matrix products. That arithmetic is
+therefore done by the last three functions of `_layers.pyx`, or of its NumPy twin. The logits agree with those of
+`GPT._forward` to within rounding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def supports(config: GPTConfig) -> bool:
-    """Return whether a `Decoder` can run the model: dot-product attention, and hidden layers."""
+    """Return whether a `Decoder` can run the model, which needs dot-product attention and hidden layers."""
     return bool(config.attention == "dot" and config.hidden)
 
 
@@ -55,7 +55,7 @@ class Decoder:
             [pair(p, f"{name}.weight", f"{name}.bias", width) for name, width in widths.items()] for p in layers
         ]
         norms = [norm(p, name) for p in layers for name in ("norm1", "norm2")]
-        # Each sum is followed by a norm. With norms before the sublayers, the first of all has no sum before it.
+        # Each sum is followed by a norm. With norms before the sublayers, the first norm follows no sum.
         self.first_norm = None if self.post else norms.pop(0)
         if not self.post:
             norms.append(norm(model.parameters, "norm"))
@@ -65,7 +65,7 @@ class Decoder:
         self.z_and_scale = np.empty((B, D), c.dtype), np.empty(B, c.dtype)
 
     def __call__(self, tokens: Array) -> Floats:
-        """Return the logits (B, V) that follow tokens (B, 1), which join the cache."""
+        """Return the logits (B, V) that follow tokens (B, 1), which are added to the cache."""
         model, cache, work, layers = self.model, self.cache, self.z_and_scale, _backend.layers
         embedded = model._embedding_scale * model.parameters["tokens"][tokens[:, 0]]
         x = embedded + model._position_encoding(cache.positions(1)[:, 0])

@@ -36,9 +36,9 @@ def sample_token(
     rng : Generator, optional
         One uniform number is drawn for each row. Without an rng, the most likely token is returned.
     temperature : float, default 1.0
-        At 0, the most likely token is returned, of equals the lowest.
+        At 0, the most likely token is returned; ties go to the lowest token.
     top_k : int, optional
-        Draw from the k most likely tokens only; of equals the lowest come first.
+        Draw from the k most likely tokens only; ties go to the lowest tokens.
     top_p : float, optional
         Draw from the smallest set of most likely tokens whose probability is at least `top_p` (Holtzman et al. 2020),
         after `top_k`.
@@ -68,7 +68,7 @@ def sample_token(
         p = np.where(before < top_p, p, 0)
     drawn = rng.random((len(p), 1)) * p.sum(axis=-1, keepdims=True)
     rank = np.sum((np.cumsum(p, axis=-1) <= drawn) & (p > 0), axis=-1, keepdims=True)
-    rank = np.minimum(rank, np.count_nonzero(p, axis=-1)[:, None] - 1)  # rounding of the sums may go one too far
+    rank = np.minimum(rank, np.count_nonzero(p, axis=-1)[:, None] - 1)  # rounding of the sums may add one too many
     return np.take_along_axis(order, rank, axis=-1)[:, 0]
 
 
@@ -138,7 +138,7 @@ class KVCache:
 
 
 class CausalModel(ABC):
-    """A language model whose logits at a position depend on the tokens up to it alone; the base of GPT and Llama."""
+    """The base class of GPT and Llama: logits at a position depend only on the tokens up to it."""
 
     config: Any  # has vocabulary and positions
 
@@ -188,10 +188,10 @@ class CausalModel(ABC):
         Parameters
         ----------
         prompt : array_like of int, shape (T,), or sequence of such
-            A prompt, or several.
+            One prompt, or several.
         max_new_tokens : int
         temperature : float, default 0.0
-            At 0, the most likely token is chosen, of equals the lowest; otherwise tokens are drawn from
+            At 0, the most likely token is chosen, and ties go to the lowest; otherwise tokens are drawn from
             softmax(logits / temperature).
         top_k : int, optional
             Draw from the k most likely tokens only.
@@ -260,7 +260,7 @@ def pad_left(rows: Sequence[Array]) -> tuple[Array, Integers]:
 
 
 def _check_prompts(name: str, prompt: Any, vocabulary: int) -> tuple[list[Array], bool]:
-    """Return a list of prompts (T,), and whether a single one was given."""
+    """Return a list of prompts (T,), and whether a single prompt was given."""
     first = prompt[0] if isinstance(prompt, list | tuple) and prompt else None
     single = np.ndim(prompt) < 2 if first is None else np.ndim(first) == 0
     prompts = [prompt] if single else list(prompt)

@@ -1,4 +1,4 @@
-"""The layers of a transformer, each with its backward pass right below its forward pass.
+"""The layers of a transformer, with the backward pass of each next to its forward pass.
 
 - [`linear`], [`embedding`], [`layer_norm`], [`gelu`], [`relu`], [`dropout`]
 - [`attention`], which is one update of a DotEnergy for each head and position
@@ -8,9 +8,9 @@ A layer returns its output y and a function `backward`. Given dy, the gradient o
 returns the gradients of that scalar with respect to the inputs of the layer, in the order of the arguments. No gradient
 is accumulated and no input is changed. All axes before the last are batch axes.
 
-Matrix products and everything simple are computed here. What NumPy would do in many passes over memory is in
-`_layers_numpy.py`, and compiled in `_layers.pyx`; `_backend.layers` is the one in use. Its formulas are repeated here.
-Arguments are not checked: the model has checked them.
+Matrix products and simple operations are computed here. Operations that take NumPy many passes over memory are in
+`_layers_numpy.py` and, compiled, in `_layers.pyx`; `_backend.layers` is the module in use. Their formulas are repeated
+here. Arguments are not checked, because the model has checked them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def linear(x: Floats, weight: Floats, bias: Floats | None = None) -> tuple[Float
 def embedding(indices: Array, table: Floats) -> tuple[Floats, Backward]:
     """Return y = table[indices] (..., D) for indices (...) and a table (V, D).
 
-    `backward` returns the gradient of the table alone: in each row, the sum of dy over the places of its index.
+    `backward` returns the gradient of the table only: in each row, the sum of dy over the positions of its index.
     """
     y = table[indices]
 

@@ -43,7 +43,7 @@ class LlamaConfig:
     epsilon : float, default 1e-5
         Added to the mean square in norms.
     tied_embeddings : bool, default True
-        Whether the output weights are the embedding's.
+        Whether the embedding is also used as output weights.
 
     Raises
     ------
@@ -109,7 +109,8 @@ class Llama(CausalModel):
     ----------
     config : LlamaConfig
     parameters : mapping of str to array_like
-        The arrays that `config.shapes` names. They become float32, or float64 if one of them is, and so do all results.
+        The arrays that `config.shapes` names. They are cast to float32, or to float64 if one of them is; results have
+        the same dtype.
     tokenizer : tokenizer, optional
         Stored as an attribute.
 
@@ -165,7 +166,7 @@ class Llama(CausalModel):
         return self._outputs(tokens, Context(cache=cache))[:, -1] @ self._head
 
     def _outputs(self, tokens: Array, context: Context = INFERENCE) -> Floats:
-        """Return the last state (B, T, D) after the last norm; keys and values of the G heads join the cache."""
+        """Return the last state (B, T, D) after the last norm; the cache gets the keys and values of the G heads."""
         c, p, cache = self.config, self.parameters, context.cache
         # products of rotated vectors depend on differences of positions only, so rows need not start at position 0
         first = 0 if cache is None else cache.length

@@ -1,7 +1,7 @@
 """A GPT made of the layers in `layers.py`.
 
 - sizes and options [`GPTConfig`], and named configurations [`PRESETS`]
-- the model [`GPT`], its intermediate results [`Activations`], and what is saved with it [`load_model`]
+- the model [`GPT`], its intermediate results [`Activations`], and the contents of a model file [`load_model`]
 - its parts, each with its backward: `block`, `residual`, `attend`, `energy_step`, `feed_forward`
 
 The default is GPT-2's architecture (Radford et al. 2019): learned positions; blocks of causal attention and a GELU
@@ -69,7 +69,7 @@ class GPTConfig:
     dropout : float, default 0.0
         Fraction of the embeddings, the attention weights and each layer's output that training sets to zero, in [0, 1).
     init_std : float or None, default 0.02
-        Standard deviation of the initial weights, embeddings included. GPT-2's 0.02 is made for widths near a thousand;
+        Standard deviation of the initial weights, embeddings included. GPT-2's 0.02 suits widths near a thousand;
         narrower models learn faster with None, 1 / sqrt(D).
     dtype : {"float32", "float64"}
         Of parameters, activations and gradients.
@@ -82,7 +82,7 @@ class GPTConfig:
     position_encoding : {"learned", "sinusoidal"}
         Sinusoids are added to embeddings that are scaled by sqrt(D).
     tied_embeddings : bool, default True
-        Whether the output weights are the embedding's.
+        Whether the embedding is also used as output weights.
     bias : bool, default True
         Whether linear layers and norms have biases.
     attention : {"dot", "energy"}
@@ -96,7 +96,7 @@ class GPTConfig:
     ------
     TypeError or ValueError
         If a size is not an integer >= 1, the heads do not divide the width, a number is out of its range, or an option
-        is not one of those named.
+        is unknown.
 
     Examples
     --------
@@ -349,17 +349,17 @@ class GPT(CausalModel):
         extra: dict[str, Array] | None = None,
         **records: Any,
     ) -> None:
-        """Write the model to one .npz file, without pickle; an older file is replaced only by a complete new one.
+        """Write the model to an .npz file, without pickle; an existing file is replaced atomically.
 
         Parameters
         ----------
         path : str or path
         tokenizer : tokenizer, optional
-            One with a symbol for each token of the vocabulary.
+            Its number of symbols must equal the vocabulary.
         extra : dict of str to ndarray, optional
             More arrays to save.
         **records
-            More records to save, of what JSON can hold. `load_model` returns both.
+            More JSON values to save. `load_model` returns both.
 
         Raises
         ------
@@ -414,7 +414,7 @@ class GPT(CausalModel):
             dx, d = back_head(dlogits)
             dx0: Any = 0
             for layer in reversed(range(c.layers)):
-                dx, dlayer_x0, dlayer = backs.pop()(dx)  # pop frees the arrays that the layer kept
+                dx, dlayer_x0, dlayer = backs.pop()(dx)  # pop frees the arrays that the layer holds
                 dx0 = dx0 + dlayer_x0
                 for name, gradient in dlayer.items():
                     name = f"layers.{0 if c.shared_layers else layer}.{name}"
@@ -455,7 +455,7 @@ class GPT(CausalModel):
 
     @property
     def _embedding_scale(self) -> np.floating[Any]:
-        """The factor of the token embeddings: sqrt(D) with sinusoids, else 1."""
+        """The factor by which token embeddings are scaled: sqrt(D) with sinusoids, else 1."""
         scale = 1.0 if self.config.position_encoding == "learned" else np.sqrt(self.config.width)
         return np.dtype(self.config.dtype).type(scale)
 
@@ -752,11 +752,11 @@ class SavedModel:
 
 
 def load_model(path: Name) -> SavedModel:
-    """Return all that is saved at `path`; ValueError if the file is missing, damaged or of another kind."""
+    """Return the contents of the file at `path`; ValueError if the file is missing, damaged or of another kind."""
     arrays, records = load_arrays(path, "model")
     try:
         config = GPTConfig(**records["config"])
-        if config.layers > len(arrays) and not config.shared_layers:  # before their names take memory
+        if config.layers > len(arrays) and not config.shared_layers:  # before building a name per layer
             raise ValueError("fewer arrays than layers")
         parameters = {name: arrays.pop(f"parameters/{name}") for name in config.shapes}
         extra = {name: a for name, a in arrays.items() if not name.startswith("parameters/")}

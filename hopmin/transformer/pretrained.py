@@ -23,7 +23,7 @@ from hopmin.data.tokenizers import BPETokenizer, import_from_extra
 from hopmin.transformer.llama import Llama, LlamaConfig
 from hopmin.transformer.model import GPT, Activation, GPTConfig, Parameters, Shapes, check_shapes
 
-# The parts of a parameter's name in files, where they differ from ours: see `tensor_name`
+# The parts of a parameter's name in files, where they differ from hopmin's: see `tensor_name`
 GPT2_NAMES = {
     "tokens": "wte.weight", "positions": "wpe.weight", "layers": "h", "norm": "ln_f", "gain": "weight",
     "norm1": "ln_1", "attention": "attn.c_attn", "output": "attn.c_proj",
@@ -35,13 +35,13 @@ GGUF_NAMES = {
     "norm2": "ffn_norm", "gate": "ffn_gate", "expand": "ffn_up", "contract": "ffn_down",
 }  # fmt: skip
 GPT2_ACTIVATIONS: dict[str, Activation] = {"gelu_new": "gelu", "relu": "relu"}  # "gelu" is the exact x Phi(x)
-# The values that config.json may have for the model to be a `GPT`; the first is the default
+# The values of config.json that `GPT` supports; the first is the default
 GPT2_OPTIONS = {
     "model_type": ("gpt2",), "activation_function": tuple(GPT2_ACTIVATIONS), "layer_norm_epsilon": (1e-5,),
     "scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,), "add_cross_attention": (False,),
     "tie_word_embeddings": (True,),
 }  # fmt: skip
-# The values that a GGUF header may have for the model to be a `Llama` with a `BPETokenizer`
+# The values of a GGUF header that `Llama` and `BPETokenizer` support
 GGUF_OPTIONS = {
     "general.architecture": ("llama",), "llama.rope.scaling.type": (None, "none"),
     "tokenizer.ggml.model": ("gpt2",), "tokenizer.ggml.pre": ("gpt-2", "smollm"),
@@ -140,9 +140,9 @@ def load_llama(path: Name) -> Llama:
 
     def read(name: str) -> Floats:
         a = _dequantized(tensors[name], path)
-        return a if name == GGUF_NAMES["tokens"] else a.T  # weights are (outputs, inputs) there, (inputs, outputs) here
+        return a if name == GGUF_NAMES["tokens"] else a.T  # (outputs, inputs) in GGUF, (inputs, outputs) in hopmin
 
-    shapes = {name: tuple(map(int, tensor.shape)) for name, tensor in tensors.items()}  # GGUF has the last axis first
+    shapes = {name: tuple(map(int, tensor.shape)) for name, tensor in tensors.items()}  # GGUF lists the last axis first
     if (embedding := GGUF_NAMES["tokens"]) in shapes:
         shapes[embedding] = shapes[embedding][::-1]
     return Llama(config, _read_parameters(config, GGUF_NAMES, shapes, path, read), tokenizer)
@@ -213,7 +213,7 @@ def _dequantized(tensor: Any, path: Name) -> Floats:
 
 
 def _gguf_reader(path: Name) -> Any:
-    """Return a reader that raises at the end of the file, where the library's own returns empty arrays."""
+    """Return a reader that raises at the end of the file, where the library's reader returns empty arrays."""
     with import_from_extra("pretrained"):
         from gguf import GGUFReader
 
@@ -230,12 +230,12 @@ def _gguf_reader(path: Name) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, Floats]:
-    """Return the tensors of a file as float32, without the causal masks that old files hold."""
+    """Return the tensors of a file as float32, without the causal masks in old files."""
     with import_from_extra("pretrained"):
         from safetensors import deserialize
     parse: Callable[[bytes], Any] = deserialize
     with _file_errors(path):
-        tensors = dict(sorted(parse(path.read_bytes())))  # checks sizes against that of the file
+        tensors = dict(sorted(parse(path.read_bytes())))  # checks sizes against the size of the file
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith((".attn.bias", ".masked_bias"))}
     for name, tensor in tensors.items():
         if tensor["dtype"] not in (*FLOAT_TYPES, "BF16"):
@@ -291,6 +291,6 @@ def _file_errors(path: Name) -> Iterator[None]:
     except ImportError:
         raise
     except OSError as error:
-        raise ValueError(f"model must be made of readable files; {path}: {error.strerror}") from None
+        raise ValueError(f"model must consist of readable files; {path}: {error.strerror}") from None
     except Exception:  # the libraries raise many types for damaged files
-        raise ValueError(f"model must be made of whole files; {path} is damaged or something else") from None
+        raise ValueError(f"model must consist of intact files; {path} is damaged or has another format") from None

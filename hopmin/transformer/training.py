@@ -4,8 +4,8 @@
 - the training loop and its checkpoints [`Trainer`], and what it passes to a callback [`Callback`]
 - the loss of a model on rows [`cross_entropy`]
 
-All randomness of a step is drawn from the seed and the number of the step alone. A run that was stopped therefore
-resumes from its checkpoint bit for bit, without any generator state to save.
+All random numbers of a step depend only on the seed and the number of the step. A stopped run therefore resumes from
+its checkpoint bit for bit, without a saved generator state.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hopmin.transformer.data_parallel import DataParallel
 from hopmin.transformer.model import GPT, Gradients, SavedModel, load_model
 
 BATCH = 100  # rows in a forward pass of an evaluation
-EVALUATION_ROWS = 2000  # rows of a split that an evaluation scores, at most
+EVALUATION_ROWS = 2000  # the largest number of rows of a split that an evaluation scores
 
 
 def default_learning_rate(width: int) -> float:
@@ -49,7 +49,7 @@ def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, fi
     peak : float
         Learning rate at the end of the warm-up.
     steps : int
-        Number of all steps; later ones keep the final rate.
+        Total number of steps; later steps keep the final rate.
     warmup_steps : int
         Number of steps of the warm-up.
     final : float
@@ -72,7 +72,7 @@ def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, fi
 
 
 def clip_gradients(gradients: Gradients, max_norm: float) -> float:
-    """Scale all gradients in place so that their joint Euclidean norm is at most `max_norm`; return the norm before.
+    """Scale all gradients in place so that their joint Euclidean norm is at most `max_norm`; return the original norm.
 
     >>> gradients = {"a": np.array([3.0]), "b": np.array([0.0, 4.0])}
     >>> clip_gradients(gradients, 1.0), gradients["a"], gradients["b"]
@@ -139,7 +139,7 @@ class AdamW:
         def update(name: str) -> None:
             p = self.parameters[name]
             kept = 1 - rate * self.weight_decay if p.ndim > 1 else 1.0
-            layers = _backend.layers if p.flags.c_contiguous else _layers_numpy  # which takes any strides
+            layers = _backend.layers if p.flags.c_contiguous else _layers_numpy  # the twin accepts any strides
             layers.adamw(
                 p, gradients[name], self.m[name], self.v[name],
                 b1, b2, kept, rate * unbias2 / unbias1, self.epsilon * unbias2,
@@ -170,8 +170,8 @@ def cross_entropy(model: GPT, rows: Array) -> float:
 class Callback(Protocol):
     """A function that `Trainer.run` calls after each step, with keyword arguments only.
 
-    It accepts those it does not use as `**_`. An exception that it raises ends the run, after the step; the trainer can
-    then be saved, or run again for the remaining steps.
+    It accepts arguments that it does not use as `**_`. An exception that it raises ends the run, after the step; the
+    trainer can then be saved, or run again for the remaining steps.
 
     Parameters
     ----------
@@ -276,9 +276,9 @@ class Trainer:
     weight_decay : float
         Weight decay of matrices.
     grad_clip : float
-        Largest joint Euclidean norm of all gradients; longer ones are scaled to it.
+        Largest joint Euclidean norm of all gradients; larger gradients are scaled down to it.
     batch_size : int
-        Rows per batch, where rows are drawn at random.
+        Rows per batch, if rows are drawn at random.
     micro_batches : int
         Parts of a batch, each of which takes a thread. If there are more parts than threads, less memory is needed.
     evaluate_every : int
@@ -295,7 +295,7 @@ class Trainer:
     steps_taken : int
         Number of steps taken.
     done : bool
-        True if no step is left, or patience has run out.
+        True if all steps have been taken, or patience has run out.
     best : BestEvaluation or None
         Step and held-out cross-entropy of the best evaluation so far.
     evaluations_without_improvement : int
@@ -360,7 +360,7 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """True if no step is left, or patience has run out."""
+        """True if all steps have been taken, or patience has run out."""
         o = self.options
         out_of_patience = o.patience is not None and self.evaluations_without_improvement >= o.patience
         return self.steps_taken >= o.steps or out_of_patience
@@ -391,7 +391,7 @@ class Trainer:
     def _step(self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None) -> _Step:
         o, step = self.options, self.steps_taken + 1
         loss, gradients = self.loss_and_gradients(tokens, targets, rng)
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is reported below, once
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is reported below, by an exception
             norm = clip_gradients(gradients, o.grad_clip)
         if not math.isfinite(loss + norm):
             raise FloatingPointError(f"loss must stay finite; got {loss} at step {step}")
@@ -453,7 +453,7 @@ class Trainer:
         return losses
 
     def _evaluate(self, held_out: Array) -> dict[str, Any]:
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is reported below, once
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is reported below, by an exception
             loss = cross_entropy(self.model, held_out)
         if not math.isfinite(loss):
             raise FloatingPointError(f"held-out loss must stay finite; got {loss} after step {self.steps_taken}")
@@ -472,11 +472,11 @@ class Trainer:
         Parameters
         ----------
         path : str or path
-            The file to write, .npz; it is replaced only when the new one is complete.
+            The file to write, .npz; an existing file is replaced atomically.
         tokenizer : Tokenizer, optional
             The tokenizer of the model.
         **records
-            JSON values to keep beside them.
+            JSON values to save with them.
         """
         training = {
             "options": asdict(self.options),
@@ -493,7 +493,7 @@ class Trainer:
 
     @classmethod
     def from_saved(cls, saved: SavedModel, path: Name) -> Trainer:
-        """Return what `load` returns, from what `load_model` has read at `path`."""
+        """Return what `load` returns, given what `load_model` read from `path`."""
         try:
             training = saved.records["training"]
             trainer = cls(saved.model, **training["options"])

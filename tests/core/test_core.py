@@ -329,7 +329,7 @@ def assert_energies(x, p, beta, values):
         value = energy.value(x, p)
         assert (np.abs(value - true) <= slack).all(), (metric, value, true, slack)
         sign = -1 if metric == "euclidean" else 1
-        weights = [helpers.shares([sign * beta * judge(row, q) for q in p]) for row in x]
+        weights = [helpers.softmax([sign * beta * judge(row, q) for q in p]) for row in x]
         for w, row, s, found, moved, gradient in zip(
             weights, x, relative, energy.update(x, p, values), energy.update(x, p), energy.gradient(x, p), strict=True
         ):
@@ -455,7 +455,7 @@ def test_a_batch_equals_its_rows_bit_for_bit(cloud, beta, metric):
 def test_results_of_a_query_ignore_other_queries(metric):
     """Patterns grow, and beta covers the threshold above which scores are computed exactly."""
     x, p = crowd(np.random.default_rng(0), reduction.TASK + 7, 2 * TILE + 40, 3, "float32")
-    x[:, 2], p[:, :2], p[:, 2] = 0, p[:, :2] / 100, np.linspace(1e-3, 100, len(p))  # the same scores, ever less precise
+    x[:, 2], p[:, :2], p[:, 2] = 0, p[:, :2] / 100, np.linspace(1e-3, 100, len(p))  # the same scores with decreasing precision
     for beta in np.geomspace(1, 1e4, 9):
         batch = reduce(x, p, p, metric=metric, beta=beta)
         for i in (0, reduction.TASK - 1, reduction.TASK, len(x) - 1):
@@ -559,7 +559,7 @@ def assert_accurate_exponentials(x, true=None):
     assert ((found == 0) | (found >= tiny)).all()
 
 
-def spread(dtype):
+def magnitudes(dtype):
     """Numbers of all magnitudes down to where e^x is 0, each with its neighbour."""
     rng, lowest = np.random.default_rng(0), float(np.log(np.finfo(dtype).tiny))
     count = 100_000 if dtype == "float32" else 2000
@@ -575,7 +575,7 @@ def known(numbers, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("numbers", [switches, spread])
+@pytest.mark.parametrize("numbers", [switches, magnitudes])
 def test_exponentials_are_accurate(numbers, dtype):
     assert_accurate_exponentials(*known(numbers, dtype))
 
@@ -663,7 +663,7 @@ def test_packed_patterns_are_an_immutable_copy():
         packed.shape = (1, 2)
     with pytest.raises(TypeError):
         packed[0:1] = 0
-    with pytest.raises(ValueError, match=r"^packed patterns can only be given back as a copy; got copy=False$"):
+    with pytest.raises(ValueError, match=r"^packed patterns can only be returned as a copy; got copy=False$"):
         np.asarray(packed, copy=False)
 
 
@@ -759,14 +759,14 @@ except MemoryError:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is specific to Linux")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps freed memory")
 def test_a_file_of_four_times_the_memory_is_searched(tmp_path, simd, run):
-    n, d, room = 400_000, 64, 25_000_000
+    n, d, allowed = 400_000, 64, 25_000_000
     p = np.lib.format.open_memmap(tmp_path / "patterns.npy", "w+", np.float32, (n, d))
     rng = np.random.default_rng(0)
     for start in range(0, n, 20_000):
         p[start : start + 20_000] = rng.integers(-50, 50, (20_000, d))
     p.flush()
-    assert p.nbytes > 4 * room
-    finished = run(LIMITED, p.filename, simd, room)
+    assert p.nbytes > 4 * allowed
+    finished = run(LIMITED, p.filename, simd, allowed)
     assert finished.stderr == ""
     printed, limited = finished.stdout.splitlines()
     indices, values, updated = json.loads(printed)

@@ -22,9 +22,9 @@ def simd(request):
     compiled.simd(chosen)
 
 
-def drawn(seed, dtype, *shapes, spread=1.0, offset=0.0):
+def drawn(seed, dtype, *shapes, scale=1.0, offset=0.0):
     rng = np.random.default_rng(seed)
-    return [(offset + spread * rng.normal(size=shape)).astype(dtype) for shape in shapes]
+    return [(offset + scale * rng.normal(size=shape)).astype(dtype) for shape in shapes]
 
 
 def check(name, *arguments, slack=16.0):
@@ -53,8 +53,8 @@ def test_layer_norm_and_its_gradient(seed, dtype, m, d, biased, offset):
 
 
 @given(SEEDS, DTYPES, st.integers(1, 4), SIZES, st.sampled_from([0.01, 1.0, 5.0, 50.0, 1e4]))
-def test_gelu(seed, dtype, m, d, spread):
-    (x,) = drawn(seed, dtype, (m, d), spread=spread)
+def test_gelu(seed, dtype, m, d, scale):
+    (x,) = drawn(seed, dtype, (m, d), scale=scale)
     check("gelu_and_derivative", x)
     y, slope = compiled.gelu_and_derivative(x)
     assert (y[x >= 0] >= 0).all()

@@ -139,7 +139,7 @@ def test_an_error_on_a_helper_is_raised_by_the_caller(threads):
 
 @pytest.mark.parametrize("had", [0, 1, 2])
 def test_tasks_finish_if_no_thread_can_be_started(had, threads, monkeypatch):
-    """The number of threads of a process may be limited; those that did start are waited for."""
+    """The number of threads of a process may be limited; the threads that did start are waited for."""
     threads(4)
     _threads.run([int] * 4)
     submit, helpers = _threads._pool.submit, iter(range(had))
@@ -274,7 +274,7 @@ def search_in_child(queue, x, p, expected):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # the fork is what is tested
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # the test needs a fork
 def test_a_forked_child_has_its_own_threads(split):
     split(3)
     x, p = problem(2, 1000, 3)

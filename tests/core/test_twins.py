@@ -32,7 +32,7 @@ def twins(request):
     return twin(request.param, "compiled"), twin(request.param, "numpy")
 
 
-# What they offer
+# Names, signatures and sources
 
 
 def test_the_backend_uses_modules_of_one_kind():
@@ -82,7 +82,7 @@ def test_the_core_has_numbered_steps():
     assert re.findall(r"# (\d)\. ", source) == list("123456123")
 
 
-# What they compute
+# Results
 
 
 def called(function, *arguments):
@@ -111,8 +111,8 @@ def arrays_within(module, a):
         return one, np.zeros((300, 100)), np.ones((300, 100))
 
 
-# For each function a call of it with arrays from a(*shape), and by how many epsilons of their largest number the results
-# of the twins may differ.
+# For each function, a call with arrays from a(*shape), and the tolerated difference of the twins' results, in epsilons of
+# their largest number.
 CALLS = {
     "core": {
         "max_abs": (0, lambda module, a: called(module.max_abs, a(200))),
@@ -166,7 +166,7 @@ def test_twins_compute_the_same(name, function, dtype, seed):
         np.testing.assert_allclose(one, other, rtol=0, atol=atol)
 
 
-# How hopmin uses them
+# Results of hopmin's functions on both
 
 
 def on_both(function):

@@ -5,7 +5,7 @@ import string
 
 import numpy as np
 import pytest
-from helpers import complaint
+from helpers import error_message
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -40,7 +40,7 @@ def test_a_seed_determines_the_split():
 
 def test_the_first_rows_come_from_the_whole_text():
     starts = from_text(TEXT, positions=5).train[:50, 0]
-    assert abs(starts.mean() - 500) < 4 * math.sqrt(1000**2 / 12 / 50)  # four standard errors of an even spread
+    assert abs(starts.mean() - 500) < 4 * math.sqrt(1000**2 / 12 / 50)  # four standard errors of a uniform distribution
 
 
 def test_the_tokens_of_a_text_can_be_words():
@@ -60,11 +60,11 @@ def test_a_text_must_have_ten_rows(length, enough):
     if enough:
         assert len(from_text(TEXT[:length], positions=8).train) == 9
     else:
-        assert complaint(ValueError, from_text, TEXT[:length], positions=8) == "corpus must have more than 80 characters; got 80"
+        assert error_message(ValueError, from_text, TEXT[:length], positions=8) == "corpus must have more than 80 characters; got 80"
 
 
 def test_a_text_that_is_too_short_is_measured_in_its_tokens():
-    assert complaint(ValueError, from_text, "to be", positions=4, tokenizer="words") == "corpus must have more than 40 words; got 2"
+    assert error_message(ValueError, from_text, "to be", positions=4, tokenizer="words") == "corpus must have more than 40 words; got 2"
 
 
 def test_a_file_gives_the_corpus_of_its_text(tmp_path):
@@ -87,16 +87,16 @@ def test_a_file_gives_the_corpus_of_its_text(tmp_path):
 def test_an_unusable_text_file_is_refused(tmp_path, content, sentence):
     path = tmp_path / "text"
     path.write_bytes(content)
-    assert complaint(ValueError, from_file, path) == sentence.format(path)
+    assert error_message(ValueError, from_file, path) == sentence.format(path)
 
 
 def test_a_missing_file_is_refused(tmp_path):
     path = tmp_path / "none"
-    assert complaint(ValueError, from_file, path) == f"corpus must be a readable text file; {path}: No such file or directory"
+    assert error_message(ValueError, from_file, path) == f"corpus must be a readable text file; {path}: No such file or directory"
 
 
 def test_a_folder_is_refused(tmp_path):
-    assert complaint(ValueError, from_file, tmp_path) == f"corpus must be a readable text file; {tmp_path}: Is a directory"
+    assert error_message(ValueError, from_file, tmp_path) == f"corpus must be a readable text file; {tmp_path}: Is a directory"
 
 
 def test_python_topics_has_ten_thousand_rows():
@@ -118,11 +118,11 @@ def test_python_topics_has_ten_thousand_rows():
     ids=str,
 )
 def test_wrong_options_of_a_text_are_refused(options, sentence):
-    assert complaint(ValueError, from_text, TEXT, **options) == sentence
+    assert error_message(ValueError, from_text, TEXT, **options) == sentence
 
 
 def test_a_negative_seed_is_refused():
-    assert complaint(ValueError, from_text, TEXT, seed=-1) == "seed must be a numpy Generator or a seed, an integer >= 0; got -1"
+    assert error_message(ValueError, from_text, TEXT, seed=-1) == "seed must be a numpy Generator or a seed, an integer >= 0; got -1"
 
 
 # Inputs and targets
@@ -134,7 +134,7 @@ def test_the_target_of_a_token_is_the_next_one(rows, more):
     padded = np.array([row + [-1] * (width + more - len(row)) for row in rows])
     before = padded.copy()
     tokens, targets = inputs_and_targets(padded)
-    assert tokens.shape == targets.shape == (len(rows), width - 1)  # columns of padding only are dropped
+    assert tokens.shape == targets.shape == (len(rows), width - 1)  # columns that hold only padding are dropped
     for row, seen, wanted in zip(rows, tokens, targets, strict=True):
         n = len(row) - 1
         assert seen[:n].tolist() == row[:-1]
@@ -172,23 +172,23 @@ def test_padding_is_not_decoded():
 
 def test_an_unknown_symbol_is_refused():
     assert (
-        complaint(ValueError, SymbolTokenizer.from_characters(["abc"]).encode, "abxc")
-        == "text must be made of the tokenizer's 3 symbols; got 'x'"
+        error_message(ValueError, SymbolTokenizer.from_characters(["abc"]).encode, "abxc")
+        == "text must consist of the tokenizer's 3 symbols; got 'x'"
     )
     assert (
-        complaint(ValueError, SymbolTokenizer.from_words(["to be"]).encode, "to not be")
-        == "text must be made of the tokenizer's 2 symbols; got 'not'"
+        error_message(ValueError, SymbolTokenizer.from_words(["to be"]).encode, "to not be")
+        == "text must consist of the tokenizer's 2 symbols; got 'not'"
     )
 
 
 @pytest.mark.parametrize("symbols", [(), ("a", "a")])
 def test_symbols_must_be_distinct_and_not_empty(symbols):
-    assert complaint(ValueError, SymbolTokenizer, symbols) == f"symbols must be distinct and at least one; got {len(symbols)}"
+    assert error_message(ValueError, SymbolTokenizer, symbols) == f"symbols must be distinct and at least one; got {len(symbols)}"
 
 
 def test_a_separator_is_a_space_or_empty():
-    assert complaint(ValueError, SymbolTokenizer, ("a", "b"), ",") == "separator must be one of '', ' '; got ','"
+    assert error_message(ValueError, SymbolTokenizer, ("a", "b"), ",") == "separator must be one of '', ' '; got ','"
 
 
 def test_a_number_without_a_symbol_is_refused():
-    assert complaint(ValueError, SymbolTokenizer(("a", "b")).decode, [0, 2]) == "tokens must be below 2; got 2"
+    assert error_message(ValueError, SymbolTokenizer(("a", "b")).decode, [0, 2]) == "tokens must be below 2; got 2"

@@ -1,8 +1,8 @@
-"""Corpora by their names."""
+"""Opening corpora by name."""
 
 import numpy as np
 import pytest
-from helpers import complaint
+from helpers import error_message
 
 from hopmin.data.open import open_corpus
 
@@ -20,11 +20,11 @@ def test_a_text_has_rows_of_the_requested_length(tmp_path):
 
 
 def test_a_missing_file_is_refused():
-    sentence = complaint(ValueError, open_corpus, "none such", rows=1, positions=12, seed=0)
+    sentence = error_message(ValueError, open_corpus, "none such", rows=1, positions=12, seed=0)
     assert sentence == "corpus must be a readable text file; none such: No such file or directory"
 
 
 @pytest.mark.parametrize("name", ["question-formation", "tokens.npz"])
 def test_a_tokenizer_is_refused_for_a_corpus_with_its_own(name):
-    sentence = complaint(ValueError, open_corpus, name, rows=1, positions=12, seed=0, tokenizer="bytes")
+    sentence = error_message(ValueError, open_corpus, name, rows=1, positions=12, seed=0, tokenizer="bytes")
     assert sentence == f"tokenizer must not be given for a corpus that has its own; got 'bytes' for {name}"

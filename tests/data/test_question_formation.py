@@ -1,4 +1,4 @@
-"""Question Formation: the grammar against its publication, its entropy against counting and sampling, and its rows."""
+"""Question Formation: the grammar as published, its entropy compared with counting and sampling, and its rows."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from helpers import complaint
+from helpers import error_message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,7 +101,7 @@ def test_released_weights_are_those_of_the_files(x):
 
 
 def test_every_sentence_that_allows_it_can_be_a_question():
-    # half of all sentences are to become questions; those with a clause in the subject do not: 1 to 2/3, or 3 to 2
+    # half of all sentences are drawn as questions, but none with a clause in the subject is kept: 1 to 2/3, or 3 to 2
     assert structure(question_grammar("published"), "ROW") == {"DECL . decl": 600, "QUEST . quest": 400}
 
 
@@ -142,7 +142,7 @@ def test_entropy_and_length_equal_those_by_enumeration():
 @pytest.mark.parametrize("rules", [{"S": {"a S": 1, "a": 1}}, {"S": {"T": 1}, "T": {"b S": 1}}], ids=str)
 def test_a_recursive_grammar_is_refused(rules):
     expected = "rules must not lead from a symbol back to itself; got a recursive grammar"
-    assert complaint(ValueError, Grammar, rules) == expected
+    assert error_message(ValueError, Grammar, rules) == expected
 
 
 def test_a_word_has_no_entropy_and_length_one():
@@ -165,7 +165,7 @@ def test_strings_are_sampled_with_their_probability():
 @pytest.mark.parametrize(("mix", "with_end", "without"), [("published", 0.987, 1.037), ("released", 0.992, 1.040)])
 def test_the_entropy_per_token_has_its_known_value(mix, with_end, without):
     grammar = question_grammar(mix)
-    nats, tokens = grammar.entropy("ROW"), 2 * grammar.length("ROW")  # input with task, output with <end>: as many
+    nats, tokens = grammar.entropy("ROW"), 2 * grammar.length("ROW")  # the input with its task is as long as the output with <end>
     assert round(nats / tokens, 3) == with_end
     if mix == "published":
         assert round(nats / (tokens - 1), 3) == without
@@ -295,7 +295,7 @@ def test_a_seed_determines_the_corpus():
 def test_more_rows_than_strings_are_refused(monkeypatch):
     two = Grammar({"ROW": {"Det ^do . decl": 1}, "Det": {"my": 1, "our": 1}, "GENERALIZATION": {"my ^do . quest": 1}})
     monkeypatch.setattr(module, "question_grammar", lambda *_, **__: two)
-    sentence = complaint(ValueError, question_formation, 1, dev=1, test=1, generalization=1)
+    sentence = error_message(ValueError, question_formation, 1, dev=1, test=1, generalization=1)
     assert sentence == "rows must be fewer than the lexicon allows; got 3, and found 2"
 
 
@@ -316,7 +316,7 @@ def test_more_rows_than_strings_are_refused(monkeypatch):
     ids=str,
 )
 def test_wrong_options_are_refused(options, sentence):
-    assert complaint(ValueError, question_formation, **options) == sentence
+    assert error_message(ValueError, question_formation, **options) == sentence
 
 
 def test_the_names_of_mixes_are_those_of_their_type():
@@ -324,5 +324,5 @@ def test_the_names_of_mixes_are_those_of_their_type():
 
 
 def test_a_negative_seed_is_refused():
-    sentence = complaint(ValueError, question_formation, 5, seed=-1)
+    sentence = error_message(ValueError, question_formation, 5, seed=-1)
     assert sentence == "seed must be a numpy Generator or a seed, an integer >= 0; got -1"

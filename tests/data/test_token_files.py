@@ -1,10 +1,10 @@
-"""Files of tokens against the text they were written from; batches as functions of the step."""
+"""Files of tokens, compared with the text they were written from; batches as functions of the step."""
 
 import os
 
 import numpy as np
 import pytest
-from helpers import complaint
+from helpers import error_message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -133,8 +133,8 @@ def test_epochs_and_seeds_have_different_orders():
 
 @given(n=st.integers(1, 60), count=st.integers(1, 20), positions=st.integers(1, 4))
 def test_contiguous_batches_continue_the_batch_before(n, count, positions):
-    stream = np.arange(n * positions + 1)
-    rows = np.lib.stride_tricks.sliding_window_view(stream, positions + 1)[::positions]
+    text = np.arange(n * positions + 1)
+    rows = np.lib.stride_tricks.sliding_window_view(text, positions + 1)[::positions]
     if n < count:
         with pytest.raises(ValueError, match=rf"^rows must be at least {count}, one for each of a batch; got {n}$"):
             contiguous_batches(rows, count)
@@ -152,15 +152,15 @@ def test_contiguous_batches_continue_the_batch_before(n, count, positions):
 @pytest.mark.parametrize("batches", [shuffled_batches, contiguous_batches])
 def test_empty_rows_and_empty_batches_are_refused(batches):
     rows = np.arange(6).reshape(3, 2)
-    assert complaint(ValueError, batches, rows[:0], 2) == "rows must have shape (n, T + 1), not empty; got (0, 2)"
-    assert complaint(ValueError, batches, rows, 0) == "batch_size must be an integer >= 1; got 0"
-    assert complaint(TypeError, batches, rows, 2.0) == "batch_size must be an integer >= 1; got 2.0"
+    assert error_message(ValueError, batches, rows[:0], 2) == "rows must have shape (n, T + 1), not empty; got (0, 2)"
+    assert error_message(ValueError, batches, rows, 0) == "batch_size must be an integer >= 1; got 0"
+    assert error_message(TypeError, batches, rows, 2.0) == "batch_size must be an integer >= 1; got 2.0"
 
 
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "empty").touch()
     for kind in ("bytes", "characters"):
-        with pytest.raises(ValueError, match=r"^corpus must not be empty; .*empty holds nothing$"):
+        with pytest.raises(ValueError, match=r"^corpus must not be empty; .*empty has 0 bytes$"):
             write_tokens(tmp_path / "empty", tmp_path / "tokens.npz", kind)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
@@ -178,7 +178,7 @@ def test_the_source_is_not_overwritten(tmp_path):
     (tmp_path / "text.npz").write_text(TEXT, encoding="utf-8")
     os.symlink("text.npz", tmp_path / "link.npz")
     for path in (tmp_path / "text.npz", tmp_path / "link.npz"):
-        sentence = complaint(ValueError, write_tokens, tmp_path / "text.npz", path, "bytes")
+        sentence = error_message(ValueError, write_tokens, tmp_path / "text.npz", path, "bytes")
         assert sentence == f"path must not be the corpus itself; got {path}"
     assert (tmp_path / "text.npz").read_text(encoding="utf-8") == TEXT
 
@@ -189,7 +189,7 @@ def test_a_pipe_is_refused_unread(tmp_path, kind):
     reader, writer = os.pipe()
     os.write(writer, TEXT.encode())
     os.close(writer)
-    with pytest.raises(ValueError, match=r"^corpus must be a regular file, to be read more than once; /dev/fd/\d+ is something else$"):
+    with pytest.raises(ValueError, match=r"^corpus must be a regular file, to be read more than once; /dev/fd/\d+ is not$"):
         write_tokens(f"/dev/fd/{reader}", tmp_path / "tokens.npz", kind)
     with os.fdopen(reader) as pipe:
         assert pipe.read() == TEXT
@@ -210,7 +210,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, tokens):
     with pytest.raises(ValueError, match=r"model\.npz must hold a tokens in format|tokens must be a file"):
         from_tokens(tmp_path / "model.npz")
     tokens.write_bytes(tokens.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"^tokens must be a file that hopmin saved; .* is damaged or something else$"):
+    with pytest.raises(ValueError, match=r"^tokens must be a file that hopmin saved; .* is damaged or has another format$"):
         from_tokens(tokens)
     _files.save_arrays(tokens, "tokens", {"tokens": np.zeros((3, 3), np.uint8)}, tokenizer=ByteTokenizer().record)
     with pytest.raises(ValueError, match=r"^tokens must be a file that hopmin tokenize wrote; .* is not$"):

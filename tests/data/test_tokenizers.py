@@ -1,9 +1,9 @@
-"""Round trips of every kind of tokenizer, also after JSON, and every error."""
+"""Round trips of every kind of tokenizer, before and after saving it as JSON, and every error."""
 
 import json
 
 import pytest
-from helpers import MERGES, bpe_pieces, complaint
+from helpers import MERGES, bpe_pieces, error_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,17 +56,17 @@ def test_tokens_are_indices_of_symbols_and_padding_is_ignored(tokenizer):
     assert 0 <= tokens.min() <= tokens.max() < V == len(set(tokenizer.symbols))
     assert tokens.dtype == "int64"
     assert tokenizer.decode([-1, *tokens, -1]) == tokenizer.decode(tokens)
-    assert complaint(ValueError, tokenizer.decode, [V]) == f"tokens must be below {V}; got {V}"
+    assert error_message(ValueError, tokenizer.decode, [V]) == f"tokens must be below {V}; got {V}"
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "bpe", "merges"], indirect=True)
 def test_a_lone_surrogate_is_refused(tokenizer):
-    assert complaint(ValueError, tokenizer.encode, "\ud83d") == r"text must be valid Unicode; got '\ud83d'"
+    assert error_message(ValueError, tokenizer.encode, "\ud83d") == r"text must be valid Unicode; got '\ud83d'"
 
 
 def test_an_unknown_kind_is_refused():
     expected = "tokenizer must be one of 'characters', 'words', 'bytes', 'bpe'; got 'letters'"
-    assert complaint(ValueError, fit_tokenizer, "letters", [TEXT]) == expected
+    assert error_message(ValueError, fit_tokenizer, "letters", [TEXT]) == expected
 
 
 # Symbols and bytes
@@ -112,11 +112,11 @@ def test_training_reaches_the_vocabulary_and_saves_tokens():
     assert len(t.encode("to be or not to be ")) < 19
 
 
-@pytest.mark.parametrize("size", [255, 1_000_001, 2**64])  # the library aborts or panics where memory does not suffice
+@pytest.mark.parametrize("size", [255, 1_000_001, 2**64])  # the library aborts or panics if memory runs out
 def test_a_vocabulary_size_out_of_range_is_refused(size):
     pytest.importorskip("tokenizers")
     expected = f"vocabulary must be an integer from 256 to 1000000; got {size}"
-    assert complaint(ValueError, BPETokenizer.train, [TEXT], size) == expected
+    assert error_message(ValueError, BPETokenizer.train, [TEXT], size) == expected
 
 
 def test_pairs_are_merged_in_order_of_priority():
@@ -138,17 +138,17 @@ def test_bytes_outside_the_vocabulary_are_refused():
     few = BPETokenizer.from_merges({"h": 0, "e": 1}, [])
     for t in (few, tokenizer_from_record(few.record)):
         assert t.encode("hehe").tolist() == [0, 1, 0, 1]
-        assert complaint(ValueError, t.encode, "he ho") == "text must consist of bytes in the vocabulary; got 'he ho'"
+        assert error_message(ValueError, t.encode, "he ho") == "text must consist of bytes in the vocabulary; got 'he ho'"
 
 
 def test_pieces_and_merges_that_do_not_fit_are_refused():
     pytest.importorskip("tokenizers")
     for pieces in ({"h": 1, "e": 2}, {"h": 0, "e": 0}):
         expected = "pieces must be numbered from 0 to 1; got gaps or duplicates"
-        assert complaint(ValueError, BPETokenizer.from_merges, pieces, []) == expected
+        assert error_message(ValueError, BPETokenizer.from_merges, pieces, []) == expected
     for merge in (("h", "ü"), ("h", "e"), ("h",)):
         expected = f"merges must be pairs of pieces that form a piece; got {merge}"
-        assert complaint(ValueError, BPETokenizer.from_merges, {"h": 0, "e": 1}, [merge]) == expected
+        assert error_message(ValueError, BPETokenizer.from_merges, {"h": 0, "e": 1}, [merge]) == expected
 
 
 def test_truncation_and_padding_in_the_json_are_ignored():
@@ -166,4 +166,4 @@ def test_truncation_and_padding_in_the_json_are_ignored():
 @pytest.mark.parametrize("text", ["", "{}", "{", '{"model": 1}'])
 def test_json_of_no_tokenizer_is_refused(text):
     pytest.importorskip("tokenizers")
-    assert complaint(ValueError, BPETokenizer, text).startswith("tokenizer must be JSON of the library tokenizers; got ")
+    assert error_message(ValueError, BPETokenizer, text).startswith("tokenizer must be JSON of the library tokenizers; got ")

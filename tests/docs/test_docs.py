@@ -1,4 +1,4 @@
-"""Docstrings, chapters and the README run as doctests, figure scripts draw, and links lead somewhere."""
+"""Docstrings, chapters and the README pass as doctests, figure scripts run, and links are valid."""
 
 import doctest
 import importlib
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(module.name for module in pkgutil.walk_packages(hopmin.__path__, "hopmin."))
 CHAPTERS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [*CHAPTERS, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/README.md"))]
-LONG = {"certified.py", "noise.py"} if hopmin.BACKEND == "numpy" else set()  # minutes of retrieval on the twin
+LONG = {"certified.py", "noise.py"} if hopmin.BACKEND == "numpy" else set()  # takes minutes on the NumPy twin
 FIGURES = [
     pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path.name in LONG))
     for path in sorted((ROOT / "docs" / "figures").glob("*.py"))

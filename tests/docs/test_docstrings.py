@@ -1,4 +1,4 @@
-"""Docstrings of public objects: there for all, and in numpydoc form for functions with more than two parameters."""
+"""All public objects have docstrings; functions with more than two parameters have them in numpydoc form."""
 
 import importlib
 import inspect
@@ -65,7 +65,7 @@ def test_public_objects_say_what_they_do(name, value):
     assert not RIDDLES.match(doc), f"{name} opens with {doc.split()[0]!r}"
 
 
-# Here a docstring states what must hold; the arguments are declared once, at the top of the module.
+# The docstrings of laws and properties are statements; the module docstrings explain the arguments.
 STATEMENTS = ("hopmin.paper.properties.", "hopmin.testing.laws.")
 LONG = [(name, value) for name, value in OBJECTS if len(parameters(value)) > 2 and not name.startswith(STATEMENTS)]
 

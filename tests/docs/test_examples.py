@@ -1,4 +1,4 @@
-"""Every example is short, says what it shows and how to run it, runs without arguments, and is listed."""
+"""Every example is short, states its purpose and how to run it, runs without arguments, and is listed."""
 
 import ast
 import runpy

@@ -1,4 +1,4 @@
-"""Binary energies against loops in exact arithmetic, integers and fractions, one neuron at a time."""
+"""Binary energies, compared with loops over single neurons in exact integers and fractions."""
 
 import itertools
 import math
@@ -114,7 +114,7 @@ def test_pseudo_inverse_weights_are_projection_coefficients():
     np.testing.assert_allclose(HopfieldEnergy(rule="pseudo-inverse").weights(p, p), np.eye(2), atol=1e-15)
 
 
-# Descent, and where it fails
+# Descent, and cases without it
 
 
 @kinds
@@ -544,8 +544,8 @@ def test_polynomial_at_capacity_has_half_a_percent_errors(power, d, n):
     ("d", "rate", "flipped", "least", "most"),
     [
         (50, 0.18, 0.1, 0.99, 1),  # below the bound, 0.184
-        (50, 0.10, 0.2, 0.95, 1),  # about at it, 0.096
-        (50, 0.18, 0.3, 0, 0.01),  # far above it, 0.041
+        (50, 0.10, 0.2, 0.95, 1),  # about at the bound, 0.096
+        (50, 0.18, 0.3, 0, 0.01),  # far above the bound, 0.041
         pytest.param(50, 0.25, 0.05, 0.99, 1, marks=pytest.mark.slow),
         pytest.param(50, 0.25, 0.2, 0, 0.01, marks=pytest.mark.slow),
     ],

@@ -1,4 +1,4 @@
-"""Energies over R^d against plain loops, the paper's statements about them, and the conditions these need."""
+"""Energies over R^d, compared with plain loops; the paper's statements about them and their conditions."""
 
 import math
 
@@ -191,7 +191,7 @@ def test_euclidean_energy_matches_plain_loops(backend):
             distances = [math.sqrt(helpers.squared_distance(row, one)) for one in p]
             exact = helpers.euclidean_energy(row.tolist(), p.tolist(), beta).real
             assert value == pytest.approx(exact, rel=0, abs=1e-14 * (far + math.log(len(p)) / beta))
-            pulls = helpers.shares([-beta * r for r in distances])
+            pulls = helpers.softmax([-beta * r for r in distances])
             total = math.fsum(s / r for s, r in zip(pulls, distances, strict=True))
             w = [s / r / total for s, r in zip(pulls, distances, strict=True)]
             np.testing.assert_allclose(weights, w, rtol=0, atol=1e-14 * (1 + beta * far))
@@ -217,7 +217,7 @@ def test_pattern_is_fixed_iff_the_pull_is_at_most_its_weight(seed):
         p, beta = rng.normal(size=(n, d)), 10.0 ** rng.uniform(-2, 0.5)
         energy = EuclideanEnergy(beta)
         distances = [math.dist(p[0], one) for one in p]
-        s = helpers.shares([-beta * r for r in distances])
+        s = helpers.softmax([-beta * r for r in distances])
         pull = [math.fsum(s[i] * (p[0, c] - p[i, c]) / distances[i] for i in range(1, n)) for c in range(d)]
         length = math.hypot(*pull)
         stays = length <= s[0]

@@ -1,4 +1,4 @@
-"""Memory: changes against a list, queries against the functions, lookups, files, copies and threads."""
+"""Memory: changes compared with a list, queries compared with functions, lookups, files, copies and threads."""
 
 import copy
 import math
@@ -87,7 +87,7 @@ KINDS = {
 
 
 class Changes(RuleBasedStateMachine):
-    """Add, remove, replace and query, next to a list to which the same is done."""
+    """Add, remove, replace and query, and do the same to a list."""
 
     @initialize(
         dtype=st.sampled_from(["float32", "float64"]), d=st.integers(1, 3), n=st.integers(1, 140),

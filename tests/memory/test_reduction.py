@@ -1,4 +1,4 @@
-"""The reduction: patterns may be cut anywhere, and memory does not grow as queries times patterns."""
+"""The reduction: patterns may be split anywhere, and memory does not grow as queries times patterns."""
 
 import tracemalloc
 

@@ -24,8 +24,8 @@ def test_energy_decreases_and_converged_states_are_fixed(problem):
         converged = found.reason == "converged"
         moves = np.linalg.norm(energy.update(found.states, p) - found.states, axis=1)
         # the next step is no longer than the last, except where the update stretches distances, as at a saddle
-        spread = np.linalg.norm(p[:, None] - p, axis=-1).max()
-        stretch = max(1, beta * spread**2 / 2)  # the variance under the weights is at most spread^2 / 4
+        diameter = np.linalg.norm(p[:, None] - p, axis=-1).max()
+        stretch = max(1, beta * diameter**2 / 2)  # the variance under the weights is at most diameter^2 / 4
         assert (moves[converged] <= stretch * (found.residual[converged] + 1e-14 * size * (4 + len(p)))).all()
         assert found.energies.shape == (found.steps.max() + 1, len(x))
         np.testing.assert_array_equal(found.energies[-1], energy.value(found.states, p))

@@ -1,4 +1,4 @@
-"""Closed forms against mpmath and SciPy, against what they bound, and against printed numbers."""
+"""Closed forms, compared with mpmath and SciPy, with the quantities they bound, and with printed numbers."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Energies as densities: against fifty digits, quadrature, and sampling."""
+"""Energies as densities, compared with arithmetic of fifty digits, quadrature and sampling."""
 
 import math
 from itertools import pairwise

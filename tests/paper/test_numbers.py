@@ -1,6 +1,6 @@
 """Numbers of the literature, reproduced: identities, bounds, capacities, and retrieval from noise.
 
-`python -m benchmarks.capacity` prints the full tables; these are the rows that take little time. Seeds are fixed.
+`python -m benchmarks.capacity` prints the full tables; these are the rows that are quick to compute. Seeds are fixed.
 """
 
 import math

@@ -1,10 +1,10 @@
-"""Evaluations of a model and of a checkpoint against the measures they report."""
+"""Evaluations of a model and of a checkpoint, compared with the measures they report."""
 
 import math
 
 import numpy as np
 import pytest
-from helpers import complaint
+from helpers import error_message
 
 from hopmin.study.evaluation import evaluate, evaluate_checkpoint
 from hopmin.study.measure import extraction_rate
@@ -48,5 +48,5 @@ def test_a_checkpoint_is_evaluated_on_its_own_corpus(tmp_path):
 
 def test_a_model_without_a_corpus_is_refused(model, tmp_path):
     model.save(tmp_path / "m.npz")
-    sentence = complaint(ValueError, evaluate_checkpoint, tmp_path / "m.npz")
-    assert sentence == f"checkpoint must name its corpus; {tmp_path / 'm.npz'} was not made by hopmin train"
+    sentence = error_message(ValueError, evaluate_checkpoint, tmp_path / "m.npz")
+    assert sentence == f"checkpoint must name its corpus; {tmp_path / 'm.npz'} was not written by hopmin train"

@@ -212,7 +212,7 @@ def test_an_interrupt_ends_the_study_and_its_processes(corpus):
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         received.append(steps)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT
     try:
         with pytest.raises(KeyboardInterrupt):
             study(corpus, replace(TINY, steps=100_000), 0, workers=2, progress=interrupt)

@@ -1,4 +1,4 @@
-"""Each measurement equals a plain loop that computes the same."""
+"""Each measurement equals the result of a plain loop."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A batch in parts has the gradient of the whole, and the number of threads changes no bit."""
+"""A batch in parts has the gradient of the whole batch, bit for bit the same for any number of threads."""
 
 import numpy as np
 import pytest

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import complaint
+from helpers import error_message
 
 from hopmin.data.corpus import from_file
 from hopmin.data.tokenizers import SymbolTokenizer
@@ -123,7 +123,7 @@ def test_an_experiment_runs_on_any_thread(text, tmp_path):
 )
 def test_wrong_options_are_refused_and_leave_no_folder(text, tmp_path, options, expected):
     given = {"corpus": text, **SMALL, **options}
-    assert complaint(ValueError, Experiment.create, tmp_path / "out", **given).startswith(expected)
+    assert error_message(ValueError, Experiment.create, tmp_path / "out", **given).startswith(expected)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,11 +1,11 @@
-"""Generation by a GPT against the most likely token of all logits, the KV cache, and the distribution of samples."""
+"""Generation by a GPT: the most likely tokens, the KV cache, and the distribution of samples."""
 
 import math
 
 import models
 import numpy as np
 import pytest
-from helpers import complaint
+from helpers import error_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import drawn_gpt
@@ -114,7 +114,7 @@ def test_samples_near_temperature_zero_are_greedy(temperature):
     ids=str,
 )
 def test_invalid_arguments_of_generate_are_named(options, error, sentence):
-    assert complaint(error, drawn_gpt().generate, **{"prompt": [1], "max_new_tokens": 1, **options}) == sentence
+    assert error_message(error, drawn_gpt().generate, **{"prompt": [1], "max_new_tokens": 1, **options}) == sentence
 
 
 # The cache

@@ -1,11 +1,11 @@
-"""A Llama against a loop over single numbers, its heads as memories, generation with a cache, and every error."""
+"""A Llama, compared with a loop over single numbers; its heads as memories, generation with a cache, and errors."""
 
 import math
 
 import helpers
 import numpy as np
 import pytest
-from helpers import complaint, drawn_parameters
+from helpers import drawn_parameters, error_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -190,7 +190,7 @@ def test_the_seed_determines_samples_and_prompts_stay():
     ],
 )
 def test_invalid_arguments_of_generate_are_named(arguments, options, error, sentence):
-    assert complaint(error, drawn_llama().generate, *arguments, **options) == sentence
+    assert error_message(error, drawn_llama().generate, *arguments, **options) == sentence
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_invalid_arguments_of_generate_are_named(arguments, options, error, sent
     ],
 )
 def test_invalid_sizes_are_named(options, error, sentence):
-    assert complaint(error, LlamaConfig, **{**SIZES, **options}) == sentence
+    assert error_message(error, LlamaConfig, **{**SIZES, **options}) == sentence
 
 
 def test_unexpected_parameters_are_named():
@@ -216,5 +216,5 @@ def test_unexpected_parameters_are_named():
         ({"more": np.zeros(3)}, "more must be absent; in parameters it is of shape (3,)"),
         ({"norm.gain": np.full(24, np.nan)}, "norm.gain must be finite; got nan at index 0"),
     ):
-        assert complaint(ValueError, Llama, config, {**drawn_parameters(config), **change}) == sentence
-    assert complaint(ValueError, Llama, config, {}) == "tokens must be of shape (11, 24); in parameters it is absent"
+        assert error_message(ValueError, Llama, config, {**drawn_parameters(config), **change}) == sentence
+    assert error_message(ValueError, Llama, config, {}) == "tokens must be of shape (11, 24); in parameters it is absent"

@@ -1,11 +1,11 @@
-"""The GPT against a reference loop, its invariances, gradients of every option, energy attention, files and errors."""
+"""The GPT: a reference loop, invariances, gradients of every option, energy attention, files and errors."""
 
 import math
 
 import models
 import numpy as np
 import pytest
-from helpers import complaint
+from helpers import error_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import drawn_gpt
@@ -265,14 +265,14 @@ def test_a_model_with_numpy_scalars_for_sizes_can_be_saved(tmp_path, options):
     assert GPT.load(tmp_path / "m.npz").config == model.config
 
 
-DAMAGED = "model must be a file that hopmin saved; {} is damaged or something else"
+DAMAGED = "model must be a file that hopmin saved; {} is damaged or has another format"
 UNEXPECTED = "model must hold the parameters that its configuration names; {} does not"
 
 
 def refused(path):
     """Return the error message without the path; the file must not have changed."""
     before = path.read_bytes()
-    sentence = complaint(ValueError, GPT.load, path)
+    sentence = error_message(ValueError, GPT.load, path)
     assert path.read_bytes() == before
     return sentence.replace(str(path), "{}")
 
@@ -307,12 +307,12 @@ def test_an_npz_file_of_another_program_is_refused(tmp_path):
 
 
 def test_a_directory_is_refused(tmp_path):
-    assert complaint(ValueError, GPT.load, tmp_path) == f"model must be a readable file; {tmp_path}: Is a directory"
+    assert error_message(ValueError, GPT.load, tmp_path) == f"model must be a readable file; {tmp_path}: Is a directory"
 
 
 def test_a_missing_file_is_refused(tmp_path):
     path = tmp_path / "m.npz"
-    assert complaint(ValueError, GPT.load, path) == f"model must be a readable file; {path}: No such file or directory"
+    assert error_message(ValueError, GPT.load, path) == f"model must be a readable file; {path}: No such file or directory"
 
 
 def without(arrays):
@@ -364,7 +364,7 @@ def test_a_file_with_unexpected_parameters_is_refused(tmp_path, change):
     ],
 )
 def test_invalid_sizes_are_named(options, error, sentence):
-    assert complaint(error, GPTConfig, **{**SIZES, **options}) == sentence
+    assert error_message(error, GPTConfig, **{**SIZES, **options}) == sentence
 
 
 @pytest.mark.parametrize(
@@ -378,11 +378,11 @@ def test_invalid_sizes_are_named(options, error, sentence):
 )
 @pytest.mark.parametrize(("rng", "error"), [(-1, ValueError), ("seed", TypeError), (1.5, TypeError), (True, TypeError)])
 def test_an_invalid_rng_is_named(draw, rng, error):
-    assert complaint(error, draw, rng) == f"rng must be a numpy Generator or a seed, an integer >= 0; got {rng!r}"
+    assert error_message(error, draw, rng) == f"rng must be a numpy Generator or a seed, an integer >= 0; got {rng!r}"
 
 
 def test_a_model_needs_an_rng():
-    assert complaint(TypeError, GPT, GPTConfig(**SIZES), None).endswith("; got None")
+    assert error_message(TypeError, GPT, GPTConfig(**SIZES), None).endswith("; got None")
 
 
 @pytest.mark.parametrize("method", ["logits", "activations"])
@@ -405,7 +405,7 @@ def test_a_model_needs_an_rng():
     ids=str,
 )
 def test_invalid_tokens_are_named(method, tokens, error, sentence):
-    assert complaint(error, getattr(drawn_gpt(), method), tokens) == sentence
+    assert error_message(error, getattr(drawn_gpt(), method), tokens) == sentence
 
 
 def test_ragged_tokens_are_named():
@@ -427,19 +427,19 @@ def test_ragged_tokens_are_named():
     ids=str,
 )
 def test_invalid_targets_are_named(method, targets, error, sentence):
-    assert complaint(error, getattr(drawn_gpt(), method), [[1, 2]], targets) == sentence
+    assert error_message(error, getattr(drawn_gpt(), method), [[1, 2]], targets) == sentence
 
 
 def test_a_tokenizer_of_another_size_is_refused(tmp_path):
     path = tmp_path / "model.npz"
     expected = f"tokenizer must have {V} symbols, the vocabulary; got 2"
-    assert complaint(ValueError, drawn_gpt(0).save, path, SymbolTokenizer(("a", "b"))) == expected
+    assert error_message(ValueError, drawn_gpt(0).save, path, SymbolTokenizer(("a", "b"))) == expected
     assert not path.exists()
 
 
 def test_a_number_too_large_for_a_float_is_refused():
     sentence = "init_std must be a finite number > 0; got a number too large for a float"
-    assert complaint(ValueError, GPTConfig, **{**SIZES, "init_std": 10**400}) == sentence
+    assert error_message(ValueError, GPTConfig, **{**SIZES, "init_std": 10**400}) == sentence
 
 
 def test_more_layers_than_arrays_are_refused_at_once(tmp_path):
@@ -447,7 +447,7 @@ def test_more_layers_than_arrays_are_refused_at_once(tmp_path):
     drawn_gpt(0).save(path)
     arrays, records = load_arrays(path, "model")
     save_arrays(path, "model", arrays, **{**records, "config": {**records["config"], "layers": 10**18}})
-    assert complaint(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"
+    assert error_message(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"
 
 
 # Options
@@ -513,7 +513,7 @@ def test_presets_have_the_published_sizes():
     assert (six.norm, six.activation, six.position_encoding, six.width, six.hidden) == ("post", "relu", "sinusoidal", 512, 2048)
     # one layer: attention 4 D^2 + 4 D, linear 8 D^2 + 5 D, norms 4 D; embedding V D; head D V + V
     assert six.parameter_count == 12 * 512**2 + 13 * 512 + 2 * 69 * 512 + 69
-    assert "preset must be one of 'gpt2'" in complaint(ValueError, GPTConfig.preset, "gpt3")
+    assert "preset must be one of 'gpt2'" in error_message(ValueError, GPTConfig.preset, "gpt3")
 
 
 @pytest.mark.parametrize(
@@ -530,7 +530,7 @@ def test_presets_have_the_published_sizes():
     ],
 )
 def test_invalid_options_are_named(options, error, sentence):
-    assert complaint(error, GPTConfig, **{**SIZES, **options}) == sentence
+    assert error_message(error, GPTConfig, **{**SIZES, **options}) == sentence
 
 
 # Energy attention

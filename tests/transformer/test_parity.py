@@ -1,4 +1,4 @@
-"""hopmin's transformers against PyTorch's autograd and optimizers and against Hugging Face's models, where installed."""
+"""hopmin's transformers, compared with PyTorch and Hugging Face transformers if they are installed."""
 
 import math
 from dataclasses import replace

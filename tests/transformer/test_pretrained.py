@@ -1,4 +1,4 @@
-"""Pretrained models against the parameters written into their files, and every error."""
+"""Pretrained models, compared with the parameters written to their files, and every error."""
 
 import contextlib
 import importlib
@@ -10,7 +10,16 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers import LLAMA_SIZES, MERGES, bpe_pieces, complaint, drawn_parameters, gguf_header, gguf_tensors, write_gguf
+from helpers import (
+    LLAMA_SIZES,
+    MERGES,
+    bpe_pieces,
+    drawn_parameters,
+    error_message,
+    gguf_header,
+    gguf_tensors,
+    write_gguf,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,12 +97,12 @@ def test_the_gguf_tokenizer_splits_digits_for_smollm(tmp_path, wide):
         assert model.tokenizer.encode("<|user|>h").tolist() == [263, bpe_pieces().index("h")]
 
 
-DAMAGED = "model must be made of whole files; {} is damaged or something else"
+DAMAGED = "model must consist of intact files; {} is damaged or has another format"
 
 
 def refused(path, load=load_llama):
     """Return the error message without the path."""
-    return complaint(ValueError, load, path).replace(str(path), "{}")
+    return error_message(ValueError, load, path).replace(str(path), "{}")
 
 
 @pytest.mark.parametrize("fraction", [0, 0.001, 0.05, 0.25, 0.5, 0.75, 0.999])
@@ -108,8 +117,8 @@ def test_files_that_are_not_gguf_are_refused(tmp_path):
     pytest.importorskip("gguf")
     (tmp_path / "text").write_text("not a model, but longer than any header of one would be\n")
     assert refused(tmp_path / "text") == DAMAGED
-    assert refused(tmp_path) == "model must be made of readable files; {}: Is a directory"
-    assert refused(tmp_path / "none") == "model must be made of readable files; {}: No such file or directory"
+    assert refused(tmp_path) == "model must consist of readable files; {}: Is a directory"
+    assert refused(tmp_path / "none") == "model must consist of readable files; {}: No such file or directory"
 
 
 def test_gguf_sizes_beyond_the_file_are_refused(tmp_path, wide):
@@ -329,7 +338,7 @@ def test_a_model_may_be_in_several_files(tmp_path):
     for name, a in hugging(load_gpt2(tmp_path)[0].parameters).items():
         np.testing.assert_array_equal(a, tensors[name])
     index.write_text(json.dumps({"weight_map": {**files, "wte.weight": "../model-0.safetensors"}}))
-    assert complaint(ValueError, load_gpt2, tmp_path) == DAMAGED.format(index)
+    assert error_message(ValueError, load_gpt2, tmp_path) == DAMAGED.format(index)
 
 
 @pytest.mark.parametrize("joined", [True, False])
@@ -385,24 +394,24 @@ def test_a_truncated_file_in_a_folder_is_refused(tmp_path, file, fraction):
     path = folder(tmp_path, hugging(gpt().parameters)) / file
     whole = path.read_bytes()
     path.write_bytes(whole[: int(fraction * len(whole))])
-    assert complaint(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
+    assert error_message(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json", "vocab.json", "merges.txt"])
 def test_a_missing_file_is_named(tmp_path, file):
     path = folder(tmp_path, hugging(gpt().parameters)) / file
     path.unlink()
-    expected = f"model must be made of readable files; {path}: No such file or directory"
-    assert complaint(ValueError, load_gpt2, tmp_path) == expected
+    expected = f"model must consist of readable files; {path}: No such file or directory"
+    assert error_message(ValueError, load_gpt2, tmp_path) == expected
 
 
 def test_safetensors_sizes_beyond_the_file_are_refused(tmp_path):
     path = folder(tmp_path, hugging(gpt().parameters)) / "model.safetensors"
     whole = path.read_bytes()
     path.write_bytes(struct.pack("<Q", 2**63) + whole[8:])
-    assert complaint(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
+    assert error_message(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
     path.write_bytes(whole.replace(b"[264, 16]", b"[9**9,16]".replace(b"9**9", b"9999"), 1))
-    assert complaint(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
+    assert error_message(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
 
 
 # Missing libraries
@@ -415,7 +424,7 @@ def test_safetensors_sizes_beyond_the_file_are_refused(tmp_path):
 )
 def test_a_missing_library_is_named_with_its_extra(monkeypatch, tmp_path, library, load):
     monkeypatch.setitem(sys.modules, library, None)
-    sentence = complaint(ImportError, load, tmp_path)
+    sentence = error_message(ImportError, load, tmp_path)
     assert sentence == f"{library} must be installed: python -m pip install 'hopmin[pretrained]'"
 
 
@@ -450,7 +459,7 @@ def test_smollm2_knows_the_capital_of_france(smollm2):
 
 @pytest.mark.slow
 def test_smollm2_reads_english(smollm2):
-    """2.8 nats a token, depending on the version of the text; shuffled tokens cost far more."""
+    """2.8 nats per token, depending on the version of the text; shuffled tokens cost far more."""
     topics = importlib.import_module("pydoc_data.topics").topics
     words = smollm2.tokenizer.encode("\n\n".join(topics[topic].strip() for topic in sorted(topics)))
     rows = words[: len(words) // 257 * 257].reshape(-1, 257)[::40]

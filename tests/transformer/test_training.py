@@ -1,4 +1,4 @@
-"""Schedule, clipping and AdamW against plain loops; the trainer learns, evaluates, diverges, and resumes."""
+"""Schedule, clipping and AdamW, compared with plain loops; the trainer learns, evaluates, diverges and resumes."""
 
 import contextlib
 import functools
@@ -7,7 +7,7 @@ import operator
 
 import numpy as np
 import pytest
-from helpers import complaint
+from helpers import error_message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -173,7 +173,7 @@ def test_callback_gets_number_loss_and_tokens_of_each_step():
     assert [record["loss"] for record in records] == losses
     assert {record["tokens"] for record in records} <= set(range(8, 13))
     assert {record["tokens"] for record in records} & {9, 10, 11}  # rows of both lengths, their padding not counted
-    assert trainer.run(rows) == []  # no step is left
+    assert trainer.run(rows) == []  # no steps are left
 
 
 def test_the_seed_determines_batches_and_dropout():
@@ -192,7 +192,7 @@ def test_a_nonfinite_loss_is_an_error_and_changes_nothing(broken):
     trainer.step(ROWS[:, :-1], ROWS[:, 1:])
     trainer.model.parameters["tokens"][...] = broken  # with 1e30 the gradient is not finite, though the loss is
     before = [bits(of) for of in (trainer.model.parameters, trainer.optimizer.m, trainer.optimizer.v)]
-    sentence = complaint(FloatingPointError, trainer.step, ROWS[:, :-1], ROWS[:, 1:])
+    sentence = error_message(FloatingPointError, trainer.step, ROWS[:, :-1], ROWS[:, 1:])
     assert sentence.startswith("loss must stay finite; got ")
     assert sentence.endswith(" at step 2")
     after = [bits(of) for of in (trainer.model.parameters, trainer.optimizer.m, trainer.optimizer.v)]
@@ -245,7 +245,7 @@ def test_a_loss_far_above_a_guess_is_an_error(broken):
         trainer.model.parameters["tokens"][...] *= 100  # so that logits are far apart
         trainer.model.parameters["norm.bias"][...] = np.random.default_rng(0).normal(size=16)
         before = bits(trainer.model.parameters)
-        sentence = complaint(FloatingPointError, trainer.step, ROWS[:, :-1], ROWS[:, 1:])
+        sentence = error_message(FloatingPointError, trainer.step, ROWS[:, :-1], ROWS[:, 1:])
         assert sentence.startswith("loss must stay below 20.8, ten times that of a guess; got ")
         assert bits(trainer.model.parameters) == before
     else:
@@ -260,7 +260,7 @@ def test_a_nonfinite_held_out_loss_is_an_error(monkeypatch, loss):
     losses, steps = iter([2.0, loss]), []
     monkeypatch.setattr(training, "cross_entropy", lambda model, rows: next(losses))
     trainer = Trainer(made(), steps=9, batch_size=2, evaluate_every=2)
-    sentence = complaint(FloatingPointError, trainer.run, ROWS, held_out=ROWS, callback=lambda step, **_: steps.append(step))
+    sentence = error_message(FloatingPointError, trainer.run, ROWS, held_out=ROWS, callback=lambda step, **_: steps.append(step))
     assert sentence == f"held-out loss must stay finite; got {loss} after step 4"
     assert (steps, trainer.best) == ([1, 2, 3], (2, 2.0))
 
@@ -321,10 +321,10 @@ def test_evaluations_do_not_change_training():
 )
 def test_wrong_rows_are_refused_before_any_step(rows, error, expected):
     trainer = Trainer(made(), steps=2, batch_size=2)
-    assert complaint(error, trainer.run, rows) == f"rows must {expected}"
-    assert complaint(error, trainer.run, lambda step: rows) == f"rows must {expected}"
-    assert complaint(error, trainer.run, ROWS, held_out=rows) == f"held_out must {expected}"
-    assert complaint(error, cross_entropy, made(), rows) == f"rows must {expected}"
+    assert error_message(error, trainer.run, rows) == f"rows must {expected}"
+    assert error_message(error, trainer.run, lambda step: rows) == f"rows must {expected}"
+    assert error_message(error, trainer.run, ROWS, held_out=rows) == f"held_out must {expected}"
+    assert error_message(error, cross_entropy, made(), rows) == f"rows must {expected}"
     assert trainer.steps_taken == 0
 
 
@@ -399,7 +399,7 @@ def test_a_trainer_with_numpy_numbers_can_be_saved(tmp_path, options):
 
 def test_a_model_is_not_a_checkpoint(tmp_path):
     made().save(tmp_path / "m.npz")
-    sentence = complaint(ValueError, Trainer.load, tmp_path / "m.npz")
+    sentence = error_message(ValueError, Trainer.load, tmp_path / "m.npz")
     assert sentence == f"checkpoint must hold a training state; {tmp_path / 'm.npz'} does not"
 
 
@@ -422,7 +422,7 @@ def test_a_checkpoint_with_wrong_moments_is_refused(tmp_path, change):
     arrays, records = load_arrays(path, "model")
     change(arrays)
     save_arrays(path, "model", arrays, **records)
-    assert complaint(ValueError, Trainer.load, path) == f"checkpoint must hold a training state; {path} does not"
+    assert error_message(ValueError, Trainer.load, path) == f"checkpoint must hold a training state; {path} does not"
 
 
 ODD = [None, True, 0, -1, 3, 10**12, 0.5, 1e308, math.nan, math.inf, "", "x", "float64", [], {}, [1], [1, 2], {"a": 1}]
@@ -449,7 +449,7 @@ def test_an_altered_checkpoint_is_refused_or_valid(tmp_path, data):
     inside[last] = data.draw(st.sampled_from(ODD))
     save_arrays(path, "model", arrays, **records)
     for load in (GPT.load, Trainer.load):
-        with contextlib.suppress(ValueError):  # anything else is an error
+        with contextlib.suppress(ValueError):  # any other record is an error
             loaded = load(path)
             tokenizer = load_model(path).tokenizer
             assert tokenizer is None or tokenizer.decode(tokenizer.encode(tokenizer.symbols[7])) == tokenizer.symbols[7]
@@ -465,7 +465,7 @@ def test_a_tokenizer_record_that_does_not_fit_is_refused(tmp_path, record):
     made().save(path)
     arrays, records = load_arrays(path, "model")
     save_arrays(path, "model", arrays, **{**records, "tokenizer": record})
-    assert complaint(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"
+    assert error_message(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"
 
 
 @pytest.mark.parametrize(
@@ -485,4 +485,4 @@ def test_a_tokenizer_record_that_does_not_fit_is_refused(tmp_path, record):
     ids=str,
 )
 def test_wrong_options_are_refused(options, error, sentence):
-    assert complaint(error, Trainer, made(), **{"steps": 5, **options}) == sentence
+    assert error_message(error, Trainer, made(), **{"steps": 5, **options}) == sentence
