@@ -167,6 +167,14 @@ def test_log_noncentral_chi2_at_centre_0_is_log_gamma_p(d, exponent):
     assert log_noncentral_chi2(d, z, [0.0]) == pytest.approx(log_gamma_p(d / 2, z), rel=1e-13, abs=1e-13)
 
 
+@pytest.mark.parametrize("z", [1.0, 100.0, 1e4])
+def test_log_noncentral_chi2_of_large_centres(z):
+    """In one dimension F(2 z; 1, 2 z) is Phi(0) - Phi(-2 sqrt(2 z)), one half but for the second term."""
+    exact = math.log(0.5 - math.erfc(2 * math.sqrt(z)) / 2)
+    rounding = 2 * np.finfo(float).eps * z * max(1, math.log(z))  # of k log(z) - z - log(k!), for k close to z
+    assert log_noncentral_chi2(1, z, [z]) == pytest.approx(exact, rel=0, abs=rounding)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -157,7 +157,7 @@ class _Directions:
 def _directions(name: str, vectors: Array, first: int = 0) -> Floats:
     """Scale vectors to length one in float64, first by their largest coordinates so that no square overflows."""
     _check.finite(name, vectors, first)
-    vectors = vectors.astype(np.float64)
+    vectors = vectors.astype(np.float64, order="C")  # sums are then the same for any layout
     largest = np.abs(vectors).max(axis=1, keepdims=True)
     if not largest.all():
         zero = first + int(largest.argmin())

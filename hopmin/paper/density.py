@@ -234,7 +234,7 @@ def log_density(queries: ArrayLike, patterns: ArrayLike, *, beta: float = 1.0) -
     -0.662365
     """
     energies: Floats = DistanceEnergy(beta).value(queries, patterns)
-    return -beta * energies - log_partition(patterns, beta=beta)
+    return -_check.number("beta", beta, "(0, inf)") * energies - log_partition(patterns, beta=beta)
 
 
 def sample(patterns: ArrayLike, size: int, rng: Seed, *, beta: float = 1.0) -> Floats:
@@ -318,4 +318,5 @@ def paper_cross_entropy(log_z: float) -> float:
     >>> paper_cross_entropy(0.0), round(paper_cross_entropy(-2.3668), 2)
     (1.0, 8.3)
     """
+    log_z = float(log_z)
     return log_z + (math.exp(-log_z) if log_z > -700 else math.inf)

@@ -119,3 +119,12 @@ def test_invalid_arguments_raise_one_line_errors(call, error, message, backend):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2], lambda a: a[::-1].copy()[::-1]])
+def test_cosine_distances_do_not_depend_on_the_layout(layout, backend):
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(size=(50, 33)), rng.normal(size=(4, 33))
+    expected, found = (hopmin.nearest(f(q), f(p), 5, metric="cosine") for f in (np.ascontiguousarray, layout))
+    for a, b in zip(expected, found, strict=True):
+        assert a.tobytes() == b.tobytes()

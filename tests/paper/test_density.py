@@ -15,6 +15,7 @@ from hopmin.paper import density
 from hopmin.paper.density import log_partition, log_volume
 from hopmin.special import log_gamma_p
 
+UNSIGNED = np.uint8(3)
 TRIANGLE = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
 
 
@@ -174,3 +175,9 @@ def test_invalid_arguments_are_refused(attempt, message):
 
 def test_touching_balls_are_allowed():
     assert np.isfinite(log_partition(TRIANGLE, 2.0))
+
+
+def test_an_unsigned_beta_is_a_number_like_any_other():
+    x, p = np.eye(3) / 2, np.eye(3)
+    np.testing.assert_array_equal(density.log_density(x, p, beta=UNSIGNED), density.log_density(x, p, beta=3.0))
+    assert density.paper_cross_entropy(UNSIGNED) == density.paper_cross_entropy(3.0)

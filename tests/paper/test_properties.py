@@ -383,3 +383,21 @@ def test_memory_looks_up_within_its_similarity_threshold(seed, gamma, scale):
     clear = abs(distances - 2 * (1 - gamma)) > 1e-12
     np.testing.assert_array_equal((found.indices >= 0)[clear], (distances < 2 * (1 - gamma))[clear])
     assert not found.values[found.indices < 0].any()
+
+
+# A bound that is attained cannot be larger than stated
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize(
+    ("statement", "instance"),
+    [
+        (properties.lemma_3, ([0.25, 0.25, 0.25],)),  # equal numbers: log(n) / beta below the least
+        (properties.update_lowers_energy, ([3.0, -1.0], [[0.5, 2.0]])),  # one pattern: exactly |x - T(x)|^2
+        (properties.proposition_2, ([-10.0], [[0.0], [10.0]])),  # the shortest pattern has all the weight
+    ],
+)
+def test_bounds_are_attained(statement, instance, beta):
+    outcome = statement(*instance, beta=beta)
+    assert outcome.holds
+    assert abs(outcome.margin) <= 1e-10

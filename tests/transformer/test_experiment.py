@@ -10,7 +10,9 @@ import pytest
 from helpers import error_message
 
 from hopmin.data.corpus import from_file
+from hopmin.data.token_files import shuffled_batches
 from hopmin.data.tokenizers import SymbolTokenizer
+from hopmin.transformer import experiment as module
 from hopmin.transformer.experiment import Experiment, Log, corpus_of, generate_text
 from hopmin.transformer.model import GPT, GPTConfig, load_model
 from hopmin.transformer.training import EVALUATION_ROWS, Trainer, cross_entropy
@@ -53,6 +55,20 @@ def test_callback_gets_what_the_log_holds(text, tmp_path):
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [{"improved": False, **record} for record in records] == logged
     assert [record["step"] for record in records if "held_out_loss" in record] == [3, 6]
+
+
+def test_shuffled_batches_are_drawn_from_the_seed(text, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(module, "shuffled_batches", lambda rows, *options: drawn.append(options) or shuffled_batches(rows, *options))
+    Experiment.create(tmp_path, corpus=text, **SMALL, batches="shuffled", seed=5).run()
+    assert drawn == [(4, 5)]
+
+
+def test_evaluations_take_the_first_held_out_rows(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "EVALUATION_ROWS", 2)
+    loss = Experiment.create(tmp_path, corpus=text, **SMALL).run()
+    saved = load_model(tmp_path / "model.npz")
+    assert loss == cross_entropy(saved.model, from_file(text, positions=8).held_out[:2])
 
 
 def test_numpy_integers_can_be_saved(text, tmp_path):

@@ -331,7 +331,11 @@ def of_another_dtype(arrays):
     arrays["parameters/norm.gain"] = arrays["parameters/norm.gain"].astype(np.float32)
 
 
-@pytest.mark.parametrize("change", [without, misshaped, transposed, of_another_dtype])
+def with_one_more(arrays):
+    arrays["parameters/layers.9.expand.bias"] = arrays["parameters/layers.1.expand.bias"]
+
+
+@pytest.mark.parametrize("change", [without, misshaped, transposed, of_another_dtype, with_one_more])
 def test_a_file_with_unexpected_parameters_is_refused(tmp_path, change):
     path = tmp_path / "m.npz"
     drawn_gpt().save(path)
