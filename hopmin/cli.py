@@ -246,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(study, corpus="question-formation", preset="quick", out="hopmin-study", seed=0)
     add = sub.add_argument
     add("--corpus", **corpus)
-    add("--preset", choices=("quick", "smoke"), help="quick: about two minutes; smoke: seconds, to check that it runs")
+    add("--preset", choices=("quick", "smoke"), help="quick: one to two minutes; smoke: seconds, to check that it runs")
     add("--out", metavar="FOLDER", help="folder for results.json, the figures and report.html")
     add("--workers", **integer, help="processes that train models (default: one per processor, at most 8)")
     add("--seed", **integer, help="seed of the corpus, the models and their batches")
