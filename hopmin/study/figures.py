@@ -116,7 +116,7 @@ def scaling(record: Record) -> Figure:
     by_rows.plot([run["rows"] for run in narrowest], [memorization_floor(run) for run in narrowest], **MEMORIZED)
     by_rows.legend(handles=_sizes(record), fontsize=8, loc="upper right")
     by_size.legend(
-        handles=[_dot(i, f"{rows:,} training rows") for i, rows in enumerate(amounts)], fontsize=8, loc=(0.62, 0.42)
+        handles=[_dot(i, f"{rows:,} training rows") for i, rows in enumerate(amounts)], fontsize=8, loc=(0.04, 0.36)
     )
     by_size.margins(x=0.1)
     by_rows.set(title="against data, one line per model", xlabel="training rows")
