@@ -6,6 +6,7 @@ import pkgutil
 import re
 
 import pytest
+from numpydoc.validate import validate
 
 import hopmin
 
@@ -72,7 +73,6 @@ LONG = [(name, value) for name, value in OBJECTS if len(parameters(value)) > 2 a
 
 @pytest.mark.parametrize(("name", "value"), LONG, ids=[name for name, _ in LONG])
 def test_functions_of_many_parameters_have_sections(name, value):
-    validate = pytest.importorskip("numpydoc.validate").validate
     found = validate(name)
     errors = dict(found["errors"])
     if inspect.isclass(value):  # a class that holds results lists attributes, in an order of its own
