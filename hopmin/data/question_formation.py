@@ -145,9 +145,10 @@ def question_grammar(mix: Mix = "published", *, nouns: int = 13, verbs: int = 9)
     mix : {"published", "released"}
         Frequencies of the structures: those of McCoy's grammar, or those counted in his files.
     nouns : int
-        Number of nouns, up to 13. A smaller lexicon makes a language of the same form and of lower entropy.
+        Number of nouns. A smaller or larger lexicon makes a language of the same form and of lower or higher entropy;
+        beyond McCoy's 13 nouns the words are numbered ("newt2").
     verbs : int
-        Number of intransitive and of transitive verbs, up to 9 each.
+        Number of intransitive and of transitive verbs; beyond McCoy's 9 of each the words are numbered.
 
     Returns
     -------
@@ -155,17 +156,18 @@ def question_grammar(mix: Mix = "published", *, nouns: int = 13, verbs: int = 9)
         The grammar.
     """
     weights = MIXES[_check.choice("mix", mix, MIXES)]
-    nouns, verbs = _check.integer("nouns", nouns, 1, len(NOUNS)), _check.integer("verbs", verbs, 1, len(INTRANSITIVE))
+    singular = _lexicon(NOUNS, _check.integer("nouns", nouns))
+    verbs = _check.integer("verbs", verbs)
     plain, phrase, clause = weights.subject
     rules: dict[str, dict[str, float]] = {
         "ROW": {"DECL . decl": 1, "QUEST . quest": (plain + phrase) / (plain + phrase + clause)},
         "DECL": {"Subject_S VP_S": 1, "Subject_P VP_P": 1},
         "QUEST": {"Plain_S VP_S": 1, "Plain_P VP_P": 1},
         "N": {"N_S": 1, "N_P": 1},
-        "N_S": dict.fromkeys(NOUNS[:nouns], 1),
-        "N_P": {noun + ("es" if noun.endswith("us") else "s"): 1 for noun in NOUNS[:nouns]},
-        "V_intrans": dict.fromkeys(INTRANSITIVE[:verbs], 1),
-        "V_trans": dict.fromkeys(TRANSITIVE[:verbs], 1),
+        "N_S": dict.fromkeys(singular, 1),
+        "N_P": {noun + ("es" if noun.endswith("us") else "s"): 1 for noun in singular},
+        "V_intrans": dict.fromkeys(_lexicon(INTRANSITIVE, verbs), 1),
+        "V_trans": dict.fromkeys(_lexicon(TRANSITIVE, verbs), 1),
         **{symbol: dict.fromkeys(words, 1) for symbol, words in LEXICON.items()},
         "Object": {"Object_S": 1, "Object_P": 1},
         "GENERALIZATION": {},
@@ -196,6 +198,12 @@ def question_grammar(mix: Mix = "published", *, nouns: int = 13, verbs: int = 9)
             for side in (f"{other} V_intrans", f"Det N_{x} {other} V_trans", f"{other} V_trans Det N"):
                 rules["GENERALIZATION"][f"Det N_{x} Rel {side} ^{main} Predicate . quest"] = 1
     return Grammar(rules)
+
+
+def _lexicon(words: list[str], count: int) -> list[str]:
+    """Return `count` words: the given ones, and numbered copies of them if there are not enough."""
+    copies = (word if i == 1 else f"{word}{i}" for i in itertools.count(1) for word in words)
+    return list(itertools.islice(copies, count))
 
 
 def _answer(words: list[str]) -> list[str]:

@@ -10,6 +10,8 @@ All functions take a GPT and rows (n, T + 1) of a corpus, padded with -1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from hopmin._typing import Floats, Integers
@@ -48,18 +50,29 @@ def halves(targets: Integers) -> Integers:
     return counts // 2
 
 
-def activation_distances(model: GPT, rows: Integers) -> Floats:
-    """Return the Euclidean distance (n,) from each row's activation to the nearest activation of another row.
+def activations(model: GPT, rows: Integers) -> Floats:
+    """Return one vector (n, D) per row: the output of the last layer norm at the position that predicts the second half.
 
-    The activation is the model's output after the last layer norm, at the position that predicts the first token of
-    the second half: one vector per row, as in Niu et al. 2024, section 6.1.
+    It is the position at which Niu et al. 2024, section 6.1, take the activation of a row.
     """
-    activations = []
+    return np.concatenate([outputs for outputs, _ in _at_the_half(model, rows)])
+
+
+def states(model: GPT, rows: Integers) -> Floats:
+    """Return the residual stream (L + 1, n, D) before the first block and after each, where `activations` are taken."""
+    return np.concatenate([found for _, found in _at_the_half(model, rows)], axis=1)
+
+
+def _at_the_half(model: GPT, rows: Integers) -> Iterator[tuple[Floats, Floats]]:
     for start in range(0, len(rows), BATCH):
         tokens, targets = inputs_and_targets(rows[start : start + BATCH])
-        outputs = model.activations(tokens).outputs
-        activations.append(outputs[np.arange(len(tokens)), halves(targets)])
-    return separation(np.concatenate(activations))
+        seen, at = model.activations(tokens), (np.arange(len(tokens)), halves(targets))
+        yield seen.outputs[at], seen.states[:, *at]
+
+
+def activation_distances(model: GPT, rows: Integers) -> Floats:
+    """Return the Euclidean distance (n,) from each row's activation to the nearest activation of another row."""
+    return separation(activations(model, rows))
 
 
 def predicted_radius(width: int) -> float:

@@ -1,119 +1,108 @@
-"""Write the results of a study: JSON [`write_results`], or figures and a page that contains them [`write_report`].
+"""The report of a study, made from its results alone: one page of HTML, the same as Markdown, and the figures.
 
-The text of the page is in `report.html.jinja`; its numbers are the [`facts`] of the record.
+- all files of a report [`write_report`]
+- the page [`html_page`] and the Markdown [`markdown`], from the templates beside this module
 """
 
 from __future__ import annotations
 
-import io
-import json
-import re
-from collections.abc import Callable
-from importlib.resources import files
-from itertools import chain
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import matplotlib
-from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from hopmin._files import write_text
-from hopmin.study import figures
+from hopmin.study import charts
+from hopmin.study.plan import Panel, Record, experiments
 
-Record = dict[str, Any]
-
-FIGURES: dict[str, Callable[[Record], Figure]] = {
-    "landscapes": lambda record: figures.landscapes(),
-    "curves": figures.curves,
-    "scaling": figures.scaling,
-    "extraction": figures.extraction,
-    "distances": figures.distances,
-    "heads": figures.heads,
-}
+PAGE, TEXT = "report.html", "report.md"
+PAPER = "Niu, Bai, Deng & Han, “Beyond Scaling Laws: Understanding Transformer Performance with Associative Memory”"
 
 
-def write_results(record: Record, folder: Path) -> None:
-    """Write the record to `results.json`, from which the report can be recreated."""
-    write_text(folder / "results.json", json.dumps(record, indent=1) + "\n")
+def write_report(found: Record, folder: Path, *, seconds: float | None = None) -> Path:
+    """Write `report.html`, `report.md` and its figures into a folder.
 
+    Parameters
+    ----------
+    found : dict
+        The results of a study.
+    folder : Path
+        The folder, which exists.
+    seconds : float, optional
+        The time that all cells took together.
 
-def write_report(record: Record, folder: Path) -> Path:
-    """Write one SVG file per figure and `report.html`, which contains them all, and return the path of the page."""
-    drawings = {name: svg(draw(record)) for name, draw in FIGURES.items()}
-    for name, content in drawings.items():
-        write_text(folder / f"{name}.svg", content)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = percent
-    template = files("hopmin.study").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    inline = {name: content[content.index("<svg") :] for name, content in drawings.items()}
-    page = environment.from_string(template).render(
-        record=record, corpus=record["corpus"], figures=inline, summary=summary(record), **facts(record)
-    )
-    write_text(folder / "report.html", page)
-    return folder / "report.html"
-
-
-def svg(figure: Figure) -> str:
-    """Return the figure as SVG, reproducible byte for byte, with text as paths so that no fonts are needed."""
-    with matplotlib.rc_context({"svg.hashsalt": "hopmin", "svg.fonttype": "path"}):
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    # coordinates rounded to an invisible hundredth of a point halve the size of the file
-    return re.sub(r"([ML]) (-?\d+\.\d\d)\d* (-?\d+\.\d\d)\d*", r"\1\2 \3", out.getvalue())
-
-
-def percent(fraction: float) -> str:
-    """Return a fraction as a whole percentage.
-
-    >>> percent(0.987)
-    '99%'
+    Returns
+    -------
+    Path
+        The path of the page.
     """
-    return f"{100 * fraction:.0f}%"
+    panels = {section["name"]: _panels(section) for section in found["experiments"]}
+    for name, drawn in panels.items():
+        for i, panel in enumerate(drawn, 1):
+            write_text(folder / "figures" / f"{name}-{i}.svg", charts.svg(panel.figure, panel.alt, variables=False))
+    write_text(folder / TEXT, markdown(found, panels, seconds))
+    write_text(folder / PAGE, html_page(found, panels, seconds))
+    return folder / PAGE
 
 
-def summary(record: Record) -> str:
-    """Return the main results of a study in two sentences."""
-    found = facts(record)
-    least, most, entropy = found["least"], found["most"], record["corpus"]["entropy"]
-    few = {split: percent(least["extraction_rate"][split]) for split in ("train", "held_out")}
-    many = {split: percent(most["extraction_rate"][split]) for split in ("train", "held_out")}
-    known = "" if entropy is None else f"; the entropy of the language is {entropy:.3f}"
-    return (
-        f"Trained on {least['rows']:,} rows, the largest model completes {few['train']} of them from their first half, "
-        f"and {few['held_out']} of held-out rows. Trained on {most['rows']:,}, it completes {many['train']} and "
-        f"{many['held_out']}, and its held-out cross-entropy is {most['cross_entropy']['held_out']:.3f} nats per token"
-        f"{known}."
-    )
-
-
-def facts(record: Record) -> dict[str, Any]:
-    """Return the numbers that the text of the report contains.
-
-    `least` and `most` are the runs of the largest model on the fewest and on the most rows; `best` and `worst` those
-    with the lowest and the highest held-out cross-entropy.
-    """
-    runs = sorted(record["runs"], key=lambda run: (run["parameters"], run["rows"]))
-    of_largest = [run for run in runs if run["parameters"] == runs[-1]["parameters"]]
-    by_loss = sorted(runs, key=lambda run: run["cross_entropy"]["held_out"])
-    entropy, floor = record["corpus"]["entropy"], record["corpus"]["held_out_floor"]
-    measured = [run for run in runs if run["distances"]]
-    agreement = list(chain.from_iterable(chain.from_iterable(run["head_agreement"] for run in runs)))
-    untrained = chain.from_iterable(chain.from_iterable(run["untrained"]["head_agreement"] for run in runs))
-    return {
-        "least": of_largest[0],
-        "most": of_largest[-1],
-        "memorization_floor": figures.memorization_floor(of_largest[0]),
-        "best": by_loss[0],
-        "worst": by_loss[-1],
-        "below_entropy": sum(entropy is not None and run["curve"][-1] < entropy - 0.02 for run in runs),
-        "below_floor": sum(floor is not None and run["cross_entropy"]["train"] < floor for run in runs),
-        "measured_rows": max((len(run["distances"]) for run in runs), default=0),
-        "radius_ratios": {run["number"]: median(run["distances"]) / 2 / run["predicted_radius"] for run in measured},
-        "untrained_ratios": [median(run["untrained"]["distances"]) / 2 / run["predicted_radius"] for run in measured],
-        "agreement": agreement,
-        "median_agreement": median(agreement),
-        "untrained_agreement": median(untrained),
-        "chance": runs[0]["head_chance"],
+def html_page(found: Record, panels: dict[str, list[Panel]], seconds: float | None = None) -> str:
+    """Return the report as one page of HTML, which needs no network."""
+    drawings = {
+        name: [(panel, Markup(charts.svg(panel.figure, panel.alt))) for panel in drawn] for name, drawn in panels.items()
     }
+    return _render("report.html.jinja", True, found=found, drawings=drawings, seconds=seconds)
+
+
+def markdown(found: Record, panels: dict[str, list[Panel]], seconds: float | None = None) -> str:
+    """Return the report as Markdown, which refers to the figures as files."""
+    return _render("report.md.jinja", False, found=found, panels=panels, seconds=seconds)
+
+
+def answer(section: Record) -> str:
+    """Return the answer to the question of an experiment: its first finding.
+
+    >>> answer({"findings": [], "records": [], "cells": 3})
+    'No cell has finished.'
+    """
+    if section["findings"]:
+        return str(section["findings"][0]["text"])
+    return "No cell has finished." if not section["records"] else "The records do not answer the question."
+
+
+def one_seed(section: Record) -> bool:
+    """Return whether all records of an experiment have the same seed."""
+    seeds = {record["seed"] for record in section["records"] if "seed" in record}
+    return len(seeds) == 1
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words.
+
+    >>> duration(75), duration(40), duration(8000)
+    ('1.2 minutes', '40 seconds', '2.2 hours')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.1f} minutes" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
+
+
+def number(value: Any) -> str:
+    """Return a number of a table: integers with separators, others with four significant digits."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _panels(section: Record) -> list[Panel]:
+    return experiments()[section["name"]].panels(section["records"]) if section["records"] else []
+
+
+def _render(template: str, escape: bool, **context: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("hopmin.study", "."),
+        autoescape=escape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(answer=answer, duration=duration, number=number)
+    environment.tests["one_seed"] = one_seed
+    return environment.get_template(template).render(paper=PAPER, **context)

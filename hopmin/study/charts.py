@@ -1,0 +1,164 @@
+"""The style of the study's figures: axes [`axes`], series of points [`points`], references [`reference`], SVG [`svg`].
+
+A figure is one small panel, so that a page can show several side by side, or one below the other on a phone, with text
+as large as its own. Lines are labelled directly. Colours are those of Okabe & Ito, which colour-blind readers can tell
+apart, and every series has its own marker. `svg` replaces the colours by CSS variables, so that a page can have a dark
+scheme, and makes every point focusable, with its numbers as a label.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+INK, GRID, PAPER = "#1a1b1c", "#d3d4d5", "#fefdfc"
+COLOURS = ("#0072b2", "#c34e00", "#007d5c", "#a8497c", "#8a6d00", "#5b5ea6")
+LABEL = "label"  # gid of the labels of series
+MARKERS = ("o", "s", "^", "D", "v", "P")
+VARIABLES = {INK: "ink", GRID: "grid", PAPER: "paper"} | {c: f"series-{i}" for i, c in enumerate(COLOURS)}
+STYLE: dict[str, Any] = {
+    "svg.hashsalt": "hopmin", "svg.fonttype": "path", "font.size": 13, "axes.titlesize": 13, "legend.fontsize": 12,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.7,
+    "axes.axisbelow": True, "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
+    "lines.linewidth": 1.8, "lines.markersize": 7, "errorbar.capsize": 3, "legend.frameon": False,
+    "axes.formatter.use_mathtext": True,
+}  # fmt: skip
+
+
+def axes(xlabel: str, ylabel: str, *, width: float = 4.6, height: float = 3.5, **settings: Any) -> tuple[Figure, Axes]:
+    """Return a panel of this size, in inches, and its axes, with further settings of `Axes.set`."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        ax = figure.subplots()
+        ax.set(xlabel=xlabel, ylabel=ylabel, **settings)
+    return figure, ax
+
+
+def points(
+    ax: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    series: int,
+    *,
+    tips: Sequence[str],
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+    label: str = "",
+    hollow: bool = False,
+    line: bool = True,
+) -> None:
+    """Draw a series: a marker for every point, with a text of its numbers, intervals, and a label at the last point.
+
+    Parameters
+    ----------
+    ax : Axes
+    x, y : sequence of float, length n
+        The points.
+    series : int
+        Number of the series, which sets its colour and its marker.
+    tips : sequence of str, length n
+        What each point says when it is hovered or focused.
+    low, high : array_like, shape (n,), optional
+        The ends of the intervals of y.
+    label : str
+        Name of the series.
+    hollow : bool
+        Draw hollow markers and a dashed line, as for training rows.
+    line : bool
+        Whether to connect the points.
+    """
+    colour, marker = COLOURS[series % len(COLOURS)], MARKERS[series % len(MARKERS)]
+    if line:
+        ax.plot(x, y, "--" if hollow else "-", color=colour)
+    if low is not None and high is not None:
+        ax.vlines(x, low, high, color=colour, linewidth=1.4)
+    for a, b, tip in zip(x, y, tips, strict=True):
+        face: Any = PAPER if hollow else colour
+        ax.plot([a], [b], marker, color=colour, markerfacecolor=face, gid=f"tip:{tip}")
+    if label and len(x):
+        ax.annotate(label, (x[-1], y[-1]), xytext=(7, 0), textcoords="offset points", color=colour, va="center",
+                    fontsize=12, annotation_clip=False, gid=LABEL).set_in_layout(False)  # fmt: skip
+
+
+def reference(ax: Axes, text: str, *, y: float | None = None, x: float | None = None, at: float = 0.02) -> None:
+    """Draw a horizontal or a vertical reference line, with its meaning written on it, `at` this fraction of its length."""
+    dashes: Any = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
+    write: Any = {"color": INK, "fontsize": 12, "textcoords": "offset points"}
+    if y is not None:
+        ax.axhline(y, **dashes)
+        ax.annotate(text, (at, y), xycoords=("axes fraction", "data"), xytext=(0, 3), va="bottom", **write)
+    if x is not None:
+        ax.axvline(x, **dashes)
+        ax.annotate(text, (x, at), xycoords=("data", "axes fraction"), xytext=(-4, 0), rotation=90, ha="right", **write)
+
+
+def svg(figure: Figure, alt: str, *, variables: bool = True) -> str:
+    """Return a figure as an SVG element, reproducible byte for byte.
+
+    Parameters
+    ----------
+    figure : Figure
+    alt : str
+        What the figure shows, for those who cannot see it.
+    variables : bool
+        Replace the colours by the CSS variables of the report; without them the SVG can be a file of its own.
+
+    Returns
+    -------
+    str
+        The element. Text is drawn as paths, so that no fonts are needed; points have a label and can be focused.
+    """
+    out = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        _spread_labels(figure)
+        figure.savefig(out, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.04)
+    drawn = out.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    # coordinates rounded to an invisible hundredth of a point halve the size
+    drawn = re.sub(r"([ML]) (-?\d+\.\d\d)\d* (-?\d+\.\d\d)\d*", r"\1\2 \3", drawn)
+    for colour, name in VARIABLES.items() if variables else ():
+        drawn = drawn.replace(colour, f"var(--{name})")
+    drawn = re.sub(r'id="tip:(.*?)"', r'class="point" tabindex="0" role="img" aria-label="\1"', drawn)
+    return drawn.replace("<svg", f'<svg role="group" aria-label="{html.escape(alt)}"', 1)
+
+
+def _spread_labels(figure: Figure) -> None:
+    """Move the labels of series apart vertically where they would overlap."""
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        labels: list[Any] = [text for text in ax.texts if text.get_gid() == LABEL]
+        at = [float(ax.transData.transform(label.xy)[1]) for label in labels]
+        order = sorted(range(len(labels)), key=at.__getitem__)
+        for i, y in zip(order, apart([at[i] for i in order], 14 * figure.dpi / 72), strict=True):
+            labels[i].set_position((7, (y - at[i]) * 72 / figure.dpi))
+
+
+def apart(places: Sequence[float], least: float) -> list[float]:
+    """Move ascending places as little as possible, so that neighbours are at least `least` apart.
+
+    >>> apart([0.0, 1.0, 1.0, 9.0], 2.0)
+    [-1.3333333333333333, 0.6666666666666667, 2.666666666666667, 9.0]
+    """
+    groups: list[list[float]] = []  # of labels that would overlap; each is spaced evenly about its mean
+    for place in places:
+        groups.append([place])
+        while len(groups) > 1 and _end(groups[-2], least) + least > _start(groups[-1], least):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return [_start(group, least) + i * least for group in groups for i in range(len(group))]
+
+
+def _start(group: list[float], least: float) -> float:
+    return sum(group) / len(group) - least * (len(group) - 1) / 2
+
+
+def _end(group: list[float], least: float) -> float:
+    return _start(group, least) + least * (len(group) - 1)
