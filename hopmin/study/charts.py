@@ -145,8 +145,8 @@ def _spread_labels(figure: Figure) -> None:
 def apart(places: Sequence[float], least: float) -> list[float]:
     """Move ascending places as little as possible, so that neighbours are at least `least` apart.
 
-    >>> apart([0.0, 1.0, 1.0, 9.0], 2.0)
-    [-1.3333333333333333, 0.6666666666666667, 2.666666666666667, 9.0]
+    >>> apart([0.0, 1.0, 9.0], 2.0)
+    [-0.5, 1.5, 9.0]
     """
     groups: list[list[float]] = []  # of labels that would overlap; each is spaced evenly about its mean
     for place in places:

@@ -213,6 +213,9 @@ class Activations:
         Of each head, with E = D / H.
     weights : ndarray, shape (L, B, H, T, T)
         Attention weights.
+    hidden : ndarray, shape (L, B, T, M), or None
+        Activations of the feed-forward layers, whose products with `contract.weight` are their outputs; None if the
+        model has no such layers.
     """
 
     states: Array
@@ -221,6 +224,7 @@ class Activations:
     keys: Array
     values: Array
     weights: Array
+    hidden: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -717,6 +721,7 @@ def feed_forward(x: Array, p: Parameters, config: GPTConfig, context: Context) -
     """
     wide, back_expand = linear(x, p["expand.weight"], p.get("expand.bias"))
     active, back_active = ACTIVATIONS[config.activation](wide)
+    context.record(hidden=active)
     narrow, back_contract = linear(active, p["contract.weight"], p.get("contract.bias"))
     y, back_dropout = dropout(narrow, config.dropout, context.rng)
 

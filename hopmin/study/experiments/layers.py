@@ -1,0 +1,303 @@
+"""Is attention a nearest-neighbour search, and do layers descend an energy?
+
+If a head searches, its strongest key is the nearest one, more often after training than before and far more often than a
+random key. If layers minimize a global energy, as the paper says, no block raises it; what holds is a bound on how much
+a layer may raise it, and for attention that is built as a step of an energy, a decrease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from hopmin._typing import Array, Booleans, Floats, Integers
+from hopmin.data.corpus import inputs_and_targets
+from hopmin.memory.energy import DistanceEnergy
+from hopmin.memory.layered import LayeredMemory
+from hopmin.memory.nearest import separation
+from hopmin.study import charts
+from hopmin.study.measure import states
+from hopmin.study.models import Training, fit
+from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
+from hopmin.study.statistics import bootstrap, proportion
+from hopmin.transformer.model import GPT
+
+NUMBER = 5
+TEXT = True
+METHOD = (
+    "For every head and position it is counted whether the key of largest weight is the nearest to the query, and the "
+    "nearest once keys are scaled to one length. Then the activations of training rows after each block are stored as "
+    "that layer's patterns, and held-out rows are followed through the energies of all layers."
+)
+PAPER = (
+    "Section 4 takes attention for a step to the nearest pattern, and section 4.2 the sequence of layers for the "
+    "minimization of a global energy."
+)
+CONTROL = (
+    "A random key; the same models before training; and models whose attention is a step of an energy with the same "
+    "patterns in all blocks, where the energy must fall."
+)
+CAVEATS = (
+    "Keys come from a layer norm, which makes their norms similar before anything is learned: agreement alone is not "
+    "evidence of a search. The patterns of a layer are a choice, as a standard transformer stores none explicitly."
+)
+SIZES: dict[str, dict[str, Any]] = {
+    "smoke": {"models": ((2, 1, 8),), "rows": 40, "steps": 6, "measured": 10},
+    "quick": {"models": ((2, 4, 32), (2, 4, 48)), "rows": 400, "steps": 700, "measured": 60},
+    "standard": {"models": ((2, 4, 32), (2, 4, 64), (4, 4, 64)), "rows": 800, "steps": 1_500, "measured": 200},
+    "paper": {"models": ((6, 8, 512), (10, 8, 512)), "rows": 100_000, "steps": 100_000, "measured": 500},
+}
+ENERGY: Any = {"attention": "energy", "shared_layers": True, "hidden": 0}
+KINDS = ("trained", "untrained", "energy")
+
+
+def cells(settings: Settings) -> list[Cell]:
+    """Return a cell for every model, trained, untrained and with energy attention, and every seed."""
+    sizes = SIZES[settings.preset]
+    return [
+        {"kind": kind, "layers": layers, "width": width, "seed": seed, "measured": sizes["measured"], "training": asdict(
+            Training(
+                layers, heads, width, sizes["rows"], sizes["steps"], seed=seed, corpus=settings.corpus,
+                corpus_seed=settings.seed, options=ENERGY if kind == "energy" else None,
+            )
+        )}
+        for layers, heads, width in sizes["models"]
+        for seed in settings.all_seeds
+        for kind in KINDS
+    ]  # fmt: skip
+
+
+def cost(cell: Cell) -> Cost:
+    """Return the cost of training the model and of the measurements."""
+    seconds = 2e-4 * cell["measured"] * cell["layers"] * cell["width"]
+    return Cost(seconds=seconds) if cell["kind"] == "untrained" else Cost(*Training(**cell["training"]).cost[:2], seconds)
+
+
+def run(cell: Cell, progress: Progress) -> Record:
+    """Return the measurements of every head, and how blocks change the energies."""
+    training = Training(**cell["training"])
+    if cell["kind"] == "untrained":
+        model, corpus = training.untrained, training.language
+        train, held_out = corpus.train[: training.rows], corpus.held_out
+    else:
+        model, train, held_out, _ = fit(training, progress)
+    measured = held_out[: cell["measured"]]
+    heads = [search(seen, real) for seen, real in _batches(model, measured)]
+    weights = np.array([h["positions"] for h in heads], float)
+    averaged = {
+        name: np.average([h[name] for h in heads], axis=0, weights=weights).round(5).tolist()
+        for name in ("nearest", "nearest_direction", "rank_correlation", "effective_keys", "norm_spread", "chance")
+    }
+    descent = _own_energy(model, measured) if cell["kind"] == "energy" else _layered(model, train, measured)
+    return {"positions": int(weights.sum()), "heads": averaged, **descent}
+
+
+def _batches(model: GPT, rows: Integers) -> Iterator[tuple[Any, Booleans]]:
+    """Yield the activations of a few rows at a time, and which positions (B, T) have more than one key."""
+    for start in range(0, len(rows), 20):
+        tokens, targets = inputs_and_targets(rows[start : start + 20])
+        real = targets >= 0
+        real[:, 0] = False  # the first position sees only itself
+        yield model.activations(tokens), real
+
+
+def search(seen: Any, real: Booleans) -> dict[str, Any]:
+    """Return how far each head searches for the nearest key, as means over positions.
+
+    Parameters
+    ----------
+    seen : Activations
+        queries, keys (L, B, H, T, E) and weights (L, B, H, T, T).
+    real : ndarray of bool, shape (B, T)
+        The positions to count.
+
+    Returns
+    -------
+    dict
+        Of shape (L, H): `nearest`, how often the strongest key is the nearest, and `nearest_direction`, the nearest once
+        all keys have one length; `rank_correlation`, between weights and closeness; `effective_keys`, exp of the entropy
+        of the weights; `norm_spread`, the standard deviation of the keys' norms over their mean. `chance` is how often a
+        random key is the strongest, and `positions` the number counted.
+    """
+    ahead = np.triu(np.ones((real.shape[1],) * 2, bool), k=1)
+    weights = np.where(ahead, -1, seen.weights)
+    strongest = weights.argmax(axis=-1)
+    keys, queries = seen.keys.astype(np.float64), seen.queries.astype(np.float64)
+    norms = np.linalg.norm(keys, axis=-1)
+    unit = keys / np.maximum(norms, 1e-300)[..., None] * norms.mean(axis=-1)[..., None, None]
+    closeness = [np.where(ahead, -np.inf, _closeness(queries, k)) for k in (keys, unit)]
+    w = seen.weights.astype(np.float64)
+    entropy = -np.sum(w * np.log(np.where(w > 0, w, 1)), axis=-1)
+
+    def mean(a: Array) -> Floats:
+        over: Floats = np.moveaxis(a, 2, 1)[:, :, real].mean(axis=-1) if a.ndim == 4 else a
+        return over
+
+    return {
+        "nearest": mean(closeness[0].argmax(axis=-1) == strongest),
+        "nearest_direction": mean(closeness[1].argmax(axis=-1) == strongest),
+        "rank_correlation": mean(_rank_correlation(weights, closeness[0])),
+        "effective_keys": mean(np.exp(entropy)),
+        "norm_spread": (norms.std(axis=-1) / norms.mean(axis=-1)).mean(axis=1),
+        "chance": float((real / np.arange(1, real.shape[1] + 1)).sum() / real.sum()),
+        "positions": int(real.sum()),
+    }
+
+
+def _closeness(queries: Floats, keys: Floats) -> Floats:
+    """Return -|q - k|^2 for all pairs (..., T, T), one query at a time."""
+    out = np.empty((*queries.shape[:-1], keys.shape[-2]))
+    for t in range(queries.shape[-2]):
+        out[..., t, :] = -np.square(queries[..., t, None, :] - keys).sum(axis=-1)
+    return out
+
+
+def _rank_correlation(a: Floats, b: Floats) -> Floats:
+    """Return Spearman's correlation over the keys that each position sees (..., T); 0 where it sees one."""
+    T = a.shape[-1]
+    visible = np.tril(np.ones((T, T)))
+    count = np.arange(1, T + 1)
+    ranks = [(x.argsort(axis=-1).argsort(axis=-1) - (T - count)[:, None]) * visible for x in (a, b)]  # from 0
+    centred = [(r - ((count - 1) / 2)[:, None]) * visible for r in ranks]
+    scale = np.maximum(count * (count**2 - 1) / 12, 1)
+    correlation: Floats = (centred[0] * centred[1]).sum(axis=-1) / scale
+    return correlation
+
+
+def _layered(model: GPT, train: Integers, measured: Integers) -> Record:
+    """Follow held-out rows through the energies of layers whose patterns are the activations of training rows."""
+    stored, seen = (states(model, rows).astype(np.float64) for rows in (train[:400], measured))
+    distances = separation(np.unique(stored[1:].reshape(-1, stored.shape[2]), axis=0))
+    memory = LayeredMemory(list(stored[1:]), DistanceEnergy(1 / float(np.median(distances) ** 2)))
+    whole, raised, lowered, used = [float(memory.global_energy(seen[0]).mean())], [], [], []
+    for t in range(len(memory)):
+        before, after = seen[t], seen[t + 1]
+        change = memory.global_energy(after) - memory.global_energy(before)
+        own_change = np.subtract(*(memory.layer_energies(x)[t] for x in (after, before)))
+        bound = -np.log(np.maximum(memory.responsibilities(before)[t], 1e-300)) / memory.beta
+        applies = (own_change <= 0) & (change > 0)  # the bound is for steps that lower the layer's own energy
+        whole.append(float(memory.global_energy(after).mean()))
+        raised.append(int((change > 0).sum()))
+        lowered.append(int((own_change <= 0).sum()))
+        used += (change[applies] / np.maximum(bound[applies], 1e-12)).round(4).tolist()
+    return {
+        "beta": memory.beta, "global_energy": whole, "raised": raised, "lowered_own": lowered, "of": len(measured),
+        "bound_used": used,
+    }  # fmt: skip
+
+
+def _own_energy(model: GPT, rows: Integers) -> Record:
+    """Follow rows through the energy that a model with energy attention descends, summed over heads."""
+    sums, raised, counted = np.zeros(model.config.layers + 1), np.zeros(model.config.layers, int), 0
+    energy = DistanceEnergy(1 / (2 * np.sqrt(model.config.width / model.config.heads)))
+    for seen, real in _batches(model, rows):
+        L, B, T, D = seen.states.shape
+        x = seen.states.reshape(L, B, T, model.config.heads, -1).astype(np.float64)
+        for row, t in zip(*np.nonzero(real), strict=True):
+            keys = seen.keys[0, row, :, : t + 1].astype(np.float64)  # the same in all blocks
+            values = sum(energy.value(x[:, row, t, h], keys[h]) for h in range(model.config.heads))
+            sums += values
+            raised += np.diff(values) > 1e-4 * np.abs(values[1:])  # states are float32
+            counted += 1
+    return {"beta": energy.beta, "global_energy": (sums / counted).tolist(), "raised": raised.tolist(), "of": counted}
+
+
+# The report
+
+
+def _heads(records: Sequence[Record], name: str) -> Floats:
+    """Return a measurement of all heads of all models."""
+    return np.concatenate([np.array(r["heads"][name]).ravel() for r in records]) if records else np.zeros(0)
+
+
+def findings(records: Sequence[Record]) -> list[Finding]:
+    """Return agreement with the nearest key, before and after training, and how often blocks raise the energy."""
+    found = []
+    kinds = {kind: [r for r in records if r["kind"] == kind] for kind in KINDS}
+    agreement = {kind: bootstrap(_heads(of, "nearest")) for kind, of in kinds.items() if of}
+    chance = float(np.mean([r["heads"]["chance"] for r in records]))
+    if "trained" in agreement and "untrained" in agreement:
+        after, before = agreement["trained"], agreement["untrained"]
+        gain = bootstrap(_heads(kinds["trained"], "nearest") - _heads(kinds["untrained"], "nearest"))
+        learned = gain.low is not None and gain.low > 0
+        verdict = "Training makes heads search more" if learned else "Training does not make heads search more"
+        text = (
+            f"{verdict}: the strongest key is the nearest at {after.value:.0%} of positions, {before.value:.0%} before "
+            f"training and {chance:.0%} for a random key; the change is {gain} of positions per head."
+        )
+        found.append(Finding("search", text, *gain, expected="above 0 if training makes attention a search"))
+    for kind, of in kinds.items():
+        if not of:
+            continue
+        unit, rank, keys, spread = (bootstrap(_heads(of, name)) for name in ("nearest_direction", "rank_correlation", "effective_keys", "norm_spread"))
+        text = (
+            f"{kind.capitalize()} models: strongest and nearest key agree at {agreement[kind]} of positions, at {unit} once keys "
+            f"have one length; rank correlation {rank}, effective keys {keys}, spread of the norms {spread}."
+        )
+        expected = "1: it is built as a search" if kind == "energy" else f"{chance:.2f} for a random key"
+        found.append(Finding(f"heads {kind}", text, *agreement[kind], expected=expected))
+        share = proportion(sum(sum(r["raised"]) for r in of), sum(r["of"] * len(r["raised"]) for r in of))
+        text = f"{kind.capitalize()} models: {share.value:.1%} of the steps through a block raise the global energy."
+        found.append(Finding(f"raised {kind}", text, *share, expected="0: it must fall" if kind == "energy" else "0 by section 4.2"))
+    for kind in ("trained", "untrained"):
+        of = kinds[kind]
+        if not of:
+            continue
+        own = proportion(sum(sum(r["lowered_own"]) for r in of), sum(r["of"] * len(r["lowered_own"]) for r in of))
+        text = f"{kind.capitalize()} models: {own.value:.1%} of the steps through a block lower the energy of its own layer."
+        found.append(Finding(f"own {kind}", text, *own, expected="1 if a block minimized its own energy"))
+        used = [u for r in of for u in r["bound_used"]]
+        if used:
+            estimate = bootstrap(used)
+            text = f"{kind.capitalize()} models: such steps that raise the global energy use {estimate} of the bound -log w."
+            found.append(Finding(f"bound {kind}", text, *estimate, expected="at most 1, which is proved"))
+    return found
+
+
+def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
+    """Return a row for every layer of every model."""
+    header = ["kind", "layers", "width", "seed", "layer", "nearest", "one length", "rank correlation", "effective keys",
+              "norm spread", "chance", "raised the energy"]  # fmt: skip
+    return header, [
+        [r["kind"], r["layers"], r["width"], r["seed"], layer + 1,
+         *(round(float(np.mean(r["heads"][name][layer])), 4)
+           for name in ("nearest", "nearest_direction", "rank_correlation", "effective_keys", "norm_spread")),
+         round(r["heads"]["chance"], 4), round(r["raised"][layer] / r["of"], 4)]
+        for r in records
+        for layer in range(r["layers"])
+    ]  # fmt: skip
+
+
+def panels(records: Sequence[Record]) -> list[Panel]:
+    """Draw the agreement of every head, the rank correlations, and the global energy along the depth."""
+    drawn = []
+    measures = (("nearest", "strongest key is the nearest"), ("rank_correlation", "rank correlation"))
+    for name, label in measures:
+        figure, ax = charts.axes("", f"{label}", ylim=(-0.05, 1.05) if name == "nearest" else None)
+        for i, kind in enumerate(KINDS):
+            chosen = [r for r in records if r["kind"] == kind]
+            values = [(r, layer, head, v) for r in chosen for layer, row in enumerate(r["heads"][name]) for head, v in enumerate(row)]
+            spread = np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else [0.0]
+            charts.points(ax, [i + float(s) for s in spread], [v for *_, v in values], i, line=False,
+                          tips=[f"{kind}, width {r['width']}, layer {layer + 1}, head {head + 1}: {v:.2f}" for r, layer, head, v in values])  # fmt: skip
+        ax.set_xticks(range(len(KINDS)), KINDS)
+        if name == "nearest":
+            charts.reference(ax, "random key", y=float(np.mean([r["heads"]["chance"] for r in records])), at=0.4)
+        drawn.append(Panel(f"{label.capitalize()}, for every head".replace("Strongest", "The strongest"),
+                           f"Every point is a head: {label}, for trained, untrained and energy models.", figure))
+    figure, ax = charts.axes("block", "global energy, change from the start")
+    seed, width = min(r["seed"] for r in records), max(r["width"] for r in records)
+    for r in (r for r in records if r["seed"] == seed and r["width"] == width):
+        i = KINDS.index(r["kind"])
+        y = np.array(r["global_energy"]) - r["global_energy"][0]
+        y = y * r["beta"]
+        charts.points(ax, list(range(len(y))), y.tolist(), i, label=f"{r['kind']}, {r['layers']} blocks",
+                      tips=[f"{r['kind']}, after block {t}: {v:.3g}" for t, v in enumerate(y)])  # fmt: skip
+    ax.set_ylabel("change of beta times the global energy")
+    ax.set_xticks(range(max(r["layers"] for r in records) + 1))
+    drawn.append(Panel("The global energy along the depth of the widest models",
+                       "The mean global energy after each block, relative to its start.", figure))
+    return drawn
