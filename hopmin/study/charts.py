@@ -25,7 +25,7 @@ LABEL = "label"  # gid of the labels of series
 MARKERS = ("o", "s", "^", "D", "v", "P")
 VARIABLES = {INK: "ink", GRID: "grid", PAPER: "paper"} | {c: f"series-{i}" for i, c in enumerate(COLOURS)}
 STYLE: dict[str, Any] = {
-    "svg.hashsalt": "hopmin", "svg.fonttype": "path", "font.size": 13, "axes.titlesize": 13, "legend.fontsize": 12,
+    "svg.hashsalt": "hopmin", "svg.fonttype": "path", "font.size": 13, "axes.titlesize": 13, "legend.fontsize": 13,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.7,
     "axes.axisbelow": True, "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
@@ -34,7 +34,7 @@ STYLE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def axes(xlabel: str, ylabel: str, *, width: float = 4.6, height: float = 3.5, **settings: Any) -> tuple[Figure, Axes]:
+def axes(xlabel: str, ylabel: str, *, width: float = 4.1, height: float = 3.2, **settings: Any) -> tuple[Figure, Axes]:
     """Return a panel of this size, in inches, and its axes, with further settings of `Axes.set`."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -86,13 +86,13 @@ def points(
         ax.plot([a], [b], marker, color=colour, markerfacecolor=face, gid=f"tip:{tip}")
     if label and len(x):
         ax.annotate(label, (x[-1], y[-1]), xytext=(7, 0), textcoords="offset points", color=colour, va="center",
-                    fontsize=12, annotation_clip=False, gid=LABEL).set_in_layout(False)  # fmt: skip
+                    fontsize=13, annotation_clip=False, gid=LABEL).set_in_layout(False)  # fmt: skip
 
 
 def reference(ax: Axes, text: str, *, y: float | None = None, x: float | None = None, at: float = 0.02) -> None:
     """Draw a horizontal or a vertical reference line, with its meaning written on it, `at` this fraction of its length."""
     dashes: Any = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
-    write: Any = {"color": INK, "fontsize": 12, "textcoords": "offset points"}
+    write: Any = {"color": INK, "fontsize": 13, "textcoords": "offset points"}
     if y is not None:
         ax.axhline(y, **dashes)
         ax.annotate(text, (at, y), xycoords=("axes fraction", "data"), xytext=(0, 3), va="bottom", **write)

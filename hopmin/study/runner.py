@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from hopmin.study import models
 from hopmin.study.journal import Entry, Journal
 from hopmin.study.plan import Job, Record, Settings, experiments, plan
+from hopmin.study.processes import run_tasks
 from hopmin.study.results import results, settings_record, write_results
 
 Progress = Callable[[Job, float, str], None]
+
+
+class Outcome(NamedTuple):
+    """A job that has ended: its record, or the error that ended it, and the seconds that it took."""
+
+    job: Job
+    record: Record | None
+    error: str | None
+    seconds: float
 
 
 def study(
@@ -27,7 +38,7 @@ def study(
 
     Every finished cell is appended to the folder's journal at once, so that a study that was stopped continues with
     what is missing. The results are the same for any number of workers and of interruptions. A cell that fails is
-    recorded with its error, and the others go on.
+    recorded with its error, and the others go on; it is run again the next time.
 
     Parameters
     ----------
@@ -53,13 +64,21 @@ def study(
     ValueError
         If an experiment is unknown or does not run on the corpus, or the folder holds another study.
     """
-    jobs = plan(settings, names)
-    record = settings_record(settings)
+    jobs, record = plan(settings, names), settings_record(settings)
     journal = Journal(folder, record)
+
+    def keep(outcome: Outcome) -> None:
+        finished(outcome.job, journal.add(*outcome))
+
     try:
         todo = sorted((job for job in jobs if not journal.done(job)), key=_size, reverse=True)
-        for job, outcome, error, seconds in _run_all(todo, folder / "models", workers, progress):
-            finished(job, journal.add(job, outcome, error, seconds))
+        run_tasks(
+            _work,
+            [(job, folder / "models") for job in todo],
+            workers=workers,
+            received=lambda message: progress(*message),
+            finished=keep,
+        )
     finally:
         journal.close()
         found = results(record, journal.entries, [job.experiment for job in jobs])
@@ -67,25 +86,31 @@ def study(
     return found
 
 
+def run(job: Job, folder: Path | None, progress: Progress) -> Outcome:
+    """Run one cell in this process, keeping the models that it trains in a folder."""
+    models.keep_in(folder)
+    began = time.perf_counter()
+    try:
+        record, error = experiments()[job.experiment].run(job.cell, lambda share, doing: progress(job, share, doing)), None
+    except Exception as problem:
+        record, error = None, f"{type(problem).__name__}: {problem}"
+    return Outcome(job, record, error, time.perf_counter() - began)
+
+
+def _work(task: tuple[Job, Path], send: Callable[[Any], None]) -> Outcome:
+    """Run one cell in a worker; report at most three times a second."""
+    last = 0.0
+
+    def progress(job: Job, share: float, doing: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.3:
+            last = time.monotonic()
+            send((job, share, doing))
+
+    return run(*task, progress)
+
+
 def _size(job: Job) -> float:
     """Return a measure of how long a cell takes: the longest start first, so that no process is left with one."""
     cost = experiments()[job.experiment].cost(job.cell)
     return cost.parameters * cost.tokens + 1e10 * cost.seconds
-
-
-def run(job: Job, folder: Path, progress: Progress) -> tuple[Record | None, str | None, float]:
-    """Run one cell in this process; return its record or its error, and the seconds that it took."""
-    models.keep_in(folder)
-    began = time.perf_counter()
-    try:
-        record = experiments()[job.experiment].run(job.cell, lambda fraction, doing: progress(job, fraction, doing))
-        return record, None, time.perf_counter() - began
-    except Exception as error:
-        return None, f"{type(error).__name__}: {error}", time.perf_counter() - began
-
-
-def _run_all(
-    jobs: Sequence[Job], folder: Path, workers: int | None, progress: Progress
-) -> Iterator[tuple[Job, Record | None, str | None, float]]:
-    for job in jobs:
-        yield job, *run(job, folder, progress)

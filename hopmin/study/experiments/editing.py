@@ -26,7 +26,8 @@ from hopmin.transformer.model import GPT, GPTConfig
 NUMBER = 7
 TEXT = True  # the corpus does not matter: the facts are invented
 GATES = (0.5, 0.65, 0.8, 0.9, 0.95)
-ALPHA = 0.65  # NeuralDB's threshold
+GATE = 0.65  # NeuralDB's threshold
+LINEAR = (0.001, 0.01, 0.1, 1.0)  # weights of the activations that a linear edit should leave alone
 PENALTY = 0.01  # of the squared length of a change
 METHOD = (
     "A model learns invented facts, each in three paraphrases. New facts about other people are then written: the change "
@@ -95,7 +96,13 @@ def run(cell: Cell, progress: Progress) -> Record:
             "facts": count,
             "found": int(reached.sum()),
             "unedited": _score(model, of, new, known, asked, kept, lambda hidden: 0.0),
-            "linear": _score(model, of, new, known, asked, kept, linear_edit(asked[0].hidden, changes, kept[0].hidden)),
+            "linear": [
+                {"weight": weight, **_score(
+                    model, of, new, known, asked, kept,
+                    linear_edit(asked[0].hidden, changes, kept[0].hidden, weight=weight),
+                )}
+                for weight in LINEAR
+            ],
             "gated": [
                 {"gate": gate, **_score(model, of, new, known, asked, kept, gated(asked[0].hidden, changes, gate))}
                 for gate in GATES
@@ -170,10 +177,10 @@ def gated(keys: Floats, changes: Floats, gate: float) -> Any:
     return lambda hidden: memory.lookup(hidden, min_similarity=gate).values
 
 
-def linear_edit(keys: Floats, changes: Floats, other: Floats, *, weight: float = 1.0) -> Any:
+def linear_edit(keys: Floats, changes: Floats, other: Floats, *, weight: float) -> Any:
     """Return the change (n, D) that a change of the layer's weights makes: hidden @ W, with W in closed form.
 
-    W minimizes |keys W - changes|^2 + weight |other W|^2, as in MEMIT: the activations of other facts should not notice.
+    W minimizes |keys W - changes|^2 + weight |other W|^2, as in MEMIT: the answers for other facts should not change.
     """
     gram = keys.T @ keys + weight * other.T @ other
     ridge = 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram))
@@ -201,8 +208,17 @@ MEASURES = ("efficacy", "generalization", "specificity")
 
 def _edits(result: Record) -> list[tuple[str, Record]]:
     """Return all edits of a result by name."""
-    found = [("unedited", result["unedited"]), ("linear", result["linear"])]
+    found = [("unedited", result["unedited"])]
+    found += [(f"linear {edit['weight']:g}", edit) for edit in result["linear"]]
     return found + [(f"gate {edit['gate']:g}", edit) for edit in result["gated"]]
+
+
+def _best_linear(records: Sequence[Record], count: int) -> str:
+    """Return the linear edit with the best mean of the three measures: it is compared at its best."""
+    def mean(name: str) -> float:
+        return sum(e.value for e in _pooled(records, count, name).values())
+
+    return max((f"linear {weight:g}" for weight in LINEAR), key=mean)
 
 
 def _pooled(records: Sequence[Record], count: int, name: str) -> dict[str, Estimate]:
@@ -219,11 +235,12 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     """Return the three measures for the most facts: with the gate, with the linear edit, and without."""
     counts = _counts(records)
     most, found = counts[-1], []
-    gate = f"gate {ALPHA:g}"
+    gate = f"gate {GATE:g}"
     for count in (most, *counts[:-1]):
-        for name in (gate, "linear", "unedited"):
+        linear = _best_linear(records, count)
+        words = {gate: f"A memory with a gate of {GATE:g}", linear: "The best linear edit", "unedited": "Without an edit, the model"}
+        for name in words:
             at = _pooled(records, count, name)
-            words = {gate: f"A memory with a gate of {ALPHA:g}", "linear": "The linear edit", "unedited": "Without an edit, the model"}
             text = (
                 f"{words[name]} gives {at['efficacy'].value:.0%} of {count:,} new facts, {at['generalization'].value:.0%} "
                 f"in other words, and keeps {at['specificity'].value:.0%} of the known answers."
@@ -258,10 +275,12 @@ def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
 def panels(records: Sequence[Record]) -> list[Panel]:
     """Draw the measures against the number of facts, and against the gate."""
     counts, drawn = _counts(records), []
-    for title, name in ((f"Memory with a gate of {ALPHA:g}", f"gate {ALPHA:g}"), ("Linear edit", "linear")):
+    best = {count: _best_linear(records, count) for count in counts}
+    gate = dict.fromkeys(counts, f"gate {GATE:g}")
+    for title, name in ((f"Memory with a gate of {GATE:g}", gate), ("Best linear edit", best)):
         figure, ax = charts.axes("facts written", "share", xscale="log", ylim=(-0.03, 1.05))
         for i, measure in enumerate(MEASURES):
-            _draw(ax, counts, [_pooled(records, count, name)[measure] for count in counts], i, measure, "{:,} facts")
+            _draw(ax, counts, [_pooled(records, count, name[count])[measure] for count in counts], i, measure, "{:,} facts")
         drawn.append(Panel(title, f"Efficacy, generalization and specificity against the number of facts: {title}.", figure))
     figure, ax = charts.axes("gate (cosine)", "share", ylim=(-0.03, 1.05))
     for i, measure in enumerate(MEASURES):

@@ -313,7 +313,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
         middle = np.exp(np.mean(np.log(y)) - np.mean(np.log(x)) / 2)
         cx.plot(ends, middle * np.sqrt(ends), color=charts.INK, linewidth=1.2, linestyle=(0, (4, 3)))
         cx.annotate("N ∝ D²", (ends[-1], middle * np.sqrt(ends[-1])), xytext=(-4, -14), textcoords="offset points",
-                    ha="right", fontsize=12)
+                    ha="right", fontsize=13)
         drawn.append(Panel("The data at which the losses agree", "D* against the number of parameters.", figure))
     figure, dx = charts.axes("planted exponent", "recovered exponent")
     powers = (1, 1.5, 2, 3)

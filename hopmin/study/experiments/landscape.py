@@ -189,7 +189,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
 
 
 def _panel(r: Record) -> Panel:
-    figure, ax = charts.axes("", "", height=3.7)
+    figure, ax = charts.axes("", "", height=3.4)
     ax.grid(visible=False)
     left, right, bottom, top = r["corners"]
     ends = np.array(r["ends"]).reshape(r["grid"], r["grid"])

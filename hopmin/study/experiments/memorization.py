@@ -333,7 +333,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
         ends = [min(r["entropy_bits"] for r in bits), max(r["entropy_bits"] for r in bits)]
         ax.plot(ends, ends, color=charts.INK, linewidth=1.2, linestyle=(0, (4, 3)))
         ax.annotate("all of them", (ends[1], ends[1]), xytext=(-4, -4), textcoords="offset points", ha="right", va="top",
-                    rotation=35, fontsize=12)  # fmt: skip
+                    rotation=35, fontsize=13)  # fmt: skip
         for i, model in enumerate(_models(bits)):
             chosen = sorted((r for r in bits if _model(r) == model), key=lambda r: r["rows"])
             tips = [f"{r['parameters']:,} parameters, {r['rows']} rows: {r['memorized_bits']:,.0f} of {r['entropy_bits']:,.0f} bits, "
@@ -343,7 +343,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
         drawn.append(Panel("Random rows: bits memorized, by parameters",
                            "Memorized bits follow the bits in the rows up to a plateau.", figure))
     if fractions:
-        figure, ax = charts.axes("step", "loss (nats per token)", ylim=(0, None))
+        figure, ax = charts.axes("step", "loss (nats per token)")
         seed = min(r["seed"] for r in fractions)
         for i, r in enumerate(sorted((r for r in fractions if r["seed"] == seed), key=lambda r: -r["fraction"])):
             steps = [point[0] for point in r["curve"]]
@@ -351,6 +351,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
                 y = [point[column] for point in r["curve"]]
                 tips = [f"{r['fraction']:.1%} of the rows, step {s}: {what} loss {v:.3f}" for s, v in zip(steps, y, strict=True)]
                 charts.points(ax, steps, y, i, tips=tips, hollow=hollow, label="" if hollow else f"{r['fraction']:.1%}")
+        ax.set_ylim(bottom=0)
         if fractions[0]["entropy"] is not None:
             charts.reference(ax, "entropy", y=fractions[0]["entropy"])
         drawn.append(Panel("Held-out (solid) and training loss (dashed), by share of the corpus",

@@ -179,7 +179,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
         if not chosen:
             continue
         name = "trained" if trained else "untrained"
-        figure, ax = charts.axes("rows", "median nearest distance", ylim=(0, None))
+        figure, ax = charts.axes("rows", "median nearest distance")
         for i, r in enumerate(chosen):
             low, high = ([q[j] for q in r["activations"]] for j in (1, 3))
             tips = [f"{r['layers']} layers, width {r['width']}, {rows} rows: median {q[2]:.3g}, quartiles {q[1]:.3g} and {q[3]:.3g}"
@@ -189,12 +189,14 @@ def panels(records: Sequence[Record]) -> list[Panel]:
             medians = [float(np.median(draws)) for draws in r["gaussian"]]
             tips = [f"Gaussian like width {r['width']}, {rows} rows: median {m:.3g}" for rows, m in zip(r["rows"], medians, strict=True)]
             charts.points(ax, r["rows"], medians, i, tips=tips, hollow=True)
+        ax.set_ylim(bottom=0)
         drawn.append(Panel(f"{name.capitalize()} models (solid) and Gaussians (dashed)",
                            "Nearest distances fall as rows are added, for activations and for Gaussians alike.", figure))
-    figure, ax = charts.axes("depth (0: embeddings)", "median nearest distance", ylim=(0, None))
+    figure, ax = charts.axes("depth (0: embeddings)", "median nearest distance")
     for i, r in enumerate(r for r in records if r["seed"] == seed and r["width"] == max(q["width"] for q in records)):
         name = "trained" if r["trained"] else "untrained"
         tips = [f"{name}, {r['layers']} layers, width {r['width']}, depth {depth}: {d:.3g}" for depth, d in enumerate(r["depth"])]
         charts.points(ax, list(range(len(r["depth"]))), r["depth"], i, tips=tips, label=name, hollow=not r["trained"])
+    ax.set_ylim(bottom=0)
     drawn.append(Panel("Along the depth of the widest model", "Median nearest distances after each block.", figure))
     return drawn

@@ -1,0 +1,58 @@
+"""How long a study will take on this machine: a short timing [`measure_speed`], and the time of a plan [`seconds`]."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from hopmin.study.plan import Cost, Job, experiments
+from hopmin.transformer.model import GPT, GPTConfig
+from hopmin.transformer.training import Trainer
+
+EXTRA = 0.5  # seconds that a cell takes besides its training, such as making its corpus
+
+
+class Speed(NamedTuple):
+    """Seconds per token of training: a constant, and a part for each parameter."""
+
+    token: float
+    parameter: float
+
+
+def measure_speed() -> Speed:
+    """Time a few training steps of a small and a larger model, for about a second."""
+    rows = np.random.default_rng(0).integers(69, size=(16, 22))
+    timed = []
+    for width in (16, 96):
+        model = GPT(GPTConfig(69, 21, layers=2, heads=2, width=width), rng=0)
+        trainer = Trainer(model, steps=100, micro_batches=1, batch_size=16)
+        trainer.step(rows[:, :-1], rows[:, 1:])
+        began, steps = time.perf_counter(), 0
+        while time.perf_counter() - began < 0.4:
+            trainer.step(rows[:, :-1], rows[:, 1:])
+            steps += 1
+        timed.append((time.perf_counter() - began) / steps / rows[:, 1:].size)
+    small, large = (12 * 2 * width**2 for width in (16, 96))
+    slope = max(0.0, (timed[1] - timed[0]) / (large - small))
+    return Speed(max(1e-9, timed[0] - slope * small), slope)
+
+
+def seconds(jobs: Sequence[Job], speed: Speed, *, workers: int = 1) -> float:
+    """Return the time that the jobs will take, with this many processes.
+
+    A model that several cells train, or a cell of several experiments, is trained once.
+    """
+    seen: set[str] = set()
+    total = longest = 0.0
+    for job in jobs:
+        cost: Cost = experiments()[job.experiment].cost(job.cell)
+        training = json.dumps(job.cell.get("training"), sort_keys=True) if cost.tokens else "null"
+        tokens = 0 if training in seen else cost.tokens
+        seen |= {training} - {"null"}
+        cell = EXTRA + cost.seconds + tokens * (speed.token + speed.parameter * cost.parameters)
+        total, longest = total + cell, max(longest, cell)
+    return max(total / workers, longest)
