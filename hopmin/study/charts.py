@@ -127,7 +127,7 @@ def svg(figure: Figure, alt: str, *, variables: bool = True) -> str:
     drawn = re.sub(r"([ML]) (-?\d+\.\d\d)\d* (-?\d+\.\d\d)\d*", r"\1\2 \3", drawn)
     for colour, name in VARIABLES.items() if variables else ():
         drawn = drawn.replace(colour, f"var(--{name})")
-    drawn = re.sub(r'id="tip:(.*?)"', r'class="point" tabindex="0" role="img" aria-label="\1"', drawn)
+    drawn = re.sub(r"id=([\"'])tip:(.*?)\1", r'class="point" tabindex="0" role="img" aria-label=\1\2\1', drawn)
     return drawn.replace("<svg", f'<svg role="group" aria-label="{html.escape(alt)}"', 1)
 
 

@@ -162,7 +162,7 @@ def _rank_correlation(a: Floats, b: Floats) -> Floats:
     count = np.arange(1, T + 1)
     ranks = [(x.argsort(axis=-1).argsort(axis=-1) - (T - count)[:, None]) * visible for x in (a, b)]  # from 0
     centred = [(r - ((count - 1) / 2)[:, None]) * visible for r in ranks]
-    scale = np.maximum(count * (count**2 - 1) / 12, 1)
+    scale = np.where(count > 1, count * (count**2 - 1) / 12, 1)  # the sum of the squared ranks
     correlation: Floats = (centred[0] * centred[1]).sum(axis=-1) / scale
     return correlation
 
