@@ -16,7 +16,10 @@ import hopmin
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(module.name for module in pkgutil.walk_packages(hopmin.__path__, "hopmin."))
 CHAPTERS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES = [*CHAPTERS, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/README.md"))]
+PAGES = [
+    *CHAPTERS,
+    *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/README.md")),
+]
 LONG = {"certified.py", "noise.py"} if hopmin.BACKEND == "numpy" else set()  # takes minutes on the NumPy twin
 FIGURES = [
     pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path.name in LONG))
