@@ -21,7 +21,7 @@ DARK, GREY = SHADES[0], "0.85"
 
 
 def draw() -> Figure:
-    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+    figure = Figure(figsize=(8.8, 4.3), layout="constrained")
     registers, traversal = figure.subplots(1, 2, width_ratios=(1, 1.25))
     draw_registers(registers)
     draw_traversal(traversal)
