@@ -46,7 +46,25 @@ def test_figures_are_drawn(path, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(path), str(out)])
     runpy.run_path(str(path), run_name="__main__")
     assert ElementTree.parse(out).getroot().tag == "{http://www.w3.org/2000/svg}svg"
-    assert path.with_suffix(".svg").exists(), "the figure is committed next to its script"
+    committed = path.with_suffix(".svg")
+    assert committed.exists(), "the figure is committed next to its script"
+    assert words(committed) == words(out), "the committed figure is the one that the script draws"
+
+
+def words(figure):
+    """Return the labels of a figure; matplotlib draws them as paths and adds their text as comments."""
+    return {
+        text
+        for text in re.findall(r"<!-- (.*?) -->", figure.read_text(encoding="utf-8"))
+        if re.search("[a-z]{2}", text)
+    }
+
+
+def test_the_time_of_a_study_is_the_same_everywhere():
+    pages = [ROOT / name for name in ("README.md", "docs/README.md", "docs/study.md", "hopmin/cli.py")]
+    times = {page.name: re.findall(r"(\w+ to \w+) minutes", page.read_text(encoding="utf-8")) for page in pages}
+    assert all(times.values()), times
+    assert len(set().union(*times.values())) == 1, times
 
 
 def without_code(path):
