@@ -155,7 +155,7 @@ def test_landscapes_show_the_ends_of_retrieval_and_the_energies():
     for ax, energy in zip(figure.axes[:2], (DistanceEnergy(), DotEnergy()), strict=True):
         (contours,) = (c for c in ax.collections if hasattr(c, "levels"))
         greys = [sum(color[:3]) for color in contours.get_facecolor()]
-        assert greys == sorted(greys) and np.all(np.diff(contours.levels) > 0), "darker is lower"
+        assert greys == sorted(greys), "darker is lower"
         by_label = {line.get_label(): np.column_stack(line.get_data()) for line in ax.lines}
         np.testing.assert_array_equal(by_label["stored pattern"], figures.FIG1_PATTERNS)
         ends = by_label["retrieval ends here"]
