@@ -246,10 +246,9 @@ def draw(report: Record, path: Path) -> None:
     from matplotlib.figure import Figure
 
     from hopmin._files import write_text
-    from hopmin.study.figures import MARKERS, SHADES
-    from hopmin.study.report import svg
+    from hopmin.study.figures import MARKERS, SHADES, svg
 
-    figure = Figure(figsize=(10.5, 7.2), layout="constrained")
+    figure = Figure(figsize=(8.8, 7.2), layout="constrained")
     (load, bits), (strength, reaches) = figure.subplots(2, 2)
 
     def line(ax: Any, rows: Rows, x: str, y: str, i: int, label: str, style: str = "-") -> None:
@@ -258,17 +257,24 @@ def draw(report: Record, path: Path) -> None:
                     markersize=5, linewidth=1.4, capsize=2, label=label)  # fmt: skip
 
     theory = np.linspace(0.04, capacity.hebb_capacity().load, 200)
-    load.plot(theory, capacity.hebb_overlap(theory), color="0.35", linewidth=1.2, label="theory, infinitely many")
+    load.plot(
+        theory, capacity.hebb_overlap(theory), color="0.35", linewidth=1.2, label="theory, infinitely many neurons"
+    )
     load.axvline(theory[-1], color="0.35", linestyle=(0, (5, 2)), linewidth=1.2)
     for i, d in enumerate(dict.fromkeys(row["d"] for row in report["hebb"])):
         line(load, [row for row in report["hebb"] if row["d"] == d], "load", "overlap", i, f"{d} neurons", "--")
-    load.set(title="Hebb rule: overlap after retrieval", xlabel="load", ylabel="overlap", ylim=(0, 1.1))
+    load.set(
+        title="Hebb rule: overlap after retrieval",
+        xlabel="load $n / d$",
+        ylabel="overlap with the pattern",
+        ylim=(0, 1.1),
+    )
     load.legend(fontsize=9, loc="lower left")
 
     for i, energy in enumerate(("Hebb", "cubes", "exponential")):
         line(bits, report["recovery"], "n", energy, i, energy)
-    bits.set(title="64 neurons, a tenth flipped", xlabel="patterns", ylabel="mended to the bit", xscale="log",
-             ylim=(-0.04, 1.1))  # fmt: skip
+    bits.set(title="64 neurons, a tenth of the bits flipped", xlabel="patterns",
+             ylabel="fraction recovered exactly", xscale="log", ylim=(-0.04, 1.1))  # fmt: skip
     bits.legend(fontsize=9)
 
     cells = dict.fromkeys((row["d"], row["n"]) for row in report["noise"])
@@ -276,7 +282,8 @@ def draw(report: Record, path: Path) -> None:
         rows = [row for row in report["noise"] if (row["d"], row["n"]) == (d, n)]
         line(strength, rows, "noise", "retrieved", i, f"d = {d}, n = {n:,}")
         line(strength, rows, "noise", "nearest", i, "", ":")
-    strength.set(title="one step of attention (nearest neighbour dotted)", xlabel="noise", ylabel="retrieved",
+    strength.set(title="one step of attention (dotted: nearest)", xlabel="noise per coordinate",
+                 ylabel="fraction of queries retrieved",
                  ylim=(-0.04, 1.1))  # fmt: skip
     strength.legend(fontsize=9, loc="lower left")
 
@@ -284,7 +291,9 @@ def draw(report: Record, path: Path) -> None:
     for i, kind in enumerate(("stored", "emergent")):
         reaches.plot(x, [row[kind] for row in report["reach"]], color=SHADES[2 * i], marker=MARKERS[i], markersize=4,
                      markevery=max(1, len(x) // 16), linewidth=1.4, label=kind)  # fmt: skip
-    reaches.set(title="Epanechnikov energy: minima of 12 patterns", xlabel="reach $\\sqrt{2/\\beta}$", ylabel="minima")
+    reaches.set(
+        title="Epanechnikov energy: minima of 12 patterns", xlabel="reach $\\sqrt{2/\\beta}$", ylabel="number of minima"
+    )
     reaches.legend(fontsize=9)
     write_text(path, svg(figure))
 

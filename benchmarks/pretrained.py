@@ -13,7 +13,7 @@ import numpy as np
 
 from hopmin import DotEnergy
 from hopmin._typing import Array
-from hopmin.study.measure import head_agreement
+from hopmin.study.measure import head_statistics
 from hopmin.transformer.pretrained import load_llama
 
 T = 256
@@ -39,7 +39,8 @@ def main() -> None:
     print(f"nats per token   {np.mean(losses):.2f}, standard error {error:.2f}, of {len(losses)} rows of {T}")
 
     few = rows[::80]
-    agreement, chance = head_agreement(model, few)
+    found = head_statistics(model, few)
+    agreement, chance = found["nearest"], found["chance"]
     effective, first, norms, decreases = [], [], [], []
     for sequence in few:
         activations = model.activations(sequence[None, :-1])

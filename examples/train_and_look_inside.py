@@ -8,7 +8,7 @@ import numpy as np
 
 from hopmin import GPT, GPTConfig, Trainer
 from hopmin.data.question_formation import question_formation
-from hopmin.study.measure import cross_entropy, extraction_rate, head_agreement
+from hopmin.study.measure import cross_entropy, extraction_rate, head_statistics
 
 corpus = question_formation(50, dev=1, test=50, generalization=1)
 words = corpus.tokenizer.symbols
@@ -32,5 +32,5 @@ for layer, head in np.ndindex(2, 2):
     top = ", ".join(f"{words[row[t]]!r} {weights[t]:.2f}" for t in np.argsort(-weights)[:2])
     print(f"  layer {layer + 1}, head {head + 1}: {top}")
 
-agreement, chance = head_agreement(model, corpus.train)
-print(f"The largest weight is on the nearest key at {agreement.mean():.0%} of positions (chance {chance:.0%}).")
+found = head_statistics(model, corpus.train)
+print(f"The largest weight is on the nearest key at {found['nearest'].mean():.0%} of positions (chance {found['chance']:.0%}).")

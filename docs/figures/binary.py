@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from hopmin import ExponentialEnergy, HopfieldEnergy, PolynomialEnergy, retrieve
 from hopmin._files import write_text
 from hopmin._typing import Array
-from hopmin.study.figures import FLOOR, MARKERS, SHADES
-from hopmin.study.report import svg
+from hopmin.study.figures import FLOOR, MARKERS, SHADES, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
@@ -43,25 +42,26 @@ def recovered(p: Array, energy: Any, rng: np.random.Generator) -> float:
 
 def draw() -> Figure:
     rng = np.random.default_rng(0)
-    figure = Figure(figsize=(10.5, 4), layout="constrained")
+    figure = Figure(figsize=(8.8, 4.2), layout="constrained")
     load, count = figure.subplots(1, 2)
     for (d, networks), color, marker in zip(NETWORKS.items(), SHADES, MARKERS, strict=False):
         m = [np.mean([overlap(d, alpha, rng) for _ in range(networks)]) for alpha in LOADS]
-        load.plot(LOADS, m, color=color, marker=marker, markersize=5, linewidth=1.5, label=f"d = {d:,}")
+        load.plot(LOADS, m, color=color, marker=marker, markersize=5, linewidth=1.5, label=f"$d$ = {d:,}")
     load.axvline(0.138, **FLOOR)
     load.annotate("0.138", (0.138, 0.08), xytext=(-4, 0), textcoords="offset points", ha="right")
-    load.set(title="Hebb rule: retrieval from a stored pattern", xlabel="load n / d",
+    load.set(title="retrieval by the Hebb rule", xlabel="load $n / d$",
              ylabel="overlap with the pattern", ylim=(0, 1.04), xlim=(0, 0.255))  # fmt: skip
-    load.legend(loc="lower left", fontsize=9)
+    load.legend(loc="lower left", fontsize=10)
 
     counts = np.unique(np.geomspace(1, 10_000, 18).round().astype(int))
     for (name, (energy, guaranteed)), color, marker in zip(ENERGIES.items(), SHADES, MARKERS, strict=False):
         rates = [np.mean([recovered(rng.choice([-1.0, 1.0], (n, D)), energy, rng) for _ in range(3)]) for n in counts]
         count.plot(counts, rates, color=color, marker=marker, markersize=5, linewidth=1.5, label=name)
         count.axvline(guaranteed, color=color, linestyle=(0, (5, 2)), linewidth=1.2)
-    count.set(title=f"d = {D}, a tenth of the bits flipped", xlabel="patterns n", ylabel="fraction recovered exactly",
-              xscale="log", ylim=(-0.03, 1.04))  # fmt: skip
-    count.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=9, columnspacing=1, frameon=False)
+    count.set(title=f"$d$ = {D}, a tenth of the bits flipped", xlabel="patterns $n$",
+              ylabel="fraction recovered exactly", xscale="log", ylim=(-0.03, 1.04))  # fmt: skip
+    names = count.get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower right", ncols=3, fontsize=10, frameon=False)
     return figure
 
 

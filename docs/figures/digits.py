@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from hopmin import DistanceEnergy, DotEnergy, ExponentialEnergy, HopfieldEnergy, retrieve
 from hopmin._files import write_text
 from hopmin._typing import Array
-from hopmin.study.report import svg
+from hopmin.study.figures import svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 

@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 
 from hopmin._files import write_text
-from hopmin.study.figures import landscapes
-from hopmin.study.report import svg
+from hopmin.study.figures import landscapes, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 

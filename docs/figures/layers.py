@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from hopmin import DistanceEnergy, LayeredMemory
 from hopmin._files import write_text
-from hopmin.study.figures import SHADES
-from hopmin.study.report import svg
+from hopmin.study.figures import SHADES, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
@@ -17,7 +16,7 @@ PASSES = 4
 
 
 def draw() -> Figure:
-    figure = Figure(figsize=(10.5, 3.9), layout="constrained")
+    figure = Figure(figsize=(8.8, 3.8), layout="constrained")
     line, trace = figure.subplots(1, 2)
 
     two, x = LayeredMemory([[[0.0]], [[5.0]]]), np.linspace(-1, 6, 400)[:, None]
@@ -33,8 +32,8 @@ def draw() -> Figure:
         line.annotate("", ends[1], ends[0], arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 2})
         line.plot([], [], color=color, linewidth=2, label=name)
     line.plot(start, two.global_energy(start), "o", color="black", markersize=6)
-    line.set(title="two layers, one pattern each", xlabel="$x$", ylabel="energy", ylim=(-0.6, 11), xlim=(-1, 6))
-    line.legend(loc="upper left", fontsize=8)
+    line.set(title="two layers, one pattern each", xlabel="$x$", ylabel="energy", ylim=(-0.6, 13), xlim=(-1, 6))
+    line.legend(loc="upper left", fontsize=9)
 
     rng = np.random.default_rng(3)
     centres = np.array([[2.0, 2.0], [-2.0, 2.0], [-2.0, -2.0], [2.0, -2.0]])
@@ -58,9 +57,9 @@ def draw() -> Figure:
                    label="weighted by responsibility" if last else None)  # fmt: skip
     for p in range(1, PASSES):
         trace.axvline(p * len(memory), color="0.85", linewidth=0.8, zorder=0)
-    trace.set(title="four layers, three patterns each, in the plane", xlabel="steps (vertical lines separate passes)",
+    trace.set(title="four layers, three patterns each", xlabel="step (vertical lines: passes)",
               ylabel="global energy", xlim=(0, steps[-1]), ylim=(-1, 6))  # fmt: skip
-    trace.legend(loc="upper right", fontsize=8.5)
+    trace.legend(loc="upper right", fontsize=9)
     return figure
 
 

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from hopmin import logsumexp, softmax
 from hopmin._files import write_text
-from hopmin.study.figures import SHADES
-from hopmin.study.report import svg
+from hopmin.study.figures import SHADES, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from hopmin import DotEnergy, nearest
 from hopmin._files import write_text
 from hopmin._typing import Array
-from hopmin.study.figures import MARKERS, SHADES
-from hopmin.study.report import svg
+from hopmin.study.figures import MARKERS, SHADES, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
@@ -35,21 +34,21 @@ def success_rates(d: int, n: int) -> Array:
 
 
 def draw() -> Figure:
-    figure = Figure(figsize=(10.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(8.8, 3.8), layout="constrained")
     for ax, (d, sizes) in zip(figure.subplots(1, 3, sharey=True), CELLS.items(), strict=True):
         for i, n in enumerate(sizes):
             for rates, style, fill in zip(success_rates(d, n).T, ("-", ":"), (SHADES[2 * i], "white"), strict=True):
                 ax.plot(NOISE, rates, style, color=SHADES[2 * i], marker=MARKERS[i], markerfacecolor=fill, markersize=5,
                         linewidth=1.5)  # fmt: skip
             ax.plot([], [], MARKERS[i], color=SHADES[2 * i], label=f"{n:,} patterns")
-        ax.set(title=f"{d} dimensions", xlabel="noise per coordinate", xticks=np.arange(0.5, 2.6, 0.5))
+        ax.set(title=f"{d} dimensions", xlabel="noise per coordinate", xticks=(0.5, 1, 1.5, 2, 2.5))
         ax.legend(loc="upper right", fontsize=9, frameon=False)
-    figure.axes[0].set(ylabel="fraction of queries", ylim=(-0.04, 1.28), yticks=np.linspace(0, 1, 6))
+    figure.axes[0].set(ylabel="fraction of queries retrieved", ylim=(-0.04, 1.28), yticks=np.linspace(0, 1, 6))
     keys = [
-        figure.axes[0].plot([], [], "-", color="0.3", label="retrieved by one step of attention")[0],
-        figure.axes[0].plot([], [], ":", color="0.3", label="nearest to the right pattern")[0],
+        figure.axes[0].plot([], [], "-", color="0.3", label="one step of attention")[0],
+        figure.axes[0].plot([], [], ":", color="0.3", label="nearest neighbour")[0],
     ]
-    figure.legend(handles=keys, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    figure.legend(handles=keys, loc="outside lower center", ncols=2, fontsize=10, frameon=False)
     return figure
 
 

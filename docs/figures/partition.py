@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from hopmin._files import write_text
 from hopmin.paper.density import log_ball_integral, log_volume
 from hopmin.paper.properties import log_equation_12
-from hopmin.study.figures import SHADES
-from hopmin.study.report import svg
+from hopmin.study.figures import SHADES, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
@@ -28,7 +27,7 @@ def sampled(d: int, r: float, rng: np.random.Generator) -> float:
 
 
 def draw() -> Figure:
-    figure = Figure(figsize=(10.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(8.8, 4), layout="constrained")
     rng = np.random.default_rng(0)
     for ax, d in zip(figure.subplots(1, 3), (2, 16, 128), strict=True):
         radii = np.linspace(0.25, 3.0, 56) * max(1.0, math.sqrt(d / 8))
@@ -43,7 +42,8 @@ def draw() -> Figure:
         low = log_ball_integral(d, radii[5])
         ax.set(title=f"{d} dimensions", xlabel="radius $r$", ylim=(low, 1.05 * volume[-1] - 0.05 * low))
     figure.axes[0].set_ylabel("log of the integral")
-    figure.axes[2].legend(loc="lower right", fontsize=8)
+    keys = figure.axes[2].get_legend_handles_labels()
+    figure.legend(*keys, loc="outside lower center", ncols=3, fontsize=10, frameon=False)
     return figure
 
 

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from hopmin import nearest
 from hopmin._files import write_text
 from hopmin._typing import Array
-from hopmin.study.figures import MARKERS, SHADES
-from hopmin.study.report import svg
+from hopmin.study.figures import MARKERS, SHADES, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
@@ -38,14 +37,14 @@ def draw() -> Figure:
         answers = nearest(*far)[1][:, 0], nearest_by_expanded_squares(*far)
         for rates, found in zip(recall.values(), answers, strict=True):
             rates.append(float(np.mean(found == true_nearest(*far))))
-    figure = Figure(figsize=(6.6, 3.4), layout="constrained")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
     for (name, rates), style, color, marker in zip(recall.items(), ("-", "--"), SHADES[:3:2], MARKERS, strict=False):
         ax.plot(range(len(OFFSETS)), rates, style, color=color, marker=marker, linewidth=1.8, label=name)
     ax.set_xticks(range(len(OFFSETS)), ["0"] + [f"$10^{i}$" for i in range(1, len(OFFSETS))])
-    ax.set(xlabel="offset of all data from the origin", ylabel="fraction found", ylim=(-0.04, 1.08))
+    ax.set(xlabel="offset of all data from the origin", ylabel="fraction of nearest patterns found", ylim=(-0.04, 1.08))
     ax.set_title(f"{M} queries, {N} patterns, {D} dimensions, float32")
-    ax.legend(loc="lower left", fontsize=9)
+    ax.legend(loc="lower left", fontsize=10)
     return figure
 
 

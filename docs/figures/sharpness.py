@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from hopmin import DistanceEnergy, retrieve
 from hopmin._files import write_text
 from hopmin.study.figures import FIG1_PATTERNS as PATTERNS
-from hopmin.study.figures import MARKERS, SHADES
-from hopmin.study.report import svg
+from hopmin.study.figures import MARKERS, SHADES, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
@@ -22,7 +21,7 @@ def draw() -> Figure:
     ends, weights = np.array([f.states for f in found]), np.array([f.weights for f in found])
     unique = 2 / max(np.square(p - q).sum() for p in PATTERNS for q in PATTERNS)  # convex below
 
-    figure = Figure(figsize=(10.5, 4), layout="constrained")
+    figure = Figure(figsize=(8.8, 3.9), layout="constrained")
     plane, weight = figure.subplots(1, 2)
     words = {"textcoords": "offset points", "ha": "center"}
     for i in range(3):
@@ -35,12 +34,12 @@ def draw() -> Figure:
     plane.plot(*PATTERNS.T, "x", color="black", markersize=9, markeredgewidth=1.5)
     plane.plot(*(mean := PATTERNS.mean(axis=0)), "+", color="black", markersize=12, markeredgewidth=1.5)
     plane.annotate("mean", mean, xytext=(0, 8), **words)
-    plane.set(title="limits of retrieval from each pattern", xlabel="$x_1$", ylabel="$x_2$", xlim=(-2.5, 2),
+    plane.set(title="where retrieval from each pattern ends", xlabel="$x_1$", ylabel="$x_2$", xlim=(-2.5, 2),
               ylim=(-0.9, 1.8))  # fmt: skip
-    figure.colorbar(dots, ax=plane, label="$\\beta$", extend="both")
+    figure.colorbar(dots, ax=plane, extend="both").ax.set_title("$\\beta$", pad=14)
     weight.axvline(unique, color="0.25", linestyle=(0, (5, 2)), linewidth=1.2)
-    weight.annotate("one minimum\nleft of here", (unique, 0.8), xytext=(-6, 0), textcoords="offset points", ha="right")
-    weight.set(title="weights in the state reached from pattern 2", xlabel="$\\beta$", ylabel="weight", xscale="log",
+    weight.annotate("one\nminimum", (unique, 0.8), xytext=(-6, 0), textcoords="offset points", ha="right")
+    weight.set(title="weights at the end, from pattern 2", xlabel="$\\beta$", ylabel="weight", xscale="log",
               ylim=(-0.03, 1.03))  # fmt: skip
     weight.legend(loc="center right", fontsize=9)
     return figure

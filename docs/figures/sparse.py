@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from hopmin import EpanechnikovEnergy, SparseEnergy
 from hopmin._files import write_text
-from hopmin.study.figures import MARKERS, SHADES
-from hopmin.study.report import svg
+from hopmin.study.figures import MARKERS, SHADES, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 LINE = np.array([[-1.0, -0.5], [0.0, 0.0], [1.0, -0.5]])  # (p, -p^2 / 2): the best match of (x, 1) is the nearest
@@ -18,7 +17,7 @@ RADIUS = 0.7
 
 
 def draw() -> Figure:
-    figure = Figure(figsize=(10.5, 4.3), layout="constrained")
+    figure = Figure(figsize=(8.8, 4.1), layout="constrained")
     weight, plane = figure.subplots(1, 2, width_ratios=(1.1, 1))
     x = np.linspace(-1.6, 1.6, 321)
     queries = np.stack([x, np.ones_like(x)], axis=1)
@@ -27,9 +26,9 @@ def draw() -> Figure:
         weights = SparseEnergy(alpha, beta=4.0).weights(queries, LINE)
         weight.plot(x, weights[:, 1], style, color=SHADES[i], marker=MARKERS[i], markevery=(8 * i, 32), markersize=4,
                    linewidth=1.8, label=name)  # fmt: skip
-    weight.set(title="weight of the pattern at 0, the others at $\\pm 1$", xlabel="$x$", ylabel="weight",
-              xlim=(-1.6, 1.6), ylim=(-0.03, 1.03))  # fmt: skip
-    weight.legend(loc="upper left", fontsize=9)
+    weight.set(title="patterns at $-1$, 0 and 1", xlabel="$x$", ylabel="weight of the pattern at 0",
+              xlim=(-1.6, 1.6), ylim=(-0.03, 1.35), yticks=np.linspace(0, 1, 6))  # fmt: skip
+    weight.legend(loc="upper left", fontsize=10, frameon=False)
 
     energy = EpanechnikovEnergy(2 / RADIUS**2)
     a, b = np.meshgrid(np.linspace(-0.75, 1.75, 151), np.linspace(-0.75, 1.65, 145))

@@ -10,8 +10,7 @@ from matplotlib.patches import Polygon, Rectangle
 from hopmin._core_numpy import PANEL, TILE
 from hopmin._files import write_text
 from hopmin.memory.reduction import BLOCK
-from hopmin.study.figures import SHADES
-from hopmin.study.report import svg
+from hopmin.study.figures import SHADES, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
@@ -21,7 +20,7 @@ DARK, GREY = SHADES[0], "0.85"
 
 
 def draw() -> Figure:
-    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+    figure = Figure(figsize=(8.8, 4.3), layout="constrained")
     registers, traversal = figure.subplots(1, 2, width_ratios=(1, 1.25))
     draw_registers(registers)
     draw_traversal(traversal)

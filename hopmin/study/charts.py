@@ -9,7 +9,6 @@ scheme, and makes every point focusable, with its numbers as a label.
 from __future__ import annotations
 
 import html
-import io
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -19,13 +18,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from hopmin.study import figures
+
 INK, GRID, PAPER = "#1a1b1c", "#d3d4d5", "#fefdfc"
 COLOURS = ("#0072b2", "#c34e00", "#007d5c", "#a8497c", "#8a6d00", "#5b5ea6")
 LABEL = "label"  # gid of the labels of series
 MARKERS = ("o", "s", "^", "D", "v", "P")
 VARIABLES = {INK: "ink", GRID: "grid", PAPER: "paper"} | {c: f"series-{i}" for i, c in enumerate(COLOURS)}
 STYLE: dict[str, Any] = {
-    "svg.hashsalt": "hopmin", "svg.fonttype": "path", "font.size": 13, "axes.titlesize": 13, "legend.fontsize": 13,
+    "font.size": 13, "axes.titlesize": 13, "legend.fontsize": 13,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.7,
     "axes.axisbelow": True, "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
@@ -117,14 +118,10 @@ def svg(figure: Figure, alt: str, *, variables: bool = True) -> str:
     str
         The element. Text is drawn as paths, so that no fonts are needed; points have a label and can be focused.
     """
-    out = io.StringIO()
     with matplotlib.rc_context(STYLE):
         _spread_labels(figure)
-        figure.savefig(out, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.04)
-    drawn = out.getvalue()
+        drawn = figures.svg(figure, bbox_inches="tight", pad_inches=0.04)
     drawn = drawn[drawn.index("<svg") :]
-    # coordinates rounded to an invisible hundredth of a point halve the size
-    drawn = re.sub(r"([ML]) (-?\d+\.\d\d)\d* (-?\d+\.\d\d)\d*", r"\1\2 \3", drawn)
     for colour, name in VARIABLES.items() if variables else ():
         drawn = drawn.replace(colour, f"var(--{name})")
     drawn = re.sub(r"id=([\"'])tip:(.*?)\1", r'class="point" tabindex="0" role="img" aria-label=\1\2\1', drawn)

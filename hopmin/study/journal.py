@@ -56,6 +56,8 @@ class Journal:
         self.header = {"format": FORMAT, "hopmin": hopmin.__version__, "settings": settings}
         self.entries: dict[str, Entry] = {}
         content = self.path.read_bytes() if self.path.exists() else b""
+        if not content and (folder / "results.json").exists():
+            raise ValueError(f"out must be a new folder or that of the same study; {folder} has results but no records")
         whole = content[: content.rfind(b"\n") + 1]  # without a line that was cut
         if whole:
             header, self.entries = _parse(self.path, whole)

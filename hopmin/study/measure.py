@@ -2,8 +2,9 @@
 
 - the mean loss per token [`cross_entropy`]
 - the fraction of rows that the model completes from their first half [`extraction_rate`]
-- the distances between activations [`activation_distances`], and the radius the paper predicts [`predicted_radius`]
-- how often the key with the largest attention weight is the nearest key [`head_agreement`]
+- the activation of each row [`activations`], also at every depth [`states`], and the radius the paper predicts for the
+  distances between them [`predicted_radius`]
+- how far heads search for the nearest key [`head_statistics`], also of any activations [`search`]
 
 All functions take a GPT and rows (n, T + 1) of a corpus, padded with -1.
 """
@@ -11,19 +12,19 @@ All functions take a GPT and rows (n, T + 1) of a corpus, padded with -1.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from hopmin._typing import Floats, Integers
+from hopmin._typing import Array, Booleans, Floats, Integers
 from hopmin.data.corpus import inputs_and_targets
-from hopmin.memory.nearest import separation
-from hopmin.memory.reduction import scores
 from hopmin.paper.density import paper_radius
 from hopmin.transformer.model import GPT
 from hopmin.transformer.training import BATCH, cross_entropy
 
 __all__ = [
-    "activation_distances", "cross_entropy", "extraction_rate", "halves", "head_agreement", "predicted_radius",
+    "activations", "cross_entropy", "extraction_rate", "halves", "head_statistics", "predicted_radius", "search",
+    "small_batches", "states",
 ]  # fmt: skip
 
 
@@ -70,11 +71,6 @@ def _at_the_half(model: GPT, rows: Integers) -> Iterator[tuple[Floats, Floats]]:
         yield seen.outputs[at], seen.states[:, *at]
 
 
-def activation_distances(model: GPT, rows: Integers) -> Floats:
-    """Return the Euclidean distance (n,) from each row's activation to the nearest activation of another row."""
-    return separation(activations(model, rows))
-
-
 def predicted_radius(width: int) -> float:
     """Return sqrt(n / (2 pi e)) for n = width, the radius at which the paper's balls have a volume of order one.
 
@@ -86,28 +82,89 @@ def predicted_radius(width: int) -> float:
     return paper_radius(width)
 
 
-def head_agreement(model: GPT, rows: Integers) -> tuple[Floats, float]:
-    """Return how often the key with the largest weight is the nearest one (L, H), and how often a random key would be.
-
-    Both are fractions of the positions with more than one key. Ties count for the first key. The two keys are always
-    the same if all keys of a head have equal norms, for softmax(-beta |q - k|^2) is then attention itself (Niu et al.
-    2024, proposition 2). Raises ValueError if no position has more than one key.
-    """
-    agreed: Floats = np.zeros((model.config.layers, model.config.heads))
-    counted, chance = 0, 0.0
-    for start in range(0, len(rows), BATCH):
-        tokens, targets = inputs_and_targets(rows[start : start + BATCH])
-        seen = model.activations(tokens)
+def small_batches(model: GPT, rows: Integers) -> Iterator[tuple[Any, Booleans]]:
+    """Yield the activations of a few rows at a time, and which positions (B, T) have more than one key."""
+    for start in range(0, len(rows), 20):
+        tokens, targets = inputs_and_targets(rows[start : start + 20])
         real = targets >= 0
         real[:, 0] = False  # the first position sees only itself
-        counted += int(real.sum())
-        chance += float((real / np.arange(1, real.shape[1] + 1)).sum())
-        strongest = seen.weights.argmax(axis=-1)  # (L, B, H, T)
-        ahead = np.triu(np.ones((real.shape[1],) * 2, bool), k=1)
-        for layer, row, head in np.ndindex(strongest.shape[:3]):
-            closeness = scores(seen.queries[layer, row, head], seen.keys[layer, row, head], "euclidean")
-            closest = np.where(ahead, -np.inf, closeness).argmax(axis=-1)
-            agreed[layer, head] += ((closest == strongest[layer, row, head]) & real[row]).sum()
-    if not counted:
+        yield model.activations(tokens), real
+
+
+def head_statistics(model: GPT, rows: Integers) -> dict[str, Any]:
+    """Return what `search` returns for all positions of rows (n, T + 1).
+
+    Raises ValueError if no position has more than one key.
+    """
+    parts = [search(seen, real) for seen, real in small_batches(model, rows) if real.any()]
+    if not parts:
         raise ValueError("rows must have a position with more than one key; got rows of at most one target")
-    return agreed / counted, chance / counted
+    counted = np.array([part.pop("positions") for part in parts], float)
+    means = {name: np.average([part[name] for part in parts], axis=0, weights=counted) for name in parts[0]}
+    return {**means, "chance": float(means["chance"]), "positions": int(counted.sum())}
+
+
+def search(seen: Any, real: Booleans) -> dict[str, Any]:
+    """Return how far each head searches for the nearest key, as means over positions.
+
+    Ties count for the first key. The strongest key is always the nearest if all keys of a head have one norm, for
+    softmax(-beta |q - k|^2) is then attention itself (Niu et al. 2024, proposition 2).
+
+    Parameters
+    ----------
+    seen : Activations
+        queries, keys (L, B, H, T, E) and weights (L, B, H, T, T).
+    real : ndarray of bool, shape (B, T)
+        The positions to count.
+
+    Returns
+    -------
+    dict
+        Of shape (L, H): `nearest`, how often the strongest key is the nearest, and `nearest_direction`, the nearest once
+        all keys have one length; `rank_correlation`, between weights and closeness; `effective_keys`, exp of the entropy
+        of the weights; `norm_spread`, the standard deviation of the keys' norms over their mean. `chance` is how often a
+        random key is the strongest, and `positions` the number counted.
+    """
+    ahead = np.triu(np.ones((real.shape[1],) * 2, bool), k=1)
+    weights = np.where(ahead, -1, seen.weights)
+    strongest = weights.argmax(axis=-1)
+    keys, queries = seen.keys.astype(np.float64), seen.queries.astype(np.float64)
+    norms = np.linalg.norm(keys, axis=-1)
+    unit = keys / np.maximum(norms, 1e-300)[..., None] * norms.mean(axis=-1)[..., None, None]
+    closeness = [np.where(ahead, -np.inf, _closeness(queries, k)) for k in (keys, unit)]
+    w = seen.weights.astype(np.float64)
+    entropy = -np.sum(w * np.log(np.where(w > 0, w, 1)), axis=-1)
+
+    def mean(a: Array) -> Floats:
+        over: Floats = np.moveaxis(a, 2, 1)[:, :, real].mean(axis=-1) if a.ndim == 4 else a
+        return over
+
+    return {
+        "nearest": mean(closeness[0].argmax(axis=-1) == strongest),
+        "nearest_direction": mean(closeness[1].argmax(axis=-1) == strongest),
+        "rank_correlation": mean(_rank_correlation(weights, closeness[0])),
+        "effective_keys": mean(np.exp(entropy)),
+        "norm_spread": (norms.std(axis=-1) / np.maximum(norms.mean(axis=-1), 1e-300)).mean(axis=1),
+        "chance": float((real / np.arange(1, real.shape[1] + 1)).sum() / real.sum()),
+        "positions": int(real.sum()),
+    }
+
+
+def _closeness(queries: Floats, keys: Floats) -> Floats:
+    """Return -|q - k|^2 for all pairs (..., T, T), one query at a time."""
+    out = np.empty((*queries.shape[:-1], keys.shape[-2]))
+    for t in range(queries.shape[-2]):
+        out[..., t, :] = -np.square(queries[..., t, None, :] - keys).sum(axis=-1)
+    return out
+
+
+def _rank_correlation(a: Floats, b: Floats) -> Floats:
+    """Return Spearman's correlation over the keys that each position sees (..., T); 0 where it sees one."""
+    T = a.shape[-1]
+    visible = np.tril(np.ones((T, T)))
+    count = np.arange(1, T + 1)
+    ranks = [(x.argsort(axis=-1).argsort(axis=-1) - (T - count)[:, None]) * visible for x in (a, b)]  # from 0
+    centred = [(r - ((count - 1) / 2)[:, None]) * visible for r in ranks]
+    scale = np.where(count > 1, count * (count**2 - 1) / 12, 1)  # the sum of the squared ranks
+    correlation: Floats = (centred[0] * centred[1]).sum(axis=-1) / scale
+    return correlation

@@ -38,6 +38,7 @@ def write_report(found: Record, folder: Path, *, seconds: float | None = None) -
         The path of the page.
     """
     panels = {section["name"]: _panels(section) for section in found["experiments"]}
+    (folder / "figures").mkdir(exist_ok=True)
     for name, drawn in panels.items():
         for i, panel in enumerate(drawn, 1):
             write_text(folder / "figures" / f"{name}-{i}.svg", charts.svg(panel.figure, panel.alt, variables=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -84,6 +85,24 @@ def study(
         found = results(record, journal.entries, [job.experiment for job in jobs])
         write_results(folder, found)
     return found
+
+
+def missing(jobs: Sequence[Job], folder: Path, settings: Settings) -> list[Job]:
+    """Return the jobs that the folder has no record of. Raises ValueError if it holds another study."""
+    journal = Journal(folder, settings_record(settings))
+    journal.close()
+    return [job for job in jobs if not journal.done(job)]
+
+
+def check_corpus(settings: Settings) -> None:
+    """Raise ValueError if the corpus cannot be read or is too short."""
+    if not settings.grammar:
+        models.Training(1, 1, 1, rows=1, steps=1, corpus=settings.corpus, corpus_seed=settings.seed).language  # noqa: B018
+
+
+def default_workers() -> int:
+    """Return the number of processors, at most 8."""
+    return min(os.cpu_count() or 1, 8)
 
 
 def run(job: Job, folder: Path | None, progress: Progress) -> Outcome:

@@ -16,7 +16,10 @@ import hopmin
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(module.name for module in pkgutil.walk_packages(hopmin.__path__, "hopmin."))
 CHAPTERS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES = [*CHAPTERS, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/README.md"))]
+PAGES = [
+    *CHAPTERS,
+    *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/README.md")),
+]
 LONG = {"certified.py", "noise.py"} if hopmin.BACKEND == "numpy" else set()  # takes minutes on the NumPy twin
 FIGURES = [
     pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path.name in LONG))
@@ -43,7 +46,25 @@ def test_figures_are_drawn(path, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(path), str(out)])
     runpy.run_path(str(path), run_name="__main__")
     assert ElementTree.parse(out).getroot().tag == "{http://www.w3.org/2000/svg}svg"
-    assert path.with_suffix(".svg").exists(), "the figure is committed next to its script"
+    committed = path.with_suffix(".svg")
+    assert committed.exists(), "the figure is committed next to its script"
+    assert words(committed) == words(out), "the committed figure is the one that the script draws"
+
+
+def words(figure):
+    """Return the labels of a figure; matplotlib draws them as paths and adds their text as comments."""
+    return {
+        text
+        for text in re.findall(r"<!-- (.*?) -->", figure.read_text(encoding="utf-8"))
+        if re.search("[a-z]{2}", text)
+    }
+
+
+def test_the_time_of_a_study_is_the_same_everywhere():
+    pages = [ROOT / name for name in ("README.md", "docs/README.md", "docs/study.md", "hopmin/cli.py")]
+    times = {page.name: re.findall(r"(\w+ to \w+) minutes", page.read_text(encoding="utf-8")) for page in pages}
+    assert all(times.values()), times
+    assert len(set().union(*times.values())) == 1, times
 
 
 def without_code(path):

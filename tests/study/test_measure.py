@@ -7,11 +7,12 @@ import pytest
 
 from hopmin.study import measure
 from hopmin.study.measure import (
-    activation_distances,
+    activations,
     cross_entropy,
     extraction_rate,
-    head_agreement,
+    head_statistics,
     predicted_radius,
+    states,
 )
 from hopmin.transformer.model import GPT, GPTConfig
 from hopmin.transformer.training import Trainer
@@ -109,19 +110,21 @@ def test_only_memorized_rows_are_extracted():
     assert extraction_rate(model, unknown) == np.mean([completes(model, row) for row in unknown]) < 0.1
 
 
-# Distances
+# Activations
 
 
-def test_activation_distances_equal_a_loop_over_all_pairs(model):
+def test_activations_are_taken_where_the_second_half_begins(model):
     rows = rows_of(LENGTHS)
-    last = [model.activations(row[None, :-1]).outputs[0, (len(row) - 1) // 2] for row in bare(rows)]
-    nearest = [min(math.dist(a, b) for j, b in enumerate(last) if j != i) for i, a in enumerate(last)]
+    seen = [model.activations(row[None, :-1]) for row in bare(rows)]
+    at = [(len(row) - 1) // 2 for row in bare(rows)]
     # activations of order one, from a few hundred float64 operations
-    np.testing.assert_allclose(activation_distances(model, rows), nearest, rtol=1e-10)
+    np.testing.assert_allclose(activations(model, rows), [s.outputs[0, t] for s, t in zip(seen, at, strict=True)], rtol=1e-10)
+    depths = np.stack([s.states[:, 0, t] for s, t in zip(seen, at, strict=True)], axis=1)
+    np.testing.assert_allclose(states(model, rows), depths, rtol=1e-10)
 
 
-def test_equal_rows_have_distance_zero(model):
-    assert activation_distances(model, np.repeat(rows_of([10]), 3, axis=0)).tolist() == [0, 0, 0]
+def test_equal_rows_have_equal_activations(model):
+    assert not np.ptp(activations(model, np.repeat(rows_of([10]), 3, axis=0)), axis=0).any()
 
 
 def test_predicted_radius_of_gpt2_medium_is_as_published():
@@ -131,7 +134,7 @@ def test_predicted_radius_of_gpt2_medium_is_as_published():
 # Heads
 
 
-def test_head_agreement_equals_a_loop_over_positions(model):
+def test_agreement_of_heads_equals_a_loop_over_positions(model):
     rows, L, H = rows_of(LENGTHS), 2, 2
     agreed, chances = np.zeros((L, H)), []
     for row in bare(rows):
@@ -144,19 +147,21 @@ def test_head_agreement_equals_a_loop_over_positions(model):
                 weights = seen.weights[layer, 0, head, t, : t + 1].tolist()
                 apart = [math.dist(q, k) for k in keys]
                 agreed[layer, head] += weights.index(max(weights)) == apart.index(min(apart))
-    agreement, chance = head_agreement(model, rows)
-    np.testing.assert_array_equal(agreement, agreed / len(chances))
+    found = head_statistics(model, rows)
+    agreement, chance = found["nearest"], found["chance"]
+    assert found["positions"] == len(chances)
+    np.testing.assert_allclose(agreement, agreed / len(chances), rtol=1e-12)
     assert len(set(agreement.ravel())) > 1
     assert chance == pytest.approx(sum(chances) / len(chances), rel=1e-13)  # fifty terms of order one
 
 
-def test_head_agreement_breaks_ties_by_the_first_key(model):
+def test_agreement_of_heads_breaks_ties_by_the_first_key(model):
     alike = GPT(model.config, 1)
     for layer in range(2):
         alike.parameters[f"layers.{layer}.attention.weight"][:, 8:16] = 0  # the keys' third of (queries, keys, values)
-    assert head_agreement(alike, rows_of(LENGTHS))[0].tolist() == [[1, 1], [1, 1]]
+    assert head_statistics(alike, rows_of(LENGTHS))["nearest"].tolist() == [[1, 1], [1, 1]]
 
 
 def test_rows_of_one_target_are_rejected():
     with pytest.raises(ValueError, match=r"^rows must have a position with more than one key; got rows of at most one target$"):
-        head_agreement(GPT(GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=2), 0), np.array([[0, 1, -1]]))
+        head_statistics(GPT(GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=2), 0), np.array([[0, 1, -1]]))

@@ -7,19 +7,18 @@ a layer may raise it, and for attention that is built as a step of an energy, a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from hopmin._typing import Array, Booleans, Floats, Integers
-from hopmin.data.corpus import inputs_and_targets
+from hopmin._typing import Floats, Integers
 from hopmin.memory.energy import DistanceEnergy
 from hopmin.memory.layered import LayeredMemory
 from hopmin.memory.nearest import separation
 from hopmin.study import charts
-from hopmin.study.measure import states
+from hopmin.study.measure import head_statistics, small_batches, states
 from hopmin.study.models import Training, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
 from hopmin.study.statistics import bootstrap, proportion
@@ -85,86 +84,9 @@ def run(cell: Cell, progress: Progress) -> Record:
     else:
         model, train, held_out, _ = fit(training, progress)
     measured = held_out[: cell["measured"]]
-    heads = [search(seen, real) for seen, real in _batches(model, measured)]
-    weights = np.array([h["positions"] for h in heads], float)
-    averaged = {
-        name: np.average([h[name] for h in heads], axis=0, weights=weights).round(5).tolist()
-        for name in ("nearest", "nearest_direction", "rank_correlation", "effective_keys", "norm_spread", "chance")
-    }
+    heads = {name: np.round(value, 5).tolist() for name, value in head_statistics(model, measured).items()}
     descent = _own_energy(model, measured) if cell["kind"] == "energy" else _layered(model, train, measured)
-    return {"positions": int(weights.sum()), "heads": averaged, **descent}
-
-
-def _batches(model: GPT, rows: Integers) -> Iterator[tuple[Any, Booleans]]:
-    """Yield the activations of a few rows at a time, and which positions (B, T) have more than one key."""
-    for start in range(0, len(rows), 20):
-        tokens, targets = inputs_and_targets(rows[start : start + 20])
-        real = targets >= 0
-        real[:, 0] = False  # the first position sees only itself
-        yield model.activations(tokens), real
-
-
-def search(seen: Any, real: Booleans) -> dict[str, Any]:
-    """Return how far each head searches for the nearest key, as means over positions.
-
-    Parameters
-    ----------
-    seen : Activations
-        queries, keys (L, B, H, T, E) and weights (L, B, H, T, T).
-    real : ndarray of bool, shape (B, T)
-        The positions to count.
-
-    Returns
-    -------
-    dict
-        Of shape (L, H): `nearest`, how often the strongest key is the nearest, and `nearest_direction`, the nearest once
-        all keys have one length; `rank_correlation`, between weights and closeness; `effective_keys`, exp of the entropy
-        of the weights; `norm_spread`, the standard deviation of the keys' norms over their mean. `chance` is how often a
-        random key is the strongest, and `positions` the number counted.
-    """
-    ahead = np.triu(np.ones((real.shape[1],) * 2, bool), k=1)
-    weights = np.where(ahead, -1, seen.weights)
-    strongest = weights.argmax(axis=-1)
-    keys, queries = seen.keys.astype(np.float64), seen.queries.astype(np.float64)
-    norms = np.linalg.norm(keys, axis=-1)
-    unit = keys / np.maximum(norms, 1e-300)[..., None] * norms.mean(axis=-1)[..., None, None]
-    closeness = [np.where(ahead, -np.inf, _closeness(queries, k)) for k in (keys, unit)]
-    w = seen.weights.astype(np.float64)
-    entropy = -np.sum(w * np.log(np.where(w > 0, w, 1)), axis=-1)
-
-    def mean(a: Array) -> Floats:
-        over: Floats = np.moveaxis(a, 2, 1)[:, :, real].mean(axis=-1) if a.ndim == 4 else a
-        return over
-
-    return {
-        "nearest": mean(closeness[0].argmax(axis=-1) == strongest),
-        "nearest_direction": mean(closeness[1].argmax(axis=-1) == strongest),
-        "rank_correlation": mean(_rank_correlation(weights, closeness[0])),
-        "effective_keys": mean(np.exp(entropy)),
-        "norm_spread": (norms.std(axis=-1) / norms.mean(axis=-1)).mean(axis=1),
-        "chance": float((real / np.arange(1, real.shape[1] + 1)).sum() / real.sum()),
-        "positions": int(real.sum()),
-    }
-
-
-def _closeness(queries: Floats, keys: Floats) -> Floats:
-    """Return -|q - k|^2 for all pairs (..., T, T), one query at a time."""
-    out = np.empty((*queries.shape[:-1], keys.shape[-2]))
-    for t in range(queries.shape[-2]):
-        out[..., t, :] = -np.square(queries[..., t, None, :] - keys).sum(axis=-1)
-    return out
-
-
-def _rank_correlation(a: Floats, b: Floats) -> Floats:
-    """Return Spearman's correlation over the keys that each position sees (..., T); 0 where it sees one."""
-    T = a.shape[-1]
-    visible = np.tril(np.ones((T, T)))
-    count = np.arange(1, T + 1)
-    ranks = [(x.argsort(axis=-1).argsort(axis=-1) - (T - count)[:, None]) * visible for x in (a, b)]  # from 0
-    centred = [(r - ((count - 1) / 2)[:, None]) * visible for r in ranks]
-    scale = np.where(count > 1, count * (count**2 - 1) / 12, 1)  # the sum of the squared ranks
-    correlation: Floats = (centred[0] * centred[1]).sum(axis=-1) / scale
-    return correlation
+    return {"heads": heads, **descent}
 
 
 def _layered(model: GPT, train: Integers, measured: Integers) -> Record:
@@ -193,7 +115,7 @@ def _own_energy(model: GPT, rows: Integers) -> Record:
     """Follow rows through the energy that a model with energy attention descends, summed over heads."""
     sums, raised, counted = np.zeros(model.config.layers + 1), np.zeros(model.config.layers, int), 0
     energy = DistanceEnergy(1 / (2 * np.sqrt(model.config.width / model.config.heads)))
-    for seen, real in _batches(model, rows):
+    for seen, real in small_batches(model, rows):
         L, B, T, D = seen.states.shape
         x = seen.states.reshape(L, B, T, model.config.heads, -1).astype(np.float64)
         for row, t in zip(*np.nonzero(real), strict=True):

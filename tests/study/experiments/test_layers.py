@@ -1,77 +1,35 @@
-"""Measures of search on heads that are built to search, or not to."""
-
-from types import SimpleNamespace
+"""The global energy falls for models that are built to descend it, and the bound holds for the others."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import spearmanr
 
-from hopmin.numerics import softmax
 from hopmin.study.experiments import layers
+from hopmin.study.plan import Settings
 
 
-def head(queries, keys, *, distances=False):
-    """Return activations of one causal head for one row, and its positions to count."""
-    T = len(queries)
-    scores = -np.square(queries[:, None] - keys).sum(axis=2) if distances else queries @ keys.T
-    weights = softmax(np.where(np.triu(np.ones((T, T), bool), 1), -np.inf, scores), axis=1)
-    real = np.ones((1, T), bool)
-    real[0, 0] = False
-    seen = SimpleNamespace(queries=queries[None, None, None], keys=keys[None, None, None], weights=weights[None, None, None])
-    return seen, real
+@pytest.fixture(scope="module")
+def records():
+    return [{**cell, **layers.run(cell, lambda *_: None)} for cell in layers.cells(Settings("smoke", seed=2))]
 
 
-def points(seed, T=9, E=4):
-    return np.random.default_rng(seed).normal(size=(2, T, E))
+def of(records, kind):
+    return next(r for r in records if r["kind"] == kind)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_head_with_keys_of_one_length_searches(seed):
-    queries, keys = points(seed)
-    found = layers.search(*head(queries, keys / np.linalg.norm(keys, axis=1, keepdims=True)))
-    assert found["nearest"] == found["nearest_direction"] == 1
-    assert found["rank_correlation"] == pytest.approx(1) and found["norm_spread"] == pytest.approx(0)
+def test_energy_attention_searches_and_never_raises_its_energy(records):
+    found = of(records, "energy")
+    assert not any(found["raised"]) and np.all(np.diff(found["global_energy"]) < 0)
+    assert np.min(found["heads"]["nearest"]) > 0.99
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_head_with_distances_searches_whatever_the_lengths(seed):
-    queries, keys = points(seed)
-    keys *= np.linspace(0.2, 3, len(keys))[:, None]
-    found = layers.search(*head(queries, keys, distances=True))
-    assert found["nearest"] == 1 and found["rank_correlation"] == pytest.approx(1) and found["norm_spread"] > 0.2
+def test_the_bound_on_a_rise_holds(records):
+    used = [u for kind in ("trained", "untrained") for u in of(records, kind)["bound_used"]]
+    assert used and 0 < min(used) and max(used) <= 1 + 1e-9
 
 
-def test_a_head_that_follows_the_longest_key_does_not_search():
-    rng = np.random.default_rng(5)
-    queries = rng.normal(size=(200, 2)) + [3, 0]
-    keys = np.stack([np.linspace(1, 60, 200), np.zeros(200)], axis=1)
-    found = layers.search(*head(queries, keys))
-    assert found["nearest"] < 0.05
-
-
-def test_a_head_without_relation_agrees_by_chance():
-    rng = np.random.default_rng(6)
-    found = []
-    for _ in range(40):
-        seen, real = head(*rng.normal(size=(2, 12, 3)))
-        seen.weights = softmax(np.where(np.triu(np.ones((12, 12), bool), 1), -np.inf, rng.normal(size=(12, 12))), axis=1)[None, None, None]
-        found.append(layers.search(seen, real))
-    assert np.mean([f["nearest"] for f in found]) == pytest.approx(found[0]["chance"], abs=0.06)
-    assert np.mean([f["rank_correlation"] for f in found]) == pytest.approx(0, abs=0.06)
-
-
-@given(st.integers(0, 1000), st.integers(2, 12))
-def test_rank_correlations_are_spearmans(seed, T):
-    a, b = np.random.default_rng(seed).normal(size=(2, T, T))
-    ahead = np.triu(np.ones((T, T), bool), 1)
-    found = layers._rank_correlation(np.where(ahead, -np.inf, a), np.where(ahead, -np.inf, b))
-    assert found[0] == 0
-    for t in range(1, T):
-        assert found[t] == pytest.approx(spearmanr(a[t, : t + 1], b[t, : t + 1]).statistic)
-
-
-def test_effective_keys_count_equal_weights():
-    seen, real = head(np.zeros((6, 2)), points(1)[0][:6, :2])
-    assert layers.search(seen, real)["effective_keys"] == pytest.approx(np.arange(2, 7).mean())
+def test_a_change_by_training_is_found_and_none_is_not(records):
+    trained, untrained = of(records, "trained"), of(records, "untrained")
+    better = {**trained, "heads": {**trained["heads"], "nearest": np.minimum(1, np.array(untrained["heads"]["nearest"]) + 0.3).tolist()}}
+    same = {**trained, "heads": untrained["heads"]}
+    assert layers.findings([better, untrained])[0].text.startswith("Training makes heads search more")
+    assert layers.findings([same, untrained])[0].text.startswith("Training does not make")

@@ -1,4 +1,4 @@
-"""Draw `gate.svg`: which queries a lookup answers, stored with noise or not stored, for each min_similarity."""
+"""Draw `lookup.svg`: the fraction of queries that a lookup answers, by min_similarity."""
 
 import sys
 from pathlib import Path
@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from hopmin import Memory
 from hopmin._files import write_text
-from hopmin.study.figures import FLOOR, MARKERS, SHADES
-from hopmin.study.report import svg
+from hopmin.study.figures import FLOOR, MARKERS, SHADES, svg
 
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
@@ -22,22 +21,22 @@ def draw() -> Figure:
     rng = np.random.default_rng(0)
     keys = rng.standard_normal((N, D))
     memory = Memory(keys)
-    figure = Figure(figsize=(6.6, 3.4), layout="constrained")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
     chosen = rng.integers(0, N, M)
     for noise, color, marker in zip(NOISE, SHADES, MARKERS, strict=False):
         found = memory.lookup(keys[chosen] + noise * rng.standard_normal((M, D)))
         right = found.similarities[found.indices == chosen]
         answered = [(right >= least).sum() / M for least in THRESHOLDS]
-        ax.plot(THRESHOLDS, answered, color=color, marker=marker, markersize=4, label=f"stored, with noise {noise:g}")
+        ax.plot(THRESHOLDS, answered, color=color, marker=marker, markersize=4, label=f"stored keys, noise {noise:g}")
     others = memory.lookup(rng.standard_normal((M, D))).similarities
     answered = [(others >= least).mean() for least in THRESHOLDS]
-    ax.plot(THRESHOLDS, answered, "--", color=SHADES[3], marker=MARKERS[3], markersize=4, label="not stored")
+    ax.plot(THRESHOLDS, answered, "--", color=SHADES[3], marker=MARKERS[3], markersize=4, label="other queries")
     ax.axvline(0.65, **FLOOR)
-    ax.annotate("0.65", (0.66, 0.06), color="0.25", fontsize=9)
-    ax.set(xlabel="min_similarity", ylabel="fraction answered", xlim=(0, 1.01), ylim=(-0.04, 1.08))
+    ax.annotate("0.65", (0.66, 0.06), color="0.25", fontsize=10)
+    ax.set(xlabel="min_similarity", ylabel="fraction of queries answered", xlim=(0, 1.01), ylim=(-0.04, 1.08))
     ax.set_title(f"{N} keys in {D} dimensions")
-    ax.legend(loc="lower left", fontsize=9)
+    ax.legend(loc="lower left", fontsize=10)
     return figure
 
 
