@@ -2,8 +2,9 @@
 
 A figure is one small panel, so that a page can show several side by side, or one below the other on a phone, with text
 as large as its own. Lines are labelled directly. Colours are those of Okabe & Ito, which colour-blind readers can tell
-apart, and every series has its own marker. `svg` replaces the colours by CSS variables, so that a page can have a dark
-scheme, and makes every point focusable, with its numbers as a label.
+apart, and every series has its own marker. Every point
+can be focused and has its numbers as a label, and `themed` replaces the colours by CSS variables, so that a page can
+have a dark scheme.
 """
 
 from __future__ import annotations
@@ -102,30 +103,25 @@ def reference(ax: Axes, text: str, *, y: float | None = None, x: float | None = 
         ax.annotate(text, (x, at), xycoords=("data", "axes fraction"), xytext=(-4, 0), rotation=90, ha="right", **write)
 
 
-def svg(figure: Figure, alt: str, *, variables: bool = True) -> str:
+def svg(figure: Figure, alt: str) -> str:
     """Return a figure as an SVG element, reproducible byte for byte.
 
-    Parameters
-    ----------
-    figure : Figure
-    alt : str
-        What the figure shows, for those who cannot see it.
-    variables : bool
-        Replace the colours by the CSS variables of the report; without them the SVG can be a file of its own.
-
-    Returns
-    -------
-    str
-        The element. Text is drawn as paths, so that no fonts are needed; points have a label and can be focused.
+    Text is drawn as paths, so that no fonts are needed. Points have labels and can be focused. `alt` says what the
+    figure shows, for those who cannot see it.
     """
     with matplotlib.rc_context(STYLE):
         _spread_labels(figure)
         drawn = figures.svg(figure, bbox_inches="tight", pad_inches=0.04)
     drawn = drawn[drawn.index("<svg") :]
-    for colour, name in VARIABLES.items() if variables else ():
-        drawn = drawn.replace(colour, f"var(--{name})")
     drawn = re.sub(r"id=([\"'])tip:(.*?)\1", r'class="point" tabindex="0" role="img" aria-label=\1\2\1', drawn)
     return drawn.replace("<svg", f'<svg role="group" aria-label="{html.escape(alt)}"', 1)
+
+
+def themed(drawn: str) -> str:
+    """Replace the colours of an SVG by the CSS variables of the report, which have a light and a dark scheme."""
+    for colour, name in VARIABLES.items():
+        drawn = drawn.replace(colour, f"var(--{name})")
+    return drawn
 
 
 def _spread_labels(figure: Figure) -> None:

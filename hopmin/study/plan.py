@@ -152,7 +152,8 @@ class Experiment(Protocol):
 def experiments() -> dict[str, Experiment]:
     """Return the experiments by name, in the order of the report."""
     found: dict[str, Any] = {
-        module.name: import_module(f"{package.__name__}.{module.name}") for module in pkgutil.iter_modules(package.__path__)
+        module.name: import_module(f"{package.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(package.__path__)
     }
     return dict(sorted(found.items(), key=lambda item: item[1].NUMBER))
 

@@ -6,15 +6,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hopmin._files import write_text
 from hopmin.study import charts
-from hopmin.study.plan import Panel, Record, experiments
+from hopmin.study.plan import Record, experiments
 
 PAGE, TEXT = "report.html", "report.md"
 PAPER = "Niu, Bai, Deng & Han, “Beyond Scaling Laws: Understanding Transformer Performance with Associative Memory”"
@@ -37,27 +38,40 @@ def write_report(found: Record, folder: Path, *, seconds: float | None = None) -
     Path
         The path of the page.
     """
-    panels = {section["name"]: _panels(section) for section in found["experiments"]}
+    drawn = {section["name"]: _drawings(section) for section in found["experiments"]}
     (folder / "figures").mkdir(exist_ok=True)
-    for name, drawn in panels.items():
-        for i, panel in enumerate(drawn, 1):
-            write_text(folder / "figures" / f"{name}-{i}.svg", charts.svg(panel.figure, panel.alt, variables=False))
-    write_text(folder / TEXT, markdown(found, panels, seconds))
-    write_text(folder / PAGE, html_page(found, panels, seconds))
+    for name, drawings in drawn.items():
+        for i, drawing in enumerate(drawings, 1):
+            write_text(folder / "figures" / f"{name}-{i}.svg", drawing.svg)
+    write_text(folder / TEXT, markdown(found, drawn, seconds))
+    write_text(folder / PAGE, html_page(found, drawn, seconds))
     return folder / PAGE
 
 
-def html_page(found: Record, panels: dict[str, list[Panel]], seconds: float | None = None) -> str:
+class Drawing(NamedTuple):
+    """A figure as SVG, with its title and a text for those who cannot see it."""
+
+    title: str
+    alt: str
+    svg: str
+
+    @property
+    def themed(self) -> Markup:
+        """The figure with the page's colours, as an element of the page."""
+        return Markup(charts.themed(self.svg))
+
+
+Drawings = Mapping[str, Sequence[Drawing]]
+
+
+def html_page(found: Record, drawn: Drawings, seconds: float | None = None) -> str:
     """Return the report as one page of HTML, which needs no network."""
-    drawings = {
-        name: [(panel, Markup(charts.svg(panel.figure, panel.alt))) for panel in drawn] for name, drawn in panels.items()
-    }
-    return _render("report.html.jinja", True, found=found, drawings=drawings, seconds=seconds)
+    return _render("report.html.jinja", True, found=found, drawn=drawn, seconds=seconds)
 
 
-def markdown(found: Record, panels: dict[str, list[Panel]], seconds: float | None = None) -> str:
+def markdown(found: Record, drawn: Drawings, seconds: float | None = None) -> str:
     """Return the report as Markdown, which refers to the figures as files."""
-    return _render("report.md.jinja", False, found=found, panels=panels, seconds=seconds)
+    return _render("report.md.jinja", False, found=found, drawn=drawn, seconds=seconds)
 
 
 def answer(section: Record) -> str:
@@ -95,8 +109,10 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _panels(section: Record) -> list[Panel]:
-    return experiments()[section["name"]].panels(section["records"]) if section["records"] else []
+def _drawings(section: Record) -> list[Drawing]:
+    """Draw the figures of an experiment from its records."""
+    panels = experiments()[section["name"]].panels(section["records"]) if section["records"] else []
+    return [Drawing(panel.title, panel.alt, charts.svg(panel.figure, panel.alt)) for panel in panels]
 
 
 def _render(template: str, escape: bool, **context: Any) -> str:

@@ -110,7 +110,10 @@ def run(job: Job, folder: Path | None, progress: Progress) -> Outcome:
     models.keep_in(folder)
     began = time.perf_counter()
     try:
-        record, error = experiments()[job.experiment].run(job.cell, lambda share, doing: progress(job, share, doing)), None
+        record, error = (
+            experiments()[job.experiment].run(job.cell, lambda share, doing: progress(job, share, doing)),
+            None,
+        )
     except Exception as problem:
         record, error = None, f"{type(problem).__name__}: {problem}"
     return Outcome(job, record, error, time.perf_counter() - began)

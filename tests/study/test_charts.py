@@ -35,7 +35,8 @@ def test_points_can_be_focused_and_say_their_numbers():
 
 
 def test_colours_are_variables_on_a_page_and_plain_in_a_file():
-    page, file = charts.svg(figure(), "x"), charts.svg(figure(), "x", variables=False)
+    file = charts.svg(figure(), "x")
+    page = charts.themed(file)
     assert "var(--ink)" in page and "var(--series-0)" in page
     assert not re.findall(r"(?:fill|stroke): #(?!fff)[0-9a-f]{6}", page)
     assert "var(" not in file and charts.INK in file
