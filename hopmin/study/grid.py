@@ -1,32 +1,23 @@
 """A grid of models and amounts of data: [`Preset`] sets its sizes; [`study`] trains and measures every combination.
 
-Each run has its own process with one BLAS thread, because small models cannot keep more than one core busy. A run
-depends only on its task and seed, not on the other runs.
+The runs are spread over processes (`processes.py`). A run depends only on its task and seed, not on the other runs.
 """
 
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from multiprocessing.managers import SyncManager
-from queue import Queue
 from typing import Any
 
 import numpy as np
 
 import hopmin
-from hopmin import _check
 from hopmin._typing import Integers
 from hopmin.data.corpus import Corpus
 from hopmin.study.measure import activation_distances, cross_entropy, extraction_rate, head_agreement, predicted_radius
+from hopmin.study.processes import run_tasks
 from hopmin.transformer.model import GPT, GPTConfig
 from hopmin.transformer.training import EVALUATION_ROWS, Trainer, default_learning_rate
 
@@ -174,8 +165,9 @@ def study(
     ------
     ValueError
         If workers is not a positive integer, or an option of the preset is out of range.
+    BrokenProcessPool
+        If a process ends before its run; see `run_tasks`.
     """
-    workers = min(os.cpu_count() or 1, 8) if workers is None else _check.integer("workers", workers)
     todo = tasks(corpus, preset, seed)
     record: Record = {
         "hopmin": hopmin.__version__,
@@ -192,41 +184,24 @@ def study(
         "preset": asdict(preset),
         "runs": [],
     }
-    context = multiprocessing.get_context("spawn")
-    manager = SyncManager(ctx=context)
-    manager.start(_ignore_interrupt)
-    with manager:
-        messages, stop = manager.Queue(), manager.Event()
-        reader = threading.Thread(target=_relay, args=(messages, progress), daemon=True)
-        reader.start()
-        with _one_blas_thread(), ProcessPoolExecutor(min(workers, len(todo)), context, _ignore_interrupt) as pool:
-            try:
-                futures = [pool.submit(run, task, messages, stop) for task in todo]
-                for future in as_completed(futures):
-                    result = future.result()
-                    record["runs"] = sorted([*record["runs"], result], key=lambda run: run["number"])
-                    record["complete"] = len(record["runs"]) == len(todo)
-                    finished(record, result)
-            except BaseException:
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
-            finally:
-                messages.put(None)
-        reader.join()
+
+    def add(run: Record) -> None:
+        record["runs"] = sorted([*record["runs"], run], key=lambda run: run["number"])
+        record["complete"] = len(record["runs"]) == len(todo)
+        finished(record, run)
+
+    run_tasks(run, todo, workers=workers, received=lambda report: progress(*report), finished=add)
     return record
 
 
-def run(task: Task, messages: Queue[Progress | None], stop: threading.Event) -> Record:
+def run(task: Task, send: Callable[[Progress], None]) -> Record:
     """Train and measure one model.
 
     Parameters
     ----------
     task : Task
-    messages : queue
-        Receives progress reports while the model trains.
-    stop : event
-        Ends the run with KeyboardInterrupt at the next progress report once it is set.
+    send : callable
+        Called with progress reports while the model trains.
 
     Returns
     -------
@@ -255,9 +230,7 @@ def run(task: Task, messages: Queue[Progress | None], stop: threading.Event) -> 
         steps, seen = steps + 1, seen + tokens
         elapsed = time.perf_counter() - since
         if elapsed > 0.3 or step == preset.steps:
-            if stop.is_set():
-                raise KeyboardInterrupt
-            messages.put((steps, name, loss, seen / elapsed))
+            send((steps, name, loss, seen / elapsed))
             steps, seen, since = 0, 0, time.perf_counter()
 
     began = time.perf_counter()
@@ -290,28 +263,3 @@ def _measure(model: GPT, rows: Integers) -> Record:
     agreement, chance = head_agreement(model, rows[:100])
     distances = np.sort(activation_distances(model, rows)).astype(float).round(4).tolist() if len(rows) > 1 else []
     return {"distances": distances, "head_agreement": agreement.round(4).tolist(), "head_chance": round(chance, 4)}
-
-
-def _relay(messages: Queue[Progress | None], progress: Callable[[int, str, float, float], None]) -> None:
-    """Pass messages on to `progress` until None arrives."""
-    with suppress(EOFError, ConnectionError):  # the manager's process has ended
-        while (message := messages.get()) is not None:
-            progress(*message)
-
-
-def _ignore_interrupt() -> None:
-    """Ignore Ctrl-C in a child process: the parent handles it and sets `stop`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Limit the BLAS of processes started inside to one thread; this process's BLAS has already read its limit."""
-    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "HOPMIN_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
