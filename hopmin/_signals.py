@@ -29,7 +29,7 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM inside the block, and let the last one act after it, unless it ends by an exception."""
+    """Collect SIGINT and SIGTERM inside the block; the last one acts after it, unless it ends by an exception."""
     received: list[int] = []
     with _handling(lambda number, _: received.append(number), signal.SIGINT, signal.SIGTERM):
         yield received

@@ -35,9 +35,10 @@ def hang(_, send):
     time.sleep(600)
 """
 
-# Starts three workers that sleep for minutes, and writes a line once all of them run.
+# Starts three workers that sleep for minutes, and writes a line once all of them run, or when the first one starts up.
 HANGING = """
-import sys
+import time
+from multiprocessing.context import SpawnProcess
 from hopmin.study.processes import run_tasks
 from tasks import hang
 
@@ -48,8 +49,15 @@ def received(pid):
     if len(running) == 3:
         print("running", flush=True)
 
+def start(process, start=SpawnProcess.start):
+    start(process)
+    if process.name == "SpawnProcess-1":
+        time.sleep(0.15)  # now it imports, and has time for a traceback
+        print("running", flush=True)
+        time.sleep(0.5)
+
 if {early}:
-    print("running", flush=True)
+    SpawnProcess.start = start
 run_tasks(hang, range(5), workers=3, received=received)
 """
 
