@@ -107,7 +107,7 @@ def facts(record: Record) -> dict[str, Any]:
         "memorization_floor": figures.memorization_floor(of_largest[0]),
         "best": by_loss[0],
         "worst": by_loss[-1],
-        "below_entropy": sum(entropy is not None and run["curve"][-1] < entropy - 0.02 for run in runs),
+        "below_entropy": sum(entropy is not None and run["cross_entropy"]["train"] < entropy for run in runs),
         "below_floor": sum(floor is not None and run["cross_entropy"]["train"] < floor for run in runs),
         "measured_rows": max((len(run["distances"]) for run in runs), default=0),
         "radius_ratios": {run["number"]: median(run["distances"]) / 2 / run["predicted_radius"] for run in measured},

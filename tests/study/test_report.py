@@ -175,7 +175,7 @@ def record_of(runs, entropy=1.0, floor=1.1):
 
 RUNS = [
     (16, 2000, 1.05, 1.3, 0.5, 0.375, 1.2),
-    (8, 10, 0.6, 2.5, 0.75, 0.0, 0.97),
+    (8, 10, 0.6, 2.5, 0.75, 0.0, 1.01),
     (16, 10, 0.5, 2.75, 1.0, 0.0, 0.99),
     (8, 2000, 1.2, 1.25, 0.25, 0.25, 1.4),
 ]
@@ -194,7 +194,7 @@ def test_facts_are_computed_from_the_runs():
     found = facts(record_of(RUNS))
     places = {name: (found[name]["width"], found[name]["rows"]) for name in ("least", "most", "best", "worst")}
     assert places == {"least": (16, 10), "most": (16, 2000), "best": (8, 2000), "worst": (16, 10)}
-    assert found["below_entropy"] == 1  # by more than 0.02, which a single batch may deviate
+    assert found["below_entropy"] == 2  # on all training rows, as in the table; one is below it on its last batch
     assert found["below_floor"] == 3
     assert found["measured_rows"] == 3
     assert found["radius_ratios"] == {3: 4 / 2 / 1, 0: 4 / 2 / 2}
