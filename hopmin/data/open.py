@@ -7,6 +7,8 @@ from hopmin.data.question_formation import question_formation
 from hopmin.data.token_files import from_tokens
 from hopmin.data.tokenizers import Tokenizer, TokenizerName
 
+NAMES = ("question-formation", "python-topics")  # any other name is a path
+
 
 def open_corpus(
     name: str,
