@@ -1,7 +1,8 @@
 """The `hopmin` command, also `python -m hopmin`: study, tokenize, train, evaluate, generate, claims.
 
 This module only parses arguments and prints; each command calls a function that Python code can call too. Invalid
-arguments end the command with a one-line message and exit code 2, an interruption with exit code 130.
+arguments end the command with a one-line message and exit code 2. SIGINT (Ctrl-C), SIGTERM and a broken pipe end it
+with exit codes 130, 143 and 141, as shells report them.
 """
 
 from __future__ import annotations
@@ -9,41 +10,62 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import math
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
 import hopmin
-from hopmin import _check
+from hopmin import _check, _signals
+from hopmin._config import EXTRAS
 from hopmin._files import writable_folder
+from hopmin._lock import locked
 from hopmin.data.token_files import write_tokens
 from hopmin.data.tokenizers import TOKENIZERS
 from hopmin.transformer.experiment import BATCH_ORDERS, Experiment, generate_text
-
-EXTRAS = {"matplotlib": "study", "jinja2": "study", "tqdm": "study", "tokenizers": "pretrained"}
+from hopmin.transformer.model import PRESETS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    options = _parser().parse_args(arguments)
     try:
-        code: int = options.command(options)
-        return code
-    except (ValueError, TypeError, FloatingPointError) as error:
-        return _print_error(str(error))
-    except ImportError as error:
-        if error.name not in EXTRAS:
-            raise
-        extra = f"python -m pip install 'hopmin[{EXTRAS[error.name]}]'"
-        return _print_error(f"{error.name} must be installed for this command: {extra}")
+        try:
+            return _run(arguments)
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError:  # the reader of the output has ended, as in `hopmin claims | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what is still to be flushed
+        return 141
     except OSError as error:
         return _print_error(f"{error.filename or 'a file'} could not be read or written: {error.strerror}")
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        with _signals.terminable():
+            code: int = options.command(options)
+        return code
+    except (ValueError, TypeError, FloatingPointError, BrokenExecutor) as error:
+        return _print_error(str(error))
+    except ImportError as error:
+        extras = [extra for extra, libraries in EXTRAS.items() if error.name in libraries]
+        if not extras:
+            raise
+        extra = f"python -m pip install 'hopmin[{extras[0]}]'"
+        return _print_error(f"{error.name} must be installed for this command: {extra}")
     except MemoryError as error:
         return _print_error(f"out of memory: {error}")
+    except _signals.Terminated:
+        print("\nhopmin: terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("\nhopmin: interrupted", file=sys.stderr)
         return 130
@@ -61,32 +83,40 @@ def study(options: argparse.Namespace) -> int:
     seed = _check.integer("seed", options.seed, 0)
     corpus = open_corpus(options.corpus, rows=preset.rows[1], positions=preset.text_positions, seed=seed)
     folder = writable_folder(options.out)  # after all other checks: wrong arguments leave no folder behind
-    print(f"{corpus.name}: {len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out", end="")
-    print("" if corpus.entropy is None else f", {corpus.entropy:.3f} nats per token by construction", flush=True)
-    total = len(grid.tasks(corpus, preset, seed)) * preset.steps
-    so_far: grid.Record = {}
-    with tqdm(total=total, unit="step", smoothing=0.05, dynamic_ncols=True) as bar:
+    with locked(folder):
+        if found := [path for name in ("results.json", "report.html") if (path := folder / name).exists()]:
+            raise ValueError(f"out must hold no results yet; {found[0]} exists")
+        runs = len(grid.tasks(corpus, preset, seed))
+        so_far: grid.Record = {"runs": [], "complete": False}
+        with tqdm(total=runs * preset.steps, unit="step", smoothing=0.05, dynamic_ncols=True, disable=None) as bar:
 
-        def progress(steps: int, name: str, loss: float, speed: float) -> None:
-            bar.set_postfix_str(f"{name}: loss {loss:.2f}, {speed:,.0f} tokens/s", refresh=False)
-            bar.update(steps)
+            def progress(steps: int, name: str, loss: float, speed: float) -> None:
+                bar.set_postfix_str(f"{name}: loss {loss:.2f}, {speed:,.0f} tokens/s", refresh=False)
+                bar.update(steps)
 
-        def finished(record: grid.Record, run: grid.Record) -> None:
-            so_far.update(record)
-            report.write_results(record, folder)
-            loss, rate = run["cross_entropy"], run["extraction_rate"]
-            bar.write(
-                f"width {run['width']:>3}, {run['rows']:>6,} rows: "
-                f"loss {loss['train']:.3f}, held out {loss['held_out']:.3f}; "
-                f"extraction {rate['train']:.2f}, held out {rate['held_out']:.2f}"
-            )
+            def finished(record: grid.Record, run: grid.Record) -> None:
+                so_far.update(record)
+                report.write_results(record, folder)
+                loss, rate = run["cross_entropy"], run["extraction_rate"]
+                bar.write(
+                    f"width {run['width']:>3}, {run['rows']:>6,} rows: "
+                    f"loss {loss['train']:.3f}, held out {loss['held_out']:.3f}; "
+                    f"extraction {rate['train']:.2f}, held out {rate['held_out']:.2f}"
+                )
+                print(end="", flush=True)
 
-        try:
-            grid.study(corpus, preset, seed, progress=progress, finished=finished, workers=workers)
-        finally:
-            bar.close()
-            if so_far:
-                print(f"{report.summary(so_far)}\nThe report is {report.write_report(so_far, folder)}")
+            try:
+                entropy = "" if corpus.entropy is None else f", {corpus.entropy:.3f} nats per token by construction"
+                rows = f"{len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out"
+                print(f"{corpus.name}: {rows}{entropy}", flush=True)
+                grid.study(corpus, preset, seed, progress=progress, finished=finished, workers=workers)
+            finally:
+                bar.close()
+                page = report.write_report(so_far, folder) if so_far["runs"] else None
+                if not so_far["complete"]:
+                    print(f"{len(so_far['runs'])} of {runs} runs have finished")
+                if page:
+                    print(f"{report.summary(so_far)}\nThe report is {page}")
     return 0
 
 
@@ -94,22 +124,28 @@ def train(options: argparse.Namespace) -> int:
     """Train one model, with checkpoints to resume from."""
     from tqdm import tqdm
 
+    given = _given(options, Experiment.create)
     if options.resume:
-        experiment = Experiment.resume(options.out, checkpoint_every=options.checkpoint_every)
+        if fixed := [name for name in given if name != "checkpoint_every"]:
+            raise ValueError(f"{fixed[0]} must not be given when training is resumed; got {given[fixed[0]]}")
+        experiment = Experiment.resume(options.out, **given)
     else:
-        experiment = Experiment.create(options.out, **_given(options, Experiment.create))
+        experiment = Experiment.create(options.out, **given)
     corpus, trainer = experiment.corpus, experiment.trainer
     size = f"a model of {trainer.model.config.parameter_count:,} parameters"
     print(f"{corpus.name}: {len(corpus.train):,} rows to train on; {size}", flush=True)
     steps, tokens_seen, began = trainer.options.steps, 0, time.perf_counter()
-    with tqdm(total=steps, initial=trainer.steps_taken, unit="step", dynamic_ncols=True) as bar:
+    with tqdm(total=steps, initial=trainer.steps_taken, unit="step", dynamic_ncols=True, disable=None) as bar:
 
-        def progress(*, loss: float, tokens: int, **_: Any) -> None:
+        def progress(*, step: int, loss: float, tokens: int, **more: Any) -> None:
             nonlocal tokens_seen
             tokens_seen += tokens
             speed = tokens_seen / (time.perf_counter() - began)
             bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
             bar.update()
+            if "held_out_loss" in more:
+                bar.write(f"step {step:,}: loss {loss:.3f}, held out {more['held_out_loss']:.3f}")
+                print(end="", flush=True)
 
         try:
             held_out_loss = experiment.run(progress)
@@ -128,8 +164,10 @@ def train(options: argparse.Namespace) -> int:
 
 def tokenize(options: argparse.Namespace) -> int:
     """Convert a text into a file of tokens, for training on text larger than memory."""
-    _check.integer("vocabulary", options.vocabulary)
-    count = write_tokens(options.corpus, options.out, options.tokenizer, vocabulary=options.vocabulary)
+    given = _given(options, write_tokens)
+    if "vocabulary" in given and given.get("tokenizer") != "bpe":
+        raise ValueError(f"vocabulary must be given only for a bpe tokenizer; got {given['vocabulary']}")
+    count = write_tokens(options.corpus, options.out, **given)
     print(f"{options.out} holds {count:,} tokens")
     return 0
 
@@ -146,8 +184,7 @@ def evaluate(options: argparse.Namespace) -> int:
             "entropy": entropy,
             "splits": {name: split._asdict() for name, split in splits.items()},
         }
-        print(json.dumps(record, indent=1))
-        return 0
+        return _print_json(record)
     for name, split in splits.items():
         loss = f"{split.nats_per_token:.4f} nats per token"
         same = f"{split.bits_per_token:.4f} bits, perplexity {split.perplexity:.2f}"
@@ -177,8 +214,7 @@ def claims(options: argparse.Namespace) -> int:
             }
             for claim, findings in found
         ]
-        print(json.dumps({"cases": options.cases, "seed": options.seed, "claims": rows}, indent=1))
-        return 0
+        return _print_json({"cases": options.cases, "seed": options.seed, "claims": rows})
     for claim, findings in found:
         print(f"\n{claim.id:<6}{claim.statement}\n      {claim.where}; {claim.verdict}")
         print(f"      as printed: {_evidence(findings.printed)}")
@@ -195,7 +231,31 @@ def _evidence(evidence: Any) -> str:
     return f"{evidence.fails} of {evidence.cases} instances fail, worst {evidence.example}"
 
 
+def _print_json(record: Any) -> int:
+    """Print a record as JSON, which has no infinities and no NaN: they become null."""
+
+    def finite(value: Any) -> Any:
+        match value:
+            case dict():
+                return {name: finite(part) for name, part in value.items()}
+            case list() | tuple():
+                return [finite(part) for part in value]
+            case float() if not math.isfinite(value):
+                return None
+        return value
+
+    print(json.dumps(finite(record), indent=1, allow_nan=False))
+    return 0
+
+
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse unknown arguments where they are: the message names the help of the sub-command."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
     def error(self, message: str) -> NoReturn:
         sys.exit(_print_error(f"{message} (see {self.prog} --help)"))
 
@@ -212,15 +272,20 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _given(options: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the options that are optional arguments of a function."""
-    return {name: getattr(options, name) for name in _defaults(function)}
+    """Return the options on the command line that are optional arguments of a function."""
+    return {name: value for name, value in vars(options).items() if name in _defaults(function)}
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+class _HelpFormatter(argparse.HelpFormatter):
     """Show the default of every option that has one; where it depends on other options, the help text states it."""
 
+    def __init__(self, prog: str, *, defaults: dict[str, Any], **options: Any) -> None:
+        super().__init__(prog, **options)
+        self._defaults = defaults
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None or action.nargs == 0 else super()._get_help_string(action)
+        default = self._defaults.get(action.dest)
+        return action.help if default is None or action.nargs == 0 else f"{action.help} (default: {default})"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -229,10 +294,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hopmin {hopmin.__version__} ({versions})")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(run: Callable[[argparse.Namespace], int], **defaults: Any) -> argparse.ArgumentParser:
-        """Add the command that calls `run`, with its docstring as help and these defaults of its options."""
-        name, text = run.__name__, run.__doc__
-        sub = commands.add_parser(name, help=text, description=text, formatter_class=_HelpFormatter)
+    def command(
+        run: Callable[[argparse.Namespace], int], calls: Callable[..., Any] | None = None, **defaults: Any
+    ) -> argparse.ArgumentParser:
+        """Add the command that calls `run`, with its docstring as help and these defaults of its options.
+
+        Options without one are absent unless they are given: their defaults are those of the function that `run` calls.
+        """
+        shown = {**(_defaults(calls) if calls else {}), **defaults}
+        sub = commands.add_parser(
+            run.__name__,
+            help=run.__doc__,
+            description=run.__doc__,
+            formatter_class=partial(_HelpFormatter, defaults=shown),
+            argument_default=argparse.SUPPRESS,
+        )
         sub.set_defaults(command=run, **defaults)
         return sub
 
@@ -243,37 +319,40 @@ def _parser() -> argparse.ArgumentParser:
     }
     checkpoint: dict[str, Any] = {"metavar": "FILE", "help": "checkpoint written by hopmin train"}
 
-    sub = command(study, corpus="question-formation", preset="quick", out="hopmin-study", seed=0)
+    sub = command(study, corpus="question-formation", preset="quick", out="hopmin-study", workers=None, seed=0)
     add = sub.add_argument
     add("--corpus", **corpus)
-    add("--preset", choices=("quick", "smoke"), help="quick: one to two minutes; smoke: seconds, to check that it runs")
-    add("--out", metavar="FOLDER", help="folder for results.json, the figures and report.html")
+    sizes = "quick: one to two minutes on two cores; smoke: seconds, to check that it runs"
+    add("--preset", choices=("quick", "smoke"), help=sizes)
+    add(
+        "--out", metavar="FOLDER", help="folder for results.json, the figures and report.html; must hold no results yet"
+    )
     add("--workers", **integer, help="processes that train models (default: one per processor, at most 8)")
     add("--seed", **integer, help="seed of the corpus, the models and their batches")
 
-    sub = command(train, out="hopmin-model", **_defaults(Experiment.create))
+    sub = command(train, Experiment.create, out="hopmin-model", resume=False)
     add = sub.add_argument
     add("--out", metavar="FOLDER", help="folder for model.npz (the checkpoint), best.npz and log.jsonl")
     add("--resume", action="store_true", help="resume from the checkpoint in --out, with its original settings")
     add("--seed", **integer, help="seed of the corpus, the model and its batches")
     add = sub.add_argument_group("corpus").add_argument
     add("--corpus", **corpus)
-    add("--rows", **integer, help="training rows of question-formation")
-    add("--positions", **integer, help="tokens per row of a text")
+    add("--rows", **integer, help="training rows of question-formation (default: 20,000)")
+    add("--positions", **integer, help="tokens per row of a text (default: 64)")
     add("--tokenizer", choices=TOKENIZERS, help="unit of the tokens of a text (default: characters)")
-    add("--vocabulary", **integer, help="symbols of the bpe tokenizer")
+    add("--vocabulary", **integer, help="symbols of the bpe tokenizer (default: 1000)")
     orders = (
         "random: rows drawn with replacement; shuffled: each row once per epoch; "
         "contiguous: each row continues one of the batch before (files of tokens)"
     )
     add("--batches", choices=BATCH_ORDERS, help=orders)
     add = sub.add_argument_group("model").add_argument
-    presets = ("tiny", "questions-6", "questions-10", "gpt2")
-    add("--preset", choices=presets, help="architecture and sizes, instead of --layers, --heads and --width")
-    add("--layers", **integer, help="transformer blocks")
-    add("--heads", **integer, help="attention heads per block")
-    add("--width", **integer, help="dimensions of the residual stream")
-    add("--dropout", type=float, metavar="P", help="probability that an activation is dropped, in [0, 1)")
+    presets = f"architecture, and the defaults of the options below: {', '.join(PRESETS)}"
+    add("--preset", choices=tuple(PRESETS), metavar="NAME", help=presets)
+    add("--layers", **integer, help="transformer blocks (default: 2)")
+    add("--heads", **integer, help="attention heads per block (default: 4)")
+    add("--width", **integer, help="dimensions of the residual stream (default: 64)")
+    add("--dropout", type=float, metavar="P", help="probability that an activation is dropped, in [0, 1) (default: 0)")
     add = sub.add_argument_group("training").add_argument
     add("--steps", **integer, help="training steps")
     add("--learning-rate", type=float, metavar="RATE", help="peak learning rate (default: 0.04 / sqrt(width))")
@@ -283,19 +362,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--evaluate-every", **integer, help="steps between evaluations on held-out rows; best.npz keeps the best model")
     add("--patience", **integer, help="evaluations without improvement after which training ends (default: no limit)")
 
-    sub = command(tokenize, **_defaults(write_tokens))
+    sub = command(tokenize, write_tokens)
     add = sub.add_argument
     add("--corpus", metavar="FILE", required=True, help="text file; with --tokenizer bytes, any file")
     add("--out", metavar="FILE", required=True, help="file to write, .npz")
     add("--tokenizer", choices=TOKENIZERS, help="unit of the tokens")
     add("--vocabulary", **integer, help="symbols of the bpe tokenizer")
 
-    sub = command(evaluate, checkpoint="hopmin-model/model.npz")
+    sub = command(evaluate, checkpoint="hopmin-model/model.npz", json=False)
     add = sub.add_argument
     add("--checkpoint", **checkpoint)
-    add("--json", action="store_true", help="print a JSON record instead")
+    add("--json", action="store_true", help="print a JSON record instead; null where a number is not finite")
 
-    sub = command(generate, checkpoint="hopmin-model/model.npz", **_defaults(generate_text))
+    sub = command(generate, generate_text, checkpoint="hopmin-model/model.npz")
     add = sub.add_argument
     add("--prompt", metavar="TEXT", required=True, help="text to continue")
     add("--checkpoint", **checkpoint)
@@ -306,11 +385,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--top-p", type=float, metavar="P", help=fewest)
     add("--seed", **integer, help="seed of the samples")
 
-    sub = command(claims, cases=200, seed=0)
+    sub = command(claims, cases=200, seed=0, json=False)
     add = sub.add_argument
     add("--cases", **integer, help="random instances of each statement")
     add("--seed", **integer, help="seed of the instances")
-    add("--json", action="store_true", help="print a JSON record instead")
+    add("--json", action="store_true", help="print a JSON record instead; null where a number is not finite")
     return parser
 
 
