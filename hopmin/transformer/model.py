@@ -789,4 +789,4 @@ def check_shapes(expected: Shapes, found: Shapes, where: Name) -> None:
     for name in [*expected, *found]:
         wanted, got = (f"of shape {shapes[name]}" if name in shapes else "absent" for shapes in (expected, found))
         if wanted != got:
-            raise ValueError(f"{name} must be {wanted}; in {where} it is {got}")
+            raise ValueError(f"{_check.printable(name):.60} must be {wanted}; in {where} it is {got}")

@@ -97,7 +97,7 @@ def test_the_gguf_tokenizer_splits_digits_for_smollm(tmp_path, wide):
         assert model.tokenizer.encode("<|user|>h").tolist() == [263, bpe_pieces().index("h")]
 
 
-DAMAGED = "model must consist of intact files; {} is damaged or has another format"
+DAMAGED = "model must be an intact file; {} is damaged or has another format"
 
 
 def refused(path, load=load_llama):
@@ -117,8 +117,8 @@ def test_files_that_are_not_gguf_are_refused(tmp_path):
     pytest.importorskip("gguf")
     (tmp_path / "text").write_text("not a model, but longer than any header of one would be\n")
     assert refused(tmp_path / "text") == DAMAGED
-    assert refused(tmp_path) == "model must consist of readable files; {}: Is a directory"
-    assert refused(tmp_path / "none") == "model must consist of readable files; {}: No such file or directory"
+    assert refused(tmp_path) == "model must be a readable file; {}: Is a directory"
+    assert refused(tmp_path / "none") == "model must be a readable file; {}: No such file or directory"
 
 
 def test_gguf_sizes_beyond_the_file_are_refused(tmp_path, wide):
@@ -401,7 +401,7 @@ def test_a_truncated_file_in_a_folder_is_refused(tmp_path, file, fraction):
 def test_a_missing_file_is_named(tmp_path, file):
     path = folder(tmp_path, hugging(gpt().parameters)) / file
     path.unlink()
-    expected = f"model must consist of readable files; {path}: No such file or directory"
+    expected = f"model must be a readable file; {path}: No such file or directory"
     assert error_message(ValueError, load_gpt2, tmp_path) == expected
 
 
