@@ -300,7 +300,7 @@ def _map_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
 
 
 def _layout(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, np.dtype[Any], tuple[int, ...], Any]:
-    """Return the first byte, dtype, shape and order of an array in a zip file; raise any exception if it is not whole."""
+    """Return the first byte, dtype, shape and order of an array in a zip file; raise any exception if it is cut."""
     file: Any = archive.fp
     file.seek(member.header_offset)
     signature, name, extra = struct.unpack("<4s22xHH", file.read(30))

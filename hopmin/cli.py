@@ -61,7 +61,8 @@ def study(options: argparse.Namespace) -> int:
     seed = _check.integer("seed", options.seed, 0)
     corpus = open_corpus(options.corpus, rows=preset.rows[1], positions=preset.text_positions, seed=seed)
     folder = writable_folder(options.out)  # after all other checks: wrong arguments leave no folder behind
-    print(f"{corpus.name}: {len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out", end="")
+    name = _check.printable(corpus.name)
+    print(f"{name}: {len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out", end="")
     print("" if corpus.entropy is None else f", {corpus.entropy:.3f} nats per token by construction", flush=True)
     total = len(grid.tasks(corpus, preset, seed)) * preset.steps
     so_far: grid.Record = {}
@@ -100,7 +101,7 @@ def train(options: argparse.Namespace) -> int:
         experiment = Experiment.create(options.out, **_given(options, Experiment.create))
     corpus, trainer = experiment.corpus, experiment.trainer
     size = f"a model of {trainer.model.config.parameter_count:,} parameters"
-    print(f"{corpus.name}: {len(corpus.train):,} rows to train on; {size}", flush=True)
+    print(f"{_check.printable(corpus.name)}: {len(corpus.train):,} rows to train on; {size}", flush=True)
     steps, tokens_seen, began = trainer.options.steps, 0, time.perf_counter()
     with tqdm(total=steps, initial=trainer.steps_taken, unit="step", dynamic_ncols=True) as bar:
 
@@ -160,7 +161,10 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """Continue a prompt with a trained model."""
-    print(generate_text(options.checkpoint, options.prompt, **_given(options, generate_text)))
+    text = generate_text(options.checkpoint, options.prompt, **_given(options, generate_text))
+    print(
+        _check.printable(text, keep="\n\t") if sys.stdout.isatty() else text
+    )  # a terminal would obey control characters
     return 0
 
 
@@ -201,7 +205,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _print_error(message: str) -> int:
-    print(f"hopmin: {message}", file=sys.stderr)
+    print(f"hopmin: {_check.printable(message)}", file=sys.stderr)  # it may quote a file
     return 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hopmin import _check
 from hopmin.data.corpus import Corpus, TextOptions, from_file, python_topics
 from hopmin.data.question_formation import question_formation
 from hopmin.data.token_files import from_tokens
@@ -41,10 +42,13 @@ def open_corpus(
 
     Raises
     ------
+    TypeError
+        If the name is neither a string nor a path.
     ValueError
         If a tokenizer is named for a corpus that has its own, if a file cannot be read or is too short, or if an option
         is out of range.
     """
+    name = _check.path("corpus", name)
     own = name == "question-formation" or name.endswith(".npz")
     if own and isinstance(tokenizer, str):
         raise ValueError(f"tokenizer must not be given for a corpus that has its own; got {tokenizer!r} for {name}")

@@ -273,7 +273,9 @@ class BPETokenizer:
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Return the text of tokens; negative ones are padding and left out. ValueError if a token has no piece."""
-        text: str = self._tokenizer.decode(_unpadded(tokens, self.symbols), skip_special_tokens=False)
+        kept = _unpadded(tokens, self.symbols)
+        with _library_errors("tokens must be pieces of a text"):
+            text: str = self._tokenizer.decode(kept, skip_special_tokens=False)
         return text
 
 

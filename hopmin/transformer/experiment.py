@@ -10,7 +10,6 @@ This module prints nothing. `hopmin evaluate` is in `study/evaluation.py`.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import zlib
@@ -196,6 +195,7 @@ class Experiment:
     def __init__(
         self, out: Name, trainer: Trainer, corpus: Corpus, record: CorpusRecord, *, checkpoint_every: int
     ) -> None:
+        out = _check.path("out", out)
         self.trainer, self.corpus = trainer, corpus
         self.checkpoint, self.best_checkpoint = Path(out, "model.npz"), Path(out, "best.npz")
         self.saved_steps = trainer.steps_taken
@@ -280,9 +280,9 @@ class Experiment:
             If `out` already holds a model or cannot be written to, or if an option is wrong. Nothing is written.
         """
         checkpoint_every = _check.integer("checkpoint_every", checkpoint_every)
-        if (checkpoint := Path(out, "model.npz")).exists():
+        if (checkpoint := Path(_check.path("out", out), "model.npz")).exists():
             raise ValueError(f"out must hold no model yet, unless training is resumed; {checkpoint} exists")
-        seed, name = _check.integer("seed", seed, 0), os.fspath(corpus)
+        seed, name = _check.integer("seed", seed, 0), _check.path("corpus", corpus)
         opened = open_corpus(
             name, rows=rows, positions=positions, seed=seed, tokenizer=tokenizer, vocabulary=vocabulary
         )
@@ -315,7 +315,7 @@ class Experiment:
         if it was not written by an experiment, or if its corpus has changed.
         """
         checkpoint_every = _check.integer("checkpoint_every", checkpoint_every)
-        path = Path(out, "model.npz")
+        path = Path(_check.path("out", out), "model.npz")
         saved = load_model(path)
         trainer = Trainer.from_saved(saved, path)
         record, corpus = corpus_of(saved, path)

@@ -298,6 +298,7 @@ class GPT(CausalModel):
     config: GPTConfig
 
     def __init__(self, config: GPTConfig, rng: Seed) -> None:
+        _check.instance("config", config, GPTConfig)
         self.config, self.parameters = config, initial_parameters(config, _check.generator("rng", rng))
 
     @classmethod

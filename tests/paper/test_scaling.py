@@ -34,8 +34,8 @@ def test_bound_grows_with_the_second_or_fourth_power():
     assert parameter_bound_any_width(2e6, **SIZES) == 16 * parameter_bound_any_width(1e6, **SIZES)
     # the bounds agree at the width that attains the second
     width = (5e6 / 1024) ** 2 / (math.pi * 1024)
-    wide = OPENELM._replace(width=width)
-    assert parameter_bound(5e6, wide) == pytest.approx(parameter_bound_any_width(5e6, **SIZES), rel=1e-12)
+    bound = parameter_bound(5e6, OPENELM) * width / OPENELM.width  # linear in the width
+    assert bound == pytest.approx(parameter_bound_any_width(5e6, **SIZES), rel=1e-12)
 
 
 def test_volume_at_the_paper_radius():
