@@ -632,7 +632,7 @@ def test_members_that_overlap_raise_without_allocating(tmp_path, read):
     assert peak < 1_000_000
 
 
-def test_text_of_a_file_is_quoted_without_its_control_characters(tmp_path):
+def test_text_of_a_file_is_quoted_without_control_characters(tmp_path):
     path = tmp_path / "file.npz"
     about = json.dumps({"format": "\x1b[2J\x9b", "kind": "\x1b]0;title\x07\n", "arrays": {}, "records": {}})
     np.savez(path, hopmin=np.array(about))

@@ -63,9 +63,9 @@ class CorpusRecord:
     Raises
     ------
     TypeError
-        If the name is not a string.
+        If the name is not a string, or a number not an integer.
     ValueError
-        If the tokenizer or the order of the batches is unknown.
+        If a number is out of range, or the tokenizer or the order of the batches is unknown.
     """
 
     name: str
@@ -80,6 +80,8 @@ class CorpusRecord:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"corpus must be a name or a path; got {self.name!r}")
+        for name, lowest in {"rows": 1, "positions": 1, "seed": 0, "vocabulary": 1, "crc32": 0}.items():
+            _check.integer(name, getattr(self, name), lowest)
         if self.tokenizer is not None:
             _check.choice("tokenizer", self.tokenizer, TOKENIZERS)
         _check.choice("batches", self.batches, BATCH_ORDERS)

@@ -210,8 +210,8 @@ class CausalModel(ABC):
         Raises
         ------
         ValueError
-            If a prompt is empty or has tokens outside the vocabulary, an option is out of range, or rng is None where
-            temperature is above 0.
+            If a prompt is empty or has tokens outside the vocabulary, an option or `stop_token` is out of range, or rng
+            is None where temperature is above 0.
         """
         prompts, single = _check_prompts("prompt", prompt, self.config.vocabulary)
         if _check.number("temperature", temperature, "[0, inf)") and rng is None:

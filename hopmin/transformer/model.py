@@ -285,6 +285,16 @@ class GPT(CausalModel):
     parameters : dict of str to ndarray
         Arrays by the names of `config.shapes`; training changes them in place.
 
+    Raises
+    ------
+    TypeError
+        If `config` is not a GPTConfig.
+
+    Notes
+    -----
+    `copy.deepcopy` and `pickle` make an independent model. `copy.copy` makes one that shares all parameters: training
+    either of the two changes both.
+
     Examples
     --------
     >>> model = GPT(GPTConfig(vocabulary=5, positions=8, layers=2, heads=2, width=16), rng=0)

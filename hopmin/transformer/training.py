@@ -323,7 +323,12 @@ class Trainer:
     Raises
     ------
     ValueError, TypeError
-        If an option is out of range or of another type.
+        If an option is out of range or of another type, or the model is not a GPT.
+
+    Notes
+    -----
+    `copy.deepcopy` and `pickle` make an independent trainer, with a model of its own, that continues bit for bit as
+    this one would. `copy.copy` makes one that shares the model and the optimizer, and is of little use.
 
     Examples
     --------

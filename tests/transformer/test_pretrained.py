@@ -196,7 +196,7 @@ def test_a_gguf_header_with_other_words_is_refused(tmp_path, wide, old, new):
     assert refused(path) == DAMAGED
 
 
-def test_names_in_a_file_reach_the_message_without_control_characters(tmp_path, wide):
+def test_names_in_a_file_are_quoted_without_control_characters(tmp_path, wide):
     tensors = {**gguf_tensors(wide[1]), "\x1b[2J": np.zeros(32, "f4")}
     path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), tensors)
     assert refused(path) == r"\x1b[2J must be absent; in {} it is of shape (32,)"
@@ -550,7 +550,7 @@ def test_safetensors_that_do_not_fill_the_file_are_refused(tmp_path, places):
 
 
 @pytest.mark.parametrize("shape", [[-1, 2], [-1, -2], [1.0], [3], "2", None, [[2]]])
-def test_safetensors_of_other_shapes_than_their_bytes_are_refused(tmp_path, shape):
+def test_safetensors_whose_shape_differs_are_refused(tmp_path, shape):
     path = folder(tmp_path, {}) / "model.safetensors"
     head = json.dumps({"t": {"dtype": "F32", "shape": shape, "data_offsets": [0, 8]}}).encode()
     path.write_bytes(struct.pack("<Q", len(head)) + head + bytes(8))
