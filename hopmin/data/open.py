@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hopmin import _check
+from hopmin._typing import Name
 from hopmin.data.corpus import Corpus, TextOptions, from_file, python_topics
 from hopmin.data.question_formation import question_formation
 from hopmin.data.token_files import from_tokens
@@ -10,7 +11,7 @@ from hopmin.data.tokenizers import Tokenizer, TokenizerName
 
 
 def open_corpus(
-    name: str,
+    name: Name,
     *,
     rows: int,
     positions: int,
@@ -22,7 +23,7 @@ def open_corpus(
 
     Parameters
     ----------
-    name : str
+    name : str or path
         "question-formation", "python-topics", the path of a file of tokens (.npz), or the path of a text file.
     rows : int
         Training rows of "question-formation"; its held-out split has 1,000 rows.

@@ -135,6 +135,7 @@ class Log:
     """
 
     def __init__(self, path: Name, step: int) -> None:
+        path = _check.path("path", path)
         lines = Path(path).read_bytes().splitlines(keepends=True)[:step] if Path(path).exists() else []
         with atomic_write(path) as file:
             file.writelines(lines)
