@@ -614,7 +614,7 @@ def test_members_that_overlap_raise_without_allocating(tmp_path, read):
     """A directory that names the same bytes many times could take any amount of memory."""
     path = tmp_path / "file.npz"
     names = [f"a{i:03}" for i in range(100)]
-    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (20000,), }"
+    header = str(np.lib.format.header_data_from_array_1_0(np.zeros(20_000)))
     about = json.dumps({"format": 1, "kind": "model", "arrays": dict.fromkeys(names, header), "records": {}})
     crafted(path, header, bytes(160_000), about=about)
     with zipfile.ZipFile(path, "a") as archive:

@@ -174,8 +174,11 @@ def test_gguf_tensors_that_overlap_are_refused(tmp_path, wide):
     """Otherwise many tensors could name the same bytes, and take any amount of memory."""
     path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), gguf_tensors(wide[1]))
     whole = path.read_bytes()
-    place = whole.index(b"blk.1.ffn_up.weight") + len(b"blk.1.ffn_up.weight") + 4 + 16 + 4
-    path.write_bytes(whole[:place] + bytes(8) + whole[place + 8 : -8])
+    start = len(whole) - sum(-(-a.nbytes // 32) * 32 for a in gguf_tensors(wide[1]).values())
+    for name, a in gguf_tensors(wide[1]).items():  # after the name: the number of axes, the axes, the type, the offset
+        place = whole.index(name.encode()) + len(name) + 4 + 8 * a.ndim + 4
+        whole = whole[:place] + bytes(8) + whole[place + 8 :]
+    path.write_bytes(whole[: start + max(a.nbytes for a in gguf_tensors(wide[1]).values())])
     assert refused(path) == DAMAGED
 
 
