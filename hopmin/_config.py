@@ -9,7 +9,7 @@ import hopmin
 from hopmin import _backend, _threads
 
 EXTRAS = {  # the libraries of each extra
-    "pretrained": ("gguf", "safetensors", "tokenizers"),
+    "pretrained": ("gguf", "tokenizers"),
     "sklearn": ("scikit-learn",),
     "study": ("jinja2", "matplotlib", "threadpoolctl", "tqdm"),
     "test": ("hypothesis", "mpmath", "mypy", "numpydoc", "pytest", "pytest-xdist", "scipy"),

@@ -108,7 +108,7 @@ def study(options: argparse.Namespace) -> int:
             try:
                 entropy = "" if corpus.entropy is None else f", {corpus.entropy:.3f} nats per token by construction"
                 rows = f"{len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out"
-                print(f"{corpus.name}: {rows}{entropy}", flush=True)
+                print(f"{_check.printable(corpus.name)}: {rows}{entropy}", flush=True)
                 grid.study(corpus, preset, seed, progress=progress, finished=finished, workers=workers)
             finally:
                 bar.close()
@@ -133,7 +133,7 @@ def train(options: argparse.Namespace) -> int:
         experiment = Experiment.create(options.out, **given)
     corpus, trainer = experiment.corpus, experiment.trainer
     size = f"a model of {trainer.model.config.parameter_count:,} parameters"
-    print(f"{corpus.name}: {len(corpus.train):,} rows to train on; {size}", flush=True)
+    print(f"{_check.printable(corpus.name)}: {len(corpus.train):,} rows to train on; {size}", flush=True)
     steps, tokens_seen, began = trainer.options.steps, 0, time.perf_counter()
     with tqdm(total=steps, initial=trainer.steps_taken, unit="step", dynamic_ncols=True, disable=None) as bar:
 
@@ -197,7 +197,10 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """Continue a prompt with a trained model."""
-    print(generate_text(options.checkpoint, options.prompt, **_given(options, generate_text)))
+    text = generate_text(options.checkpoint, options.prompt, **_given(options, generate_text))
+    print(
+        _check.printable(text, keep="\n\t") if sys.stdout.isatty() else text
+    )  # a terminal would obey control characters
     return 0
 
 
@@ -261,7 +264,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _print_error(message: str) -> int:
-    print(f"hopmin: {message}", file=sys.stderr)
+    print(f"hopmin: {_check.printable(message)}", file=sys.stderr)  # it may quote a file
     return 2
 
 

@@ -23,7 +23,7 @@ from hopmin._config import EXTRAS
 from hopmin._files import load_arrays, save_arrays
 from hopmin.cli import main
 from hopmin.data.corpus import from_file
-from hopmin.data.tokenizers import SymbolTokenizer
+from hopmin.data.tokenizers import BPETokenizer, SymbolTokenizer
 from hopmin.study import grid
 from hopmin.transformer.model import GPT, PRESETS, load_model
 from hopmin.transformer.training import AdamW, Trainer, cross_entropy
@@ -703,6 +703,47 @@ def test_a_truncated_checkpoint_is_refused_and_kept(run, refused, text, tmp_path
 def test_wrong_options_of_generate_are_named(run, refused, text, tmp_path, options, sentence):
     run("train", "--corpus", text, "--out", tmp_path, *SMALL)
     assert refused("generate", "--checkpoint", tmp_path / "model.npz", *options) == sentence
+
+
+def test_generated_text_moves_no_cursor_of_a_terminal(run, monkeypatch, tmp_path):
+    """In a file or a pipe the text stays as it is."""
+    model, symbols = GPT(hopmin.GPTConfig(vocabulary=5, positions=4, layers=1, heads=1, width=4), 0), ("a", "\n", "\x1b", "\x9b", "é")
+    model.save(tmp_path / "m.npz", SymbolTokenizer(symbols))
+    command = ("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "".join(symbols), "--max-new-tokens", 0)
+    assert run(*command) == (0, "a\n\x1b\x9bé\n", "")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(*command) == (0, "a\n\\x1b\\x9bé\n", "")
+
+
+def test_an_error_moves_no_cursor_of_a_terminal(refused, tmp_path):
+    name = "\x1b[2J\x9b\u202e.npz"
+    sentence = refused("generate", "--checkpoint", tmp_path / name, "--prompt", "a")
+    assert sentence == rf"model must be a readable file; {tmp_path}/\x1b[2J\x9b\u202e.npz: No such file or directory"
+    with np.load(saved_model(tmp_path)) as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "m.npz", **{**arrays, "hopmin": np.array(str(arrays["hopmin"]).replace('"model"', '"\\u001b[2J"'))})
+    sentence = refused("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "a")
+    assert sentence.endswith(r"must hold a model in format 1; got a \x1b[2J in format 1")
+
+
+def saved_model(folder):
+    path = folder / "m.npz"
+    GPT(hopmin.GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=4), 0).save(path)
+    return path
+
+
+def test_a_crafted_tokenizer_in_a_checkpoint_is_one_sentence(refused, tmp_path):
+    """The library panics on it, which is no Exception."""
+    pytest.importorskip("tokenizers")
+    t = BPETokenizer.train(["to be or not to be"], 260)
+    plain = json.loads(t.json)
+    GPT(hopmin.GPTConfig(vocabulary=len(t.symbols), positions=4, layers=1, heads=1, width=4), 0).save(tmp_path / "m.npz", t)
+    arrays, records = load_arrays(tmp_path / "m.npz", "model")
+    crafted = {**plain, "model": {**plain["model"], "continuing_subword_prefix": "###"}}
+    records["tokenizer"] = {"kind": "bpe", "json": json.dumps(crafted)}
+    save_arrays(tmp_path / "m.npz", "model", arrays, **records)
+    sentence = refused("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "to")
+    assert sentence == f"model must hold the parameters that its configuration names; {tmp_path / 'm.npz'} does not"
 
 
 def test_a_model_without_a_tokenizer_generates_no_text(refused, tmp_path):

@@ -63,9 +63,9 @@ class CorpusRecord:
     Raises
     ------
     TypeError
-        If the name is not a string.
+        If the name is not a string, or a number not an integer.
     ValueError
-        If the tokenizer or the order of the batches is unknown.
+        If a number is out of range, or the tokenizer or the order of the batches is unknown.
     """
 
     name: str
@@ -80,6 +80,8 @@ class CorpusRecord:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"corpus must be a name or a path; got {self.name!r}")
+        for name, lowest in {"rows": 1, "positions": 1, "seed": 0, "vocabulary": 1, "crc32": 0}.items():
+            _check.integer(name, getattr(self, name), lowest)
         if self.tokenizer is not None:
             _check.choice("tokenizer", self.tokenizer, TOKENIZERS)
         _check.choice("batches", self.batches, BATCH_ORDERS)
@@ -133,6 +135,7 @@ class Log:
     """
 
     def __init__(self, path: Name, step: int) -> None:
+        path = _check.path("path", path)
         lines = Path(path).read_bytes().splitlines(keepends=True)[:step] if Path(path).exists() else []
         with atomic_write(path) as file:
             file.writelines(lines)
@@ -195,6 +198,7 @@ class Experiment:
     def __init__(
         self, out: Name, trainer: Trainer, corpus: Corpus, record: CorpusRecord, *, checkpoint_every: int
     ) -> None:
+        out = _check.path("out", out)
         self.trainer, self.corpus = trainer, corpus
         self.checkpoint, self.best_checkpoint = Path(out, "model.npz"), Path(out, "best.npz")
         self.saved_steps = trainer.steps_taken
@@ -281,9 +285,9 @@ class Experiment:
             corpus. Nothing is written.
         """
         checkpoint_every = _check.integer("checkpoint_every", checkpoint_every)
-        if (checkpoint := Path(out, "model.npz")).exists():
+        if (checkpoint := Path(_check.path("out", out), "model.npz")).exists():
             raise ValueError(f"out must hold no model yet, unless training is resumed; {checkpoint} exists")
-        name = os.fspath(corpus)
+        name = _check.path("corpus", corpus)
         _refuse_unsuitable(name, tokenizer, rows=rows, positions=positions, vocabulary=vocabulary)
         opening: dict[str, Any] = {
             "rows": 20_000 if rows is None else rows,
@@ -323,7 +327,7 @@ class Experiment:
         if it was not written by an experiment, or if its corpus has changed.
         """
         checkpoint_every = _check.integer("checkpoint_every", checkpoint_every)
-        path = Path(out, "model.npz")
+        path = Path(_check.path("out", out), "model.npz")
         saved = load_model(path)
         trainer = Trainer.from_saved(saved, path)
         record, corpus = corpus_of(saved, path)
