@@ -143,6 +143,9 @@ def pool():
     if not empty:
         raise MemoryError
     empty.lock = PyThread_allocate_lock()
+    if not empty.lock:
+        free(empty)
+        raise MemoryError
     strcpy(empty.handler.name, "hopmin")
     empty.handler.version = 1
     empty.handler.allocator = Allocator(empty, take, take_zeros, take_more, give)

@@ -7,8 +7,8 @@ arrays, or plain Python numbers.
   [`boolean_mask`], [`tokens`], [`token_rows`]
 - their entries: [`finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
 - single numbers: [`number`], [`integer`], [`boolean`]
-- objects: [`energy`], [`generator`], [`update_order`]
-- names: [`choice`], [`letters`]
+- objects: [`energy`], [`generator`], [`instance`], [`update_order`]
+- names: [`choice`], [`letters`], [`path`]; text of others in a message: [`printable`]
 
 Each message is one sentence: the name of the argument, what was expected, what was given.
 """
@@ -16,6 +16,8 @@ Each message is one sentence: the name of the argument, what was expected, what 
 from __future__ import annotations
 
 import numbers
+import os
+import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -24,7 +26,10 @@ import numpy as np
 from hopmin import _backend
 from hopmin._typing import Array, Axis, Booleans, Energy, Floats, Integers
 
+Kind = TypeVar("Kind")
 Option = TypeVar("Option", bound=str)
+# Characters that move a terminal's cursor, recolour it, reorder its text, or cannot be printed
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 # Arrays
 
@@ -295,6 +300,13 @@ def boolean(name: str, x: Any) -> bool:
     return bool(x)
 
 
+def instance(name: str, x: Any, kind: type[Kind]) -> Kind:
+    """Return `x` if it is an instance of a class."""
+    if not isinstance(x, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}; got {x!r:.60}")
+    return x
+
+
 def choice(name: str, x: Any, options: Iterable[Option]) -> Option:
     """Return the option that equals `x`."""
     options = tuple(options)
@@ -302,6 +314,33 @@ def choice(name: str, x: Any, options: Iterable[Option]) -> Option:
         if x == option:
             return option
     raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {x!r}")
+
+
+def path(name: str, x: Any) -> str:
+    """Return a path as a string; numbers, which `open` takes for descriptors of open files, are no paths.
+
+    >>> path("path", "folder/file.npz")
+    'folder/file.npz'
+    """
+    found = os.fspath(x) if isinstance(x, os.PathLike) else x
+    if not isinstance(found, str):
+        raise TypeError(f"{name} must be a path; got {x!r:.60}")
+    try:
+        valid = b"\0" not in os.fsencode(found)
+    except UnicodeEncodeError:
+        valid = False
+    if not valid:
+        raise ValueError(f"{name} must be a path that the system can encode, without NUL; got {found!r:.60}")
+    return found
+
+
+def printable(text: object, *, keep: str = "") -> str:
+    r"""Return text with its control characters escaped, but those in `keep`: a terminal would obey them.
+
+    >>> print(printable("plain, \x1b[31mred"))
+    plain, \x1b[31mred
+    """
+    return CONTROL.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], str(text))
 
 
 def update_order(name: str, x: Any, words: Iterable[str]) -> Any:

@@ -8,6 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 import hopmin
 from hopmin import _backend, _threads
 
+EXTRAS = {  # the libraries of each extra
+    "pretrained": ("gguf", "tokenizers"),
+    "sklearn": ("scikit-learn",),
+    "study": ("jinja2", "matplotlib", "scipy", "threadpoolctl", "tqdm"),
+    "test": ("hypothesis", "mpmath", "mypy", "numpydoc", "playwright", "pytest", "pytest-xdist"),
+    "dev": ("build", "cython-lint", "nox", "pre-commit", "ruff"),
+}
+
 
 def show_config() -> None:
     """Print the versions of hopmin, Python and its libraries, the backend, its SIMD variant, and the number of threads.
@@ -19,8 +27,13 @@ def show_config() -> None:
     core = _backend.core
     print(f"SIMD {core.simd()} (of {', '.join(core.SIMD)}), {_threads.get_threads()} threads")
     print(f"Python {platform.python_version()} on {sys.platform} {platform.machine()}, {os.cpu_count()} processors")
-    for library in ("numpy", "matplotlib", "jinja2", "tqdm", "hypothesis", "scipy", "scikit-learn"):
-        try:
-            print(f"{library} {version(library)}")
-        except PackageNotFoundError:
-            print(f"{library} not installed")
+    print(_installed("numpy"))
+    for extra, libraries in EXTRAS.items():
+        print(f"{extra}: {', '.join(map(_installed, libraries))}")
+
+
+def _installed(library: str) -> str:
+    try:
+        return f"{library} {version(library)}"
+    except PackageNotFoundError:
+        return f"{library} not installed"

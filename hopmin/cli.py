@@ -1,115 +1,203 @@
-"""The `hopmin` command, also `python -m hopmin`: study, tokenize, train, evaluate, generate, claims.
+"""The `hopmin` command, also `python -m hopmin`: study, report, tokenize, train, evaluate, generate, claims.
 
 This module only parses arguments and prints; each command calls a function that Python code can call too. Invalid
-arguments end the command with a one-line message and exit code 2, an interruption with exit code 130.
+arguments end the command with a one-line message and exit code 2. SIGINT (Ctrl-C), SIGTERM and a broken pipe end it
+with exit codes 130, 143 and 141, as shells report them.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
-import json
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from concurrent.futures import BrokenExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn, get_args
 
 import numpy as np
 
 import hopmin
-from hopmin import _check
-from hopmin._files import writable_folder
+from hopmin import _check, _signals
+from hopmin._config import EXTRAS
+from hopmin._files import to_json, writable_folder
+from hopmin._lock import locked
 from hopmin.data.token_files import write_tokens
 from hopmin.data.tokenizers import TOKENIZERS
 from hopmin.transformer.experiment import BATCH_ORDERS, Experiment, generate_text
-
-EXTRAS = {"matplotlib": "study", "jinja2": "study", "tqdm": "study", "tokenizers": "pretrained"}
+from hopmin.transformer.model import PRESETS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    options = _parser().parse_args(arguments)
     try:
-        code: int = options.command(options)
-        return code
-    except (ValueError, TypeError, FloatingPointError) as error:
-        return _print_error(str(error))
-    except ImportError as error:
-        if error.name not in EXTRAS:
-            raise
-        extra = f"python -m pip install 'hopmin[{EXTRAS[error.name]}]'"
-        return _print_error(f"{error.name} must be installed for this command: {extra}")
+        try:
+            return _run(arguments)
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError:  # the reader of the output has ended, as in `hopmin claims | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what is still to be flushed
+        return 141
     except OSError as error:
         return _print_error(f"{error.filename or 'a file'} could not be read or written: {error.strerror}")
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        with _signals.terminable():
+            code: int = options.command(options)
+        return code
+    except (ValueError, TypeError, FloatingPointError, BrokenExecutor) as error:
+        return _print_error(str(error))
+    except ImportError as error:
+        extras = [extra for extra, libraries in EXTRAS.items() if error.name in libraries]
+        if not extras:
+            raise
+        extra = f"python -m pip install 'hopmin[{extras[0]}]'"
+        return _print_error(f"{error.name} must be installed for this command: {extra}")
     except MemoryError as error:
         return _print_error(f"out of memory: {error}")
+    except _signals.Terminated:
+        print("\nhopmin: terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("\nhopmin: interrupted", file=sys.stderr)
         return 130
 
 
 def study(options: argparse.Namespace) -> int:
-    """Train a grid of models, measure them, and write a report."""
-    from tqdm import tqdm
+    """Run experiments on transformers as memories, and write a report."""
+    from hopmin.study import plan, runner
+    from hopmin.study.estimate import measure_speed
 
-    from hopmin.data.open import open_corpus
-    from hopmin.study import grid, report
-
-    preset = grid.PRESETS[options.preset]
-    workers = None if options.workers is None else _check.integer("workers", options.workers)
-    seed = _check.integer("seed", options.seed, 0)
-    corpus = open_corpus(options.corpus, rows=preset.rows[1], positions=preset.text_positions, seed=seed)
+    settings = plan.Settings(options.preset, options.corpus, options.seed, options.seeds)
+    workers = runner.default_workers() if options.workers is None else _check.integer("workers", options.workers)
+    if options.list:
+        return _list_experiments(settings, workers)
+    jobs = plan.plan(settings, options.names)
+    runner.check_corpus(settings)
     folder = writable_folder(options.out)  # after all other checks: wrong arguments leave no folder behind
-    print(f"{corpus.name}: {len(corpus.train):,} rows to train on, {len(corpus.held_out):,} held out", end="")
-    print("" if corpus.entropy is None else f", {corpus.entropy:.3f} nats per token by construction", flush=True)
-    total = len(grid.tasks(corpus, preset, seed)) * preset.steps
-    so_far: grid.Record = {}
-    with tqdm(total=total, unit="step", smoothing=0.05, dynamic_ncols=True) as bar:
-
-        def progress(steps: int, name: str, loss: float, speed: float) -> None:
-            bar.set_postfix_str(f"{name}: loss {loss:.2f}, {speed:,.0f} tokens/s", refresh=False)
-            bar.update(steps)
-
-        def finished(record: grid.Record, run: grid.Record) -> None:
-            so_far.update(record)
-            report.write_results(record, folder)
-            loss, rate = run["cross_entropy"], run["extraction_rate"]
-            bar.write(
-                f"width {run['width']:>3}, {run['rows']:>6,} rows: "
-                f"loss {loss['train']:.3f}, held out {loss['held_out']:.3f}; "
-                f"extraction {rate['train']:.2f}, held out {rate['held_out']:.2f}"
-            )
-
-        try:
-            grid.study(corpus, preset, seed, progress=progress, finished=finished, workers=workers)
-        finally:
-            bar.close()
-            if so_far:
-                print(f"{report.summary(so_far)}\nThe report is {report.write_report(so_far, folder)}")
+    quiet = options.quiet or options.json
+    with locked(folder):
+        missing = runner.missing(jobs, folder, settings)
+        if not quiet:
+            _print_plan(missing, measure_speed(), workers)
+            if len(missing) < len(jobs):
+                print(f"{len(jobs) - len(missing)} of {len(jobs)} cells are in {folder} already", flush=True)
+        with _Bars(len(missing), workers, quiet) as bars:
+            try:
+                found = runner.study(
+                    settings, folder, options.names, workers=workers, progress=bars.progress, finished=bars.finished
+                )
+            except BaseException:
+                bars.close()
+                if not quiet:
+                    print(f"{bars.done} of {len(missing)} cells have finished; the same command runs the rest")
+                raise
+        page = _write_report(folder, found)
+    if options.json:
+        return _print_json(found)
+    if not quiet:
+        _print_answers(found, page)
     return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the report of a study again, from its records alone."""
+    from hopmin.study.results import read_results, write_results
+
+    folder = Path(options.folder)
+    found = read_results(folder)
+    write_results(folder, found)
+    page = _write_report(folder, found)
+    if options.json:
+        return _print_json(found)
+    _print_answers(found, page)
+    return 0
+
+
+def _write_report(folder: Path, found: dict[str, Any]) -> Path:
+    from hopmin.study import journal
+    from hopmin.study.report import write_report
+
+    seconds = sum(entry["seconds"] for entry in journal.read(folder)[1].values())
+    return write_report(found, folder, seconds=seconds)
+
+
+def _print_answers(found: dict[str, Any], page: Path) -> None:
+    """Print the answer to each question, cells that failed, and where the report is."""
+    from hopmin.study.report import answer
+
+    for section in found["experiments"]:
+        print(f"\n{section['question']}\n  {answer(section)}")
+        for failed in section["failed"]:
+            print(f"  a cell failed: {failed['error']}")
+    print(f"\nThe report is {page}")
+
+
+def _list_experiments(settings: Any, workers: int) -> int:
+    """Print the experiments, and what each preset takes on this machine."""
+    from hopmin.study import estimate, plan
+    from hopmin.study.report import duration
+
+    speed = estimate.measure_speed()
+    for name, experiment in plan.experiments().items():
+        print(f"{name}: {plan.question(experiment)}")
+        for preset in get_args(plan.Preset):
+            sizes = replace(settings, preset=preset, corpus="question-formation")
+            jobs = plan.plan(sizes, [name])
+            needed = duration(estimate.seconds(jobs, speed, workers=workers))
+            print(f"  {preset:<9}{len(jobs):>5} cells, about {needed}")
+    return 0
+
+
+def _print_plan(jobs: Sequence[Any], speed: Any, workers: int) -> None:
+    """Print what will be run: cells, the largest model, tokens, and the time that it will take."""
+    from hopmin.study import estimate, plan
+    from hopmin.study.report import duration
+
+    for name in dict.fromkeys(job.experiment for job in jobs):
+        chosen = [job for job in jobs if job.experiment == name]
+        costs = [plan.experiments()[name].cost(job.cell) for job in chosen]
+        size, tokens = max(cost.parameters for cost in costs), sum(cost.tokens for cost in costs)
+        needed = duration(estimate.seconds(chosen, speed, workers=workers))
+        print(f"{name:<13}{len(chosen):>5} cells, up to {size:>12,} parameters, {tokens:>15,} tokens, about {needed}")
+    total = duration(estimate.seconds(jobs, speed, workers=workers))
+    print(f"{len(jobs)} cells take about {total} with {workers} processes", flush=True)
 
 
 def train(options: argparse.Namespace) -> int:
     """Train one model, with checkpoints to resume from."""
     from tqdm import tqdm
 
+    given = _given(options, Experiment.create)
     if options.resume:
-        experiment = Experiment.resume(options.out, checkpoint_every=options.checkpoint_every)
+        if fixed := [name for name in given if name != "checkpoint_every"]:
+            raise ValueError(f"{fixed[0]} must not be given when training is resumed; got {given[fixed[0]]}")
+        experiment = Experiment.resume(options.out, **given)
     else:
-        experiment = Experiment.create(options.out, **_given(options, Experiment.create))
+        experiment = Experiment.create(options.out, **given)
     corpus, trainer = experiment.corpus, experiment.trainer
     size = f"a model of {trainer.model.config.parameter_count:,} parameters"
-    print(f"{corpus.name}: {len(corpus.train):,} rows to train on; {size}", flush=True)
+    print(f"{_check.printable(corpus.name)}: {len(corpus.train):,} rows to train on; {size}", flush=True)
     steps, tokens_seen, began = trainer.options.steps, 0, time.perf_counter()
-    with tqdm(total=steps, initial=trainer.steps_taken, unit="step", dynamic_ncols=True) as bar:
+    with tqdm(total=steps, initial=trainer.steps_taken, unit="step", dynamic_ncols=True, disable=None) as bar:
 
-        def progress(*, loss: float, tokens: int, **_: Any) -> None:
+        def progress(*, step: int, loss: float, tokens: int, **more: Any) -> None:
             nonlocal tokens_seen
             tokens_seen += tokens
             speed = tokens_seen / (time.perf_counter() - began)
             bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
             bar.update()
+            if "held_out_loss" in more:
+                bar.write(f"step {step:,}: loss {loss:.3f}, held out {more['held_out_loss']:.3f}")
+                print(end="", flush=True)
 
         try:
             held_out_loss = experiment.run(progress)
@@ -128,8 +216,10 @@ def train(options: argparse.Namespace) -> int:
 
 def tokenize(options: argparse.Namespace) -> int:
     """Convert a text into a file of tokens, for training on text larger than memory."""
-    _check.integer("vocabulary", options.vocabulary)
-    count = write_tokens(options.corpus, options.out, options.tokenizer, vocabulary=options.vocabulary)
+    given = _given(options, write_tokens)
+    if "vocabulary" in given and given.get("tokenizer") != "bpe":
+        raise ValueError(f"vocabulary must be given only for a bpe tokenizer; got {given['vocabulary']}")
+    count = write_tokens(options.corpus, options.out, **given)
     print(f"{options.out} holds {count:,} tokens")
     return 0
 
@@ -146,8 +236,7 @@ def evaluate(options: argparse.Namespace) -> int:
             "entropy": entropy,
             "splits": {name: split._asdict() for name, split in splits.items()},
         }
-        print(json.dumps(record, indent=1))
-        return 0
+        return _print_json(record)
     for name, split in splits.items():
         loss = f"{split.nats_per_token:.4f} nats per token"
         same = f"{split.bits_per_token:.4f} bits, perplexity {split.perplexity:.2f}"
@@ -160,7 +249,10 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """Continue a prompt with a trained model."""
-    print(generate_text(options.checkpoint, options.prompt, **_given(options, generate_text)))
+    text = generate_text(options.checkpoint, options.prompt, **_given(options, generate_text))
+    print(
+        _check.printable(text, keep="\n\t") if sys.stdout.isatty() else text
+    )  # a terminal would obey control characters
     return 0
 
 
@@ -177,8 +269,7 @@ def claims(options: argparse.Namespace) -> int:
             }
             for claim, findings in found
         ]
-        print(json.dumps({"cases": options.cases, "seed": options.seed, "claims": rows}, indent=1))
-        return 0
+        return _print_json({"cases": options.cases, "seed": options.seed, "claims": rows})
     for claim, findings in found:
         print(f"\n{claim.id:<6}{claim.statement}\n      {claim.where}; {claim.verdict}")
         print(f"      as printed: {_evidence(findings.printed)}")
@@ -195,13 +286,73 @@ def _evidence(evidence: Any) -> str:
     return f"{evidence.fails} of {evidence.cases} instances fail, worst {evidence.example}"
 
 
+def _print_json(record: Any) -> int:
+    """Print a record as JSON, which has no infinities and no NaN: they become null."""
+    print(to_json(record))
+    return 0
+
+
+class _Bars:
+    """Progress bars: one for all cells, and one for each cell that is running; lines where there is no terminal."""
+
+    def __init__(self, total: int, workers: int, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self.done = 0
+        self._terminal = sys.stderr.isatty() and not quiet
+        self._quiet = quiet
+        options: Any = {"dynamic_ncols": True, "disable": not self._terminal}
+        self._all = tqdm(total=total, unit="cell", **options)
+        form = "{desc:<50.50} {percentage:3.0f}%|{bar}|"
+        self._free = [tqdm(total=1.0, leave=False, position=i + 1, bar_format=form, **options) for i in range(workers)]
+        self._bars: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def progress(self, job: Any, share: float, doing: str) -> None:
+        """Move the bar of a cell."""
+        if job.key not in self._bars:
+            self._bars[job.key] = self._free.pop(0)
+        bar = self._bars[job.key]
+        bar.set_description_str(f"{job.experiment}: {doing}", refresh=False)
+        bar.n = share
+        bar.refresh()
+
+    def finished(self, job: Any, entry: Any) -> None:
+        """Count a cell, and say so where there are no bars."""
+        self.done += 1
+        if bar := self._bars.pop(job.key, None):
+            bar.reset()
+            self._free.append(bar)
+        self._all.update()
+        if not self._terminal and not self._quiet:
+            outcome = entry["error"] or f"{entry['seconds']:.0f} seconds"
+            print(f"{self.done}/{self._all.total} {job.experiment}: {outcome}", flush=True)
+
+    def close(self) -> None:
+        """Remove the bars."""
+        for bar in (*self._bars.values(), *self._free, self._all):
+            bar.close()
+
+
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse unknown arguments where they are: the message names the help of the sub-command."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
     def error(self, message: str) -> NoReturn:
         sys.exit(_print_error(f"{message} (see {self.prog} --help)"))
 
 
 def _print_error(message: str) -> int:
-    print(f"hopmin: {message}", file=sys.stderr)
+    print(f"hopmin: {_check.printable(message)}", file=sys.stderr)  # it may quote a file
     return 2
 
 
@@ -212,15 +363,20 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _given(options: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the options that are optional arguments of a function."""
-    return {name: getattr(options, name) for name in _defaults(function)}
+    """Return the options on the command line that are optional arguments of a function."""
+    return {name: value for name, value in vars(options).items() if name in _defaults(function)}
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+class _HelpFormatter(argparse.HelpFormatter):
     """Show the default of every option that has one; where it depends on other options, the help text states it."""
 
+    def __init__(self, prog: str, *, defaults: dict[str, Any], **options: Any) -> None:
+        super().__init__(prog, **options)
+        self._defaults = defaults
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None or action.nargs == 0 else super()._get_help_string(action)
+        default = self._defaults.get(action.dest)
+        return action.help if default is None or action.nargs == 0 else f"{action.help} (default: {default})"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -229,10 +385,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hopmin {hopmin.__version__} ({versions})")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(run: Callable[[argparse.Namespace], int], **defaults: Any) -> argparse.ArgumentParser:
-        """Add the command that calls `run`, with its docstring as help and these defaults of its options."""
-        name, text = run.__name__, run.__doc__
-        sub = commands.add_parser(name, help=text, description=text, formatter_class=_HelpFormatter)
+    def command(
+        run: Callable[[argparse.Namespace], int], calls: Callable[..., Any] | None = None, **defaults: Any
+    ) -> argparse.ArgumentParser:
+        """Add the command that calls `run`, with its docstring as help and these defaults of its options.
+
+        Options without one are absent unless they are given: their defaults are those of the function that `run` calls.
+        """
+        shown = {**(_defaults(calls) if calls else {}), **defaults}
+        sub = commands.add_parser(
+            run.__name__,
+            help=run.__doc__,
+            description=run.__doc__,
+            formatter_class=partial(_HelpFormatter, defaults=shown),
+            argument_default=argparse.SUPPRESS,
+        )
         sub.set_defaults(command=run, **defaults)
         return sub
 
@@ -245,35 +412,49 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(study, corpus="question-formation", preset="quick", out="hopmin-study", seed=0)
     add = sub.add_argument
+    add("names", nargs="*", metavar="NAME", help="experiments to run (default: all that the corpus allows; see --list)")
+    add("--list", action="store_true", help="list the experiments and what each preset takes on this machine")
+    add("--preset", choices=("smoke", "quick", "standard", "paper"), help=(
+        "smoke: seconds, to check that everything runs; quick: every figure, within five minutes on two cores; "
+        "standard: conclusions, within two hours; paper: the sizes of the papers, months"
+    ))  # fmt: skip
     add("--corpus", **corpus)
-    add("--preset", choices=("quick", "smoke"), help="quick: one to two minutes; smoke: seconds, to check that it runs")
-    add("--out", metavar="FOLDER", help="folder for results.json, the figures and report.html")
-    add("--workers", **integer, help="processes that train models (default: one per processor, at most 8)")
-    add("--seed", **integer, help="seed of the corpus, the models and their batches")
+    folder = "folder of the records, the results and the report; a study that was stopped continues there"
+    add("--out", metavar="FOLDER", help=folder)
+    add("--seed", **integer, help="the first seed")
+    add("--seeds", **integer, help="number of seeds (default: 1 for smoke and quick, 3 for standard and paper)")
+    add("--workers", **integer, help="processes (default: one per processor, at most 8)")
+    add("--json", action="store_true", help="print the results as JSON, and nothing else")
+    add("--quiet", action="store_true", help="print nothing")
 
-    sub = command(train, out="hopmin-model", **_defaults(Experiment.create))
+    sub = command(report)
+    add = sub.add_argument
+    add("folder", metavar="FOLDER", help="folder of a study")
+    add("--json", action="store_true", help="print the results as JSON, and nothing else")
+
+    sub = command(train, Experiment.create, out="hopmin-model", resume=False)
     add = sub.add_argument
     add("--out", metavar="FOLDER", help="folder for model.npz (the checkpoint), best.npz and log.jsonl")
     add("--resume", action="store_true", help="resume from the checkpoint in --out, with its original settings")
     add("--seed", **integer, help="seed of the corpus, the model and its batches")
     add = sub.add_argument_group("corpus").add_argument
     add("--corpus", **corpus)
-    add("--rows", **integer, help="training rows of question-formation")
-    add("--positions", **integer, help="tokens per row of a text")
+    add("--rows", **integer, help="training rows of question-formation (default: 20,000)")
+    add("--positions", **integer, help="tokens per row of a text (default: 64)")
     add("--tokenizer", choices=TOKENIZERS, help="unit of the tokens of a text (default: characters)")
-    add("--vocabulary", **integer, help="symbols of the bpe tokenizer")
+    add("--vocabulary", **integer, help="symbols of the bpe tokenizer (default: 1000)")
     orders = (
         "random: rows drawn with replacement; shuffled: each row once per epoch; "
         "contiguous: each row continues one of the batch before (files of tokens)"
     )
     add("--batches", choices=BATCH_ORDERS, help=orders)
     add = sub.add_argument_group("model").add_argument
-    presets = ("tiny", "questions-6", "questions-10", "gpt2")
-    add("--preset", choices=presets, help="architecture and sizes, instead of --layers, --heads and --width")
-    add("--layers", **integer, help="transformer blocks")
-    add("--heads", **integer, help="attention heads per block")
-    add("--width", **integer, help="dimensions of the residual stream")
-    add("--dropout", type=float, metavar="P", help="probability that an activation is dropped, in [0, 1)")
+    presets = f"architecture, and the defaults of the options below: {', '.join(PRESETS)}"
+    add("--preset", choices=tuple(PRESETS), metavar="NAME", help=presets)
+    add("--layers", **integer, help="transformer blocks (default: 2)")
+    add("--heads", **integer, help="attention heads per block (default: 4)")
+    add("--width", **integer, help="dimensions of the residual stream (default: 64)")
+    add("--dropout", type=float, metavar="P", help="probability that an activation is dropped, in [0, 1) (default: 0)")
     add = sub.add_argument_group("training").add_argument
     add("--steps", **integer, help="training steps")
     add("--learning-rate", type=float, metavar="RATE", help="peak learning rate (default: 0.04 / sqrt(width))")
@@ -283,19 +464,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--evaluate-every", **integer, help="steps between evaluations on held-out rows; best.npz keeps the best model")
     add("--patience", **integer, help="evaluations without improvement after which training ends (default: no limit)")
 
-    sub = command(tokenize, **_defaults(write_tokens))
+    sub = command(tokenize, write_tokens)
     add = sub.add_argument
     add("--corpus", metavar="FILE", required=True, help="text file; with --tokenizer bytes, any file")
     add("--out", metavar="FILE", required=True, help="file to write, .npz")
     add("--tokenizer", choices=TOKENIZERS, help="unit of the tokens")
     add("--vocabulary", **integer, help="symbols of the bpe tokenizer")
 
-    sub = command(evaluate, checkpoint="hopmin-model/model.npz")
+    sub = command(evaluate, checkpoint="hopmin-model/model.npz", json=False)
     add = sub.add_argument
     add("--checkpoint", **checkpoint)
-    add("--json", action="store_true", help="print a JSON record instead")
+    add("--json", action="store_true", help="print a JSON record instead; null where a number is not finite")
 
-    sub = command(generate, checkpoint="hopmin-model/model.npz", **_defaults(generate_text))
+    sub = command(generate, generate_text, checkpoint="hopmin-model/model.npz")
     add = sub.add_argument
     add("--prompt", metavar="TEXT", required=True, help="text to continue")
     add("--checkpoint", **checkpoint)
@@ -306,11 +487,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--top-p", type=float, metavar="P", help=fewest)
     add("--seed", **integer, help="seed of the samples")
 
-    sub = command(claims, cases=200, seed=0)
+    sub = command(claims, cases=200, seed=0, json=False)
     add = sub.add_argument
     add("--cases", **integer, help="random instances of each statement")
     add("--seed", **integer, help="seed of the instances")
-    add("--json", action="store_true", help="print a JSON record instead")
+    add("--json", action="store_true", help="print a JSON record instead; null where a number is not finite")
     return parser
 
 

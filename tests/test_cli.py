@@ -5,11 +5,13 @@ import json
 import math
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +19,17 @@ import pytest
 
 import hopmin
 import hopmin.study
+from hopmin._config import EXTRAS
 from hopmin._files import load_arrays, save_arrays
-from hopmin.cli import EXTRAS, main
+from hopmin.cli import main
 from hopmin.data.corpus import from_file
-from hopmin.data.tokenizers import SymbolTokenizer
+from hopmin.data.tokenizers import BPETokenizer, SymbolTokenizer
 from hopmin.study import grid
-from hopmin.transformer.model import GPT, load_model
+from hopmin.transformer.model import GPT, PRESETS, load_model
 from hopmin.transformer.training import AdamW, Trainer, cross_entropy
 
-SMALL = ("--steps", 6, "--layers", 1, "--heads", 2, "--width", 8, "--positions", 8, "--batch-size", 4)
+SIZES = ("--steps", 6, "--layers", 1, "--heads", 2, "--width", 8, "--batch-size", 4)
+SMALL = (*SIZES, "--positions", 8)
 
 
 @pytest.fixture
@@ -131,7 +135,7 @@ def test_options_of_train_reach_model_and_trainer(run, text, tmp_path):
 
 
 def test_question_formation_generates_without_row_markers(run, tmp_path):
-    code, out, _ = run("train", "--rows", 50, "--out", tmp_path, *SMALL)
+    code, out, _ = run("train", "--rows", 50, "--out", tmp_path, *SIZES)
     assert code == 0
     assert out.startswith("question-formation: 50 rows to train on; ")
     assert out.endswith(" nats per token; the entropy of the language is 0.987\n")
@@ -178,11 +182,41 @@ def test_help_of_a_command_fits_80_columns(run, monkeypatch, command):
     assert "default: None" not in out
 
 
-def test_the_extras_are_those_of_pyproject():
+def test_the_configuration_lists_every_extra(run, capsys):
     pyproject = Path(__file__).resolve().parents[1] / "pyproject.toml"
     extras = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    for library, extra in EXTRAS.items():
-        assert any(requirement.startswith(library) for requirement in extras[extra])
+    names = {extra: [re.match(r"[\w-]+", requirement)[0] for requirement in extras[extra]] for extra in extras}
+    libraries = {extra: sorted(set(found) - {"hopmin"}) for extra, found in names.items()}
+    assert {extra: sorted(found) for extra, found in EXTRAS.items()} == {k: v for k, v in libraries.items() if v}
+    hopmin.show_config()
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"\b{library} (\d|not installed)", shown) for found in libraries.values() for library in found)
+
+
+# Standard output
+
+
+def process(*arguments, cwd, **options):
+    """Start the command in a process of its own; not in the source tree, where `-m` would find the source."""
+    command = [sys.executable, "-m", "hopmin", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    return subprocess.Popen(command, cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.parametrize("arguments", [("claims", "--cases", 1), ("--help",), ("generate", "--help")], ids=str)
+def test_a_broken_pipe_ends_a_command_quietly(tmp_path, arguments):
+    read, write = os.pipe()
+    os.close(read)
+    with process(*arguments, cwd=tmp_path, stdout=write) as ended:
+        os.close(write)
+        assert ended.communicate(timeout=60) == (None, "")
+    assert ended.returncode == 141
+
+
+def test_progress_bars_are_for_terminals_only(run, text, tmp_path):
+    code, out, error = run("train", "--corpus", text, "--out", tmp_path, *SMALL, "--evaluate-every", 3)
+    assert (code, error) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines()[1:3]] == ["step 3", "step 6"]
 
 
 # Interruption and resuming
@@ -200,7 +234,7 @@ def test_an_interrupted_training_resumes_bit_for_bit(run, text, tmp_path, monkey
     assert error.endswith("\nhopmin: interrupted\n")
     assert f"holds the model after {stopped} of 6 steps" in out
     assert signal.getsignal(signal.SIGINT) is before
-    code, out, _ = run("train", "--resume", "--out", tmp_path / "parts", "--steps", 99)  # ignored: training began with 6
+    code, out, _ = run("train", "--resume", "--out", tmp_path / "parts")
     assert code == 0
     assert "holds the model after 6 of 6 steps" in out
     whole, parts = (Trainer.load(tmp_path / name / "model.npz") for name in ("whole", "parts"))
@@ -239,7 +273,7 @@ def test_patience_ends_training_and_the_best_model_is_kept(run, text, tmp_path):
 def test_a_text_can_have_other_tokens(run, text, tmp_path, kind):
     if kind == "bpe":
         pytest.importorskip("tokenizers")
-    cut = ("--tokenizer", kind, "--vocabulary", 270, "--positions", 3)
+    cut = ("--tokenizer", kind, "--positions", 3, *(("--vocabulary", 270) if kind == "bpe" else ()))
     code, _, _ = run("train", "--corpus", text, "--out", tmp_path, *SMALL, *cut, "--batches", "shuffled")
     assert code == 0
     saved = load_model(tmp_path / "model.npz")
@@ -270,6 +304,31 @@ def test_options_that_do_not_suit_the_corpus_are_refused(refused, text, tmp_path
     assert refused("train", "--corpus", text, "--out", tmp_path, *SMALL, "--batches", "contiguous") == (
         "batches must not be 'contiguous' for a corpus of shuffled rows; got text.txt"
     )
+
+
+@pytest.mark.parametrize("kind", ["characters", "bytes"])
+def test_tokenize_refuses_a_vocabulary_of_no_use(refused, text, tmp_path, kind):
+    options = ("--corpus", text, "--out", tmp_path / "t.npz", "--tokenizer", kind, "--vocabulary", 300)
+    assert refused("tokenize", *options) == "vocabulary must be given only for a bpe tokenizer; got 300"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--steps", 2000), "steps must not be given when training is resumed; got 2000"),  # though it is the default
+        (("--corpus", "x.txt"), "corpus must not be given when training is resumed; got x.txt"),
+        (("--seed", 3, "--checkpoint-every", 2), "seed must not be given when training is resumed; got 3"),
+    ],
+    ids=str,
+)
+def test_what_resuming_cannot_change_is_refused(run, refused, text, tmp_path, options, sentence):
+    run("train", "--corpus", text, "--out", tmp_path, *SMALL)
+    assert refused("train", "--resume", "--out", tmp_path, *options) == sentence
+
+
+def test_every_preset_is_offered(run):
+    out = run("train", "--help")[1]
+    assert all(re.search(rf"\b{preset}\b", out) for preset in PRESETS)
 
 
 def test_a_preset_has_its_sizes(run, text, tmp_path):
@@ -313,24 +372,26 @@ def test_checkpoints_are_written_during_training(run, text, tmp_path, monkeypatc
     assert steps == [2, 4, 6, 6]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_process_ends_with_130_and_a_checkpoint(text, tmp_path, number):
-    path = tmp_path / "model.npz"
-    arguments = ("--corpus", text, *SMALL, "--steps", 10**6, "--checkpoint-every", 1, "--out", tmp_path)
-    command = [sys.executable, "-m", "hopmin", "train", *map(str, arguments)]
-    # not in the source tree, where `-m` would find the source without the compiled core
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
-    with subprocess.Popen(command, **pipes) as process:
-        while process.poll() is None and not path.exists():
+ENDS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+
+
+@pytest.mark.parametrize(("number", "code", "word"), ENDS)
+def test_an_interrupted_training_leaves_a_checkpoint(refused, text, tmp_path, number, code, word):
+    """Meanwhile, a second training in the same folder is refused."""
+    path, before = tmp_path / "out" / "model.npz", text.read_bytes()
+    train = ("train", "--corpus", text, *SMALL, "--steps", 10**6, "--out", tmp_path / "out")
+    with process(*train, "--checkpoint-every", 1, cwd=tmp_path, stdout=subprocess.PIPE) as training:
+        while training.poll() is None and not path.exists():
             time.sleep(0.02)
-        process.send_signal(number)
-        out, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert error.endswith("\nhopmin: interrupted\n")
-    assert "Traceback" not in error
+        sentence = refused("train", "--resume", "--out", tmp_path / "out").splitlines()[-1]
+        training.send_signal(number)
+        out, error = training.communicate(timeout=60)
+    assert (training.returncode, error) == (code, f"\nhopmin: {word}\n")
+    assert sentence == f"out must be a folder that no other run is using; {tmp_path / 'out'} is in use"
     steps = Trainer.load(path).optimizer.steps
     assert steps >= 1
     assert f"holds the model after {steps} of 1000000 steps" in out
+    assert text.read_bytes() == before
 
 
 def test_a_repeatedly_killed_training_ends_bit_for_bit_alike(run, text, tmp_path):
@@ -338,8 +399,8 @@ def test_a_repeatedly_killed_training_ends_bit_for_bit_alike(run, text, tmp_path
     run(*train, "--out", tmp_path / "whole")
     path, rng, killed = tmp_path / "parts" / "model.npz", np.random.default_rng(0), 0
     for threads in (1, 2, 3, 1, 2):
-        again = ("--resume",) if path.exists() else ()
-        arguments = map(str, (*train, *again, "--out", tmp_path / "parts"))
+        again = ("train", "--resume", "--checkpoint-every", 1) if path.exists() else train
+        arguments = map(str, (*again, "--out", tmp_path / "parts"))
         environment = {**os.environ, "HOPMIN_THREADS": str(threads)}
         before = path.stat().st_mtime_ns if path.exists() else 0
         command = [sys.executable, "-m", "hopmin", *arguments]
@@ -357,34 +418,93 @@ def test_a_repeatedly_killed_training_ends_bit_for_bit_alike(run, text, tmp_path
     assert logs[0] == logs[1]
 
 
-def test_an_interrupted_study_reports_its_finished_runs(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "code", "word"), ENDS)
+def test_an_interrupted_study_reports_its_finished_runs(run, tmp_path, monkeypatch, number, code, word):
     whole = grid.study
 
     def half(corpus, preset, seed, *, finished, **options):
         def stop(record, done):
             finished(record, done)
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
 
         return whole(corpus, preset, seed, finished=stop, **options)
 
     monkeypatch.setattr(grid, "study", half)
-    code, out, error = run("study", "--preset", "smoke", "--out", tmp_path)
-    assert code == 130
-    assert error.endswith("\nhopmin: interrupted\n")
-    assert f"The report is {tmp_path / 'report.html'}\n" in out
+    assert run("study", "--preset", "smoke", "--out", tmp_path)[::2] == (code, f"\nhopmin: {word}\n")
     record = json.loads((tmp_path / "results.json").read_text())
     assert not record["complete"]
     assert len(record["runs"]) == 1
     assert "The study was interrupted" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ".lock" not in {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_study_without_finished_runs_writes_nothing(run, tmp_path, monkeypatch):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
+@pytest.fixture
+def endless(tmp_path):
+    """endless(): start a study, in a session of its own, whose runs do not end; wait until they begin."""
+    script = """
+import sys
+from dataclasses import replace
+from hopmin.cli import main
+from hopmin.study import grid
 
-    monkeypatch.setattr(grid, "study", interrupted)
-    assert run("study", "--preset", "smoke", "--out", tmp_path)[0] == 130
-    assert list(tmp_path.iterdir()) == []
+if __name__ == "__main__":  # not in its workers
+    grid.PRESETS["smoke"] = replace(grid.PRESETS["smoke"], steps=10**9)
+    sys.exit(main(["study", "--preset", "smoke", "--out", "out"]))
+"""
+    path = tmp_path / "endless.py"
+    path.write_text(script)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = []
+
+    def start():
+        started.append(subprocess.Popen([sys.executable, path], cwd=tmp_path, start_new_session=True, **pipes))
+        assert started[-1].stdout.readline().startswith("question-formation: 40 rows")
+        return started[-1]
+
+    yield start
+    for study in started:
+        study.kill()
+        study.communicate()
+
+
+@pytest.mark.parametrize(("number", "code", "word"), ENDS)
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
+def test_an_early_signal_ends_a_study_and_its_workers(endless, tmp_path, number, code, word, send):
+    study = endless()
+    send(study.pid, number)
+    out, error = study.communicate(timeout=60)  # which ends when the last worker has closed the pipes it inherited
+    assert (study.returncode, error) == (code, f"\nhopmin: {word}\n")
+    assert out == "0 of 9 runs have finished\n"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_two_studies_in_one_folder_are_refused(endless, refused, tmp_path):
+    study = endless()
+    out = tmp_path / "out"
+    sentence = f"out must be a folder that no other run is using; {out} is in use"
+    assert refused("study", "--preset", "smoke", "--out", out) == sentence
+    study.kill()  # a killed study leaves no lock
+    study.communicate(timeout=60)
+    (out / "report.html").write_text("mine")
+    assert refused("study", "--preset", "smoke", "--out", out) == f"out must hold no results yet; {out / 'report.html'} exists"
+    assert (out / "report.html").read_text() == "mine"
+
+
+def test_results_of_another_study_are_not_overwritten(refused, tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    sentence = refused("study", "--preset", "smoke", "--out", tmp_path)
+    assert sentence == f"out must hold no results yet; {tmp_path / 'results.json'} exists"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"results.json": "{}"}
+
+
+def test_a_worker_that_is_killed_is_one_sentence(run, tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise BrokenProcessPool("a worker process ended with exit code -9 before its task")
+
+    monkeypatch.setattr(grid, "study", killed)
+    code, out, error = run("study", "--preset", "smoke", "--out", tmp_path)
+    assert (code, error) == (2, "hopmin: a worker process ended with exit code -9 before its task\n")
+    assert out.endswith("0 of 9 runs have finished\n")
 
 
 # Errors
@@ -394,7 +514,8 @@ def test_a_study_without_finished_runs_writes_nothing(run, tmp_path, monkeypatch
     ("arguments", "sentence"),
     [
         ((), "the following arguments are required: COMMAND (see hopmin --help)"),
-        (("train", "--colour", "red"), "unrecognized arguments: --colour red (see hopmin --help)"),
+        (("train", "--colour", "red"), "unrecognized arguments: --colour red (see hopmin train --help)"),
+        (("train", "--lr", 1), "unrecognized arguments: --lr 1 (see hopmin train --help)"),
         (("train", "--steps", "many"), "argument --steps: invalid int value: 'many' (see hopmin train --help)"),
         (("generate",), "the following arguments are required: --prompt (see hopmin generate --help)"),
     ],
@@ -584,6 +705,47 @@ def test_wrong_options_of_generate_are_named(run, refused, text, tmp_path, optio
     assert refused("generate", "--checkpoint", tmp_path / "model.npz", *options) == sentence
 
 
+def test_generated_text_moves_no_cursor_of_a_terminal(run, monkeypatch, tmp_path):
+    """In a file or a pipe the text stays as it is."""
+    model, symbols = GPT(hopmin.GPTConfig(vocabulary=5, positions=4, layers=1, heads=1, width=4), 0), ("a", "\n", "\x1b", "\x9b", "é")
+    model.save(tmp_path / "m.npz", SymbolTokenizer(symbols))
+    command = ("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "".join(symbols), "--max-new-tokens", 0)
+    assert run(*command) == (0, "a\n\x1b\x9bé\n", "")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(*command) == (0, "a\n\\x1b\\x9bé\n", "")
+
+
+def test_an_error_moves_no_cursor_of_a_terminal(refused, tmp_path):
+    name = "\x1b[2J\x9b\u202e.npz"
+    sentence = refused("generate", "--checkpoint", tmp_path / name, "--prompt", "a")
+    assert sentence == rf"model must be a readable file; {tmp_path}/\x1b[2J\x9b\u202e.npz: No such file or directory"
+    with np.load(saved_model(tmp_path)) as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "m.npz", **{**arrays, "hopmin": np.array(str(arrays["hopmin"]).replace('"model"', '"\\u001b[2J"'))})
+    sentence = refused("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "a")
+    assert sentence.endswith(r"must hold a model in format 1; got a \x1b[2J in format 1")
+
+
+def saved_model(folder):
+    path = folder / "m.npz"
+    GPT(hopmin.GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=4), 0).save(path)
+    return path
+
+
+def test_a_crafted_tokenizer_in_a_checkpoint_is_one_sentence(refused, tmp_path):
+    """The library panics on it, which is no Exception."""
+    pytest.importorskip("tokenizers")
+    t = BPETokenizer.train(["to be or not to be"], 260)
+    plain = json.loads(t.json)
+    GPT(hopmin.GPTConfig(vocabulary=len(t.symbols), positions=4, layers=1, heads=1, width=4), 0).save(tmp_path / "m.npz", t)
+    arrays, records = load_arrays(tmp_path / "m.npz", "model")
+    crafted = {**plain, "model": {**plain["model"], "continuing_subword_prefix": "###"}}
+    records["tokenizer"] = {"kind": "bpe", "json": json.dumps(crafted)}
+    save_arrays(tmp_path / "m.npz", "model", arrays, **records)
+    sentence = refused("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "to")
+    assert sentence == f"model must hold the parameters that its configuration names; {tmp_path / 'm.npz'} does not"
+
+
 def test_a_model_without_a_tokenizer_generates_no_text(refused, tmp_path):
     path = tmp_path / "model.npz"
     GPT(hopmin.GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=4), 0).save(path)
@@ -614,6 +776,14 @@ def test_a_perplexity_too_large_for_a_float_is_infinite(run, text, tmp_path):
     code, out, error = run("evaluate", "--checkpoint", tmp_path / "model.npz")
     assert (code, error) == (0, "")
     assert out.count("perplexity inf") == 2
+
+    def nonfinite(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    _, out, _ = run("evaluate", "--checkpoint", tmp_path / "model.npz", "--json")
+    splits = json.loads(out, parse_constant=nonfinite)["splits"]
+    assert splits["train"]["perplexity"] is None
+    assert splits["train"]["nats_per_token"] > 709
 
 
 def test_a_last_step_that_diverges_is_not_saved(run, text, tmp_path):

@@ -1,12 +1,17 @@
 """Readers raise one-line errors for files they cannot use; writers are atomic."""
 
+import copy
+import errno
 import gc
 import io
 import json
 import os
 import pickle
+import stat
 import string
 import struct
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -18,10 +23,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from hopmin import _files
 from hopmin._files import (
     atomic_write,
     load_arrays,
     map_arrays,
+    read_bytes,
     read_chunks,
     read_text,
     save_arrays,
@@ -93,6 +100,232 @@ def test_text_is_written_as_utf8_and_read_back_unchanged(tmp_path):
     write_text(tmp_path / "text", "naïve β\r\n")
     assert (tmp_path / "text").read_bytes() == "naïve β\r\n".encode()
     assert read_text(tmp_path / "text") == "".join(read_chunks(tmp_path / "text")) == "naïve β\r\n"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755, 0o666])
+def test_a_replaced_file_keeps_its_mode(tmp_path, mode):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    os.symlink("file", tmp_path / "link")
+    with atomic_write(tmp_path / "link") as file:
+        if os.name == "posix":
+            assert stat.S_IMODE(os.stat(file.name).st_mode) & 0o077 == 0  # not readable by others before it is whole
+        file.write(b"new")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", mode)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_new_file_follows_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "file", "text")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot open folders")
+def test_the_folder_is_synced_after_the_rename(tmp_path, monkeypatch):
+    calls = []
+
+    def noted(name, function):
+        monkeypatch.setattr(os, name, lambda *arguments: (calls.append(name), function(*arguments))[1])
+
+    def fsync(descriptor):
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    noted("replace", os.replace)
+    write_text(tmp_path / "file", "text")
+    assert calls == ["file", "replace", "folder"]
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "file", "text")
+    assert read_text(tmp_path / "file") == "text"
+
+
+KILLED = """
+import os, signal, sys
+from hopmin._files import atomic_write
+for path in sys.argv[1:]:
+    if not os.fork():
+        with atomic_write(path) as file:
+            file.write(b"half")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and locks")
+def test_twenty_killed_writes_leave_at_most_one_file_each(tmp_path):
+    first, second = tmp_path / "a[1]", tmp_path / "a"  # a name that is also a pattern
+    second.write_bytes(b"old")
+    subprocess.run([sys.executable, "-c", KILLED, *20 * [first], *2 * [second]], check=True)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert second.read_bytes() == b"old"
+    write_text(first, "new")
+    assert {entry.name[:6] for entry in tmp_path.iterdir()} == {"a[1]", "a", ".a." + second_token(tmp_path)}
+    write_text(second, "new")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a[1]", "a"}
+
+
+def second_token(folder):
+    """Return the first three random characters of the one temporary file."""
+    (name,) = [entry.name for entry in folder.iterdir() if entry.name.startswith(".")]
+    return name[3:6]
+
+
+@pytest.mark.skipif(_files.fcntl is None, reason="needs locks")
+def test_files_in_use_and_files_of_others_are_not_deleted(tmp_path):
+    """Two writers of the same file: the last to finish wins, and neither is disturbed."""
+    path = tmp_path / "file"
+    others = [tmp_path / ".file.0123abc.hopmin", tmp_path / ".file.0123abcd", tmp_path / ".other.0123abcd.hopmin"]
+    for other in others:
+        other.write_bytes(b"kept")
+    (tmp_path / ".file.01234567.hopmin").mkdir()
+    with atomic_write(path) as slow:
+        slow.write(b"slow")
+        with atomic_write(path) as fast:
+            fast.write(b"fast")
+        assert path.read_bytes() == b"fast"
+    assert path.read_bytes() == b"slow"
+    assert len(list(tmp_path.iterdir())) == 2 + len(others)
+
+
+@pytest.mark.skipif(_files.fcntl is None, reason="needs locks")
+def test_a_file_deleted_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    flock, deleted = _files.fcntl.flock, []
+
+    def late(file, operation):
+        if not deleted:
+            deleted.append(os.unlink(file.name))
+        flock(file, operation)
+
+    monkeypatch.setattr(_files.fcntl, "flock", late)
+    write_text(tmp_path / "file", "text")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_without_locks_files_are_written_and_none_is_deleted(tmp_path, monkeypatch):
+    """On Windows, and on file systems that cannot lock."""
+    (tmp_path / ".file.01234567.hopmin").write_bytes(b"kept")
+    if _files.fcntl is not None:
+
+        def flock(file, operation):
+            raise OSError(95, "Operation not supported")
+
+        monkeypatch.setattr(_files.fcntl, "flock", flock)
+        write_text(tmp_path / "file", "text")
+    monkeypatch.setattr(_files, "fcntl", None)
+    write_text(tmp_path / "file", "text")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file", ".file.01234567.hopmin"}
+
+
+# Paths
+
+PATHS = {
+    "read_text": read_text, "read_bytes": read_bytes, "read_chunks": lambda path: list(read_chunks(path)),
+    "write_text": lambda path: write_text(path, ""), "save_arrays": lambda path: save_arrays(path, "thing", {}),
+    "load_arrays": lambda path: load_arrays(path, "thing"), "map_arrays": lambda path: map_arrays(path, "thing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", PATHS.values(), ids=PATHS)
+@pytest.mark.parametrize("path", [True, False, 0, np.int64(1), 3.0, None, b"file", ["file"]], ids=repr)
+def test_only_strings_and_paths_are_paths(function, path):
+    """`open` would take integers and booleans for descriptors of open files, read them and close them."""
+    assert error_message(TypeError, function, path) == f"path must be a path; got {path!r}"
+
+
+def test_an_open_file_is_neither_read_nor_closed(tmp_path):
+    save_arrays(tmp_path / "file", "thing", {})
+    with open(tmp_path / "file", "rb") as file:
+        for function in PATHS.values():
+            with pytest.raises(TypeError):
+                function(file.fileno())
+        assert file.tell() == 0
+        assert file.read(2) == b"PK"
+
+
+@pytest.mark.parametrize("function", PATHS.values(), ids=PATHS)
+@pytest.mark.parametrize("path", ["a\0b", "\ud800"], ids=repr)
+def test_paths_that_no_system_can_open_are_refused(function, path):
+    sentence = error_message(ValueError, function, path)
+    assert sentence == f"path must be a path that the system can encode, without NUL; got {path!r}"
+
+
+def test_a_file_has_exactly_the_name_that_was_given(tmp_path):
+    for name in ("plain", "a.npz", "b.NPZ", "c.npz.old"):
+        save_arrays(tmp_path / name, "thing", {"a": np.arange(3)})
+        assert load_arrays(tmp_path / name, "thing")[0]["a"].tolist() == [0, 1, 2]
+    assert sorted(os.listdir(tmp_path)) == ["a.npz", "b.NPZ", "c.npz.old", "plain"]
+    assert error_message(ValueError, write_text, f"{tmp_path}/new/", "text").endswith("is not a regular file")
+
+
+# Memory
+
+SHORT_OF_MEMORY = """
+import resource, sys
+import numpy as np
+from hopmin import _files
+path, kind = sys.argv[1:]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 30_000_000,) * 2)
+for read in (_files.load_arrays, _files.map_arrays):
+    try:
+        read(path, kind)
+    except Exception as error:
+        print(type(error).__name__, error)
+for read in (_files.read_text, _files.read_bytes):
+    try:
+        read(path + ".txt")
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs the limits of Linux")
+def test_a_lack_of_memory_is_not_called_damage(tmp_path):
+    path = tmp_path / "file.npz"
+    save_arrays(path, "thing", {"a": np.zeros(10_000_000)})
+    (tmp_path / "file.npz.txt").write_bytes(b" " * 50_000_000)
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, path, "thing"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    size = path.stat().st_size
+    assert found == [
+        *2 * [f"MemoryError no memory for the {size:,} bytes of {path}"],
+        *2 * [f"MemoryError no memory for the 50,000,000 bytes of {path}.txt"],
+    ]
+    assert load_arrays(path, "thing")[0]["a"].shape == (10_000_000,)
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_a_map_without_address_space_is_no_damage(tmp_path, monkeypatch, error):
+    def memmap(*arguments):
+        raise error
+
+    save_arrays(tmp_path / "file", "thing", {"a": np.zeros(9)})
+    monkeypatch.setattr(np, "memmap", memmap)
+    sentence = error_message(MemoryError, map_arrays, tmp_path / "file", "thing")
+    assert sentence == f"no memory for the {os.path.getsize(tmp_path / 'file'):,} bytes of {tmp_path / 'file'}"
+
+
+def test_a_device_that_fails_is_no_damage(tmp_path, monkeypatch):
+    def memmap(*arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    save_arrays(tmp_path / "file", "thing", {"a": np.zeros(9)})
+    monkeypatch.setattr(np, "memmap", memmap)
+    sentence = error_message(ValueError, map_arrays, tmp_path / "file", "thing")
+    assert sentence == f"thing must be a readable file; {tmp_path / 'file'}: Input/output error"
 
 
 # Folders
@@ -350,6 +583,7 @@ def crafted(path, header, numbers=b"", compression=zipfile.ZIP_STORED, about=Non
         ("{'descr': 'nothing', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
         ("print(1)", bytes(8)),
         ("(" * 9000, b""),
+        ("-" * 9000 + "1", b""),  # Python's parser raises MemoryError
     ],
 )  # fmt: skip
 def test_impossible_headers_raise_without_allocating(tmp_path, header, numbers, read):
@@ -373,6 +607,37 @@ def test_compressed_arrays_raise_without_allocating(tmp_path, read):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
+
+
+@READERS
+def test_members_that_overlap_raise_without_allocating(tmp_path, read):
+    """A directory that names the same bytes many times could take any amount of memory."""
+    path = tmp_path / "file.npz"
+    names = [f"a{i:03}" for i in range(100)]
+    header = str(np.lib.format.header_data_from_array_1_0(np.zeros(20_000)))
+    about = json.dumps({"format": 1, "kind": "model", "arrays": dict.fromkeys(names, header), "records": {}})
+    crafted(path, header, bytes(160_000), about=about)
+    with zipfile.ZipFile(path, "a") as archive:
+        (member,) = [each for each in archive.infolist() if each.filename == "a.npy"]
+        for name in names:
+            again = copy.copy(member)
+            again.filename = f"{name}.npy"
+            archive.filelist.append(again)
+        archive.filelist.remove(member)
+        archive._didModify = True
+    tracemalloc.start()
+    assert error_message(ValueError, read, path, "model") == DAMAGED.format(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_text_of_a_file_is_quoted_without_control_characters(tmp_path):
+    path = tmp_path / "file.npz"
+    about = json.dumps({"format": "\x1b[2J\x9b", "kind": "\x1b]0;title\x07\n", "arrays": {}, "records": {}})
+    np.savez(path, hopmin=np.array(about))
+    sentence = error_message(ValueError, load_arrays, path, "model")
+    assert sentence == f"{path} must hold a model in format 1; got a \\x1b]0;title\\x07\\n in format \\x1b[2J\\x9b"
 
 
 def empty_zip(path):

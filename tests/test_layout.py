@@ -13,12 +13,12 @@ PACKAGE = Path(hopmin.__file__).resolve().parent
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ["numerics", "special", "memory", "data", "transformer", "paper", "study"]  # each may import those before it
 APART = {"memory", "data"}  # neither imports the other
-OPTIONAL = {"matplotlib", "jinja2", "tqdm", "hypothesis", "mpmath", "scipy", "sklearn", "pytest", "gguf", "safetensors", "threadpoolctl", "tokenizers"}
+OPTIONAL = {"matplotlib", "jinja2", "tqdm", "hypothesis", "mpmath", "scipy", "sklearn", "pytest", "gguf", "threadpoolctl", "tokenizers"}
 MAY_IMPORT = {
     "study/figures.py": {"matplotlib"},
     "study/report.py": {"matplotlib", "jinja2"},
     "cli.py": {"tqdm"},
-    "transformer/pretrained.py": {"gguf", "safetensors", "tokenizers"},
+    "transformer/pretrained.py": {"gguf", "tokenizers"},
     "transformer/data_parallel.py": {"threadpoolctl"},
     "data/tokenizers.py": {"tokenizers"},
     "sklearn.py": {"scipy", "sklearn"},

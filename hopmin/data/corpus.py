@@ -135,8 +135,10 @@ def from_text(
 
     Raises
     ------
+    TypeError
+        If the text is not a string, nor bytes for the tokenizer "bytes".
     ValueError
-        If the text has fewer than ten rows, or an option is out of range.
+        If the text is empty or has fewer than ten rows, or an option is out of range.
 
     Examples
     --------
@@ -145,11 +147,19 @@ def from_text(
     (44, 5, 'e or not ')
     """
     positions, fraction = _check.integer("positions", positions), _check.number("held_out", held_out, "[0, 1)")
+    if not isinstance(text, (str, bytes) if _takes_bytes(tokenizer) else str):
+        raise TypeError(f"text must be a string, or bytes for the tokenizer 'bytes'; got {text!r:.60}")
+    if not text:
+        raise ValueError(f"text must not be empty; got {text!r}")
     chosen = fit_tokenizer(tokenizer, [text], vocabulary)  # type: ignore[list-item]  # bytes only for "bytes"
     rows = split_into_rows(chosen.encode(text), positions, chosen)  # type: ignore[arg-type]
     order = _check.generator("seed", seed).permutation(len(rows))
     count = held_out_count(len(rows), fraction)
     return Corpus(name, chosen, train=rows[order[count:]], held_out=rows[order[:count]])
+
+
+def _takes_bytes(tokenizer: TokenizerName | Tokenizer | None) -> bool:
+    return tokenizer == "bytes" or isinstance(tokenizer, ByteTokenizer)
 
 
 def split_into_rows(tokens: Array, positions: int, tokenizer: Tokenizer) -> Array:
@@ -206,5 +216,6 @@ def from_file(path: Name, **options: Unpack[TextOptions]) -> Corpus:
 
     The options are those of `from_text`. Raises ValueError if the file cannot be read, is not UTF-8, or is too short.
     """
-    text = read_bytes(path) if options.get("tokenizer") in ("bytes", ByteTokenizer()) else read_text(path)
-    return from_text(text, name=re.split(r"[\\/]", str(path))[-1], **options)
+    path = _check.path("path", path)
+    text = read_bytes(path) if _takes_bytes(options.get("tokenizer")) else read_text(path)
+    return from_text(text, name=re.split(r"[\\/]", path)[-1], **options)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from hopmin import _check
+from hopmin._typing import Name
 from hopmin.data.corpus import Corpus, TextOptions, from_file, python_topics
 from hopmin.data.question_formation import question_formation
 from hopmin.data.token_files import from_tokens
 from hopmin.data.tokenizers import Tokenizer, TokenizerName
 
+NAMES = ("question-formation", "python-topics")  # any other name is a path
+
 
 def open_corpus(
-    name: str,
+    name: Name,
     *,
     rows: int,
     positions: int,
@@ -21,7 +25,7 @@ def open_corpus(
 
     Parameters
     ----------
-    name : str
+    name : str or path
         "question-formation", "python-topics", the path of a file of tokens (.npz), or the path of a text file.
     rows : int
         Training rows of "question-formation"; its held-out split has 1,000 rows.
@@ -41,10 +45,13 @@ def open_corpus(
 
     Raises
     ------
+    TypeError
+        If the name is neither a string nor a path.
     ValueError
         If a tokenizer is named for a corpus that has its own, if a file cannot be read or is too short, or if an option
         is out of range.
     """
+    name = _check.path("corpus", name)
     own = name == "question-formation" or name.endswith(".npz")
     if own and isinstance(tokenizer, str):
         raise ValueError(f"tokenizer must not be given for a corpus that has its own; got {tokenizer!r} for {name}")

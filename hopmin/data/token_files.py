@@ -58,6 +58,7 @@ def write_tokens(
         If the source is unreadable, empty, not UTF-8 or not a regular file, or if the path is the source, its
         folder does not exist, or it does not end in .npz.
     """
+    source, path = _check.path("source", source), _check.path("path", path)
     if Path(path).suffix != ".npz" or not Path(path).absolute().parent.is_dir():
         raise ValueError(f"path must end in .npz, in a folder that exists; got {path}")
     if os.path.exists(source) and not os.path.isfile(source):
@@ -113,6 +114,7 @@ def from_tokens(path: Name, *, positions: int = 64, held_out: float = 0.1) -> Co
         If the file is unreadable, damaged or too short, or was not written by `write_tokens`.
     """
     positions, fraction = _check.integer("positions", positions), _check.number("held_out", held_out, "[0, 1)")
+    path = _check.path("path", path)
     arrays, records = map_arrays(path, "tokens")
     try:
         tokens, tokenizer = arrays["tokens"], tokenizer_from_record(records["tokenizer"])

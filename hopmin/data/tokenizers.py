@@ -22,6 +22,15 @@ import numpy as np
 from hopmin import _check
 from hopmin._typing import Integers
 
+# The types of the parts of a byte pair encoding on bytes. Others may hold patterns, on which the library can panic or
+# take exponential time.
+BYTEWISE = {
+    "model": ("BPE",),
+    "normalizer": ("NFC", "NFD", "NFKC", "NFKD"),
+    "pre_tokenizer": ("ByteLevel", "Digits"),
+    "post_processor": ("ByteLevel",),
+    "decoder": ("ByteLevel",),
+}
 MAX_VOCABULARY = 1_000_000  # of a trained BPE: the library allocates memory for the whole vocabulary before it trains
 TokenizerName = Literal["characters", "words", "bytes", "bpe"]
 TOKENIZERS: tuple[str, ...] = get_args(TokenizerName)
@@ -138,7 +147,7 @@ class BPETokenizer:
     ImportError
         If the library `tokenizers` is not installed.
     ValueError
-        If `json` is not JSON of that library, or the symbols are not numbered from 0 to V - 1.
+        If `json` is not JSON of that library for such an encoding, or the symbols are not numbered from 0 to V - 1.
 
     Examples
     --------
@@ -153,12 +162,11 @@ class BPETokenizer:
         with import_from_extra("pretrained"):
             from tokenizers import Tokenizer, pre_tokenizers
 
-        try:
+        _check_bytewise(json)
+        with _library_errors("tokenizer must be JSON of the library tokenizers"):
             self._tokenizer = Tokenizer.from_str(json)
-        except Exception as error:  # the library raises no more specific exception
-            raise ValueError(f"tokenizer must be JSON of the library tokenizers; got {error}") from None
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
         self.json = json
         numbers = self._tokenizer.get_vocab(with_added_tokens=True)
         self.symbols = tuple(sorted(numbers, key=numbers.__getitem__))
@@ -257,14 +265,17 @@ class BPETokenizer:
     def encode(self, text: str) -> Integers:
         """Return the tokens of a text; ValueError if one of its bytes is not in the vocabulary."""
         _utf8(text)
-        tokens = np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+        with _library_errors("text must consist of pieces in the vocabulary"):
+            tokens = np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
         if not self._covers_all_bytes and self.decode(tokens) != text:  # the library drops unknown bytes
             raise ValueError(f"text must consist of bytes in the vocabulary; got {text!r:.60}")
         return tokens
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Return the text of tokens; negative ones are padding and left out. ValueError if a token has no piece."""
-        text: str = self._tokenizer.decode(_unpadded(tokens, self.symbols), skip_special_tokens=False)
+        kept = _unpadded(tokens, self.symbols)
+        with _library_errors("tokens must be pieces of a text"):
+            text: str = self._tokenizer.decode(kept, skip_special_tokens=False)
         return text
 
 
@@ -327,6 +338,37 @@ def import_from_extra(extra: str) -> Iterator[None]:
     except ImportError as error:
         command = f"python -m pip install 'hopmin[{extra}]'"
         raise ImportError(f"{error.name} must be installed: {command}", name=error.name) from None
+
+
+@contextlib.contextmanager
+def _library_errors(message: str) -> Iterator[None]:
+    """Turn what the library raises into a ValueError with this message: an Exception, or a panic, which is not one."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"{message}; got {_check.printable(error):.200}") from None
+
+
+def _check_bytewise(text: str) -> None:
+    """Raise ValueError unless the JSON of a tokenizer has the parts of a byte pair encoding on bytes, and no others."""
+    try:
+        parts = json.loads(text)
+        found = {part: parts[part] for part in BYTEWISE if parts.get(part) is not None}
+        if isinstance(of := found.get("pre_tokenizer"), dict) and of["type"] == "Sequence":
+            del found["pre_tokenizer"]
+            others = [each["type"] for each in of["pretokenizers"] if each["type"] not in BYTEWISE["pre_tokenizer"]]
+        else:
+            others = []
+        others += [of["type"] for part, of in found.items() if of["type"] not in BYTEWISE[part]]
+        others += [name for name in ("continuing_subword_prefix", "end_of_word_suffix") if parts["model"].get(name)]
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        raise ValueError("tokenizer must be JSON of the library tokenizers; got other text") from None
+    if others:
+        raise ValueError(f"tokenizer must be a byte pair encoding on bytes; got {_check.printable(others[0]):.60}")
 
 
 def _utf8(text: str) -> bytes:

@@ -484,4 +484,5 @@ def _energy_from(path: Name, records: dict[str, Any]) -> Energy:
     except (KeyError, TypeError, ValueError):
         found = f"{records!s:.60}"
         raise ValueError(f"{path} must describe one of hopmin's energies and its options; got {found}") from None
+    name = f"{_check.printable(name):.60}"
     raise ValueError(f"energy must be given to load {path}, which was saved with {name} but not its options; got None")

@@ -15,7 +15,7 @@ bound grows as D^2 if w / T is fixed. With T and l fixed, w = n / T grows as wel
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from hopmin import _check
 
@@ -23,7 +23,8 @@ PER_LAYER = 10.0  # A: 3 for queries, keys, values, 1 for the output, 6 for a hi
 TABLE_3 = ((39.95e6, 214.18e6), (60.26e6, 261.78e6), (80.20e6, 309.37e6))  # parameters N, tokens D*
 
 
-class ModelShape(NamedTuple):
+@dataclass(frozen=True)
+class ModelShape:
     """The size of a transformer.
 
     Parameters
@@ -34,11 +35,20 @@ class ModelShape(NamedTuple):
         w, the dimension of an activation.
     positions : int
         T, the number of tokens in a sequence.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one of them is not an integer >= 1.
     """
 
     layers: int
     width: int
     positions: int
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "positions"):
+            object.__setattr__(self, name, _check.integer(name, getattr(self, name)))
 
 
 def parameter_count(shape: ModelShape, *, per_layer: float = PER_LAYER) -> float:
@@ -47,6 +57,7 @@ def parameter_count(shape: ModelShape, *, per_layer: float = PER_LAYER) -> float
     >>> parameter_count(ModelShape(24, 1024, 1024))    # GPT-2 medium with hidden layers of 3072, appendix E
     251658240.0
     """
+    per_layer, shape = _check.number("per_layer", per_layer, "(0, inf)"), _check.instance("shape", shape, ModelShape)
     return per_layer * shape.layers * shape.width**2
 
 
@@ -56,6 +67,7 @@ def state_dimension(shape: ModelShape) -> int:
     >>> state_dimension(ModelShape(24, 1024, 256))
     262144
     """
+    shape = _check.instance("shape", shape, ModelShape)
     return shape.positions * shape.width
 
 
@@ -87,7 +99,8 @@ def parameter_bound(tokens: float, shape: ModelShape, *, per_layer: float = PER_
     >>> f"{parameter_bound(214.18e6, shape):.3g}", f"{parameter_bound(1.0, shape):.2g}"
     ('1.39e+12', '3e-05')
     """
-    tokens = _check.number("tokens", tokens, "(0, inf)")
+    tokens, per_layer = _check.number("tokens", tokens, "(0, inf)"), _check.number("per_layer", per_layer, "(0, inf)")
+    shape = _check.instance("shape", shape, ModelShape)
     return per_layer * shape.layers * shape.width * tokens**2 / (math.pi * shape.positions**3)
 
 
@@ -119,7 +132,8 @@ def parameter_bound_any_width(tokens: float, *, layers: int, positions: int, per
     >>> parameter_bound_any_width(2e6, **shape) / parameter_bound_any_width(1e6, **shape)
     16.0
     """
-    tokens = _check.number("tokens", tokens, "(0, inf)")
+    tokens, per_layer = _check.number("tokens", tokens, "(0, inf)"), _check.number("per_layer", per_layer, "(0, inf)")
+    layers, positions = _check.integer("layers", layers), _check.integer("positions", positions)
     width = (tokens / positions) ** 2 / (math.pi * positions)
     return per_layer * layers * width**2
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import hopmin
-from hopmin.study.plan import FORMAT, Job, Record, Settings
+from hopmin.study.plan import FORMAT, Job, Record
 
 FILE = "records.jsonl"
 

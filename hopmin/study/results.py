@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import hopmin
 from hopmin import _backend
-from hopmin._files import write_text
+from hopmin._files import to_json, write_text
 from hopmin.study import journal
 from hopmin.study.journal import Entry
 from hopmin.study.plan import FORMAT, Job, Record, Settings, experiments, outcomes, plan, question
@@ -91,7 +90,7 @@ def _section(name: str, jobs: list[Job], entries: Mapping[str, Entry]) -> Record
 
 def write_results(folder: Path, found: Record) -> Path:
     """Write `results.json` into a folder, atomically, and return its path."""
-    write_text(folder / FILE, json.dumps(found, indent=1) + "\n")
+    write_text(folder / FILE, to_json(found) + "\n")
     return folder / FILE
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _backend, _threads
+from hopmin import _backend, _check, _threads
 from hopmin._typing import Array
 from hopmin.transformer.layers import cross_entropy
 from hopmin.transformer.model import GPT, Context, Gradients
@@ -45,9 +45,14 @@ class DataParallel:
     """
 
     def __init__(self, model: GPT, micro_batches: int) -> None:
-        self.model, self.micro_batches = model, micro_batches
+        self.model = _check.instance("model", model, GPT)
+        self.micro_batches = _check.integer("micro_batches", micro_batches)
         self.pool = _backend.buffers.pool()
         self.blas = _blas()
+
+    def __reduce__(self) -> tuple[type[DataParallel], tuple[GPT, int]]:
+        """Copy and pickle the arguments; a copy has a pool of its own."""
+        return type(self), (self.model, self.micro_batches)
 
     def __call__(
         self, tokens: ArrayLike, targets: ArrayLike, rng: np.random.Generator | None = None

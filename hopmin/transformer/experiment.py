@@ -12,10 +12,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from operator import index
 from pathlib import Path
@@ -23,11 +21,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from hopmin import _check
+from hopmin import _check, _signals
 from hopmin._files import atomic_write, writable_folder
+from hopmin._lock import locked
 from hopmin._typing import Array, Name
 from hopmin.data.corpus import Corpus
-from hopmin.data.open import open_corpus
+from hopmin.data.open import NAMES, open_corpus
 from hopmin.data.question_formation import END
 from hopmin.data.token_files import contiguous_batches, shuffled_batches
 from hopmin.data.tokenizers import TOKENIZERS, TokenizerName
@@ -64,9 +63,9 @@ class CorpusRecord:
     Raises
     ------
     TypeError
-        If the name is not a string.
+        If the name is not a string, or a number not an integer.
     ValueError
-        If the tokenizer or the order of the batches is unknown.
+        If a number is out of range, or the tokenizer or the order of the batches is unknown.
     """
 
     name: str
@@ -81,6 +80,8 @@ class CorpusRecord:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"corpus must be a name or a path; got {self.name!r}")
+        for name, lowest in {"rows": 1, "positions": 1, "seed": 0, "vocabulary": 1, "crc32": 0}.items():
+            _check.integer(name, getattr(self, name), lowest)
         if self.tokenizer is not None:
             _check.choice("tokenizer", self.tokenizer, TOKENIZERS)
         _check.choice("batches", self.batches, BATCH_ORDERS)
@@ -134,6 +135,7 @@ class Log:
     """
 
     def __init__(self, path: Name, step: int) -> None:
+        path = _check.path("path", path)
         lines = Path(path).read_bytes().splitlines(keepends=True)[:step] if Path(path).exists() else []
         with atomic_write(path) as file:
             file.writelines(lines)
@@ -196,10 +198,11 @@ class Experiment:
     def __init__(
         self, out: Name, trainer: Trainer, corpus: Corpus, record: CorpusRecord, *, checkpoint_every: int
     ) -> None:
+        out = _check.path("out", out)
         self.trainer, self.corpus = trainer, corpus
         self.checkpoint, self.best_checkpoint = Path(out, "model.npz"), Path(out, "best.npz")
         self.saved_steps = trainer.steps_taken
-        self._record, self._checkpoint_every = record, checkpoint_every
+        self._record, self._checkpoint_every, self._version = record, checkpoint_every, _version(self.checkpoint)
         self._rows = _batches(corpus, record.batches, trainer.options.batch_size, trainer.options.seed)
         self._held_out = corpus.held_out[:EVALUATION_ROWS]
         writable_folder(out)  # last: invalid arguments leave no folder behind
@@ -210,16 +213,16 @@ class Experiment:
         out: Name,
         *,
         corpus: Name = "question-formation",
-        rows: int = 20_000,
-        positions: int = 64,
+        rows: int | None = None,
+        positions: int | None = None,
         tokenizer: TokenizerName | None = None,
-        vocabulary: int = 1000,
+        vocabulary: int | None = None,
         batches: BatchOrder = "random",
         preset: str | None = None,
-        layers: int = 2,
-        heads: int = 4,
-        width: int = 64,
-        dropout: float = 0.0,
+        layers: int | None = None,
+        heads: int | None = None,
+        width: int | None = None,
+        dropout: float | None = None,
         steps: int = 2000,
         learning_rate: float | None = None,
         batch_size: int = 32,
@@ -237,23 +240,24 @@ class Experiment:
             Folder of the checkpoints, created if it is missing.
         corpus : str or path
             "question-formation", "python-topics", the path of a file of tokens (.npz), or the path of a text file.
-        rows : int
-            Training rows of "question-formation".
-        positions : int
-            Targets per row of a text or of a file of tokens.
+        rows : int, optional
+            Training rows of "question-formation", 20,000 by default.
+        positions : int, optional
+            Targets per row of a text or of a file of tokens, 64 by default.
         tokenizer : {"characters", "words", "bytes", "bpe"}, optional
             Tokenizer of a text, "characters" by default.
-        vocabulary : int
-            Number of symbols of a "bpe" tokenizer.
+        vocabulary : int, optional
+            Number of symbols of a "bpe" tokenizer, 1000 by default.
         batches : {"random", "shuffled", "contiguous"}
             "random": rows drawn with replacement. "shuffled": each row once per epoch. "contiguous": each row of a
             batch continues the same row of the batch before, for corpora whose rows are in the order of the text.
         preset : str, optional
-            Name of a GPTConfig preset whose architecture and sizes replace `layers`, `heads` and `width`.
-        layers, heads, width : int
-            Sizes of the model. Its initial weights have the standard deviation 1 / sqrt(width).
-        dropout : float
-            Dropout rate, in [0, 1).
+            Name of a GPTConfig preset, whose architecture and sizes are the defaults of the next four options.
+        layers, heads, width : int, optional
+            Sizes of the model, 2, 4 and 64 by default. Without a preset, initial weights have the standard deviation
+            1 / sqrt(width).
+        dropout : float, optional
+            Dropout rate, in [0, 1), 0 by default.
         steps : int
             Number of training steps.
         learning_rate : float, optional
@@ -277,24 +281,32 @@ class Experiment:
         Raises
         ------
         ValueError, TypeError
-            If `out` already holds a model or cannot be written to, or if an option is wrong. Nothing is written.
+            If `out` already holds a model or cannot be written to, or if an option is wrong or does not suit the
+            corpus. Nothing is written.
         """
         checkpoint_every = _check.integer("checkpoint_every", checkpoint_every)
-        if (checkpoint := Path(out, "model.npz")).exists():
+        if (checkpoint := Path(_check.path("out", out), "model.npz")).exists():
             raise ValueError(f"out must hold no model yet, unless training is resumed; {checkpoint} exists")
-        seed, name = _check.integer("seed", seed, 0), os.fspath(corpus)
-        opened = open_corpus(
-            name, rows=rows, positions=positions, seed=seed, tokenizer=tokenizer, vocabulary=vocabulary
-        )
-        record = CorpusRecord(
-            name, index(rows), index(positions), seed, tokenizer, index(vocabulary), batches, _checksum(opened)
-        )
-        width = _check.integer("width", width)
-        architecture: dict[str, Any] = {"layers": layers, "heads": heads, "width": width, "init_std": None}
+        name = _check.path("corpus", corpus)
+        _refuse_unsuitable(name, tokenizer, rows=rows, positions=positions, vocabulary=vocabulary)
+        opening: dict[str, Any] = {
+            "rows": 20_000 if rows is None else rows,
+            "positions": 64 if positions is None else positions,
+            "seed": _check.integer("seed", seed, 0),
+            "tokenizer": tokenizer,
+            "vocabulary": 1000 if vocabulary is None else vocabulary,
+        }
+        opened = open_corpus(name, **opening)
+        opening |= {option: index(opening[option]) for option in ("rows", "positions", "vocabulary")}  # not of NumPy
+        path = name if name in NAMES else os.path.abspath(name)
+        record = CorpusRecord(path, **opening, batches=batches, crc32=_checksum(opened))
+        architecture: dict[str, Any] = {"layers": 2, "heads": 4, "width": 64, "init_std": None}
         if preset is not None:
             architecture = PRESETS[_check.choice("preset", preset, PRESETS)]
+        given = {"layers": layers, "heads": heads, "width": width, "dropout": dropout}
+        changes = {option: value for option, value in given.items() if value is not None}
         V, T = len(opened.tokenizer.symbols), opened.train.shape[1] - 1
-        config = GPTConfig(**{**architecture, "vocabulary": V, "positions": T, "dropout": dropout})
+        config = GPTConfig(**{**architecture, **changes, "vocabulary": V, "positions": T})
         trainer = Trainer(
             GPT(config, seed),
             steps=steps,
@@ -315,7 +327,7 @@ class Experiment:
         if it was not written by an experiment, or if its corpus has changed.
         """
         checkpoint_every = _check.integer("checkpoint_every", checkpoint_every)
-        path = Path(out, "model.npz")
+        path = Path(_check.path("out", out), "model.npz")
         saved = load_model(path)
         trainer = Trainer.from_saved(saved, path)
         record, corpus = corpus_of(saved, path)
@@ -339,32 +351,60 @@ class Experiment:
 
         Raises
         ------
+        ValueError
+            If another experiment is running in the folder, or has run since this one was created or resumed.
         KeyboardInterrupt
             On SIGINT or SIGTERM, after the current step and its checkpoint. (Signals are handled only on the main
             thread.)
         FloatingPointError
             If the training diverges; see `Trainer.run`. The last checkpoint stays as it is.
         """
+        with locked(self.checkpoint.parent):
+            if _version(self.checkpoint) != self._version:
+                raise ValueError(f"out must not be used by two experiments; {self.checkpoint} was written by another")
+            self._train(callback)
+        return cross_entropy(self.trainer.model, self._held_out)
+
+    def _train(self, callback: Callback) -> None:
         trainer = self.trainer
-        with Log(self.checkpoint.with_name("log.jsonl"), trainer.steps_taken) as log, _interrupts() as interrupted:
+        with Log(self.checkpoint.with_name("log.jsonl"), trainer.steps_taken) as log, _signals.deferred() as received:
+
+            def save_checkpoint(step: int) -> None:
+                self._save(self.checkpoint)
+                self.saved_steps, self._version = step, _version(self.checkpoint)
 
             def after_step(*, step: int, loss: float, tokens: int, **more: Any) -> None:
                 improved = more.get("improved", False)
                 log(**{"step": step, "loss": loss, "tokens": tokens, "improved": improved, **more})
                 if improved:
                     self._save(self.best_checkpoint)
-                if step % self._checkpoint_every == 0 or interrupted.is_set() or trainer.done:
-                    self._save(self.checkpoint)
-                    self.saved_steps = step
+                if step % self._checkpoint_every == 0 or trainer.done:
+                    save_checkpoint(step)
                 callback(step=step, loss=loss, tokens=tokens, **more)
-                if interrupted.is_set():
-                    raise KeyboardInterrupt
+                if received:  # only now: half a step cannot be resumed
+                    if self.saved_steps < step:
+                        save_checkpoint(step)
+                    raise _signals.Terminated if signal.SIGTERM in received else KeyboardInterrupt
 
             trainer.run(self._rows, held_out=self._held_out, callback=after_step)
-        return cross_entropy(trainer.model, self._held_out)
 
     def _save(self, path: Path) -> None:
         self.trainer.save(path, self.corpus.tokenizer, corpus=asdict(self._record))
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Return what changes whenever the file is replaced; None if there is no file."""
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
+
+
+def _refuse_unsuitable(corpus: str, tokenizer: TokenizerName | None, **given: int | None) -> None:
+    """Raise ValueError if an option is given that the corpus does not have."""
+    questions = corpus == "question-formation"
+    suitable = {"rows": questions, "positions": not questions, "vocabulary": tokenizer == "bpe"}
+    owners = {"rows": "question-formation", "positions": "a text or a file of tokens", "vocabulary": "a bpe tokenizer"}
+    for option, value in given.items():
+        if value is not None and not suitable[option]:
+            raise ValueError(f"{option} must be given only for {owners[option]}; got {value} for {corpus}")
 
 
 def _batches(corpus: Corpus, order: BatchOrder, batch_size: int, seed: int) -> Array | Callable[[int], Array]:
@@ -376,19 +416,6 @@ def _batches(corpus: Corpus, order: BatchOrder, batch_size: int, seed: int) -> A
     if not corpus.contiguous:
         raise ValueError(f"batches must not be 'contiguous' for a corpus of shuffled rows; got {corpus.name}")
     return contiguous_batches(corpus.train, batch_size)
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Set an event on SIGINT and SIGTERM instead of interrupting a step: half a step cannot be resumed."""
-    interrupted = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in numbers}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def generate_text(

@@ -210,8 +210,8 @@ class CausalModel(ABC):
         Raises
         ------
         ValueError
-            If a prompt is empty or has tokens outside the vocabulary, an option is out of range, or rng is None where
-            temperature is above 0.
+            If a prompt is empty or has tokens outside the vocabulary, an option or `stop_token` is out of range, or rng
+            is None where temperature is above 0.
         """
         prompts, single = _check_prompts("prompt", prompt, self.config.vocabulary)
         if _check.number("temperature", temperature, "[0, inf)") and rng is None:
@@ -219,6 +219,8 @@ class CausalModel(ABC):
         rng = None if rng is None else _check.generator("rng", rng)
         top_k = None if top_k is None else _check.integer("top_k", top_k)
         top_p = None if top_p is None else _check.number("top_p", top_p, "(0, 1]")
+        if stop_token is not None:
+            _check.integer("stop_token", stop_token, 0, self.config.vocabulary - 1)
         rows, unfinished, cache = [row.tolist() for row in prompts], np.ones(len(prompts), bool), None
         for _ in range(_check.integer("max_new_tokens", max_new_tokens, 0)):
             if cache is None or cache.full:

@@ -289,6 +289,16 @@ class GPT(CausalModel):
     parameters : dict of str to ndarray
         Arrays by the names of `config.shapes`; training changes them in place.
 
+    Raises
+    ------
+    TypeError
+        If `config` is not a GPTConfig.
+
+    Notes
+    -----
+    `copy.deepcopy` and `pickle` make an independent model. `copy.copy` makes one that shares all parameters: training
+    either of the two changes both.
+
     Examples
     --------
     >>> model = GPT(GPTConfig(vocabulary=5, positions=8, layers=2, heads=2, width=16), rng=0)
@@ -302,6 +312,7 @@ class GPT(CausalModel):
     config: GPTConfig
 
     def __init__(self, config: GPTConfig, rng: Seed) -> None:
+        _check.instance("config", config, GPTConfig)
         self.config, self.parameters = config, initial_parameters(config, _check.generator("rng", rng))
 
     @classmethod
@@ -794,4 +805,4 @@ def check_shapes(expected: Shapes, found: Shapes, where: Name) -> None:
     for name in [*expected, *found]:
         wanted, got = (f"of shape {shapes[name]}" if name in shapes else "absent" for shapes in (expected, found))
         if wanted != got:
-            raise ValueError(f"{name} must be {wanted}; in {where} it is {got}")
+            raise ValueError(f"{_check.printable(name):.60} must be {wanted}; in {where} it is {got}")

@@ -1,24 +1,28 @@
-"""Pretrained models, read from files (needs the extra `pretrained`: gguf, safetensors, tokenizers).
+"""Pretrained models, read from files (needs the extra `pretrained`: gguf, tokenizers).
 
 - GPT-2 from a Hugging Face folder, as a `GPT` [`load_gpt2`]
 - a `Llama` from a GGUF file [`load_llama`]
 
 Nothing is downloaded, and no code in a file is executed. Weights of any format become float32, 4 bytes a parameter.
-Damaged files, unknown tensors and other architectures raise ValueError.
+Damaged files, unknown tensors and other architectures raise ValueError. Sizes in a header are compared with the size of
+the file before memory is taken.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
+import struct
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hopmin import _check
-from hopmin._typing import Floats, Name
+from hopmin._files import file_errors, memory_errors
+from hopmin._typing import Array, Floats, Name
 from hopmin.data.tokenizers import BPETokenizer, import_from_extra
 from hopmin.transformer.llama import Llama, LlamaConfig
 from hopmin.transformer.model import GPT, Activation, GPTConfig, Parameters, Shapes, check_shapes
@@ -46,7 +50,12 @@ GGUF_OPTIONS = {
     "general.architecture": ("llama",), "llama.rope.scaling.type": (None, "none"),
     "tokenizer.ggml.model": ("gpt2",), "tokenizer.ggml.pre": ("gpt-2", "smollm"),
 }  # fmt: skip
-FLOAT_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+FLOAT_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # of safetensors; `_to_float32`
+# The types of values in a GGUF header, as `struct` names them; two types are not of a number
+GGUF_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+GGUF_STRING, GGUF_LIST = 8, 9
+GGUF_VERSIONS = (2, 3)
+GGUF_AXES = 4  # at most
 END_OF_TEXT = "<|endoftext|>"
 CONTROL = 3  # the GGUF type of special tokens
 
@@ -69,17 +78,19 @@ def load_gpt2(folder: Name) -> tuple[GPT, BPETokenizer]:
     Raises
     ------
     ImportError
-        If safetensors or tokenizers is not installed.
+        If tokenizers is not installed.
+    MemoryError
+        If there is not enough memory.
     ValueError
         If a file is missing or damaged; a tensor is missing, unknown, of another shape or not finite; or it is another
         kind of model.
     """
-    folder = Path(folder)
+    folder = Path(_check.path("folder", folder))
     options = _read_json(folder / "config.json")
     for name, known in GPT2_OPTIONS.items():
         if (value := options.get(name, known[0])) not in known:
             wanted = " or ".join(map(repr, known))
-            raise ValueError(f"model must be a GPT-2 with {name} {wanted}; {folder} has {value!r}")
+            raise ValueError(f"model must be a GPT-2 with {name} {wanted}; {folder} has {value!r:.60}")
     with _file_errors(folder / "config.json"):
         config = GPTConfig(
             vocabulary=options["vocab_size"],
@@ -122,15 +133,16 @@ def load_llama(path: Name) -> Llama:
     ------
     ImportError
         If gguf or tokenizers is not installed.
+    MemoryError
+        If there is not enough memory.
     ValueError
         If the file cannot be read or is damaged; a tensor is missing, unknown, of another shape or not finite; or it is
         another kind of model: another architecture, scaled rotary positions, or a tokenizer other than GPT-2's or
         SmolLM's.
     """
+    path = _check.path("path", path)
     with _file_errors(path):
-        reader = _gguf_reader(path)
-        header = {name: field.contents() for name, field in reader.fields.items()}
-        tensors = {tensor.name: tensor for tensor in reader.tensors}
+        header, tensors = _read_gguf(path)
     for name, options in GGUF_OPTIONS.items():
         if (value := header.get(name)) not in options:
             raise ValueError(f"model must have {name} {options[-1]}; {path} has {value!r:.60}")
@@ -139,10 +151,10 @@ def load_llama(path: Name) -> Llama:
         tokenizer = _gguf_tokenizer(header)
 
     def read(name: str) -> Floats:
-        a = _dequantized(tensors[name], path)
+        a = _dequantized(name, tensors[name], path)
         return a if name == GGUF_NAMES["tokens"] else a.T  # (outputs, inputs) in GGUF, (inputs, outputs) in hopmin
 
-    shapes = {name: tuple(map(int, tensor.shape)) for name, tensor in tensors.items()}  # GGUF lists the last axis first
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}  # GGUF lists the last axis first
     if (embedding := GGUF_NAMES["tokens"]) in shapes:
         shapes[embedding] = shapes[embedding][::-1]
     return Llama(config, _read_parameters(config, GGUF_NAMES, shapes, path, read), tokenizer)
@@ -156,7 +168,8 @@ def _read_parameters(
         raise ValueError(f"model must have {config.layers} layers; {path} has {len(shapes)} tensors")
     in_file = {name: tensor_name(name, names) for name in config.shapes}
     check_shapes({in_file[name]: shape for name, shape in config.shapes.items()}, shapes, path)
-    parameters = {name: read(in_file[name]) for name in in_file}
+    with memory_errors(path):
+        parameters = {name: read(in_file[name]) for name in in_file}
     for name, a in parameters.items():
         _check.finite(f"{in_file[name]} in {path}", a)
     return parameters
@@ -201,53 +214,144 @@ def _gguf_tokenizer(header: dict[str, Any]) -> BPETokenizer:
     )
 
 
-def _dequantized(tensor: Any, path: Name) -> Floats:
+class _Tensor(NamedTuple):
+    """A tensor in a GGUF file: its type, its shape with the last axis first, and its bytes."""
+
+    type: Any
+    shape: tuple[int, ...]
+    data: Any
+
+
+class _GGUFHeader:
+    """The header of a GGUF file, read from front to back; ValueError at the end of the file.
+
+    The reader of the library gguf is not used: it makes an array of every number in a list, hundreds of bytes for each.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.data, self.place = memoryview(data), 0
+
+    def bytes(self, size: int) -> Any:
+        if size > len(self.data) - self.place:
+            raise ValueError("the file ends before its contents")
+        self.place += size
+        return self.data[self.place - size : self.place]
+
+    def number(self, kind: str) -> Any:
+        return struct.unpack(f"<{kind}", self.bytes(struct.calcsize(f"<{kind}")))[0]
+
+    def string(self) -> str:
+        return str(self.bytes(self.number("Q")), "utf-8")
+
+    def value(self, kind: int) -> Any:
+        """Return a number, a string, or a list of either; lists of lists are refused."""
+        if kind == GGUF_STRING:
+            return self.string()
+        if kind != GGUF_LIST:
+            return self.number(GGUF_NUMBERS[kind])
+        kind, count = self.number("I"), self.number("Q")
+        if kind == GGUF_STRING:
+            return [self.string() for _ in range(count)]  # a string takes 8 bytes or more, so the file limits them
+        return self.bytes(count * struct.calcsize(f"<{GGUF_NUMBERS[kind]}")).cast(GGUF_NUMBERS[kind])
+
+
+def _read_gguf(path: str) -> tuple[dict[str, Any], dict[str, _Tensor]]:
+    """Return the fields and the tensors of a GGUF file, which is mapped; raise any exception if it is damaged."""
+    with import_from_extra("pretrained"):
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    data = np.memmap(path, np.uint8, "r")
+    header = _GGUFHeader(data)
+    if header.bytes(4) != b"GGUF" or header.number("I") not in GGUF_VERSIONS:
+        raise ValueError("not a GGUF file of a known version")
+    tensor_count, field_count = header.number("Q"), header.number("Q")
+    fields = _unique((header.string(), header.value(header.number("I"))) for _ in range(field_count))
+    infos = _unique(
+        (header.string(), (_gguf_shape(header), header.number("I"), header.number("Q"))) for _ in range(tensor_count)
+    )
+    start = header.place + -header.place % fields.get("general.alignment", 32)
+    tensors, total = {}, start
+    for name, (shape, number, offset) in infos.items():
+        kind = GGMLQuantizationType(number)
+        block, size = GGML_QUANT_SIZES[kind]
+        if shape[0] % block:
+            raise ValueError("part of a block")
+        size *= math.prod(shape) // block
+        total += size
+        if total > len(data) or start + offset + size > len(data):
+            raise ValueError("tensors that overlap or end after the file")
+        tensors[name] = _Tensor(kind, shape, data[start + offset : start + offset + size])
+    return fields, tensors
+
+
+def _gguf_shape(header: _GGUFHeader) -> tuple[int, ...]:
+    if (axes := header.number("I")) not in range(1, GGUF_AXES + 1):
+        raise ValueError("too many axes")
+    return tuple(header.number("Q") for _ in range(axes))
+
+
+def _unique(items: Iterator[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a dictionary of items; ValueError if a name occurs twice."""
+    found: dict[str, Any] = {}
+    for name, item in items:
+        if name in found:
+            raise ValueError("a name occurs twice")
+        found[name] = item
+    return found
+
+
+def _dequantized(name: str, tensor: _Tensor, path: Name) -> Floats:
     from gguf.quants import dequantize
 
     try:
         with np.errstate(all="ignore"):  # `_read_parameters` checks that they are finite
-            return np.array(dequantize(tensor.data, tensor.tensor_type), np.float32)
+            rows = tensor.data.reshape(*tensor.shape[:0:-1], -1)
+            return np.array(dequantize(rows, tensor.type), np.float32)
     except NotImplementedError:
-        found = tensor.tensor_type.name
-        raise ValueError(f"{tensor.name} must be of a type that gguf unpacks; in {path} it is {found}") from None
-
-
-def _gguf_reader(path: Name) -> Any:
-    """Return a reader that raises at the end of the file, where the library's reader returns empty arrays."""
-    with import_from_extra("pretrained"):
-        from gguf import GGUFReader
-
-    class Reader(GGUFReader):
-        data: Any
-
-        def _get(self, offset: int, dtype: Any, count: int = 1, *order: Any, **options: Any) -> Any:
-            if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
-                raise ValueError("the file ends before its contents")
-            self.data = np.asarray(self.data)  # slicing a memmap is slow
-            return super()._get(offset, dtype, count, *order, **options)
-
-    return Reader(path)
+        raise ValueError(
+            f"{_check.printable(name):.60} must be of a type that gguf unpacks; in {path} it is {tensor.type.name}"
+        ) from None
 
 
 def _read_safetensors(path: Path) -> dict[str, Floats]:
-    """Return the tensors of a file as float32, without the causal masks in old files."""
-    with import_from_extra("pretrained"):
-        from safetensors import deserialize
-    parse: Callable[[bytes], Any] = deserialize
+    """Return the tensors of a file as float32, without the causal masks in old files.
+
+    The library safetensors is not used: it holds the file in memory twice, and panics where there is no memory.
+    """
     with _file_errors(path):
-        tensors = dict(sorted(parse(path.read_bytes())))  # checks sizes against the size of the file
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith((".attn.bias", ".masked_bias"))}
-    for name, tensor in tensors.items():
-        if tensor["dtype"] not in (*FLOAT_TYPES, "BF16"):
-            raise ValueError(f"{name} must be of floats; in {path} it is {tensor['dtype']}")
-    return {name: _to_float32(tensor).reshape(tensor["shape"]) for name, tensor in tensors.items()}
+        data = np.memmap(path, np.uint8, "r")
+        start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+        if start > len(data):
+            raise ValueError("the file ends before its contents")
+        header = dict(sorted(json.loads(data[8:start].tobytes()).items()))
+        header.pop("__metadata__", None)
+        places = sorted((start + first, start + end) for first, end in (of["data_offsets"] for of in header.values()))
+        if [start, *(end for _, end in places)] != [*(first for first, _ in places), len(data)]:
+            raise ValueError("tensors that overlap, leave gaps or end after the file")
+    tensors: dict[str, Floats] = {}
+    for name, of in header.items():
+        if name.endswith((".attn.bias", ".masked_bias")):
+            continue
+        if (dtype := _check.printable(of.get("dtype"))) not in FLOAT_TYPES:
+            raise ValueError(f"{_check.printable(name):.60} must be of floats; in {path} it is {dtype:.60}")
+        with _file_errors(path):
+            first, end = of["data_offsets"]
+            tensors[name] = _to_float32(data[start + first : start + end], dtype).reshape(_natural(of["shape"]))
+    return tensors
 
 
-def _to_float32(tensor: dict[str, Any]) -> Floats:
-    if tensor["dtype"] == "BF16":  # the upper half of a float32
-        return (np.frombuffer(tensor["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
+def _natural(shape: list[int]) -> list[int]:
+    if any(size < 0 for size in shape):
+        raise ValueError("a negative size")
+    return shape
+
+
+def _to_float32(data: Array, dtype: str) -> Floats:
+    a = data.view(FLOAT_TYPES[dtype])
+    if dtype == "BF16":  # the upper half of a float32
+        return (a.astype(np.uint32) << 16).view(np.float32)
     with np.errstate(over="ignore"):  # `_read_parameters` checks that they are finite
-        return np.frombuffer(tensor["data"], FLOAT_TYPES[tensor["dtype"]]).astype(np.float32, copy=False)
+        return a.astype(np.float32)
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -283,14 +387,5 @@ def _read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-@contextlib.contextmanager
-def _file_errors(path: Name) -> Iterator[None]:
-    """Turn any exception that reading a file raises into a ValueError that names the file."""
-    try:
-        yield
-    except ImportError:
-        raise
-    except OSError as error:
-        raise ValueError(f"model must consist of readable files; {path}: {error.strerror}") from None
-    except Exception:  # the libraries raise many types for damaged files
-        raise ValueError(f"model must consist of intact files; {path} is damaged or has another format") from None
+def _file_errors(path: Name) -> AbstractContextManager[None]:
+    return file_errors("model", "an intact file", path)

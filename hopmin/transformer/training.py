@@ -36,7 +36,7 @@ def default_learning_rate(width: int) -> float:
     >>> default_learning_rate(64)
     0.005
     """
-    return 0.04 * math.pow(width, -0.5)
+    return 0.04 * math.pow(_check.integer("width", width), -0.5)
 
 
 def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, final: float = 0.1) -> float:
@@ -60,11 +60,19 @@ def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, fi
     float
         The learning rate.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If a number is out of range or of another type.
+
     Examples
     --------
     >>> [round(cosine_schedule(step, peak=1.0, steps=8, warmup_steps=2), 2) for step in range(8)]
     [0.5, 1.0, 0.94, 0.78, 0.55, 0.33, 0.16, 0.1]
     """
+    step, peak = _check.integer("step", step, 0), _check.number("peak", peak, "[0, inf)")
+    steps, warmup_steps = _check.integer("steps", steps), _check.integer("warmup_steps", warmup_steps, 0)
+    final = _check.number("final", final, "[0, inf)")
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     progress = min(1.0, (step + 1 - warmup_steps) / max(1, steps - warmup_steps))
@@ -95,7 +103,7 @@ class AdamW:
     betas : tuple of float
         Decay rates b1 and b2 of the moments.
     epsilon : float
-        Added to the denominator.
+        Added to the denominator, > 0.
     weight_decay : float
         Decay of matrices; gains and biases do not decay.
 
@@ -105,6 +113,11 @@ class AdamW:
         Running means of the gradients and of their squares.
     steps : int
         Number of steps taken, t below.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a number is out of range or of another type.
 
     Notes
     -----
@@ -120,7 +133,12 @@ class AdamW:
         epsilon: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
-        self.parameters, self.betas, self.epsilon, self.weight_decay = parameters, betas, epsilon, weight_decay
+        if not isinstance(betas, tuple) or len(betas) != 2:
+            raise TypeError(f"betas must be a tuple of two numbers; got {betas!r:.60}")
+        self.parameters = _check.instance("parameters", parameters, dict)
+        self.betas = tuple(_check.number("betas", b, "[0, 1)") for b in betas)
+        self.epsilon = _check.number("epsilon", epsilon, "(0, inf)")
+        self.weight_decay = _check.number("weight_decay", weight_decay, "[0, inf)")
         self.m = {name: np.zeros_like(p) for name, p in parameters.items()}
         self.v = {name: np.zeros_like(p) for name, p in parameters.items()}
         self.steps = 0
@@ -131,7 +149,8 @@ class AdamW:
         return {f"{moment}/{name}": a for moment in "mv" for name, a in getattr(self, moment).items()}
 
     def step(self, gradients: Gradients, rate: float) -> None:
-        """Update the parameters with their gradients, at the given learning rate."""
+        """Update the parameters with their gradients, at the given learning rate, a number >= 0."""
+        rate = _check.number("rate", rate, "[0, inf)")
         self.steps += 1
         b1, b2 = self.betas
         unbias1, unbias2 = 1 - b1**self.steps, math.sqrt(1 - b2**self.steps)
@@ -304,7 +323,12 @@ class Trainer:
     Raises
     ------
     ValueError, TypeError
-        If an option is out of range or of another type.
+        If an option is out of range or of another type, or the model is not a GPT.
+
+    Notes
+    -----
+    `copy.deepcopy` and `pickle` make an independent trainer, with a model of its own, that continues bit for bit as
+    this one would. `copy.copy` makes one that shares the model and the optimizer, and is of little use.
 
     Examples
     --------
@@ -333,7 +357,7 @@ class Trainer:
         patience: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.model = model
+        self.model = _check.instance("model", model, GPT)
         steps = _check.integer("steps", steps)
         warmup_steps = max(1, steps // 10) if warmup_steps is None else warmup_steps
         self.options = TrainerOptions(

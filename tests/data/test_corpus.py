@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hopmin.data.corpus import from_file, from_text, inputs_and_targets, python_topics
-from hopmin.data.tokenizers import SymbolTokenizer
+from hopmin.data.tokenizers import TOKENIZERS, ByteTokenizer, SymbolTokenizer
 
 # Plain text
 
@@ -107,6 +107,27 @@ def test_python_topics_has_ten_thousand_rows():
 
 
 # Wrong arguments
+
+
+@pytest.mark.parametrize("tokenizer", [*TOKENIZERS, ByteTokenizer()])
+def test_an_empty_text_is_refused(tokenizer):
+    assert error_message(ValueError, from_text, "", tokenizer=tokenizer) == "text must not be empty; got ''"
+    if tokenizer in ("bytes", ByteTokenizer()):
+        assert error_message(ValueError, from_text, b"", tokenizer=tokenizer) == "text must not be empty; got b''"
+
+
+@pytest.mark.parametrize("text", [b"", b"bytes", 3, None, ["to be"]])
+def test_only_text_is_text(text):
+    expected = f"text must be a string, or bytes for the tokenizer 'bytes'; got {text!r}"
+    assert error_message(TypeError, from_text, text) == expected
+    if not isinstance(text, bytes):
+        assert error_message(TypeError, from_text, text, tokenizer="bytes") == expected
+
+
+@pytest.mark.parametrize("path", [True, 0, None, b"text"])
+def test_only_a_path_is_the_path_of_a_text(path):
+    for options in ({}, {"tokenizer": "bytes"}):
+        assert error_message(TypeError, from_file, path, **options) == f"path must be a path; got {path!r}"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,12 @@ def test_a_text_has_rows_of_the_requested_length(tmp_path):
     assert open_corpus("python-topics", rows=1, positions=12, seed=0).train.shape[1] == 13
 
 
+@pytest.mark.parametrize("name", [3, True, None, b"text"])
+def test_only_a_name_or_a_path_opens_a_corpus(name):
+    sentence = error_message(TypeError, open_corpus, name, rows=10, positions=4, seed=0)
+    assert sentence == f"corpus must be a path; got {name!r}"
+
+
 def test_a_missing_file_is_refused():
     sentence = error_message(ValueError, open_corpus, "none such", rows=1, positions=12, seed=0)
     assert sentence == "corpus must be a readable text file; none such: No such file or directory"

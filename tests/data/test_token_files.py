@@ -205,6 +205,20 @@ def test_the_path_must_end_in_npz_and_its_folder_exist(tmp_path, name):
     assert (tmp_path / "text.txt").read_text(encoding="utf-8") == TEXT
 
 
+@pytest.mark.parametrize("path", [3, True, None])
+def test_numbers_are_not_paths_of_tokens(tmp_path, tokens, path):
+    assert error_message(TypeError, from_tokens, path) == f"path must be a path; got {path}"
+    assert error_message(TypeError, write_tokens, path, tokens) == f"source must be a path; got {path}"
+    assert error_message(TypeError, write_tokens, tokens, path) == f"path must be a path; got {path}"
+
+
+def test_a_file_of_tokens_may_be_renamed(tmp_path, tokens):
+    """Only `open_corpus` goes by the suffix."""
+    expected = from_tokens(tokens, positions=3).train.copy()
+    tokens.rename(tmp_path / "plain")
+    assert np.array_equal(from_tokens(tmp_path / "plain", positions=3).train, expected)
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path, tokens):
     GPT(GPTConfig(5, 3, layers=1, heads=1, width=2), 0).save(tmp_path / "model.npz")
     with pytest.raises(ValueError, match=r"model\.npz must hold a tokens in format|tokens must be a file"):

@@ -1,6 +1,7 @@
 """Round trips of every kind of tokenizer, before and after saving it as JSON, and every error."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from helpers import MERGES, bpe_pieces, error_message
@@ -163,7 +164,70 @@ def test_truncation_and_padding_in_the_json_are_ignored():
         assert other.encode(text).tolist() == plain.encode(text).tolist()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "{", '{"model": 1}'])
+BYTEWISE = "tokenizer must be a byte pair encoding on bytes; got "
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "b"}}, "WordLevel"),
+        ({"normalizer": {"type": "Replace", "pattern": {"Regex": ""}, "content": "x"}}, "Replace"),  # panics in encode
+        ({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}}, "Split"),
+        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, {"type": "Metaspace"}]}}, "Metaspace"),
+        ({"decoder": {"type": "\x1b[2J"}}, r"\x1b[2J"),
+        ({"post_processor": {"type": "TemplateProcessing"}}, "TemplateProcessing"),
+    ],
+)  # fmt: skip
+def test_tokenizers_with_other_parts_are_refused(changes, found):
+    pytest.importorskip("tokenizers")
+    plain = json.loads(BPETokenizer.train([TEXT], 300).json)
+    assert error_message(ValueError, BPETokenizer, json.dumps({**plain, **changes})) == BYTEWISE + found
+
+
+@pytest.mark.parametrize("name", ["continuing_subword_prefix", "end_of_word_suffix"])
+def test_a_prefix_on_which_the_library_panics_is_refused(name, capfd):
+    """The panic is no Exception, and prints a trace of the stack."""
+    pytest.importorskip("tokenizers")
+    plain = json.loads(BPETokenizer.train([TEXT], 300).json)
+    changed = json.dumps({**plain, "model": {**plain["model"], name: "##"}})
+    assert error_message(ValueError, BPETokenizer, changed) == BYTEWISE + name
+    record = {"kind": "bpe", "json": changed}
+    assert error_message(ValueError, tokenizer_from_record, record) == BYTEWISE + name
+    assert capfd.readouterr() == ("", "")
+
+
+class PanicException(BaseException):
+    """A panic of a library in Rust, as Python sees it."""
+
+
+@pytest.mark.parametrize("error", [PanicException("index out\nof bounds"), OverflowError("\x1b[2J")])
+def test_whatever_the_library_raises_becomes_a_value_error(monkeypatch, error):
+    pytest.importorskip("tokenizers")
+
+    def fail(*arguments, **options):
+        raise error
+
+    t = BPETokenizer.train([TEXT], 300)
+    monkeypatch.setattr(t, "_tokenizer", SimpleNamespace(encode=fail, decode=fail))
+    found = str(error).replace("\n", r"\n").replace("\x1b", r"\x1b")
+    assert error_message(ValueError, t.encode, "to") == f"text must consist of pieces in the vocabulary; got {found}"
+    assert error_message(ValueError, t.decode, [1]) == f"tokens must be pieces of a text; got {found}"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_interrupts_and_a_lack_of_memory_pass(monkeypatch, error):
+    pytest.importorskip("tokenizers")
+
+    def fail(*arguments, **options):
+        raise error
+
+    t = BPETokenizer.train([TEXT], 300)
+    monkeypatch.setattr(t, "_tokenizer", SimpleNamespace(encode=fail))
+    with pytest.raises(error):
+        t.encode("to")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "{", '{"model": 1}', "[" * 10**5, "null", '{"model": {"type": "BPE"}}'])
 def test_json_of_no_tokenizer_is_refused(text):
     pytest.importorskip("tokenizers")
     assert error_message(ValueError, BPETokenizer, text).startswith("tokenizer must be JSON of the library tokenizers; got ")

@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+from helpers import error_message
 
 from hopmin.paper.density import log_volume, paper_radius
 from hopmin.paper.scaling import (
@@ -34,8 +36,8 @@ def test_bound_grows_with_the_second_or_fourth_power():
     assert parameter_bound_any_width(2e6, **SIZES) == 16 * parameter_bound_any_width(1e6, **SIZES)
     # the bounds agree at the width that attains the second
     width = (5e6 / 1024) ** 2 / (math.pi * 1024)
-    wide = OPENELM._replace(width=width)
-    assert parameter_bound(5e6, wide) == pytest.approx(parameter_bound_any_width(5e6, **SIZES), rel=1e-12)
+    bound = parameter_bound(5e6, OPENELM) * width / OPENELM.width  # linear in the width
+    assert bound == pytest.approx(parameter_bound_any_width(5e6, **SIZES), rel=1e-12)
 
 
 def test_volume_at_the_paper_radius():
@@ -60,6 +62,43 @@ def test_numbers_of_the_paper():
     counted = 75_497_472 + 25_214_976 + 151_093_248
     assert counted == 251_805_696
     assert counted / (24 * 1024**2) == pytest.approx(10.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error", "sentence"),
+    [
+        ((0, 1, 1), ValueError, "layers must be an integer >= 1; got 0"),
+        ((1, "2", 1), TypeError, "width must be an integer >= 1; got '2'"),
+        ((1, 1, 2.0), TypeError, "positions must be an integer >= 1; got 2.0"),
+        ((1, True, 1), TypeError, "width must be an integer >= 1; got True"),
+    ],
+    ids=str,
+)
+def test_wrong_sizes_are_refused(sizes, error, sentence):
+    assert error_message(error, ModelShape, *sizes) == sentence
+
+
+def test_small_integers_do_not_overflow():
+    small = ModelShape(*map(np.uint8, (8, 200, 100)))
+    assert parameter_count(small, per_layer=np.uint8(10)) == 10 * 8 * 200**2
+    assert state_dimension(small) == 20_000
+
+
+@pytest.mark.parametrize(("per_layer", "error"), [("10", TypeError), (0, ValueError), (math.inf, ValueError), (None, TypeError)])
+def test_a_wrong_number_per_layer_is_refused(per_layer, error):
+    expected = f"per_layer must be a finite number > 0; got {per_layer!r}"
+    assert error_message(error, parameter_count, OPENELM, per_layer=per_layer) == expected
+    assert error_message(error, parameter_bound, 1.0, OPENELM, per_layer=per_layer) == expected
+    assert error_message(error, parameter_bound_any_width, 1.0, **SIZES, per_layer=per_layer) == expected
+
+
+def test_only_a_shape_is_a_shape():
+    expected = "shape must be a ModelShape; got (8, 1280, 1024)"
+    shape = (8, 1280, 1024)
+    assert error_message(TypeError, parameter_count, shape) == expected
+    assert error_message(TypeError, state_dimension, shape) == expected
+    assert error_message(TypeError, parameter_bound, 1.0, shape) == expected
+    assert error_message(ValueError, parameter_bound_any_width, 1.0, layers=0, positions=1) == "layers must be an integer >= 1; got 0"
 
 
 def test_zero_tokens_are_refused():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import error_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +78,19 @@ def test_gradients_remain_valid_after_the_next_call():
     before = {name: g.tobytes() for name, g in gradients.items()}
     data_parallel(*drawn(4))
     assert {name: g.tobytes() for name, g in gradients.items()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ((3, 2), TypeError, "model must be a GPT; got 3"),
+        ((made(), 0), ValueError, "micro_batches must be an integer >= 1; got 0"),
+        ((made(), 2.0), TypeError, "micro_batches must be an integer >= 1; got 2.0"),
+    ],
+    ids=["model", "none", "float"],
+)
+def test_wrong_arguments_are_refused(arguments, error, sentence):
+    assert error_message(error, DataParallel, *arguments) == sentence
 
 
 def test_an_error_in_a_part_is_raised():

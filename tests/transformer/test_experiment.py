@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers import error_message
 
+from hopmin._signals import Terminated
 from hopmin.data.corpus import from_file
 from hopmin.data.token_files import shuffled_batches
 from hopmin.data.tokenizers import SymbolTokenizer
@@ -72,9 +73,11 @@ def test_evaluations_take_the_first_held_out_rows(text, tmp_path, monkeypatch):
 
 
 def test_numpy_integers_can_be_saved(text, tmp_path):
-    numbers = {"positions": np.int64(8), "vocabulary": np.int64(100), "seed": np.int64(1), "steps": np.int64(2)}
+    numbers = {"positions": np.int64(8), "seed": np.int64(1), "steps": np.int64(2), "width": np.int64(8)}
     Experiment.create(tmp_path, corpus=text, **{**SMALL, **numbers}).run()
     assert Experiment.resume(tmp_path).trainer.done
+    Experiment.create(tmp_path / "other", rows=np.int64(9), steps=1, layers=1, width=4, heads=1).run()
+    assert Experiment.resume(tmp_path / "other").trainer.done
 
 
 class Stop(Exception):
@@ -100,8 +103,8 @@ def test_a_stopped_experiment_resumes_bit_for_bit(text, tmp_path, stopped, saved
     assert logs[0] == logs[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_after_a_checkpoint(text, tmp_path, number):
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_ends_the_run_after_a_checkpoint(text, tmp_path, number, error):
     before, steps = signal.getsignal(number), []
 
     def interrupt(*, step, **_):
@@ -110,9 +113,11 @@ def test_a_signal_ends_the_run_after_a_checkpoint(text, tmp_path, number):
             signal.raise_signal(number)
 
     experiment = Experiment.create(tmp_path, corpus=text, **SMALL)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         experiment.run(interrupt)
+    assert caught.type is error
     assert steps == [1, 2]
+    assert experiment.saved_steps == 2
     assert signal.getsignal(number) is before
 
 
@@ -131,6 +136,13 @@ def test_an_experiment_runs_on_any_thread(text, tmp_path):
         ({"tokenizer": "letters"}, "tokenizer must be one of 'characters', 'words', 'bytes', 'bpe'; got 'letters'"),
         ({"batches": "sorted"}, "batches must be one of 'random', 'shuffled', 'contiguous'; got 'sorted'"),
         ({"batches": "contiguous"}, "batches must not be 'contiguous' for a corpus of shuffled rows; got text.txt"),
+        ({"rows": 5}, "rows must be given only for question-formation; got 5 for "),
+        ({"vocabulary": 300}, "vocabulary must be given only for a bpe tokenizer; got 300 for "),
+        ({"vocabulary": 300, "tokenizer": "bytes"}, "vocabulary must be given only for a bpe tokenizer; got 300 for "),
+        (
+            {"corpus": "question-formation"},
+            "positions must be given only for a text or a file of tokens; got 8 for question-formation",
+        ),
         ({"preset": "huge"}, "preset must be one of 'gpt2', "),
         ({"checkpoint_every": 0}, "checkpoint_every must be an integer >= 1; got 0"),
         ({"steps": 0}, "steps must be an integer >= 1; got 0"),
@@ -155,6 +167,57 @@ def test_checkpoints_are_written_every_few_steps(text, tmp_path):
     experiment, steps = Experiment.create(tmp_path, corpus=text, **SMALL, checkpoint_every=4), []
     experiment.run(lambda step, **_: steps.append((step, experiment.saved_steps)))
     assert [step for step, _ in itertools.groupby(saved for _, saved in steps)] == [0, 4, 6]
+
+
+def test_given_sizes_change_those_of_a_preset(text, tmp_path):
+    given = {"corpus": text, "positions": 8, "steps": 1, "preset": "questions-6"}
+    config = Experiment.create(tmp_path / "a", **given, layers=1, width=8).trainer.model.config
+    assert (config.layers, config.heads, config.width, config.dropout, config.norm) == (1, 4, 8, 0.1, "post")
+    config = Experiment.create(tmp_path / "b", **given, layers=1, width=8, heads=2, dropout=0.0).trainer.model.config
+    assert (config.layers, config.heads, config.width, config.dropout, config.norm) == (1, 2, 8, 0.0, "post")
+
+
+def test_an_experiment_resumes_from_another_folder(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = Experiment.create("out", corpus="text.txt", **SMALL)
+    experiment.run()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Experiment.resume(tmp_path / "out").trainer.done
+
+
+# Two experiments in one folder
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+def test_a_second_experiment_in_a_folder_is_refused(text, tmp_path):
+    """While the first one runs, and after it."""
+    out, sentences = tmp_path / "out", []
+    first, second = (Experiment.create(out, corpus=text, **SMALL, seed=seed) for seed in (1, 2))
+
+    def callback(*, step, **_):
+        if step == 3:
+            sentences.append(error_message(ValueError, second.run))
+
+    first.run(callback)
+    before = files(out)
+    sentences.append(error_message(ValueError, second.run))
+    assert sentences == [
+        f"out must be a folder that no other run is using; {out} is in use",
+        f"out must not be used by two experiments; {out / 'model.npz'} was written by another",
+    ]
+    assert files(out) == before
+    assert set(before) == {"model.npz", "best.npz", "log.jsonl"}
+    assert len(before["log.jsonl"].splitlines()) == 6
+
+
+def test_an_experiment_can_run_again(text, tmp_path):
+    experiment = Experiment.create(tmp_path / "out", corpus=text, **SMALL)
+    assert experiment.run() == experiment.run()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.npz", "best.npz", "log.jsonl"}
 
 
 # The log

@@ -1,6 +1,8 @@
 """The GPT: a reference loop, invariances, gradients of every option, energy attention, files and errors."""
 
+import copy
 import math
+import pickle
 
 import models
 import numpy as np
@@ -432,6 +434,24 @@ def test_ragged_tokens_are_named():
 )
 def test_invalid_targets_are_named(method, targets, error, sentence):
     assert error_message(error, getattr(drawn_gpt(), method), [[1, 2]], targets) == sentence
+
+
+@pytest.mark.parametrize("config", [None, 3, {"vocabulary": 3}, GPTConfig])
+def test_only_a_configuration_makes_a_model(config):
+    assert error_message(TypeError, GPT, config, 0) == f"config must be a GPTConfig; got {config!r:.60}"
+
+
+def test_a_deep_copy_is_independent_and_a_shallow_one_shares():
+    model = GPT(GPTConfig(vocabulary=5, positions=4, layers=1, heads=1, width=4), 0)
+    before = {name: a.copy() for name, a in model.parameters.items()}
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.config == model.config
+        for a in other.parameters.values():
+            a += 1
+        for name, a in before.items():
+            np.testing.assert_array_equal(model.parameters[name], a)
+            np.testing.assert_array_equal(other.parameters[name], a + 1)
+    assert copy.copy(model).parameters is model.parameters
 
 
 def test_a_tokenizer_of_another_size_is_refused(tmp_path):

@@ -1,11 +1,14 @@
 """Pretrained models, compared with the parameters written to their files, and every error."""
 
 import contextlib
+import errno
 import importlib
 import json
 import os
 import struct
+import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -97,7 +100,7 @@ def test_the_gguf_tokenizer_splits_digits_for_smollm(tmp_path, wide):
         assert model.tokenizer.encode("<|user|>h").tolist() == [263, bpe_pieces().index("h")]
 
 
-DAMAGED = "model must consist of intact files; {} is damaged or has another format"
+DAMAGED = "model must be an intact file; {} is damaged or has another format"
 
 
 def refused(path, load=load_llama):
@@ -117,8 +120,8 @@ def test_files_that_are_not_gguf_are_refused(tmp_path):
     pytest.importorskip("gguf")
     (tmp_path / "text").write_text("not a model, but longer than any header of one would be\n")
     assert refused(tmp_path / "text") == DAMAGED
-    assert refused(tmp_path) == "model must consist of readable files; {}: Is a directory"
-    assert refused(tmp_path / "none") == "model must consist of readable files; {}: No such file or directory"
+    assert refused(tmp_path) == "model must be a readable file; {}: Is a directory"
+    assert refused(tmp_path / "none") == "model must be a readable file; {}: No such file or directory"
 
 
 def test_gguf_sizes_beyond_the_file_are_refused(tmp_path, wide):
@@ -131,6 +134,124 @@ def test_gguf_sizes_beyond_the_file_are_refused(tmp_path, wide):
         for size in (2**40, 2**63, 2**64 - 1):
             path.write_bytes(whole[:place] + struct.pack("<Q", size) + whole[place + 8 :])
             assert refused(path) == DAMAGED
+
+
+HEADER = struct.Struct("<4sIQQ")  # of a GGUF file: the magic, the version, the numbers of tensors and of fields
+
+
+def string(text):
+    return struct.pack("<Q", len(text)) + text
+
+
+def gguf_list(kind, count, content):
+    return HEADER.pack(b"GGUF", 3, 0, 1) + string(b"key") + struct.pack("<IIQ", 9, kind, count) + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gguf_list(0, 10**6, bytes(10**6)), gguf_list(1, 10**6, b"\x80" * 10**6), gguf_list(8, 10**5, bytes(8 * 10**5)),
+        gguf_list(7, 10**6, bytes(10**6)), gguf_list(9, 10**5, bytes(12 * 10**5)),
+        HEADER.pack(b"GGUF", 3, 0, 7 * 10**4) + b"".join(string(b"%06d" % i) + struct.pack("<IB", 0, 0) for i in range(7 * 10**4)),
+        HEADER.pack(b"GGUF", 3, 3 * 10**4, 0)
+        + b"".join(string(b"%06d" % i) + struct.pack("<IQIQ", 1, 1, 0, 0) for i in range(3 * 10**4)) + bytes(64),
+    ],
+    ids=["bytes", "signed", "strings", "booleans", "lists", "fields", "tensors"],
+)  # fmt: skip
+def test_a_small_gguf_file_takes_little_memory(tmp_path, content):
+    """Files of a megabyte, whose lists the library's reader would hold in hundreds of megabytes."""
+    pytest.importorskip("gguf")
+    path = tmp_path / "m.gguf"
+    path.write_bytes(content)
+    tracemalloc.start()
+    assert refused(path) in (DAMAGED, "model must have general.architecture llama; {} has None")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 25 * len(content)
+
+
+def test_gguf_tensors_that_overlap_are_refused(tmp_path, wide):
+    """Otherwise many tensors could name the same bytes, and take any amount of memory."""
+    path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), gguf_tensors(wide[1]))
+    whole = path.read_bytes()
+    start = len(whole) - sum(-(-a.nbytes // 32) * 32 for a in gguf_tensors(wide[1]).values())
+    for name, a in gguf_tensors(wide[1]).items():  # after the name: the number of axes, the axes, the type, the offset
+        place = whole.index(name.encode()) + len(name) + 4 + 8 * a.ndim + 4
+        whole = whole[:place] + bytes(8) + whole[place + 8 :]
+    path.write_bytes(whole[: start + max(a.nbytes for a in gguf_tensors(wide[1]).values())])
+    assert refused(path) == DAMAGED
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"GGUF\3", b"GGUF\1"), (b"GGUF\3\0\0\0", b"GGUF\0\0\0\3"), (b"GGUF", b"GGML"),
+        (b"tokenizer.ggml.pre", b"tokenizer.ggml.\xff\xfe\xfd"), (b"llama.block_count", b"llama.head_count_"),
+        (b"blk.1.attn_q.weight", b"blk.0.attn_q.weight"), (b"blk.0.attn_q.weight\2", b"blk.0.attn_q.weight\5"),
+        (b"blk.0.attn_q.weight\2", b"blk.0.attn_q.weight\0"),
+    ],
+)  # fmt: skip
+def test_a_gguf_header_with_other_words_is_refused(tmp_path, wide, old, new):
+    path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), gguf_tensors(wide[1]))
+    whole = path.read_bytes()
+    assert old in whole
+    path.write_bytes(whole.replace(old, new, 1))
+    assert refused(path) == DAMAGED
+
+
+def test_names_in_a_file_are_quoted_without_control_characters(tmp_path, wide):
+    tensors = {**gguf_tensors(wide[1]), "\x1b[2J": np.zeros(32, "f4")}
+    path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), tensors)
+    assert refused(path) == r"\x1b[2J must be absent; in {} it is of shape (32,)"
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_a_gguf_file_without_address_space_is_no_damage(tmp_path, wide, monkeypatch, error):
+    path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), gguf_tensors(wide[1]))
+
+    def failing(*arguments):
+        raise error
+
+    for name in ("memmap", "array"):  # where the file is mapped, and where a tensor is dequantised
+        with monkeypatch.context() as patch:
+            patch.setattr(np, name, failing)
+            assert error_message(MemoryError, load_llama, path) == f"no memory for the {path.stat().st_size:,} bytes of {path}"
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from hopmin.transformer.pretrained import load_gpt2, load_llama
+import tokenizers, gguf, gguf.quants
+load, path = {"gguf": load_llama, "gpt2": load_gpt2}[sys.argv[1]], sys.argv[2]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 40_000_000,) * 2)
+try:
+    load(path)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs the limits of Linux")
+@pytest.mark.parametrize("kind", ["gguf", "gpt2"])
+def test_a_lack_of_memory_for_a_model_is_not_called_damage(tmp_path, wide, kind):
+    pytest.importorskip("gguf")
+    if kind == "gguf":
+        path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), {**gguf_tensors(wide[1]), "large": np.zeros(10**7)})
+        size = path.stat().st_size
+    else:
+        path = folder(tmp_path, {**hugging(gpt().parameters), "large": np.zeros(10**7, "f4")})
+        path, size = path / "model.safetensors", (path / "model.safetensors").stat().st_size
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, kind, path if kind == "gguf" else tmp_path]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (found.stdout, found.stderr) == (f"MemoryError no memory for the {size:,} bytes of {path}\n", "")
+
+
+@pytest.mark.parametrize("load", [load_gpt2, load_llama])
+def test_numbers_are_not_paths_of_models(load):
+    name = "folder" if load is load_gpt2 else "path"
+    for path in (3, True, None):
+        assert error_message(TypeError, load, path) == f"{name} must be a path; got {path}"
 
 
 def damage(path, data, end):
@@ -273,7 +394,7 @@ def hugging(parameters):
 
 def safetensors(path, tensors):
     """Write a safetensors file by hand: the length of the header, the header, the bytes."""
-    pytest.importorskip("safetensors")
+    pytest.importorskip("tokenizers")
     about, end = {}, 0
     for name, (dtype, a) in tensors.items():
         about[name] = {"dtype": dtype, "shape": a.shape, "data_offsets": [end, end := end + a.nbytes]}
@@ -401,7 +522,7 @@ def test_a_truncated_file_in_a_folder_is_refused(tmp_path, file, fraction):
 def test_a_missing_file_is_named(tmp_path, file):
     path = folder(tmp_path, hugging(gpt().parameters)) / file
     path.unlink()
-    expected = f"model must consist of readable files; {path}: No such file or directory"
+    expected = f"model must be a readable file; {path}: No such file or directory"
     assert error_message(ValueError, load_gpt2, tmp_path) == expected
 
 
@@ -412,6 +533,40 @@ def test_safetensors_sizes_beyond_the_file_are_refused(tmp_path):
     assert error_message(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
     path.write_bytes(whole.replace(b"[264, 16]", b"[9**9,16]".replace(b"9**9", b"9999"), 1))
     assert error_message(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(0, 8), (0, 8)], [(0, 8), (8, 12)], [(0, 8), (16, 24)], [(8, 16), (0, 8), (16, 16)], [(-8, 8)], [(0, 8), (8, 10**9)],
+        [(0.0, 8), (8, 16)], ["ab", (8, 16)], [(0, 8, 16)], [None], [],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_safetensors_that_do_not_fill_the_file_are_refused(tmp_path, places):
+    """Whole numbers in any order that share out the 16 bytes are accepted, here for tensors of other names."""
+    path = folder(tmp_path, {}) / "model.safetensors"
+    about = {f"t{i}": {"dtype": "F32", "shape": [2], "data_offsets": place} for i, place in enumerate(places)}
+    head = json.dumps({**about, "__metadata__": {"format": "np"}}).encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head + bytes(16))
+    assert error_message(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
+
+
+@pytest.mark.parametrize("shape", [[-1, 2], [-1, -2], [1.0], [3], "2", None, [[2]]])
+def test_safetensors_whose_shape_differs_are_refused(tmp_path, shape):
+    path = folder(tmp_path, {}) / "model.safetensors"
+    head = json.dumps({"t": {"dtype": "F32", "shape": shape, "data_offsets": [0, 8]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head + bytes(8))
+    assert error_message(ValueError, load_gpt2, tmp_path) == DAMAGED.format(path)
+
+
+@pytest.mark.parametrize("dtype", ["I64", "\x1b[2J", None, [], "F32\n"])
+def test_the_dtype_of_a_tensor_is_quoted_safely(tmp_path, dtype):
+    path = folder(tmp_path, {}) / "model.safetensors"
+    head = json.dumps({"t": {"dtype": dtype, "shape": [1], "data_offsets": [0, 8]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head + bytes(8))
+    found = str(dtype).replace("\x1b", r"\x1b").replace("\n", r"\n")
+    assert error_message(ValueError, load_gpt2, tmp_path) == f"t must be of floats; in {path} it is {found}"
 
 
 # Missing libraries
@@ -429,7 +584,7 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch, tmp_path, librar
 
 
 def test_the_module_can_be_imported_without_the_extra(monkeypatch):
-    for library in ("gguf", "tokenizers", "safetensors"):
+    for library in ("gguf", "tokenizers"):
         monkeypatch.setitem(sys.modules, library, None)
     importlib.reload(pretrained)
 

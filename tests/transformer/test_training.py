@@ -1,9 +1,11 @@
 """Schedule, clipping and AdamW, compared with plain loops; the trainer learns, evaluates, diverges and resumes."""
 
 import contextlib
+import copy
 import functools
 import math
 import operator
+import pickle
 
 import numpy as np
 import pytest
@@ -366,6 +368,48 @@ def test_a_stopped_run_resumes_bit_for_bit(tmp_path, stopped):
     assert bits(second.optimizer.v) == bits(whole.optimizer.v)
 
 
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda trainer: pickle.loads(pickle.dumps(trainer))}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("stopped", [0, 3])
+def test_a_copied_trainer_continues_bit_for_bit(copied, stopped):
+    """Both continue as one that was not copied, so neither changes the other."""
+
+    def begin():
+        return Trainer(made(dropout=0.2), steps=6, batch_size=4, evaluate_every=2, patience=5, seed=3)
+
+    whole, first = begin(), begin()
+    losses = whole.run(ROWS, held_out=ROWS)
+    before = []
+    if stopped:
+        with pytest.raises(Stop):
+            first.run(ROWS, held_out=ROWS, callback=functools.partial(stop_after, before, stopped))
+    second = copied(first)
+    assert second.optimizer.parameters is second.model.parameters is second.loss_and_gradients.model.parameters
+    assert second.loss_and_gradients.pool is not first.loss_and_gradients.pool
+    for trainer in (first, second):
+        assert before + trainer.run(ROWS, held_out=ROWS) == losses
+        assert (trainer.options, trainer.best, trainer.steps_taken) == (whole.options, whole.best, 6)
+        assert trainer.evaluations_without_improvement == whole.evaluations_without_improvement
+        for name in ("parameters", "m", "v"):
+            assert bits(getattr(trainer.optimizer, name)) == bits(getattr(whole.optimizer, name))
+
+
+def stop_after(losses, last, *, step, loss, **_):
+    losses.append(loss)
+    if step == last:
+        raise Stop
+
+
+def test_a_shallow_copy_shares_model_and_optimizer():
+    trainer = Trainer(made(), steps=4)
+    other = copy.copy(trainer)
+    assert (other.model, other.optimizer) == (trainer.model, trainer.optimizer)
+    other.run(ROWS)
+    assert trainer.steps_taken == 4
+
+
 def test_a_checkpoint_can_be_read_as_a_model(tmp_path):
     trainer, tokenizer = Trainer(made(), steps=2), SymbolTokenizer(tuple("abcdefgh"))
     trainer.run(ROWS)
@@ -486,3 +530,55 @@ def test_a_tokenizer_record_that_does_not_fit_is_refused(tmp_path, record):
 )
 def test_wrong_options_are_refused(options, error, sentence):
     assert error_message(error, Trainer, made(), **{"steps": 5, **options}) == sentence
+
+
+@pytest.mark.parametrize("model", [3, None, "model", GPT])
+def test_only_a_model_is_trained(model):
+    assert error_message(TypeError, Trainer, model, steps=5) == f"model must be a GPT; got {model!r}"
+
+
+@pytest.mark.parametrize("path", [3, True, None])
+def test_numbers_are_not_paths_of_checkpoints(path):
+    for function in (Trainer.load, Trainer(made(), steps=1).save, GPT.load, made().save):
+        assert error_message(TypeError, function, path) == f"path must be a path; got {path}"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"betas": 0.9}, TypeError, "betas must be a tuple of two numbers; got 0.9"),
+        ({"betas": (0.9,)}, TypeError, "betas must be a tuple of two numbers; got (0.9,)"),
+        ({"betas": (0.9, 1.0)}, ValueError, "betas must be a number in [0, 1); got 1.0"),
+        ({"epsilon": 0.0}, ValueError, "epsilon must be a finite number > 0; got 0.0"),
+        ({"weight_decay": "0"}, TypeError, "weight_decay must be a finite number >= 0; got '0'"),
+        ({"parameters": None}, TypeError, "parameters must be a dict; got None"),
+    ],
+    ids=str,
+)
+def test_wrong_options_of_adamw_are_refused(options, error, sentence):
+    assert error_message(error, AdamW, **{"parameters": {}, **options}) == sentence
+
+
+def test_a_wrong_rate_changes_nothing():
+    p = np.ones(3)
+    optimizer = AdamW({"p": p})
+    expected = "rate must be a finite number >= 0; got nan"
+    assert error_message(ValueError, optimizer.step, {"p": np.ones(3)}, math.nan) == expected
+    assert (optimizer.steps, p.tolist()) == (0, [1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"step": -1}, ValueError, "step must be an integer >= 0; got -1"),
+        ({"step": 0.5}, TypeError, "step must be an integer >= 0; got 0.5"),
+        ({"peak": math.nan}, ValueError, "peak must be a finite number >= 0; got nan"),
+        ({"steps": 0}, ValueError, "steps must be an integer >= 1; got 0"),
+        ({"warmup_steps": None}, TypeError, "warmup_steps must be an integer >= 0; got None"),
+        ({"final": -0.1}, ValueError, "final must be a finite number >= 0; got -0.1"),
+    ],
+    ids=str,
+)
+def test_a_wrong_schedule_is_refused(options, error, sentence):
+    usual = {"step": 0, "peak": 1.0, "steps": 5, "warmup_steps": 1}
+    assert error_message(error, cosine_schedule, **{**usual, **options}) == sentence
