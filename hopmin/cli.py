@@ -410,7 +410,11 @@ def _parser() -> argparse.ArgumentParser:
     }
     checkpoint: dict[str, Any] = {"metavar": "FILE", "help": "checkpoint written by hopmin train"}
 
-    sub = command(study, corpus="question-formation", preset="quick", out="hopmin-study", seed=0)
+    sub = command(
+        study, corpus="question-formation", preset="quick", out="hopmin-study", seed=0, seeds=None, workers=None,
+        list=False, json=False, quiet=False,
+    )  # fmt: skip
+    sub.set_defaults(names=())
     add = sub.add_argument
     add("names", nargs="*", metavar="NAME", help="experiments to run (default: all that the corpus allows; see --list)")
     add("--list", action="store_true", help="list the experiments and what each preset takes on this machine")
@@ -427,7 +431,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print the results as JSON, and nothing else")
     add("--quiet", action="store_true", help="print nothing")
 
-    sub = command(report)
+    sub = command(report, json=False)
     add = sub.add_argument
     add("folder", metavar="FOLDER", help="folder of a study")
     add("--json", action="store_true", help="print the results as JSON, and nothing else")
