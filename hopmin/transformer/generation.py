@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._typing import Array, Floats, Integers, Seed
 from hopmin.numerics import softmax
-from hopmin.transformer.layers import cross_entropy
+from hopmin.transformer.layers import Backward, cross_entropy
 
 
 def sample_token(
@@ -146,6 +146,10 @@ class CausalModel(ABC):
     def _logits(self, tokens: Array) -> Floats:
         """Return the logits (B, T, V) of checked tokens (B, T)."""
 
+    def _loss(self, tokens: Array, targets: Array) -> tuple[float, Backward]:
+        """Return the cross-entropy of checked tokens and targets (B, T), and its backward."""
+        return cross_entropy(self._logits(tokens), targets)
+
     @abstractmethod
     def _new_cache(self, start: Integers) -> KVCache:
         """Return an empty cache for rows that begin at `start` (B,)."""
@@ -166,8 +170,7 @@ class CausalModel(ABC):
 
         Raises ValueError for tokens or targets outside the vocabulary or of another shape, or if no target is counted.
         """
-        tokens, targets = self._check_examples(tokens, targets)
-        return cross_entropy(self._logits(tokens), targets)[0]
+        return self._loss(*self._check_examples(tokens, targets))[0]
 
     def generate(
         self,

@@ -179,10 +179,11 @@ def cross_entropy(model: GPT, rows: Array) -> float:
     """
     rows = _check.token_rows("rows", rows)
     total, counted = 0.0, 0
-    for start in range(0, len(rows), BATCH):
-        tokens, targets = inputs_and_targets(rows[start : start + BATCH])
-        count = int((targets >= 0).sum())
-        total, counted = total + count * model.cross_entropy(tokens, targets), counted + count
+    with _backend.buffers.within(_backend.buffers.pool()):
+        for start in range(0, len(rows), BATCH):
+            tokens, targets = inputs_and_targets(rows[start : start + BATCH])
+            count = int((targets >= 0).sum())
+            total, counted = total + count * model.cross_entropy(tokens, targets), counted + count
     return total / counted
 
 
