@@ -96,8 +96,10 @@ class LayeredMemory:
         return len(self.layers)
 
     def __repr__(self) -> str:
-        sizes = ", ".join(str(len(patterns)) for patterns in self.layers)
-        return f"LayeredMemory({sizes} patterns, d = {self.layers[0].shape[1]}, {self.energy})"
+        sizes = sorted({len(patterns) for patterns in self.layers})
+        number = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        layers = f"{len(self)} layers of {number} patterns"
+        return f"LayeredMemory({layers}, d = {self.layers[0].shape[1]}, {self.energy!r:.80})"
 
     def layer_energies(self, queries: ArrayLike) -> Floats:
         """Return E_t(x) (L, m), or (L,) for a single query."""

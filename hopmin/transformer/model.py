@@ -300,6 +300,11 @@ class GPT(CausalModel):
     def __init__(self, config: GPTConfig, rng: Seed) -> None:
         self.config, self.parameters = config, initial_parameters(config, _check.generator("rng", rng))
 
+    def __repr__(self) -> str:
+        c = self.config
+        sizes = f"{c.layers} layers, {c.heads} heads, width {c.width}, {c.vocabulary} tokens, {c.positions} positions"
+        return f"GPT({sizes}, {c.parameter_count:,} parameters, {c.dtype})"
+
     @classmethod
     def _from_parameters(cls, config: GPTConfig, parameters: Parameters) -> GPT:
         model = cls.__new__(cls)

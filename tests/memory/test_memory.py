@@ -30,6 +30,8 @@ from hopmin import (
     SparseEnergy,
     _backend,
 )
+from hopmin.memory import reduction
+from hopmin.memory._directions import directions
 
 ENERGIES = [
     DistanceEnergy(0.3), DotEnergy(0.1), EuclideanEnergy(2.0), SparseEnergy(alpha=1.25, beta=0.5), EpanechnikovEnergy(0.01),
@@ -55,10 +57,10 @@ class Bowl:
 
 
 def state(memory):
-    """Return the contents of a memory and its packed panels, for comparison."""
+    """Return the contents of a memory, for comparison."""
     values = memory.values
     return (
-        memory.shape, memory.dtype, memory.patterns.tobytes(), memory._held_patterns._panels.tobytes(), repr(memory),
+        memory.shape, memory.dtype, memory.patterns.tobytes(), repr(memory),
         None if values is None else (values.dtype, values.shape, values.tobytes()),
     )  # fmt: skip
 
@@ -87,36 +89,53 @@ KINDS = {
 
 
 class Changes(RuleBasedStateMachine):
-    """Add, remove, replace and query, and do the same to a list."""
+    """Add, remove, replace and query, and do the same to a list.
+
+    The contents before each change are what a query on another thread may be reading: they must stay as they are.
+    """
 
     @initialize(
-        dtype=st.sampled_from(["float32", "float64"]), d=st.integers(1, 3), n=st.integers(1, 140),
-        kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 2**32 - 1),
+        dtype=st.sampled_from(["float32", "float64"]), d=st.integers(1, 3), n=st.integers(0, 140),
+        kind=st.sampled_from(sorted(KINDS)), block=st.sampled_from([128, reduction.BLOCK]),
+        seed=st.integers(0, 2**32 - 1),
     )  # fmt: skip
-    def start(self, dtype, d, n, kind, seed):
+    def start(self, dtype, d, n, kind, block, seed):
+        self.block, reduction.BLOCK = reduction.BLOCK, block
         self.rng, self.d, self.value, self.count = np.random.default_rng(seed), d, KINDS[kind], 0
         rows = self.rows(n).astype(dtype)
         self.dtype, self.patterns, self.values = rows.dtype, list(rows), self.new_values(n)
         self.memory = Memory(rows, self.values)
-        self.returned = []
+        self.returned, self.read = [], []
 
     def rows(self, k):
-        return self.rng.integers(-9, 10, (k, self.d)).astype(float)
+        rows = self.rng.integers(-9, 10, (k, self.d)).astype(float)
+        rows[:, 0] += 0.5  # none is zero, so that all have a direction
+        return rows
 
     def new_values(self, k):
         self.count += k
         return None if self.value is None else [self.value(i) for i in range(self.count - k, self.count)]
 
-    def keep_returned_arrays(self):
-        """Keep the arrays that the memory returns now, and copies to compare them with at the end."""
+    def answers(self, contents):
+        """Return all that a query may read in the contents."""
+        patterns, values = contents.patterns, contents.values
+        answers = [patterns[:], [] if values is None else values.copy()]
+        if len(patterns):
+            x = np.full((2, self.d), 1.25)
+            answers += [DotEnergy().value(x, patterns), *hopmin.nearest(x, patterns, metric="cosine")]
+        return answers
+
+    def keep_what_is_returned(self):
+        """Keep the arrays that the memory returns now, and the contents, to compare them at the end."""
         given = [self.memory.patterns]
         if self.value is not None:
             given.append(self.memory.values)
         self.returned.append((given, copy.deepcopy(given)))
+        self.read.append((self.memory._contents, self.answers(self.memory._contents)))
 
     @rule(k=st.integers(1, 70))
     def add_many(self, k):
-        self.keep_returned_arrays()
+        self.keep_what_is_returned()
         rows, values = self.rows(k), self.new_values(k)
         indices = self.memory.add(rows, values)
         assert indices.tolist() == list(range(len(self.patterns), len(self.patterns) + k))
@@ -125,25 +144,27 @@ class Changes(RuleBasedStateMachine):
 
     @rule()
     def add_one(self):
+        self.keep_what_is_returned()
         row, values = self.rows(1)[0], self.new_values(1)
         assert self.memory.add(row, values and values[0]) == len(self.patterns)
         self.patterns.append(row)
         self.values = values and self.values + values
 
-    @precondition(lambda self: len(self.patterns) > 1)
     @rule(data=st.data())
     def remove(self, data):
-        self.keep_returned_arrays()
+        self.keep_what_is_returned()
         n = len(self.patterns)
-        gone = data.draw(st.sets(st.integers(0, n - 1), max_size=n - 1) | st.integers(0, n - 1))
+        some = st.sets(st.integers(0, n - 1)) | st.integers(0, n - 1) if n else st.nothing()
+        gone = data.draw(some | st.just(set(range(n))))
         self.memory.remove(gone if isinstance(gone, int) else list(gone))
         gone = {gone} if isinstance(gone, int) else gone
         self.patterns = [row for i, row in enumerate(self.patterns) if i not in gone]
         self.values = self.values and [value for i, value in enumerate(self.values) if i not in gone]
 
+    @precondition(lambda self: self.patterns)
     @rule(data=st.data())
     def replace(self, data):
-        self.keep_returned_arrays()
+        self.keep_what_is_returned()
         places = data.draw(st.lists(st.integers(0, len(self.patterns) - 1), min_size=1, max_size=70, unique=True))
         rows, values = self.rows(len(places)), self.new_values(len(places))
         if len(places) == 1:
@@ -159,33 +180,39 @@ class Changes(RuleBasedStateMachine):
     def replace_by_a_copy(self):
         self.memory = pickle.loads(pickle.dumps(self.memory))
 
-    @rule()
-    def query(self):
-        x, p = self.rows(3), np.array(self.patterns)
+    @precondition(lambda self: self.patterns)
+    @rule(k=st.integers(1, 3))
+    def query(self, k):
+        x, p = self.rows(3), np.array(self.patterns, self.dtype)
         assert_same(self.memory.nearest(x)[1], helpers.ranked(x, p, 1)[1])
-        assert_same(self.memory.energies(x), DistanceEnergy().value(x, p.astype(self.dtype)))
+        assert_same(self.memory.energies(x), DistanceEnergy().value(x, p))
+        k = min(k, len(p))
+        assert_same(self.memory.nearest(x, k, metric="cosine"), hopmin.nearest(x, p, k, metric="cosine"))
 
     @invariant()
     def equals_the_list(self):
         if not hasattr(self, "memory"):
             return
-        n = len(self.patterns)
+        n, patterns = len(self.patterns), np.array(self.patterns, self.dtype).reshape(-1, self.d)
         assert (len(self.memory), self.memory.shape, self.memory.dtype) == (n, (n, self.d), self.dtype)
-        assert_same(self.memory.patterns, np.array(self.patterns, self.dtype))
-        assert_same(list(self.memory), [np.asarray(row, self.dtype) for row in self.patterns])
+        assert_same(self.memory.patterns, patterns)
+        assert_same(list(self.memory), list(patterns))
         if self.values is None:
             assert self.memory.values is None
         else:
             np.testing.assert_array_equal(self.memory.values, self.values)
 
     @invariant()
-    def panels_equal_packed_patterns(self):
-        if hasattr(self, "memory"):
-            assert_same(self.memory._held_patterns._panels, hopmin.Packed(self.memory.patterns)._panels)
+    def directions_follow_the_patterns(self):
+        if hasattr(self, "memory") and (kept := self.memory._contents.patterns._directions) is not None:
+            assert_same(kept[:], directions("patterns", self.memory.patterns).astype(np.float32))
 
     def teardown(self):
         for arrays, before in getattr(self, "returned", []):
             assert_same(arrays, before)
+        for contents, before in getattr(self, "read", []):
+            assert_same(self.answers(contents), before)
+        reduction.BLOCK = getattr(self, "block", reduction.BLOCK)
 
 
 TestChanges = Changes.TestCase
@@ -320,7 +347,7 @@ REFUSED = [
     (labelled, lambda m: m.add([1e39, 0.0], "a"), "patterns must fit into float32; got values up to 1e+39"),
     (labelled, lambda m: m.add(["a", "b"], "a"), "patterns must be real numbers; got dtype <U1"),
     (labelled, lambda m: m.add([1.0, 2.0]), "values must be given if and only if the memory has values; got None"),
-    (bare, lambda m: m.add([1.0, 2.0], "a"), "values must be given if and only if the memory has values; got 'a'"),
+    (bare, lambda m: m.add([1.0, 2.0], "a"), "values must be given if and only if the memory has values; got <U1 of shape (k)"),
     (labelled, lambda m: m.add([1.0, 2.0], 7), "values must match the stored ones, <U3 of shape (k); got int64 of shape (k)"),
     (labelled, lambda m: m.add([1.0, 2.0], b"a"), "values must match the stored ones, <U3 of shape (k); got |S1 of shape (k)"),
     (labelled, lambda m: m.add([1.0, 2.0], ["a"]), "values must match the stored ones, <U3 of shape (k); got <U1 of shape (k, 1)"),
@@ -339,7 +366,6 @@ REFUSED = [
     (labelled, lambda m: m.remove(1.0), "indices must be integers; got dtype float64"),
     (labelled, lambda m: m.remove("1"), "indices must be integers; got dtype <U1"),
     (labelled, lambda m: m.remove(10**30), "indices must be integers; got dtype object"),
-    (labelled, lambda m: m.remove(range(100)), "indices must leave at least one pattern in the memory; got all 100"),
     (labelled, lambda m: m.replace([0, 1], [1.0, 2.0], "a"), "indices must have one entry for each of the 1 patterns; got 2"),
     (labelled, lambda m: m.replace([0, 0], [[1.0, 2.0]] * 2, ["a", "b"]), "indices must be unique integers from 0 to 99; got [0, 0]"),
     (labelled, lambda m: m.replace(0, [1.0, math.inf], "a"), "patterns must be finite; got inf at index (0, 1)"),
@@ -360,16 +386,16 @@ def test_a_change_that_raises_changes_nothing(make, change, expected):
 
 
 def test_running_out_of_memory_changes_nothing(monkeypatch):
-    memory, original = labelled(), np.empty
+    memory, original = labelled(), np.zeros
 
-    def empty(shape, dtype=float):
+    def zeros(shape, dtype=float):
         if np.ndim(shape) and len(shape) == 3:  # a buffer of panels
             raise MemoryError
         return original(shape, dtype)
 
     before = state(memory)
     with monkeypatch.context() as patch:
-        patch.setattr(np, "empty", empty)
+        patch.setattr(np, "zeros", zeros)
         with pytest.raises(MemoryError):
             memory.add(np.ones((1000, 2)), ["wide enough to be copied"] * 1000)
     assert state(memory) == before
@@ -378,7 +404,10 @@ def test_running_out_of_memory_changes_nothing(monkeypatch):
 @pytest.mark.parametrize(
     ("patterns", "values", "expected"),
     [
-        (np.zeros((0, 2)), None, "patterns must not be empty; got shape (0, 2)"),
+        (np.zeros((2, 0)), None, "patterns must not be empty; got shape (2, 0)"),
+        (np.zeros((0, 0)), None, "patterns must not be empty; got shape (0, 0)"),
+        ([], None, "patterns must have shape (n, d); got (0,)"),
+        (np.zeros((0, 2)), ["a"], "values must have shape (n, ...) with n = 0; got (1,)"),
         ([1.0, 2.0], None, "patterns must have shape (n, d); got (2,)"),
         ([[1.0, math.inf]], None, "patterns must be finite; got inf at index (0, 1)"),
         ([[1.0]], "a", "values must have shape (n, ...) with n = 1; got ()"),
@@ -416,16 +445,20 @@ def test_a_pattern_too_large_to_query_leaves_no_copies(backend, change):
     assert memory.energies([0.5]) <= 0.25
 
 
-@pytest.mark.parametrize("n", [63, 64, 65, 128])
-def test_changes_at_panel_boundaries(backend, n):
+@pytest.mark.parametrize("n", [63, 64, 65, 127, 128])
+def test_changes_at_the_ends_of_panels_and_blocks(backend, monkeypatch, n):
+    monkeypatch.setattr(reduction, "BLOCK", 128)
     rows = np.arange(2.0 * 200).reshape(200, 2)
     memory = Memory(rows[:n])
     memory.add(rows[n:])
     memory.remove(range(n, 200))
-    assert_same(memory._held_patterns._panels, hopmin.Packed(rows[:n])._panels)
     memory.replace(n - 1, [-1.0, -2.0])
     memory.add(rows[:1])
-    assert_same(memory._held_patterns._panels, hopmin.Packed([*rows[: n - 1], [-1.0, -2.0], rows[0]])._panels)
+    expected = np.array([*rows[: n - 1], [-1.0, -2.0], rows[0]])
+    assert_same(memory.patterns, expected)
+    assert_same(memory.energies(rows[:3]), DistanceEnergy().value(rows[:3], expected))
+    for part in (slice(60, 66), slice(120, None), slice(None, None, 7), slice(-2, None)):
+        assert_same(memory[part], expected[part])
 
 
 def test_adding_takes_amortized_constant_time(monkeypatch):
@@ -440,15 +473,18 @@ def test_adding_takes_amortized_constant_time(monkeypatch):
             packed.append(len(rows))
             core.pack(rows, panels)
 
-    original = np.empty
+    def counted(original):
+        def allocate(shape, dtype=float):
+            allocated.append(math.prod(np.atleast_1d(shape)))
+            return original(shape, dtype)
 
-    def empty(shape, dtype=float):
-        allocated.append(math.prod(np.atleast_1d(shape)))
-        return original(shape, dtype)
+        return allocate
 
+    monkeypatch.setattr(reduction, "BLOCK", 512)
     monkeypatch.setattr(_backend, "core", Counting())
     memory = Memory(np.zeros((1, 1)), [0])
-    monkeypatch.setattr(np, "empty", empty)
+    for name in ("empty", "zeros"):
+        monkeypatch.setattr(np, name, counted(getattr(np, name)))
     for i in range(2000):
         memory.add([float(i)], i)
     monkeypatch.undo()
@@ -461,7 +497,7 @@ def test_longer_strings_do_not_enlarge_the_buffer():
     memory = Memory([[0.0]], [""])
     for i in range(1, 40):
         memory.add([float(i)], "x" * i)
-    assert len(memory._values) == 64
+    assert len(memory._contents.buffer) == 64
     assert memory.values.tolist() == ["x" * i for i in range(40)]
 
 
