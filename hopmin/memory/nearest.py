@@ -10,6 +10,7 @@ to itself is exactly 0, however far the data are from the origin. Ties are broke
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -19,8 +20,6 @@ from hopmin import _check
 from hopmin._typing import Floats, Integers, Metric
 from hopmin.memory._directions import directions
 from hopmin.memory.reduction import BLOCK, Packed, reduce, scores
-
-SPARE = 16  # neighbours more than k, found with rounded directions, that are compared again
 
 
 def nearest(
@@ -164,15 +163,15 @@ def _nearest_by_block(x: Floats, patterns: Any, k: int) -> tuple[Floats, Integer
     return r.best, r.indices
 
 
-def _nearest_directions(x: Floats, patterns: Packed, k: int) -> tuple[Floats, Integers]:
+def _nearest_directions(x: Floats, patterns: Packed, k: int, spare: int = 3) -> tuple[Floats, Integers]:
     """Return the k best scores (m, k) of directions x, and the indices of their patterns.
 
     Packed patterns keep their directions in float32. Rounding x and them moves a distance by at most 2^-23, and the
-    sums of squares are good to (d + 2) eps: patterns farther by more than twice that are not among the k nearest, the
-    others are compared in float64. Where there are more than SPARE too many, all patterns are.
+    sums of squares are good to (d + 2) eps: patterns farther than the k-th by more than twice that are not among the k
+    nearest, and the others are compared in float64. Queries for which they are all of the k + spare are searched again.
     """
     n, d = patterns.shape
-    r = reduce(x.astype(np.float32), patterns._directed(), metric="euclidean", beta=None, k=min(n, k + SPARE))
+    r = reduce(x.astype(np.float32), patterns._directed(), metric="euclidean", beta=None, k=min(n, k + spare))
     rough = _distances(r.best, "euclidean")
     near = rough <= rough[:, k - 1 : k] + 2 * (2.0**-22 + (d + 8) * 2.0**-50)
     exact, (row, column) = np.full(rough.shape, -np.inf), np.nonzero(near)
@@ -183,8 +182,9 @@ def _nearest_directions(x: Floats, patterns: Packed, k: int) -> tuple[Floats, In
         exact[pairs] = 0.0 - np.add.accumulate(squares, axis=1)[:, -1]  # in order, as the core sums
     order = np.lexsort((r.indices, -exact), axis=1)[:, :k]
     best, indices = np.take_along_axis(exact, order, axis=1), np.take_along_axis(r.indices, order, axis=1)
-    if near.shape[1] < n and (many := near[:, -1]).any():
-        best[many], indices[many] = _nearest_by_block(x[many], patterns, k)
+    if k + spare < n and (many := near[:, -1]).any():
+        again = partial(_nearest_directions, spare=8 * spare) if spare < 100 else _nearest_by_block
+        best[many], indices[many] = again(x[many], patterns, k)
     return best, indices
 
 
