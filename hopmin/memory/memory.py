@@ -25,7 +25,7 @@ from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import nearest, within
 from hopmin.memory.reduction import Packed
-from hopmin.memory.retrieval import Retrieval, RetrievalOptions, abbreviated, retrieve
+from hopmin.memory.retrieval import Retrieval, RetrievalOptions, abbreviated, retrieve, shortened
 
 FILE_KIND = "memory"
 ENERGY_MODULES = {
@@ -239,12 +239,11 @@ class Memory:
         return type(self), (np.asarray(contents.patterns[:]), contents.values, self.energy)
 
     def __repr__(self) -> str:
-        contents, energy = self._contents, repr(self.energy)
+        contents = self._contents
         values = "" if contents.values is None else f", values {contents.values.dtype}"
         mapped = ", mapped" if self._mapped else ""
         (n, d), dtype = contents.patterns.shape, contents.patterns.dtype
-        energy = energy if len(energy) <= 80 else f"{energy[:77]}..."
-        return f"Memory({n} patterns, d = {d}, {dtype}{mapped}{values}, {energy})"
+        return f"Memory({n} patterns, d = {d}, {dtype}{mapped}{values}, {shortened(self.energy)})"
 
     # Changes
 
@@ -443,7 +442,7 @@ class Memory:
         threshold = -2.0 if min_similarity is None else _check.number("min_similarity", min_similarity, "[-1, 1]")
         contents = self._directed()
         patterns, kept = contents.patterns, min(count, len(contents.patterns))
-        x, _, shape = _check.pair(queries, patterns)
+        x, _, shape = _check.pair(queries, patterns if kept else Packed._of((), patterns.shape, patterns.dtype))
         similarities = np.full((*shape, count), -np.inf, x.dtype)
         indices = np.full((*shape, count), -1)
         if kept:

@@ -105,7 +105,8 @@ class Packed:
         if isinstance(index, int | np.integer):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"index must be from {-len(self)} to {len(self) - 1}; got {index}")
-            return self._at(np.array([index % len(self)]))[0]
+            pattern: Floats = self._at(np.array([index % len(self)]))[0]
+            return pattern
         if isinstance(index, np.ndarray) and index.dtype == np.int64 and index.ndim == 1 and (index >= 0).all():
             return self._at(index)
         if not isinstance(index, slice) or (index.step or 1) < 0:
@@ -134,7 +135,8 @@ class Packed:
         """Return the panels of a block of patterns that starts with a panel and lies in one of the blocks stored."""
         first = block.start // BLOCK * BLOCK
         panels = self._blocks[block.start // BLOCK]
-        return panels[(block.start - first) // PANEL : -(-(block.stop - first) // PANEL)].astype(dtype, copy=False)
+        part: Floats = panels[(block.start - first) // PANEL : -(-(block.stop - first) // PANEL)]
+        return part.astype(dtype, copy=False)
 
     def _at(self, indices: Integers) -> Floats:
         """Return a copy (k, d) of the patterns at these indices (k,)."""

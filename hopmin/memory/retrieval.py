@@ -52,6 +52,12 @@ def abbreviated(a: ArrayLike) -> str:
     return text if len(text) <= 60 and "\n" not in text else f"{array.dtype} {array.shape}"
 
 
+def shortened(energy: Energy) -> str:
+    """Return the representation of an energy, without its end if it is long."""
+    text = repr(energy)
+    return text if len(text) <= 80 else f"{text[:76]}...)"
+
+
 def _counted(words: NDArray[np.str_]) -> str:
     """Return the distinct words, with their numbers if there are several."""
     distinct, counts = np.unique(words, return_counts=True)

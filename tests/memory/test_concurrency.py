@@ -200,10 +200,8 @@ def test_an_interrupt_of_the_first_lookup_changes_nothing():
     def run(line):
         memory = made(directed=False)
         with At(line, interrupt) as at:
-            try:
+            with suppress(KeyboardInterrupt):
                 memory.lookup(X)
-            except KeyboardInterrupt:
-                pass
         assert contents(memory) == old
         return at.done
 

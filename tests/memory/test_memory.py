@@ -4,6 +4,7 @@ import copy
 import math
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -584,7 +585,190 @@ def test_copies_are_equal_and_independent(make, copied):
     assert len(pickle.dumps(other)) < len(pickle.dumps(make()))  # removed patterns are not pickled
 
 
+# Empty memories
+
+
+QUERIES_OF_NONE = {
+    "energies": lambda m: m.energies([1.0, 2.0]), "weights": lambda m: m.weights([1.0, 2.0]),
+    "update": lambda m: m.update([1.0, 2.0]), "retrieve": lambda m: m.retrieve([1.0, 2.0]),
+    "nearest": lambda m: m.nearest([1.0, 2.0]), "cosine": lambda m: m.nearest([1.0, 2.0], metric="cosine"),
+    "within": lambda m: m.within([1.0, 2.0], 3.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("energy", [DistanceEnergy(), Bowl()], ids=repr)
+@pytest.mark.parametrize("query", QUERIES_OF_NONE)
+def test_queries_of_an_empty_memory_raise(query, energy):
+    for memory in (Memory(np.empty((0, 2)), energy=energy), Memory([[1.0, 2.0]], [3.0], energy)):
+        if len(memory):
+            memory.remove(0)
+        with pytest.raises(ValueError, match=r"^memory must hold at least one pattern to be queried; got an empty one$"):
+            QUERIES_OF_NONE[query](memory)
+
+
+@pytest.mark.parametrize(("values", "zero"), [(None, [0.0, 0.0]), (["a"], ""), ([7], 0), ([[1.0, 2.0, 3.0]], [0.0, 0.0, 0.0])])
+def test_a_lookup_in_an_empty_memory_finds_nothing(values, zero):
+    memory = Memory([[1.0, 2.0]], values)
+    memory.remove(0)
+    found = memory.lookup([3.0, 4.0])
+    assert_same(found.values, np.array(zero, found.values.dtype))
+    assert (found.indices, found.similarities) == (-1, -np.inf)
+    batch = memory.lookup(np.ones((3, 2)), k=2, min_similarity=0.5)
+    assert_same(batch.indices, np.full((3, 2), -1))
+    assert batch.values.shape == (3, 2, *np.shape(zero))
+    with pytest.raises(ValueError, match=r"^queries must have shape \(m, d\) with d = 2; got \(3,\)$"):
+        memory.lookup([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("declared", "values"), [(None, None), (None, ["a", "bc"]), ([], ["a", "bc"]), ([], [[1.0], [2.0]])])
+def test_the_first_patterns_decide_on_the_values(declared, values, dtype):
+    memory = Memory(np.empty((0, 2), dtype), declared)
+    assert (memory.shape, memory.dtype, list(memory), memory.patterns.shape) == ((0, 2), dtype, [], (0, 2))
+    assert memory.add(np.eye(2), values).tolist() == [0, 1]
+    assert state(memory) == state(Memory(np.eye(2, dtype=dtype), values))
+    memory.remove([0, 1])
+    assert (memory.values is None) == (values is None)
+    assert memory.add([5.0, 6.0], None if values is None else 7) == 0
+    assert values is None or memory.values.tolist() == [7]
+
+
+def test_an_empty_memory_with_values_requires_values():
+    memory = Memory(np.empty((0, 2)), [])
+    with pytest.raises(ValueError, match=r"^values must be given if and only if the memory has values; got None$"):
+        memory.add([1.0, 2.0])
+
+
+@pytest.mark.parametrize("values", [None, [], np.empty((0, 3), "float32"), np.empty(0, "U5")])
+@pytest.mark.parametrize("mmap", [False, True])
+def test_empty_memories_are_saved_and_copied(tmp_path, values, mmap):
+    memory = Memory(np.empty((0, 3), "float32"), values, DotEnergy(2.0))
+    for back in (saved(tmp_path / "memory.npz", memory, mmap=mmap), copy.copy(memory), pickle.loads(pickle.dumps(memory))):
+        assert (back.shape, back.dtype, back.energy) == ((0, 3), "float32", DotEnergy(2.0))
+        assert_same(back.values is None, values is None)
+        assert values is None or back.values.dtype == np.asarray(values).dtype
+        assert back.lookup([1.0, 2.0, 3.0]).indices == -1
+
+
+# One pattern, several patterns
+
+
+@pytest.mark.parametrize("index", [0, 3, -1, -100, np.int64(64), slice(2, 9), slice(None, None, -3), [3, 1, 3], [-1, 2], np.arange(100) > 90, (5, 1)])
+def test_indexing_is_that_of_the_patterns(tmp_path, index):
+    memory = labelled()
+    for each in (memory, saved(tmp_path / "memory.npz", memory, mmap=True)):
+        assert_same(each[index], memory.patterns[index])
+    part = np.asarray(memory[index])
+    part += part.dtype.type(1)
+    assert state(memory) == state(labelled())
+
+
+@pytest.mark.parametrize("index", [100, -101])
+def test_an_index_outside_raises(index):
+    with pytest.raises(IndexError) as caught:
+        labelled()[index]
+    assert str(caught.value) == f"index must be from -100 to 99; got {index}"
+
+
+# Values of mixed types
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([("a", 1), ("b", 2)], "'a' and 1"),
+        ([1, "a"], "1 and 'a'"),
+        ([1.5, "a"], "1.5 and 'a'"),
+        ([True, "a"], "True and 'a'"),
+        (["a", b"b"], "'a' and b'b'"),
+        ([np.float32(1), "a"], "np.float32(1.0) and 'a'"),
+    ],
+)
+def test_strings_mixed_with_numbers_raise(values, found):
+    message = f"values must be all strings or all numbers, or a structured array; got {found}"
+    memory = Memory(np.eye(2), ["a", "b"])
+    for store in (lambda: Memory(np.eye(2), values), lambda: memory.add(np.eye(2), values), lambda: memory.replace([0, 1], np.eye(2), values)):
+        with pytest.raises(TypeError) as caught:
+            store()
+        assert str(caught.value) == message
+    assert memory.values.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("values", [["a", np.str_("b")], np.array(["a", "b"]), [["a", "b"], ["c", "d"]], [b"a", np.bytes_(b"b")], [1, True], [np.array(["a"]), np.array(["b"])]])
+def test_values_of_one_type_are_stored(values):
+    assert_same(Memory(np.eye(2), values).values, np.asarray(values))
+
+
+def test_structured_values_hold_strings_and_numbers():
+    memory = Memory(np.eye(2), np.array([("a", 1), ("b", 2)], [("name", "U8"), ("count", int)]))
+    memory.add([2.0, 1.0], np.array(("c", 3), memory.values.dtype))
+    assert memory.values["count"].tolist() == [1, 2, 3]
+    assert memory.lookup([0.1, 1.0]).values["name"] == "b"
+    assert memory.lookup([0.1, -1.0], min_similarity=0.9).values["name"] == ""
+
+
 # Lookup
+
+
+@pytest.mark.parametrize("values", [None, [f"v{i}" for i in range(9)], np.arange(18.0).reshape(9, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lookup_of_several_gives_the_best_first(values, dtype, backend):
+    rng = np.random.default_rng(0)
+    p, x = rng.normal(size=(9, 4)).astype(dtype), rng.normal(size=(5, 4)).astype(dtype)
+    memory, stored = Memory(p, values), p if values is None else np.asarray(values)
+    distances, indices = hopmin.nearest(x, p, 9, metric="cosine")
+    for k in (1, 4, 9, 12):
+        found, kept = memory.lookup(x, k=k), min(k, 9)
+        assert_same(found.indices[:, :kept], indices[:, :kept])
+        assert_same(found.similarities[:, :kept], 1 - distances[:, :kept])
+        assert_same(found.values[:, :kept], stored[indices[:, :kept]])
+        assert (found.indices[:, kept:] == -1).all()
+        assert (found.similarities[:, kept:] == -np.inf).all()
+        assert_same(found.values[:, kept:], np.zeros((5, k - kept, *stored.shape[1:]), stored.dtype))
+        for i in range(5):
+            assert_same(memory.lookup(x[i], k=k), [field[i] for field in found])
+    least = float(np.median(1 - distances))
+    gated = memory.lookup(x, k=9, min_similarity=least)
+    assert_same(gated.indices, np.where(gated.similarities >= least, indices, -1))
+    assert_same([field[:, 0] for field in memory.lookup(x, k=1)], list(memory.lookup(x)))
+
+
+def test_directions_are_kept_after_the_first_lookup(monkeypatch):
+    memory, scaled = bare(), []
+    memory.remove(0)  # a pattern of zeros would have no direction
+    original = reduction.directions
+    monkeypatch.setattr(reduction, "directions", lambda name, rows, first=0: scaled.append(len(rows)) or original(name, rows, first))
+    memory.lookup([1.0, 2.0])
+    memory.nearest([1.0, 2.0], metric="cosine")
+    assert scaled == [99]
+    memory.add([1.0, 2.0])
+    memory.replace([0, 1], [[1.0, 2.0]] * 2)
+    memory.remove([4, 5])
+    assert memory.lookup([1.0, 2.0]).indices == 0
+    assert scaled == [99, 1, 2]
+    assert len(pickle.dumps(memory)) < 2 * memory.patterns.nbytes
+
+
+def test_a_pattern_of_zeros_has_no_direction_until_removed():
+    memory = Memory([[1.0, 0.0], [0.0, 1.0]], ["a", "b"])
+    assert memory.lookup([1.0, 0.1]).values == "a"
+    memory.add([0.0, 0.0], "zero")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^patterns must have no row of zeros for metric 'cosine'; got one at index 2$"):
+            memory.lookup([1.0, 0.1])
+    memory.replace(2, [5.0, 0.5], "c")
+    assert memory.lookup([1.0, 0.1]).values == "c"
+
+
+def test_representations_are_short():
+    rng = np.random.default_rng(0)
+    memory = Memory(rng.normal(size=(3000, 50)), ["long text " * 50] * 3000)
+    small, large = memory.lookup(rng.normal(size=50)), memory.lookup(rng.normal(size=(2000, 50)), k=3, min_similarity=0.3)
+    assert repr(small) == str(small) == f"Lookup(values <U500 (), indices {small.indices}, similarities {small.similarities:.3f})"
+    assert re.fullmatch(r"Lookup\(values <U500 \(2000, 3\), indices int64 \(2000, 3\), similarities float64 \(2000, 3\)\)", repr(large))
+    for each in (small, large, memory, Memory(np.ones((2, 900)), energy=HopfieldEnergy(bias=[0.5] * 900))):
+        assert len(repr(each)) < 200
+        assert "\n" not in repr(each)
 
 
 def vectors(least=1):
@@ -684,6 +868,8 @@ def test_lookup_gives_zero_below_the_threshold(values, zero):
         ([[1.0, 0.0], [0.0, 0.0]], [1.0, 0.0], {}, "patterns must have no row of zeros for metric 'cosine'; got one at index 1"),
         (np.eye(2), [1.0, 0.0], {"min_similarity": 1.5}, "min_similarity must be a number in [-1, 1]; got 1.5"),
         (np.eye(2), [1.0, 0.0], {"min_similarity": math.nan}, "min_similarity must be a number in [-1, 1]; got nan"),
+        (np.eye(2), [1.0, 0.0], {"k": 0}, "k must be an integer >= 1; got 0"),
+        (np.eye(2), [1.0, 0.0], {"k": 1.0}, "k must be an integer >= 1; got 1.0"),
         (np.eye(2), [1.0, 0.0], {"min_similarity": "0"}, "min_similarity must be a number in [-1, 1]; got '0'"),
     ],
 )
