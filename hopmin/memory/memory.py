@@ -134,11 +134,11 @@ class Memory:
     Parameters
     ----------
     patterns : array_like, shape (n, d)
-        The initial patterns. float16 and float32 are stored as float32, other numbers as float64; patterns added later
-        are converted to the dtype of the first ones.
+        The initial patterns; n may be 0, as in `Memory(np.empty((0, 384)))`. float16 and float32 are stored as float32,
+        other numbers as float64; patterns added later are converted to this dtype.
     values : array_like, shape (n, ...), optional
         One value for each pattern: labels, strings, numbers or vectors, of any dtype but object. Without values the
-        patterns are used in their place.
+        patterns are used in their place. In an empty memory, the first patterns added decide on values and their dtype.
     energy : Energy, default DistanceEnergy()
         An object with `value`, `update` and `weights`.
 
@@ -155,12 +155,14 @@ class Memory:
 
     Notes
     -----
-    Patterns are stored packed, in a buffer that doubles in size when it is full and never shrinks, so adding a pattern
-    takes amortized O(d) time. Indices are positions in the order of insertion, counted from 0; removing a pattern
-    decrements the indices of those after it.
+    Patterns are stored packed, in blocks of 8192. Adding one takes amortized O(d) time; replacing one copies its block,
+    and removing one copies all from its block on. Indices are positions in the order of insertion, counted from 0;
+    removing a pattern decrements the indices of those after it.
 
-    Any number of threads may query a memory while none changes it. Arrays that were returned are not affected by later
-    changes.
+    Any number of threads may query and change a memory: a query sees it before or after a change, as a whole, and so
+    does an interrupt leave it. Arrays that were returned are not affected by later changes.
+
+    Queries of an empty memory raise ValueError, except for `lookup`, which finds nothing.
 
     Examples
     --------

@@ -189,8 +189,11 @@ class Packed:
     def _without(self, indices: Integers) -> Packed:
         """Return a copy without the patterns at these indices, which are ascending."""
         first = int(indices[0]) // BLOCK * BLOCK  # of the blocks that change
-        kept = np.delete(self[first:], indices - first, axis=0)
-        blocks = self._blocks[: first // BLOCK] + _packed_blocks(kept)
+        kept = np.delete(np.arange(first, len(self)), indices - first)
+        blocks = self._blocks[: first // BLOCK]
+        for i in range(0, len(kept), BLOCK):
+            part = kept[i : i + BLOCK]
+            blocks += _packed_blocks(self[part[0] : part[-1] + 1][part - part[0]])
         fewer = Packed._of(blocks, (first + len(kept), self.shape[1]), self.dtype)
         return self._change_directions(fewer, lambda kept: kept._without(indices))
 
