@@ -107,7 +107,8 @@ class Packed:
                 raise IndexError(f"index must be from {-len(self)} to {len(self) - 1}; got {index}")
             pattern: Floats = self._at(np.array([index % len(self)]))[0]
             return pattern
-        if isinstance(index, np.ndarray) and index.dtype == np.int64 and index.ndim == 1 and (index >= 0).all():
+        places = isinstance(index, np.ndarray) and index.ndim == 1 and index.dtype == np.int64
+        if places and ((index >= 0) & (index < len(self))).all():
             return self._at(index)
         if not isinstance(index, slice) or (index.step or 1) < 0:
             selected: Floats = self[:][index]

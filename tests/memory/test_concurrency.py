@@ -16,7 +16,10 @@ import hopmin
 from hopmin import DistanceEnergy, DotEnergy, Memory
 
 PACKAGE = Path(hopmin.__file__).resolve().parent
-STORAGE = (f"{PACKAGE / 'memory' / 'memory.py'}", f"{PACKAGE / 'memory' / 'reduction.py'}")  # all that holds the contents
+STORAGE = (
+    f"{PACKAGE / 'memory' / 'memory.py'}",
+    f"{PACKAGE / 'memory' / 'reduction.py'}",
+)  # all that holds the contents
 X = np.array([[0.3, 0.2, -0.1], [9.0, 8.0, 7.0]])
 ROWS = np.random.default_rng(0).normal(size=(130, 3)) + 0.01
 
@@ -141,7 +144,7 @@ def test_a_query_sees_the_memory_before_or_after_a_change(query, change):
     each_line(run)
 
 
-@pytest.mark.parametrize("change", CHANGES.keys() - {"add a pattern of zeros"})  # a lookup would wait for its end
+@pytest.mark.parametrize("change", [name for name in CHANGES if "zeros" not in name])  # a lookup would wait for its end
 def test_queries_inside_a_change_see_the_memory_before_or_after(change):
     change = CHANGES[change]
     old, changed = contents(made()), made()
@@ -199,9 +202,8 @@ def test_an_interrupt_of_the_first_lookup_changes_nothing():
 
     def run(line):
         memory = made(directed=False)
-        with At(line, interrupt) as at:
-            with suppress(KeyboardInterrupt):
-                memory.lookup(X)
+        with At(line, interrupt) as at, suppress(KeyboardInterrupt):
+            memory.lookup(X)
         assert contents(memory) == old
         return at.done
 

@@ -668,6 +668,8 @@ def test_an_index_outside_raises(index):
     with pytest.raises(IndexError) as caught:
         labelled()[index]
     assert str(caught.value) == f"index must be from -100 to 99; got {index}"
+    with pytest.raises(IndexError, match="out of bounds for axis 0 with size 100"):
+        labelled()[np.array([0, index])]
 
 
 # Values of mixed types
