@@ -60,13 +60,14 @@ class Lookup(NamedTuple):
 class _Contents(NamedTuple):
     """The patterns of a memory and their values at one moment; a change makes new contents and swaps them in.
 
-    What a query can see here is never overwritten. Contents share the blocks of patterns that do not differ, and
-    the unused places after the last pattern and value, which `right` permits a single change to fill.
+    Nothing that a query can see here is overwritten. Contents share the blocks of patterns in which they do not differ,
+    and the unused places after the last pattern and value. One change may fill these in place: the one that takes the
+    entry of `unused`. If it fails or is interrupted, the next change copies the last block instead.
     """
 
     patterns: Any  # Packed, or the map of a file
     buffer: Array | None  # the values, and unused places
-    right: list[None]  # one entry, until it is taken; a change that fails or is interrupted does not return it
+    unused: list[None]  # one entry, until it is taken
 
     @property
     def values(self) -> Array | None:
@@ -85,7 +86,7 @@ class _Contents(NamedTuple):
         n, end = len(self.patterns), len(self.patterns) + len(rows)
         dtype = self._dtype_with(values)
         try:
-            self.right.pop()
+            self.unused.pop()
             in_place = True
         except IndexError:
             in_place = False
@@ -111,7 +112,7 @@ class _Contents(NamedTuple):
         if self.values is not None:
             buffer = self.values.astype(dtype)
             buffer[indices] = values
-        return _Contents(self.patterns._with(indices, rows), buffer, self.right)
+        return _Contents(self.patterns._with(indices, rows), buffer, self.unused)
 
     def _dtype_with(self, new: Array | None) -> Any:
         """Return a dtype for the values and new ones (k, ...); raise if they do not match."""
@@ -189,11 +190,8 @@ class Memory:
         self.energy: Energy = _check.energy(energy)
         stored = None if values is None else _check.storable("values", values, len(first))
         packed = Packed._of((), (0, first.shape[1]), first.dtype)._added(first, in_place=True)
-        self._hold(_Contents(packed, stored, [None]))
-
-    def _hold(self, contents: _Contents) -> None:
-        self._contents = contents
-        self._lock = threading.RLock()  # held by the thread that changes the memory; a signal handler may, too
+        self._contents = _Contents(packed, stored, [None])
+        self._lock = threading.RLock()  # held by the thread that changes the memory; its signal handlers may, too
         _memories.add(self)
 
     # Contents
