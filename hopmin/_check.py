@@ -50,13 +50,13 @@ def slices(name: str, a: Any, axis: Axis) -> Floats:
     return array
 
 
-def floats(name: str, a: Any, shape: str, **sizes: int) -> Floats:
+def floats(name: str, a: Any, shape: str, *, empty: str = "m", **sizes: int) -> Floats:
     """Return `a` as a finite C-contiguous float32 or float64 array; integers become float64, float16 becomes float32.
 
-    `shape` names the axes in the library's letters ("n d"); `sizes` fixes the length of some (d=3). Only the axis of
-    queries, m, may be empty.
+    `shape` names the axes in the library's letters ("n d"); `sizes` fixes the length of some (d=3). Only the axis named
+    by `empty`, that of queries by default, may have length 0.
     """
-    array = np.ascontiguousarray(_shaped(name, _single_or_double(name, a), shape, **sizes))
+    array = np.ascontiguousarray(_shaped(name, _single_or_double(name, a), shape, empty=empty, **sizes))
     finite(name, array)
     return array
 
@@ -67,7 +67,7 @@ def pair(queries: Any, patterns: Any) -> tuple[Floats, Any, tuple[int, ...]]:
     Patterns may be large, mapped from a file, or packed, so they are returned as they are: the search casts them to the
     queries' dtype and checks that they are finite, one block at a time.
     """
-    if not hasattr(patterns, "_panels"):  # not packed
+    if not hasattr(patterns, "_blocks"):  # not packed
         patterns = _shaped("patterns", real("patterns", patterns), "n d")
         _single_or_double("patterns", patterns[:0])
     d = patterns.shape[1]
@@ -145,9 +145,21 @@ def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
     array = array[None] if single else array
     if array.dtype.hasobject:
         raise TypeError(f"{name} must not be an object array; got dtype {array.dtype}")
+    if array.dtype.kind in "US" and not isinstance(a, np.ndarray):
+        _one_kind(name, a)
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"{name} must have shape (n, ...) with n = {n}; got {array.shape}")
     return array.copy()
+
+
+def _one_kind(name: str, a: Any) -> None:
+    """Raise if numbers or bytes stand between strings, which NumPy would turn into strings."""
+    kinds: dict[type, Any] = {}
+    for entry in np.asarray(a, object).flat:
+        kinds.setdefault(next((kind for kind in (str, bytes) if isinstance(entry, kind)), type(entry)), entry)
+    if len(kinds) > 1:
+        found = " and ".join(f"{entry!r:.20}" for entry in list(kinds.values())[:2])
+        raise TypeError(f"{name} must be all strings or all numbers, or a structured array; got {found}")
 
 
 def indices(name: str, a: Any, n: int) -> Integers:
@@ -210,13 +222,13 @@ def _array(name: str, a: Any) -> Array:
         raise ValueError(f"{name} must be a rectangular array; got rows of different lengths") from None
 
 
-def _shaped(name: str, a: Floats, shape: str, **sizes: int) -> Floats:
+def _shaped(name: str, a: Floats, shape: str, *, empty: str = "m", **sizes: int) -> Floats:
     axes = shape.split()
     fits = a.ndim == len(axes) and all(size == sizes.get(axis, size) for axis, size in zip(axes, a.shape, strict=True))
     if not fits:
         known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if axis in axes)
         raise ValueError(f"{name} must have shape {letters(axes)}{known and f' with {known}'}; got {a.shape}")
-    if any(size == 0 for axis, size in zip(axes, a.shape, strict=True) if axis != "m"):
+    if any(size == 0 for axis, size in zip(axes, a.shape, strict=True) if axis != empty):
         raise ValueError(f"{name} must not be empty; got shape {a.shape}")
     return a
 

@@ -141,11 +141,25 @@ cdef struct Patterns:
 
 
 cdef inline const void* panel_at(const Patterns* p, Py_ssize_t j, void* panel) noexcept nogil:
-    """Return the panel that starts with pattern j, packed into `panel` unless the patterns are already packed."""
+    """Return the panel that starts with pattern j: packed into `panel`, unless the patterns are already packed.
+
+    A packed panel with fewer patterns may hold anything after them, even places that a `Memory` is writing to. It is
+    copied into `panel` and filled with its last pattern, as `pack` does.
+    """
     cdef const char* start = p.start + j * p.d * p.size
-    if p.packed:
+    cdef char* filled = <char*> panel
+    cdef Py_ssize_t c, lane, count = min(_PANEL, p.n - j), size = p.size
+    if not p.packed:
+        p.kernels.pack(start, count, p.d, panel)
+        return panel
+    if count == _PANEL:
         return start
-    p.kernels.pack(start, min(_PANEL, p.n - j), p.d, panel)
+    for c in range(p.d):
+        memcpy(filled, start, count * size)
+        for lane in range(count, _PANEL):
+            memcpy(filled + lane * size, start + (count - 1) * size, size)
+        filled += _PANEL * size
+        start += _PANEL * size
     return panel
 
 
@@ -179,7 +193,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                  const floating[:, ::1] values, bint difference, double beta, long long first, double[::1] peak,
                  double[::1] total, double[:, ::1] mix, double[:, ::1] best, long long[:, ::1] indices) except -1:
     cdef Py_ssize_t m = queries.shape[0], n = values.shape[0], d = queries.shape[1], v = values.shape[1]
-    cdef Py_ssize_t k = best.shape[1], row, batch, start, count, i, j, c
+    cdef Py_ssize_t k = best.shape[1], row, batch, start, count, whole, i, j, c
     cdef bint soft = peak.shape[0] > 0, finite = True
     cdef double s_peak, shrink, least, origin, reach
     cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, first,
@@ -212,8 +226,10 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                 for j from 0 <= j < count by _PANEL:
                     kernels.score(groups, batch, panel_at(&p, start + j, panel), d, difference, s + j)
                 if not difference:
-                    reach = max(reach, kernels.max_abs(
-                        &patterns[start * d], ((count + _PANEL - 1) // _PANEL * _PANEL if packed else count) * d))
+                    whole = count // _PANEL * _PANEL if packed else count
+                    reach = max(reach, kernels.max_abs(&patterns[start * d], whole * d))
+                    if whole < count:  # the last panel, filled by `panel_at`
+                        reach = max(reach, kernels.max_abs(panel, _PANEL * d))
                 for i in range(batch):
                     # 2. their peak
                     s_peak = kernels.peak(s + i * _TILE, count, &finite)

@@ -86,6 +86,7 @@ def scores(queries: Floats, patterns: Floats, metric: str, out: Floats) -> None:
     ----------
     queries : ndarray, shape (m, d)
     patterns : ndarray, shape (n, d) or (ceil(n / PANEL), d, PANEL)
+        Rows or panels. The places after pattern n in the last panel may hold anything.
     metric : "euclidean" or "dot"
         -|x - p|^2 or x.p.
     out : ndarray of float64, shape (m, n)
@@ -115,6 +116,7 @@ def absorb(
     ----------
     queries : ndarray, shape (m, d)
     patterns : ndarray, shape (n, d) or (ceil(n / PANEL), d, PANEL)
+        Rows or panels, as in `scores`.
     values : ndarray, shape (n, v)
         v may be 0.
     metric : "euclidean" or "dot"

@@ -25,6 +25,7 @@ def search(metric: Metric) -> None:
     assert_type(hopmin.nearest(x, hopmin.Packed(patterns)), tuple[Floats, Integers])
     assert_type(hopmin.within(x, patterns, 1.0), tuple[list[Floats], list[Integers]] | tuple[Floats, Integers])
     assert_type(hopmin.separation(patterns), Floats)
+    assert_type(hopmin.suggest_beta(patterns).typical, float)
 
 
 def search_mistakes(metric: str) -> None:

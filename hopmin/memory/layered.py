@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from hopmin import _check
 from hopmin._typing import Energy, Floats
 from hopmin.memory.energy import DistanceEnergy
+from hopmin.memory.retrieval import shortened
 from hopmin.numerics import logsumexp, softmax
 
 
@@ -96,8 +97,12 @@ class LayeredMemory:
         return len(self.layers)
 
     def __repr__(self) -> str:
-        sizes = ", ".join(str(len(patterns)) for patterns in self.layers)
-        return f"LayeredMemory({sizes} patterns, d = {self.layers[0].shape[1]}, {self.energy})"
+        sizes = [len(patterns) for patterns in self.layers]
+        least, most = min(sizes), max(sizes)
+        number = f"{least} to {most}" if least < most else f"{least}"
+        patterns = "pattern" if most == 1 else "patterns"
+        d, energy = self.layers[0].shape[1], shortened(self.energy)
+        return f"LayeredMemory({len(self)} layers of {number} {patterns}, d = {d}, {energy})"
 
     def layer_energies(self, queries: ArrayLike) -> Floats:
         """Return E_t(x) (L, m), or (L,) for a single query."""

@@ -10,14 +10,16 @@ to itself is exactly 0, however far the data are from the origin. Ties are broke
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _check
-from hopmin._typing import Array, Floats, Integers, Metric
-from hopmin.memory.reduction import BLOCK, reduce, scores
+from hopmin._typing import Floats, Integers, Metric
+from hopmin.memory._directions import directions
+from hopmin.memory.reduction import BLOCK, Packed, reduce, scores
 
 
 def nearest(
@@ -66,12 +68,13 @@ def nearest(
     k = _check.integer("k", k, 1, len(p))
     distances: Floats
     if metric == "cosine":
-        r = reduce(_directions("queries", x), _Directions(p), metric="euclidean", beta=None, k=k)
-        distances = _distances(r.best, "dot") / 2
+        search = _nearest_directions if isinstance(p, Packed) else _nearest_by_block
+        best, indices = search(directions("queries", x), p, k)
+        distances = _distances(best, "dot") / 2
     else:
         r = reduce(x, p, metric=metric, beta=None, k=k)
-        distances = _distances(r.best, metric)
-    return _check.cast(distances, x, p, x.dtype).reshape(*shape, k), r.indices.reshape(*shape, k)
+        distances, indices = _distances(r.best, metric), r.indices
+    return _check.cast(distances, x, p, x.dtype).reshape(*shape, k), indices.reshape(*shape, k)
 
 
 def within(
@@ -151,20 +154,38 @@ class _Directions:
         return len(self.patterns)
 
     def __getitem__(self, block: slice) -> Floats:
-        return _directions("patterns", np.asarray(self.patterns[block]), block.start)
+        return directions("patterns", np.asarray(self.patterns[block]), block.start)
 
 
-def _directions(name: str, vectors: Array, first: int = 0) -> Floats:
-    """Scale vectors to length one in float64, first by their largest coordinates so that no square overflows."""
-    _check.finite(name, vectors, first)
-    vectors = vectors.astype(np.float64, order="C")  # sums are then the same for any layout
-    largest = np.abs(vectors).max(axis=1, keepdims=True)
-    if not largest.all():
-        zero = first + int(largest.argmin())
-        raise ValueError(f"{name} must have no row of zeros for metric 'cosine'; got one at index {zero}")
-    vectors /= largest
-    directions: Floats = vectors / np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
-    return directions
+def _nearest_by_block(x: Floats, patterns: Any, k: int) -> tuple[Floats, Integers]:
+    """Return the k best scores (m, k) of directions x, and the indices of their patterns, normalized block by block."""
+    r = reduce(x, _Directions(patterns), metric="euclidean", beta=None, k=k)
+    return r.best, r.indices
+
+
+def _nearest_directions(x: Floats, patterns: Packed, k: int, spare: int = 3) -> tuple[Floats, Integers]:
+    """Return the k best scores (m, k) of directions x, and the indices of their patterns.
+
+    Packed patterns keep their directions in float32. Rounding x and them moves a distance by at most 2^-23, and the
+    sums of squares are good to (d + 2) eps: patterns farther than the k-th by more than twice that are not among the k
+    nearest, and the others are compared in float64. Queries for which they are all of the k + spare are searched again.
+    """
+    n, d = patterns.shape
+    r = reduce(x.astype(np.float32), patterns._directed(), metric="euclidean", beta=None, k=min(n, k + spare))
+    rough = _distances(r.best, "euclidean")
+    near = rough <= rough[:, k - 1 : k] + 2 * (2.0**-22 + (d + 8) * 2.0**-50)
+    exact, (row, column) = np.full(rough.shape, -np.inf), np.nonzero(near)
+    step = max(1, (1 << 18) // d)
+    for i in range(0, len(row), step):
+        pairs = row[i : i + step], column[i : i + step]
+        squares = np.square(x[pairs[0]] - directions("patterns", patterns._at(r.indices[pairs])))
+        exact[pairs] = 0.0 - np.add.accumulate(squares, axis=1)[:, -1]  # in order, as the core sums
+    order = np.lexsort((r.indices, -exact), axis=1)[:, :k]
+    best, indices = np.take_along_axis(exact, order, axis=1), np.take_along_axis(r.indices, order, axis=1)
+    if k + spare < n and (many := near[:, -1]).any():
+        again = partial(_nearest_directions, spare=8 * spare) if spare < 100 else _nearest_by_block
+        best[many], indices[many] = again(x[many], patterns, k)
+    return best, indices
 
 
 def _distances(scores: Floats, metric: str) -> Floats:

@@ -15,6 +15,8 @@ sums of its own, so results are also the same for a query alone or in a batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -23,8 +25,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from hopmin import _backend, _check, _threads
-from hopmin._typing import Array, Floats, Integers
+from hopmin._typing import Array, Booleans, Floats, Integers
+from hopmin.memory._directions import directions
 
+PANEL = _backend.core.PANEL
 BLOCK = 8192  # patterns summed before a merge; the rounding of results depends on it
 TASK = 384  # queries in a task: enough to outweigh packing the patterns again for each task
 SMALL = 1 << 23  # m n d, the number of coordinates compared, below which starting threads does not pay off
@@ -38,7 +42,8 @@ class Packed:
     The core reads patterns in panels of 64, one coordinate after another. From rows, it builds panels in each call;
     this class builds them once. `Packed(patterns)` is accepted wherever patterns (n, d) are, with the same results bit
     for bit; `nearest`, `DistanceEnergy` and `DotEnergy` are faster with it, most of all for few queries. The object is
-    immutable and takes the memory of a copy. Slices and `np.asarray` return the patterns as rows.
+    immutable and takes the memory of a copy; the first search with metric "cosine" adds that of a copy in float32, the
+    patterns scaled to length one. Slices and `np.asarray` return the patterns as rows.
 
     Parameters
     ----------
@@ -69,50 +74,52 @@ class Packed:
     (array([0.1]), array([1]))
     """
 
-    __slots__ = ("_panels", "shape")
-    _panels: Floats
+    __slots__ = ("_blocks", "_directions", "dtype", "shape")
+    _blocks: tuple[Floats, ...]
+    _directions: Packed | None
+    dtype: np.dtype[np.floating[Any]]
     shape: tuple[int, int]
 
     def __init__(self, patterns: ArrayLike) -> None:
         p = _check.floats("patterns", patterns, "n d")
-        lanes = _backend.core.PANEL
-        panels = np.empty((-(-len(p) // lanes), p.shape[1], lanes), p.dtype)
-        _backend.core.pack(p, panels)
-        panels.flags.writeable = False
-        self._hold(panels, p.shape)
+        self._hold(_packed_blocks(p), (len(p), p.shape[1]), p.dtype)
 
     @classmethod
-    def _of(cls, panels: Floats, shape: tuple[int, int]) -> Packed:
-        """Return a view of panels that another object owns, such as a `Memory`."""
+    def _of(cls, blocks: tuple[Floats, ...], shape: tuple[int, int], dtype: np.dtype[Any]) -> Packed:
         packed = cls.__new__(cls)
-        packed._hold(panels, shape)
+        packed._hold(blocks, shape, dtype)
         return packed
 
-    def _hold(self, panels: Floats, shape: tuple[int, ...]) -> None:
-        object.__setattr__(self, "_panels", panels)
-        object.__setattr__(self, "shape", shape)
+    def _hold(self, blocks: tuple[Floats, ...], shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        attributes = {"_blocks": blocks, "shape": shape, "dtype": dtype, "_directions": None}
+        for name, value in attributes.items():
+            object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"packed patterns cannot be changed; got a new {name}")
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32 or float64."""
-        return self._panels.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Floats:
+        if isinstance(index, int | np.integer):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"index must be from {-len(self)} to {len(self) - 1}; got {index}")
+            pattern: Floats = self._at(np.array([index % len(self)]))[0]
+            return pattern
+        places = isinstance(index, np.ndarray) and index.ndim == 1 and index.dtype == np.int64
+        if places and ((index >= 0) & (index < len(self))).all():
+            return self._at(index)
         if not isinstance(index, slice) or (index.step or 1) < 0:
             selected: Floats = self[:][index]
             return selected
         start, stop, step = index.indices(len(self))
-        lanes = self._panels.shape[2]
-        panel = start // lanes
-        part = np.empty((max(0, stop - panel * lanes), self.shape[1]), self.dtype)
-        _backend.core.unpack(self._panels[panel:], part)
-        return part[start - panel * lanes :: step]
+        first = start // PANEL * PANEL
+        part = np.empty((max(0, stop - first), self.shape[1]), self.dtype)
+        for at in range(first // BLOCK, -(-stop // BLOCK)):
+            block = slice(max(first, at * BLOCK), min(stop, (at + 1) * BLOCK))
+            _backend.core.unpack(self._block(block, self.dtype), part[block.start - first : block.stop - first])
+        return part[start - first :: step]
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:
@@ -126,9 +133,101 @@ class Packed:
         return f"Packed({self.shape[0]} patterns, d = {self.shape[1]}, {self.dtype})"
 
     def _block(self, block: slice, dtype: DTypeLike) -> Floats:
-        """Return the panels of a block of patterns that starts with a panel."""
-        lanes = self._panels.shape[2]
-        return self._panels[block.start // lanes : -(-block.stop // lanes)].astype(dtype, copy=False)
+        """Return the panels of a block of patterns that starts with a panel and lies in one of the blocks stored."""
+        first = block.start // BLOCK * BLOCK
+        panels = self._blocks[block.start // BLOCK]
+        part: Floats = panels[(block.start - first) // PANEL : -(-(block.stop - first) // PANEL)]
+        return part.astype(dtype, copy=False)
+
+    def _at(self, indices: Integers) -> Floats:
+        """Return a copy (k, d) of the patterns at these indices (k,)."""
+        rows = np.empty((len(indices), self.shape[1]), self.dtype)
+        for at, here, panel, lane in self._places(indices):
+            rows[here] = self._blocks[at][panel, :, lane]
+        return rows
+
+    def _places(self, indices: Integers) -> Iterator[tuple[int, Booleans, Integers, Integers]]:
+        """Yield, for each block that holds some of the patterns, its number, which it holds, their panels and lanes."""
+        for at in np.unique(indices // BLOCK).tolist():
+            here = indices // BLOCK == at
+            yield at, here, *np.divmod(indices[here] - at * BLOCK, PANEL)
+
+    def _directed(self) -> Packed:
+        """Return the patterns scaled to length one, in float32, which are kept; raise if one is zero."""
+        if self._directions is None:
+            parts = (_packed_blocks(_rounded(self[i : i + BLOCK], i)) for i in range(0, len(self), BLOCK))
+            blocks = tuple(block for part in parts for block in part)
+            self._keep(Packed._of(blocks, self.shape, np.dtype(np.float32)))
+        assert self._directions is not None
+        return self._directions
+
+    def _keep(self, directions: Packed) -> None:
+        object.__setattr__(self, "_directions", directions)
+
+    # Changed copies, which share the blocks that do not change. Nothing that this object holds is overwritten.
+
+    def _added(self, rows: Floats, *, in_place: bool) -> Packed:
+        """Return a copy with rows (k, d) after the last pattern, in amortized O(k d) time if `in_place`.
+
+        It then writes to the unused places of the last block, which at most one copy may do.
+        """
+        n, k = len(self), len(rows)
+        lane, fill = n % BLOCK, min(-n % BLOCK, k)
+        blocks = self._blocks
+        if fill:
+            last, panels = blocks[-1], -(-(lane + fill) // PANEL)
+            if panels > len(last) or not in_place:
+                grown = np.zeros((min(max(panels, 2 * len(last)), BLOCK // PANEL), *last.shape[1:]), last.dtype)
+                grown[: len(last)] = last
+                last = grown
+            head = min(-n % PANEL, fill)  # in the panel that is not full
+            last[lane // PANEL : lane // PANEL + 1, :, lane % PANEL : lane % PANEL + head] = rows[:head].T
+            _backend.core.pack(rows[head:fill], last[-(-lane // PANEL) : panels])
+            blocks = (*blocks[:-1], last)
+        added = Packed._of(blocks + _packed_blocks(rows[fill:]), (n + k, self.shape[1]), self.dtype)
+        return self._change_directions(added, lambda kept: kept._added(_rounded(rows), in_place=in_place))
+
+    def _without(self, indices: Integers) -> Packed:
+        """Return a copy without the patterns at these indices, which are ascending."""
+        first = int(indices[0]) // BLOCK * BLOCK  # of the blocks that change
+        kept = np.delete(np.arange(first, len(self)), indices - first)
+        blocks = self._blocks[: first // BLOCK]
+        for i in range(0, len(kept), BLOCK):
+            part = kept[i : i + BLOCK]
+            blocks += _packed_blocks(self[part[0] : part[-1] + 1][part - part[0]])
+        fewer = Packed._of(blocks, (first + len(kept), self.shape[1]), self.dtype)
+        return self._change_directions(fewer, lambda kept: kept._without(indices))
+
+    def _with(self, indices: Integers, rows: Floats) -> Packed:
+        """Return a copy with rows (k, d) at these indices (k,)."""
+        blocks = list(self._blocks)
+        for at, here, panel, lane in self._places(indices):
+            blocks[at] = blocks[at].copy()
+            blocks[at][panel, :, lane] = rows[here]
+        replaced = Packed._of(tuple(blocks), self.shape, self.dtype)
+        return self._change_directions(replaced, lambda kept: kept._with(indices, _rounded(rows)))
+
+    def _change_directions(self, changed: Packed, change: Callable[[Packed], Packed]) -> Packed:
+        """Change the directions too, if they are kept; a pattern of zeros has none, so that they are dropped."""
+        if self._directions is not None:
+            with suppress(ValueError):
+                changed._keep(change(self._directions))
+        return changed
+
+
+def _rounded(patterns: Floats, first: int = 0) -> Floats:
+    return directions("patterns", patterns, first).astype(np.float32)
+
+
+def _packed_blocks(rows: Floats) -> tuple[Floats, ...]:
+    """Return rows (n, d) as blocks of panels, (BLOCK / PANEL, d, PANEL) but for the last."""
+    blocks = []
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        panels = np.empty((-(-len(block) // PANEL), rows.shape[1], PANEL), rows.dtype)
+        _backend.core.pack(block, panels)
+        blocks.append(panels)
+    return tuple(blocks)
 
 
 class Reduction(NamedTuple):

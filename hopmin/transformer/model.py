@@ -333,6 +333,11 @@ class GPT(CausalModel):
         _check.instance("config", config, GPTConfig)
         self.config, self.parameters = config, initial_parameters(config, _check.generator("rng", rng))
 
+    def __repr__(self) -> str:
+        c = self.config
+        sizes = f"{c.layers} layers, {c.heads} heads, width {c.width}, {c.vocabulary} tokens, {c.positions} positions"
+        return f"GPT({sizes}, {c.parameter_count:,} parameters, {c.dtype})"
+
     @classmethod
     def _from_parameters(cls, config: GPTConfig, parameters: Parameters) -> GPT:
         model = cls.__new__(cls)

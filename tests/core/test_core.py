@@ -652,6 +652,28 @@ def test_packed_patterns_convert_back_to_the_patterns(n, part, dtype):
     same_bits(packed[part].copy(), p[part].copy())
 
 
+@pytest.mark.parametrize("rest", [np.nan, np.inf, -1e30, 0.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_follows_the_last_pattern_changes_nothing(rest, dtype, metric):
+    """The places after it in its panel may hold anything: a `Memory` writes new patterns there."""
+    rng, core = np.random.default_rng(0), _backend.core
+    for n in (1, PANEL - 1, PANEL + 1, TILE + 5):
+        x, p = (rng.normal(size=(size, 5)).astype(dtype) for size in (7, n))
+        panels = np.empty((-(-n // PANEL), 5, PANEL), dtype)
+        core.pack(p, panels)
+        results = []
+        for _ in range(2):
+            r, out, back = Reduction.identity(40.0, 7, 5, 3), np.empty((7, n)), np.empty_like(p)
+            finite = core.absorb(x, panels, p, metric, 40.0, 0, *r[1:])
+            core.scores(x, panels, metric, out)
+            core.unpack(panels, back)
+            results.append([np.array(finite), *r[1:], out, back])
+            panels[-1, :, (n - 1) % PANEL + 1 :] = rest
+        for one, other in zip(*results, strict=True):
+            same_bits(one, other)
+
+
 def test_packed_patterns_are_an_immutable_copy():
     p = np.ones((3, 2))
     packed = hopmin.Packed(p)

@@ -128,3 +128,33 @@ def test_cosine_distances_do_not_depend_on_the_layout(layout, backend):
     expected, found = (hopmin.nearest(f(q), f(p), 5, metric="cosine") for f in (np.ascontiguousarray, layout))
     for a, b in zip(expected, found, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+@st.composite
+def directions_with_ties(draw):
+    """Queries and patterns of few directions, some of them equal up to the last bits, none of them zero."""
+    d, rng = draw(st.integers(1, 6)), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    few = rng.integers(-1, 2, (draw(st.integers(1, 9)), d)) + draw(st.sampled_from([0.5, 1e6]))
+    p, x = (few[rng.integers(0, len(few), size)] for size in (draw(st.integers(1, 300)), 5))
+    p = p * 2.0 ** rng.integers(-40, 40, (len(p), 1)) * (1 + draw(st.sampled_from([0, 1e-15, 1e-9, 1e-7])) * rng.normal(size=p.shape))
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    return x.astype(dtype), p.astype(dtype)
+
+
+@given(problem=directions_with_ties(), data=st.data())
+def test_kept_directions_give_the_bits_of_rows(problem, data):
+    """They are rounded to float32, which must never decide."""
+    x, p = problem
+    k = data.draw(st.integers(1, len(p)))
+    packed = hopmin.Packed(p)
+    for _ in range(2):  # the second search finds the directions kept
+        for a, b in zip(hopmin.nearest(x, packed, k, metric="cosine"), hopmin.nearest(x, p, k, metric="cosine"), strict=True):
+            assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+
+
+def test_packed_patterns_of_zeros_have_no_direction():
+    p = np.ones((9000, 2))
+    p[8999] = 0
+    for patterns in (p, hopmin.Packed(p)):
+        with pytest.raises(ValueError, match=r"^patterns must have no row of zeros for metric 'cosine'; got one at index 8999$"):
+            hopmin.nearest([1.0, 0.0], patterns, metric="cosine")

@@ -706,3 +706,8 @@ def test_energy_attention_can_be_trained():
     before = model.cross_entropy(rows[:, :-1], rows[:, 1:])
     Trainer(model, steps=200, learning_rate=0.02, batch_size=16).run(rows)
     assert model.cross_entropy(rows[:, :-1], rows[:, 1:]) < 0.7 * before
+
+
+def test_a_representation_gives_the_sizes():
+    model = GPT(GPTConfig(vocabulary=5, positions=8, layers=2, heads=4, width=16), rng=0)
+    assert repr(model) == str(model) == "GPT(2 layers, 4 heads, width 16, 5 tokens, 8 positions, 6,800 parameters, float32)"
