@@ -128,3 +128,12 @@ def test_cosine_distances_do_not_depend_on_the_layout(layout, backend):
     expected, found = (hopmin.nearest(f(q), f(p), 5, metric="cosine") for f in (np.ascontiguousarray, layout))
     for a, b in zip(expected, found, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i4"])
+def test_any_byte_order_gives_the_same_neighbours(kind, backend):
+    p = np.random.default_rng(0).integers(-9, 9, (40, 3)).astype(kind)
+    swapped = p.astype(p.dtype.newbyteorder("S"))
+    for search in (lambda p: hopmin.nearest(p[:5], p, 3), lambda p: hopmin.Memory(p).nearest(p[:5], 3)):
+        for one, other in zip(search(p), search(swapped), strict=True):
+            assert (one.dtype, one.tobytes()) == (other.dtype, other.tobytes())
