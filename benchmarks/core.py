@@ -633,7 +633,7 @@ def run(options: argparse.Namespace, write: Callable[[str], None]) -> Record:
                 report["cases"].append(measure(task, shape, options.rounds, report["side"]))
                 write(case_text(report["cases"][-1]))
     if wanted("recall"):
-        # FAISS subtracts in small problems and expands the square in large ones: one of each
+        # FAISS expands the square if queries times dims is at least 128,000, and subtracts otherwise: one of each
         for shape in [(32, 512, 16)] if options.quick else [(256, 4096, 16), (2048, 4096, 128)]:
             report["recall"].append(recall(shape))
             write(recall_text(report["recall"][-1]))
