@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _backend, _check, _files
+from hopmin import _arithmetic, _backend, _check, _files
 from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import nearest, within
@@ -50,6 +50,7 @@ class Lookup(NamedTuple):
     similarities: Floats
 
 
+@_arithmetic.standard_methods
 class Memory:
     """A store of patterns, optionally with one value for each, and an energy.
 

@@ -15,11 +15,12 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Floats, Integers, Metric
 from hopmin.memory.reduction import BLOCK, reduce, scores
 
 
+@_arithmetic.standard
 def nearest(
     queries: ArrayLike, patterns: ArrayLike, k: int = 1, *, metric: Metric = "euclidean"
 ) -> tuple[Floats, Integers]:
@@ -74,6 +75,7 @@ def nearest(
     return _check.cast(distances, x, p, x.dtype).reshape(*shape, k), r.indices.reshape(*shape, k)
 
 
+@_arithmetic.standard
 def within(
     queries: ArrayLike, patterns: ArrayLike, radius: float
 ) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers]:
@@ -126,6 +128,7 @@ def _sorted(distances: Floats, indices: Integers) -> tuple[Floats, Integers]:
     return distances[order], indices[order]
 
 
+@_arithmetic.standard
 def separation(patterns: ArrayLike) -> Floats:
     """Return the Euclidean distance (n,) of each pattern to the nearest other one.
 

@@ -17,7 +17,7 @@ from typing import TypedDict, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Booleans, Energy, Floats, Integers
 from hopmin.memory.nearest import nearest
 
@@ -40,6 +40,7 @@ class RetrievalOptions(TypedDict, total=False):
     step_size: float | None
 
 
+@_arithmetic.standard_methods
 @dataclass(frozen=True)
 class Retrieval:
     """The result of `retrieve`: final states, energies along the way, and why each query stopped.
@@ -200,6 +201,7 @@ class Retrieval:
         return shaped
 
 
+@_arithmetic.standard
 def retrieve(
     queries: ArrayLike,
     patterns: ArrayLike,

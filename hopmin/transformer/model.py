@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._files import load_arrays, save_arrays
 from hopmin._typing import Array, Floats, Name, Seed
 from hopmin.data.tokenizers import Tokenizer, tokenizer_from_record
@@ -271,6 +271,7 @@ class Context:
 INFERENCE = Context()  # no dropout, no recording, no cache
 
 
+@_arithmetic.standard_methods
 class GPT(CausalModel):
     """A causal language model, from tokens (B, T) to logits (B, T, V), with a hand-written backward.
 

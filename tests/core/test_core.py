@@ -252,6 +252,123 @@ def test_scores_of_rows_and_panels_are_identical(cloud):
         same_bits(np.sqrt(0 - best) if metric == "euclidean" else 0 - best, distances)
 
 
+# Many coordinates, which are scored in parts
+
+PART = 4096  # coordinates
+
+
+@pytest.mark.parametrize("d", [PART - 1, PART, PART + 1, 2 * PART + 5])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_coordinates_are_scored_exactly(d, dtype):
+    rng = np.random.default_rng(d)
+    for n, kind in ((PANEL + 2, specks), (3, crowd)):
+        x, p = kind(rng, 7, n, d, dtype)
+        for metric in METRICS:
+            for k in (1, n):
+                assert_nearest(x, p, k, metric)
+            same_bits(hopmin.nearest(x, hopmin.Packed(p), 3, metric=metric), hopmin.nearest(x, p, 3, metric=metric))
+            out, ranked = np.full((len(x), n), np.nan), helpers.ranked(x, p, n, metric)
+            _backend.core.scores(x, p, metric, out)
+            best = 0 - np.take_along_axis(out, ranked[1], axis=1)
+            same_bits(np.sqrt(best) if metric == "euclidean" else best, ranked[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("beta", [1e-3, 1.0, 1e3])
+def test_energies_in_many_dimensions_equal_plain_loops(beta, dtype):
+    x, p = crowd(np.random.default_rng(0), 1, 5, PART + 70, dtype)
+    assert_energies(x, p, beta, p)
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="BLAS sums depend on the shape")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_columns_of_the_values_are_averaged_independently(dtype):
+    x, p = crowd(np.random.default_rng(0), 8, TILE + 3, 4, dtype)
+    values = np.random.default_rng(1).normal(size=(len(p), 2 * PART + 9)).astype(dtype)
+    whole = hopmin.DistanceEnergy().update(x, p, values)
+    for first in (0, PART - 1, PART, 2 * PART + 8):
+        part = hopmin.DistanceEnergy().update(x, p, values[:, first : first + 3].copy())
+        same_bits(whole[:, first : first + 3].copy(), part)
+
+
+FRUGAL = """
+import resource
+import numpy as np
+import hopmin
+
+rng = np.random.default_rng(0)
+p = rng.normal(size=(2, 1_000_000))
+hopmin.set_threads(1)
+hopmin.nearest(p[:, :9], p[:, :9])
+hopmin.DotEnergy().update(p[:, :9], p[:, :9])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 8 * p.nbytes, -1))
+for metric in ("euclidean", "dot", "cosine"):
+    assert hopmin.nearest(p, p, metric=metric)[1].ravel().tolist() == [0, 1]
+assert hopmin.DistanceEnergy().weights(p, p).tolist() == [[1, 0], [0, 1]]
+assert (hopmin.DotEnergy().update(p[:1], p) == p[:1]).all()
+assert hopmin.DistanceEnergy().value(p[1], p) == 0
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells how much memory is in use")
+def test_working_memory_does_not_grow_with_the_dimensions(run):
+    """A million: a panel would take 512 MB and a batch of queries 3 GB."""
+    finished = run(FRUGAL)
+    assert finished.returncode == 0, finished.stderr
+
+
+# Arrays of wrong sizes
+
+
+def core_calls(n=PANEL + 1, m=5, d=7, v=3, k=4):
+    """Each function of the core with arrays that fit, by name."""
+    rng = np.random.default_rng(0)
+    x, p, values = (rng.normal(size=shape) for shape in ((m, d), (n, d), (n, v)))
+    panels = np.zeros((2, d, PANEL))
+    reduction = {"peak": np.zeros(m), "total": np.ones(m), "mix": np.zeros((m, v)), "best": np.zeros((m, k)), "indices": np.zeros((m, k), np.int64)}
+    other = {f"other_{name}": a.copy() for name, a in reduction.items()}
+    return {
+        "exp_nonpositive": {"x": -np.ones(9), "out": np.ones(9)},
+        "pack": {"patterns": p, "panels": panels},
+        "unpack": {"panels": panels, "patterns": p},
+        "scores": {"queries": x, "patterns": p, "metric": "dot", "out": np.zeros((m, n))},
+        "scores of panels": {"queries": x, "patterns": panels, "metric": "dot", "out": np.zeros((m, n))},
+        "absorb": {"queries": x, "patterns": p, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
+        "absorb panels": {"queries": x, "patterns": panels, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
+        "merge": {"beta": 1.0, **reduction, **other},
+    }  # fmt: skip
+
+
+CUTS = [
+    (call, name, axis)
+    for call, arguments in core_calls().items()
+    for name, a in arguments.items()
+    if isinstance(a, np.ndarray)
+    for axis in range(a.ndim)
+    if (call, name, axis) != ("unpack", "patterns", 0)  # there may be more panels
+]
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="NumPy checks the sizes itself")
+@pytest.mark.parametrize(("call", "name", "axis"), CUTS)
+def test_arrays_that_do_not_fit_together_are_refused(call, name, axis):
+    """One array is shorter along one axis than the others ask for."""
+    arguments, function = core_calls()[call], getattr(_backend.core, call.split()[0])
+    function(*arguments.values())
+    short = np.ascontiguousarray(np.delete(arguments[name], -1, axis))
+    with pytest.raises(ValueError, match=r"^[a-z_ ]+ must be \d+; got \d+$"):
+        function(*{**arguments, name: short}.values())
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="NumPy checks the sizes itself")
+def test_values_without_a_soft_half_are_not_averaged():
+    x, p = crowd(np.random.default_rng(0), 3, 70, 2, "float64")
+    r = reduce(x, p, p, metric="euclidean", beta=None, k=2)
+    assert r.mix.shape == (0, 2)
+    same_bits(r.indices, helpers.ranked(x, p, 2)[1])
+
+
 # Cosine distance
 
 

@@ -115,6 +115,8 @@ def arrays_within(module, a):
 # their largest number.
 CALLS = {
     "core": {
+        "standard_state": (0, lambda module, a: called(lambda: module.restore_state(module.standard_state()))),
+        "restore_state": (0, lambda module, a: called(lambda: module.restore_state(module.standard_state()))),
         "max_abs": (0, lambda module, a: called(module.max_abs, a(200))),
         "exp_nonpositive": (4, lambda module, a: called(module.exp_nonpositive, -np.abs(a(200)), a(200))),
         "pack": (0, lambda module, a: called(module.pack, a(150, 7), a(3, 7, 64))),
