@@ -38,7 +38,8 @@ class Packed:
     The core reads patterns in panels of 64, one coordinate after another. From rows, it builds panels in each call;
     this class builds them once. `Packed(patterns)` is accepted wherever patterns (n, d) are, with the same results bit
     for bit; `nearest`, `DistanceEnergy` and `DotEnergy` are faster with it, most of all for few queries. The object is
-    immutable and takes the memory of a copy. Slices and `np.asarray` return the patterns as rows.
+    immutable and takes the memory of a copy, with n rounded up to a multiple of 64. Slices and `np.asarray` return the
+    patterns as rows.
 
     Parameters
     ----------

@@ -155,6 +155,7 @@ def registers():
     store, load = (ctypes.CFUNCTYPE(None, ctypes.c_void_p)(start + 4 * i) for i in range(2))
 
     def read():
+        assert not memory.closed  # and it lives as long as this function
         store(ctypes.byref(word))
         return word.value
 
@@ -162,7 +163,7 @@ def registers():
         word.value = value
         load(ctypes.byref(word))
 
-    yield read, write  # the memory lives as long as this frame
+    return read, write
 
 
 @pytest.fixture
