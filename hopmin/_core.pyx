@@ -2,15 +2,17 @@
 
 This file holds the control flow. The arithmetic on scores is in `_simd/tile.h`, which is compiled once for each
 instruction set. Scores are computed twice: first roughly, in the dtype of the arrays, and then exactly, in float64, for
-those patterns that may be among the k best by a bound on the rounding error. For the sums, scores are computed exactly
-where rounding could change the weights noticeably. `docs/core.md` proves the bound.
+those patterns that may be among the k best, or large enough, by a bound on the rounding error. For the sums, scores are
+computed exactly where rounding could change the weights noticeably. `docs/core.md` proves the bound.
 """
 
 from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MAX, FLT_MIN
 from libc.math cimport INFINITY, exp, fabs, sqrt
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
+
+import numpy as np
 
 cdef extern from "_simd/tile_kernels.h" nogil:
     enum: _PANEL "PANEL"
@@ -50,13 +52,14 @@ cdef extern from "_simd/state.h" nogil:
 cdef enum:
     _QUERIES = 384  # queries that are scored together: a multiple of ROWS in each variant (compare TASK)
     COORDINATES = 4096  # coordinates that are scored together, and columns of the values: a multiple of PANEL
+    FEW = 8  # patterns of a panel that are scored exactly one by one: scoring a whole panel takes about as long
     NEGLIGIBLE = 64  # weights of e^-64 and less may be rounded to 0
 cdef double TOLERANCE = 0.015625  # of the relative error of weights: beyond it, scores are computed exactly
 
 PANEL, TILE = _PANEL, _TILE
 FUNCTIONS = (
-    "simd", "standard_state", "restore_state", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "absorb",
-    "merge",
+    "simd", "standard_state", "restore_state", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "gather",
+    "absorb", "merge",
 )
 SIMD = tuple(variants[i].name.decode() for i in range(VARIANTS) if variants[i].runs_here())
 cdef int chosen = best_variant()
@@ -212,6 +215,140 @@ cdef int _scores(const floating[:, ::1] queries, const floating[::1] patterns, b
     return 0
 
 
+def gather(queries, patterns, n, metric, least, first):
+    if queries.dtype == "float32":
+        return _gather[float](queries, patterns.reshape(-1), patterns.ndim == 3, n, metric == "euclidean", least, first)
+    return _gather[double](queries, patterns.reshape(-1), patterns.ndim == 3, n, metric == "euclidean", least, first)
+
+
+cdef struct Hit:
+    double score
+    long long row, index
+
+
+cdef struct Hits:
+    Hit* start
+    Py_ssize_t count, capacity
+
+
+cdef _gather(const floating[:, ::1] queries, const floating[::1] patterns, bint packed, Py_ssize_t n, bint difference,
+             const double[::1] least, long long first):
+    cdef Py_ssize_t m = queries.shape[0], d = queries.shape[1], row, batch, start, count, width, i, j, c
+    cdef bint finite = True, ready
+    cdef double reach
+    expect("numbers in patterns", patterns.shape[0], (panels_for(n) * _PANEL if packed else n) * d)
+    expect("length of least", least.shape[0], m)
+    cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, first,
+                               kernels_of(sizeof(floating)))
+    cdef const tile_kernels* kernels = p.kernels
+    cdef Hits hits = Hits(NULL, 0, 0)
+    # working memory, whatever m, n and d: a panel; queries with their scores, and the bounds on these
+    cdef Py_ssize_t rows = min(_QUERIES, (m + 23) // 24 * 24)  # a multiple of ROWS in each variant
+    cdef Py_ssize_t deep = min(d, COORDINATES)
+    cdef floating* panel = <floating*> allocate((_PANEL * deep + rows * (deep + _TILE) + _PANEL) * sizeof(floating))
+    cdef floating* groups = panel + _PANEL * deep
+    cdef floating* s = groups + rows * deep  # `above` may read up to a vector past the last score
+    cdef Search* search = <Search*> allocate(rows * sizeof(Search))
+    cdef double* cuts = <double*> allocate(rows * sizeof(double))
+    cdef uint64_t state = set_standard()
+    try:
+        with nogil:
+            for row from 0 <= row < m by rows:
+                batch = min(rows, m - row)
+                for i in range(batch):
+                    _begin(&search[i], &queries[row + i, 0], d, difference)
+                for start from 0 <= start < n by _TILE:
+                    count = min(_TILE, n - start)
+                    # 1. scores
+                    for c from 0 <= c < d by COORDINATES:
+                        width = min(COORDINATES, d - c)
+                        if start == 0 or d > COORDINATES:  # otherwise they are still there
+                            kernels.group(&queries[row, c], d, batch, width, groups)
+                        for j from 0 <= j < count by _PANEL:
+                            kernels.score(groups, batch, panel_at(&p, start + j, c, panel), width, difference, c > 0,
+                                          s + j)
+                    # 2. those that are large enough
+                    reach = kernels.max_abs(&patterns[start * d], (panels_for(count) * _PANEL if packed else count) * d)
+                    finite &= reach <= DBL_MAX
+                    for i in range(batch):
+                        cuts[i] = _loosen(&search[i], least[row + i], reach)
+                    for j from 0 <= j < count by _PANEL:
+                        ready = False
+                        for i in range(batch):
+                            finite &= _take(&hits, &search[i], &p, s + i * _TILE + j, start + j, min(_PANEL, count - j),
+                                            cuts[i], least[row + i], row + i, reach, panel, &ready)
+        return *_hits(&hits), finite
+    finally:
+        restore(state)
+        release(panel)
+        release(search)
+        release(cuts)
+        free(hits.start)
+
+
+cdef bint _take(Hits* hits, const Search* f, const Patterns* p, const floating* s, Py_ssize_t start, Py_ssize_t count,
+                double cut, double least, Py_ssize_t row, double reach, floating* panel,
+                bint* ready) except -1 nogil:
+    """Add the patterns of a panel whose exact score is at least `least`, and return whether exact scores are finite.
+
+    `ready` is whether all coordinates of this panel are in `panel`.
+    """
+    cdef Py_ssize_t places[_PANEL]
+    cdef double exact[_PANEL]
+    cdef Py_ssize_t number = 0, i, j, c
+    cdef const void* packed_panel = panel
+    cdef bint finite = True
+    if f.overflow * reach > 1:  # products, whose rough scores may then be NaN: score all exactly
+        for j in range(count):
+            places[j] = j
+        number = count
+    else:
+        j = p.kernels.above(s, 0, count, cut)
+        while j < count:
+            places[number] = j
+            number += 1
+            j = p.kernels.above(s, j + 1, count, cut)
+    if number > FEW:
+        for c from 0 <= c < p.d by COORDINATES:
+            if not ready[0]:
+                packed_panel = panel_at(p, start, c, panel)
+            p.kernels.exact_panel(<const char*> f.query + c * p.size, packed_panel, min(COORDINATES, p.d - c),
+                                  p.difference, c > 0, exact)
+        ready[0] = not p.packed and p.d <= COORDINATES
+    for i in range(number):
+        j = places[i]
+        if number <= FEW:
+            _score_one(f, p, start + j, &exact[j])
+        finite &= p.difference or fabs(exact[j]) <= DBL_MAX
+        if exact[j] >= least:
+            _append(hits, Hit(exact[j], row, p.first + start + j))
+    return finite
+
+
+cdef int _append(Hits* hits, Hit hit) except -1 nogil:
+    cdef Hit* grown
+    if hits.count == hits.capacity:
+        grown = <Hit*> realloc(hits.start, (2 * hits.capacity + _PANEL) * sizeof(Hit))
+        if grown == NULL:
+            with gil:
+                raise MemoryError(f"no memory for {2 * hits.capacity + _PANEL} neighbours")
+        hits.start, hits.capacity = grown, 2 * hits.capacity + _PANEL
+    hits.start[hits.count] = hit
+    hits.count += 1
+    return 0
+
+
+cdef tuple _hits(const Hits* hits):
+    """Return arrays of the rows, scores and indices."""
+    rows, found, indices = np.empty(hits.count, np.int64), np.empty(hits.count), np.empty(hits.count, np.int64)
+    cdef long long[::1] rows_view = rows, indices_view = indices
+    cdef double[::1] found_view = found
+    cdef Py_ssize_t i
+    for i in range(hits.count):
+        rows_view[i], found_view[i], indices_view[i] = hits.start[i].row, hits.start[i].score, hits.start[i].index
+    return rows, found, indices
+
+
 def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
     if queries.dtype == "float32":
         return bool(_absorb[float](queries, patterns.reshape(-1), patterns.ndim == 3, values, metric == "euclidean",
@@ -321,8 +458,9 @@ cdef struct Search:
     double* best  # the k best exact scores so far, in descending order, and the indices of their patterns
     long long* indices
     # The error of a rough score is at most relative |score| + slope reach + least, where `reach` is the largest
-    # magnitude of a coordinate so far; a score below `lowest` may have overflowed.
-    double relative, slope, least, lowest
+    # magnitude of a coordinate so far; a score below `lowest` may have overflowed, and a sum of products if
+    # overflow reach > 1.
+    double relative, slope, least, lowest, overflow
 
 
 cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference) noexcept nogil:
@@ -341,6 +479,7 @@ cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference
     if not difference:
         for c in range(d):
             f.slope += epsilon * fabs(query[c])
+    f.overflow = f.slope / epsilon / (0.5 * (FLT_MAX if floating is float else DBL_MAX))
 
 
 cdef double _loosen(const Search* f, double score, double reach) noexcept nogil:
@@ -402,14 +541,18 @@ cdef void _consider(Search* f, const Patterns* p, const floating* s, double s_pe
         j = p.kernels.above(s, j + 1, count, cut)
 
 
+cdef void _score_one(const Search* f, const Patterns* p, Py_ssize_t j, double* out) noexcept nogil:
+    """Score pattern j exactly."""
+    cdef Py_ssize_t place = j // _PANEL * _PANEL * p.d + j % _PANEL if p.packed else j * p.d
+    p.kernels.exact(f.query, p.start + place * p.size, _PANEL if p.packed else 1, p.d, p.difference, out)
+
+
 cdef void _rescore(Search* f, const Patterns* p) noexcept nogil:
     """Score the candidates exactly and merge them into the k best."""
-    cdef Py_ssize_t i, j, place
+    cdef Py_ssize_t i
     for i in range(f.count):
-        j = f.places[i]
-        place = j // _PANEL * _PANEL * p.d + j % _PANEL if p.packed else j * p.d
-        p.kernels.exact(f.query, p.start + place * p.size, _PANEL if p.packed else 1, p.d, p.difference, &f.rough[i])
-        f.places[i] = p.first + j
+        _score_one(f, p, f.places[i], &f.rough[i])
+        f.places[i] += p.first
         _sink(f.rough, f.places, i + 1)
     _merge_best(f.best, f.indices, f.k, f.rough, f.places, f.count)
     f.count = 0

@@ -487,6 +487,58 @@ def test_energies_survive_the_worst_rounding(beta):
             assert_energies(x, p, beta, np.repeat(np.float32([[-1], [1]]), PANEL, axis=0))
 
 
+# All patterns within a radius
+
+
+def assert_within(x, p, radius, metric):
+    """Assert that `within` finds the patterns that exact scores find, by distance and then index."""
+    distances, indices, offsets = hopmin.within(x, p, radius, metric=metric, csr=True)
+    scores = reduction.scores(x, p, metric)
+    exact = np.sqrt(0.0 - scores) if metric == "euclidean" else 0.0 - scores
+    for i in range(len(x)):
+        order = np.argsort(-scores[i], kind="stable")
+        inside = order[exact[i][order] <= radius]
+        part = slice(offsets[i], offsets[i + 1])
+        same_bits(indices[part], inside)
+        same_bits(distances[part], exact[i][inside].astype(p.dtype))
+    return exact
+
+
+@given(cloud=clouds(most=TILE + 1), metric=st.sampled_from(METRICS), data=st.data())
+def test_within_finds_what_exact_scores_find(cloud, metric, data):
+    """At the distances themselves, beside them, and everywhere."""
+    x, p = cloud
+    exact = assert_within(x, p, np.inf, metric)
+    radius = float(data.draw(st.sampled_from(np.unique(exact).tolist())))
+    for one in (radius, np.nextafter(radius, np.inf), np.nextafter(radius, -np.inf)):
+        if metric == "dot" or one >= 0:
+            assert_within(x, p, one, metric)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", EDGES)
+def test_within_scores_few_and_many_patterns_of_a_panel(n, dtype):
+    """Few are scored one by one, many all at once; here each query has as many as its index, in every panel."""
+    p = np.zeros((n, 3), dtype)
+    p[:, 0] = np.arange(n) % PANEL + 1
+    for packed in (p, hopmin.Packed(p)):
+        distances, indices, offsets = hopmin.within(np.zeros((PANEL + 1, 3), dtype), packed, np.arange(PANEL + 1), csr=True, sort=False)
+        for i in range(PANEL + 1):
+            part = slice(offsets[i], offsets[i + 1])
+            same_bits(indices[part], np.flatnonzero(np.arange(n) % PANEL < i))
+            same_bits(distances[part], p[indices[part], 0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_within_is_exact_where_rough_scores_overflow(metric):
+    """In float32, squares and products of these numbers are infinite or NaN; the distances are not."""
+    p = np.float32([[1e25, -1e25, 1.0], [1e25, -1e25, 2.0], [-1e25, 1e25, 1.0], [0.0, 0.0, 4.0]])
+    x = np.float32([[1e25, 1e25, 1.0], [0.0, 0.0, 1.0]])
+    for radius in (-1.0, 1.0, 1.5, 2e25):
+        if metric == "dot" or radius > 0:
+            assert_within(x, p, radius, metric)
+
+
 # Bit for bit the same results for all chunks, layouts and batches
 
 
@@ -532,6 +584,9 @@ def test_chunks_of_whole_blocks_give_the_same_bits(metric, dtype, small_blocks):
 @given(cloud=clouds(kinds=[shell, crowd, specks, lattice], most=TILE + 1), beta=st.sampled_from([1e-2, 1.0, 1e3]), metric=st.sampled_from(METRICS))
 def test_a_batch_equals_its_rows_bit_for_bit(cloud, beta, metric):
     x, p = cloud
+    alone = [hopmin.within(row, p, 1.0, metric=metric) for row in x]
+    for got, wanted in zip(hopmin.within(x, p, 1.0, metric=metric), zip(*alone, strict=True), strict=True):
+        same_bits(tuple(got), wanted)
     batch = reduce(x, p, p, metric=metric, beta=beta, k=min(4, len(p)))
     for i in range(len(x)):
         same_bits(
@@ -582,6 +637,7 @@ def everything(x, p, k, beta):
     yield from (hopmin.nearest(x, p, k, metric=metric) for metric in (*METRICS, "cosine"))
     distances, indices = hopmin.within(x, p, 1.0)
     yield (*distances, *indices)
+    yield from (hopmin.within(x, p, 1.0, metric=metric, sort=False, csr=True) for metric in (*METRICS, "cosine"))
     for kind in ENERGIES:
         energy = kind(beta)
         yield from (f(x, p) for f in (energy.value, energy.gradient, energy.weights, energy.update))
@@ -774,7 +830,8 @@ def test_packed_rejects_invalid_patterns(patterns, message):
 
 CALLS = {
     **{f"nearest, {metric}": lambda x, p, metric=metric: hopmin.nearest(x, p, metric=metric) for metric in (*METRICS, "cosine")},
-    "within": lambda x, p: hopmin.within(x, p, 1.0),
+    **{f"within, {metric}": lambda x, p, metric=metric: hopmin.within(x, p, 1.0, metric=metric, csr=True) for metric in (*METRICS, "cosine")},
+    "within, all": lambda x, p: hopmin.within(x, p, np.inf, csr=True),
     "separation": lambda x, p: hopmin.separation(p),
     **{
         f"{kind.__name__}.{name}": lambda x, p, kind=kind, name=name: getattr(kind(), name)(x, p)

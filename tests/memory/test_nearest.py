@@ -36,13 +36,107 @@ def test_a_smaller_k_gives_the_first_of_a_larger_k(problem, data):
 
 @given(problem=lattice_problems(), data=st.data())
 def test_within_is_nearest_up_to_the_radius(problem, data):
+    """The radius is compared with the distances in float64, before they are rounded to the dtype of the arrays."""
     x, p, _ = problem
-    distances, indices = hopmin.nearest(x, p, len(p))
-    radius = float(data.draw(st.sampled_from(sorted(set(distances.ravel().tolist())))))  # some patterns lie exactly at this distance
-    for i, (found, places) in enumerate(zip(*hopmin.within(x, p, radius), strict=True)):
-        inside = distances[i] <= radius
-        np.testing.assert_array_equal(found, distances[i][inside])
-        np.testing.assert_array_equal(places, indices[i][inside])
+    metric = data.draw(st.sampled_from(["euclidean", "dot", "cosine"]))
+    if metric == "cosine" and not (x.any(axis=1).all() and p.any(axis=1).all()):
+        return
+    distances, indices = hopmin.nearest(x, p, len(p), metric=metric)
+    unrounded = hopmin.nearest(x.astype(float), p.astype(float), len(p), metric=metric)[0]
+    radii = np.array([data.draw(st.sampled_from([*row, np.inf])) for row in unrounded.tolist()])  # some patterns lie exactly there
+    for radius in (radii, float(radii[0])):
+        for i, (found, places) in enumerate(zip(*hopmin.within(x, p, radius, metric=metric), strict=True)):
+            inside = unrounded[i] <= np.broadcast_to(radius, len(x))[i]
+            np.testing.assert_array_equal(found, distances[i][inside])
+            np.testing.assert_array_equal(places, indices[i][inside])
+            assert found.dtype == p.dtype
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-170, 1e-160, 1e-150, 1e150, 1e155, 1e200, 1e300])
+def test_within_agrees_with_nearest_where_squares_leave_the_range(scale, backend):
+    rng = np.random.default_rng(0)
+    x, p = (scale * rng.integers(-3, 4, size).astype(float) for size in ((4, 3), (90, 3)))
+    p[:20] = rng.normal(size=(20, 3))
+    distances, indices = hopmin.nearest(x, p, 90)
+    for laid in (p, hopmin.Packed(p)):
+        for radius in (np.inf, *np.unique(distances)[[0, 5, -1]]):
+            for i, (found, places) in enumerate(zip(*hopmin.within(x, laid, radius), strict=True)):
+                inside = distances[i] <= radius
+                np.testing.assert_array_equal(found, distances[i][inside])
+                np.testing.assert_array_equal(places, indices[i][inside])
+
+
+def test_within_compares_unrounded_distances(backend):
+    """sqrt(2) rounds down in float32, and 1 - 1e-9 up to 1."""
+    x, p = np.float32([0.0, 0.0]), np.float32([[1.0, 1.0], [1.0, 0.0]])
+    assert hopmin.within(x, p, np.sqrt(2))[1].tolist() == [1, 0]
+    assert hopmin.within(x, p, np.float32(np.sqrt(2)))[1].tolist() == [1]
+    assert hopmin.within(x, p, np.nextafter(np.sqrt(2), 0))[1].tolist() == [1]
+    assert hopmin.within(x, p, 1 - 1e-9)[1].tolist() == []
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "dot", "cosine"])
+def test_an_infinite_radius_finds_all_patterns(metric, backend):
+    x, p = np.random.default_rng(0).normal(size=(3, 4)), np.random.default_rng(1).normal(size=(70, 4))
+    everything = hopmin.within(x, p, np.inf, metric=metric)
+    for found, expected in zip(everything, hopmin.nearest(x, p, 70, metric=metric), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_dot_takes_the_radius_of_a_product(backend):
+    distances, indices = hopmin.within([1.0, 2.0], [[1.0, 1.0], [0.0, 1.0], [2.0, 2.0], [-1.0, 0.0]], -2.0, metric="dot")
+    assert (distances.tolist(), indices.tolist()) == ([-6.0, -3.0, -2.0], [2, 0, 1])
+    assert len(hopmin.within([1.0, 2.0], [[1.0, 1.0]], -np.inf, metric="dot")[1]) == 0
+
+
+def test_within_sorts_by_distance_or_by_index(backend):
+    rng = np.random.default_rng(0)
+    x, p = rng.integers(0, 3, (40, 2)), rng.integers(0, 3, (600, 2))
+    by_distance, by_index = (hopmin.within(x, p, 1.5, sort=sort, csr=True) for sort in (True, False))
+    np.testing.assert_array_equal(by_distance[2], by_index[2])
+    for i in range(len(x)):
+        part = slice(by_index[2][i], by_index[2][i + 1])
+        squares = ((x[i] - p) ** 2).sum(axis=1)
+        inside = np.flatnonzero(squares <= 2)
+        np.testing.assert_array_equal(by_index[1][part], inside)
+        order = np.argsort(squares[inside], kind="stable")
+        np.testing.assert_array_equal(by_distance[1][part], inside[order])
+        np.testing.assert_array_equal(by_distance[0][part], np.sqrt(squares[inside][order]))
+
+
+def test_csr_holds_the_lists_one_after_another():
+    x, p = np.random.default_rng(0).normal(size=(9, 3)), np.random.default_rng(1).normal(size=(50, 3))
+    distances, indices, offsets = hopmin.within(x, p, 1.5, csr=True)
+    lists = hopmin.within(x, p, 1.5)
+    np.testing.assert_array_equal(distances, np.concatenate(lists[0]))
+    np.testing.assert_array_equal(indices, np.concatenate(lists[1]))
+    assert offsets.tolist() == [0, *np.cumsum([len(found) for found in lists[0]])]
+    single = hopmin.within(x[0], p, 1.5, csr=True)
+    assert [a.tolist() for a in single] == [lists[0][0].tolist(), lists[1][0].tolist(), [0, len(lists[0][0])]]
+
+
+def test_within_of_no_queries_is_empty():
+    none = np.empty((0, 2), np.float32)
+    assert hopmin.within(none, np.float32(P), 1) == ([], [])
+    distances, indices, offsets = hopmin.within(none, np.float32(P), np.empty(0), csr=True)
+    assert (distances.dtype, distances.shape) == (np.float32, (0,))
+    assert (indices.dtype, indices.shape, offsets.dtype, offsets.tolist()) == (np.int64, (0,), np.int64, [0])
+
+
+@pytest.mark.parametrize("search", [lambda *a, **o: hopmin.nearest(*a, 2, **o), lambda *a, **o: hopmin.within(*a, 1.0, **o)])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_progress_counts_the_pairs(search, metric):
+    x, p = np.random.default_rng(0).normal(size=(800, 2)), np.random.default_rng(1).normal(size=(20_000, 2))
+    calls = []
+    expected = search(x, p, metric=metric)
+    found = search(x, p, metric=metric, progress=lambda done, total: calls.append((done, total)))
+    done = [done for done, _ in calls]
+    assert done == sorted(set(done))
+    assert len(done) > 1
+    assert calls[-1] == (800 * 20_000, 800 * 20_000)
+    assert {total for _, total in calls} == {800 * 20_000}
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(np.concatenate(a), np.concatenate(b))
 
 
 @pytest.mark.parametrize("offset", [0, 1e2, 1e3, 1e4])
@@ -111,7 +205,23 @@ EPS = np.finfo(float).eps
         (lambda: hopmin.nearest(P, P, k=0), ValueError, "k must be an integer from 1 to 2; got 0"),
         (lambda: hopmin.nearest(P, P, k=1.0), TypeError, "k must be an integer from 1 to 2; got 1.0"),
         (lambda: hopmin.nearest(P, P, metric="cosin"), ValueError, "metric must be one of 'euclidean', 'dot', 'cosine'; got 'cosin'"),
-        (lambda: hopmin.within(P, P, -1), ValueError, "radius must be a finite number >= 0; got -1"),
+        (lambda: hopmin.within(P, P, -1), ValueError, "radius must be a number >= 0; got -1"),
+        (lambda: hopmin.within(P, P, [1.0, -2.0], metric="cosine"), ValueError, "radius must be a number >= 0; got -2.0"),
+        (lambda: hopmin.within(P, P, np.nan), ValueError, "radius must be a number >= 0; got nan"),
+        (lambda: hopmin.within(P, P, np.nan, metric="dot"), ValueError, "radius must be a number; got nan"),
+        (lambda: hopmin.within(P, P, "1"), TypeError, "radius must be a number >= 0; got '1'"),
+        (lambda: hopmin.within(P, P, True), TypeError, "radius must be a number >= 0; got True"),
+        (lambda: hopmin.within(P, P, None), TypeError, "radius must be a number >= 0; got None"),
+        (lambda: hopmin.within(P, P, [1.0]), ValueError, "radius must be a number >= 0, or have shape (m,) with m = 2; got (1,)"),
+        (lambda: hopmin.within(P, P, 1, sort=1), TypeError, "sort must be True or False; got 1"),
+        (lambda: hopmin.within(P, P, 1, csr="yes"), TypeError, "csr must be True or False; got 'yes'"),
+        (lambda: hopmin.within(P, P, 1, metric="l2"), ValueError, "metric must be one of 'euclidean', 'dot', 'cosine'; got 'l2'"),
+        (lambda: hopmin.within(P, [[0.0, 0.0]], 1, metric="cosine"), ValueError, "patterns must have no row of zeros for metric 'cosine'; got one at index 0"),
+        (lambda: hopmin.within(P, P, 1, progress=3), TypeError, "progress must be a function of two integers, or None; got 3"),
+        (lambda: hopmin.nearest(P, P, progress="bar"), TypeError, "progress must be a function of two integers, or None; got 'bar'"),
+        (lambda: hopmin.within([1e200, -1e200], [[1e200, 1e200]], 1, metric="dot"), ValueError, "queries and patterns must be small enough to square in float64; got values up to 2e+200"),
+        (lambda: hopmin.within(np.float32([1e30]), np.float32([[1e30]]), 0, metric="dot"), ValueError, "queries and patterns must be small enough to square in float32; got values up to 2e+30"),
+
         (lambda: hopmin.separation([1.0]), ValueError, "patterns must have shape (n, d); got (1,)"),
         (lambda: hopmin.nearest(np.float32([1e30]), np.float32([[1e30]]), metric="dot"), ValueError, "queries and patterns must be small enough to square in float32; got values up to 2e+30"),
         (lambda: hopmin.nearest([1e308], [[-1e308]]), ValueError, "queries and patterns must be small enough to square in float64; got values up to inf"),
