@@ -6,8 +6,8 @@ arrays, or plain Python numbers.
 - arrays: [`real`], [`slices`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`], [`storable`], [`indices`],
   [`boolean_mask`], [`tokens`], [`token_rows`]
 - their entries: [`finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
-- single numbers: [`number`], [`integer`], [`boolean`]
-- objects: [`energy`], [`generator`], [`instance`], [`update_order`]
+- numbers: [`number`], [`radii`], [`integer`], [`boolean`]
+- objects: [`energy`], [`generator`], [`instance`], [`update_order`], [`progress`]
 - names: [`choice`], [`letters`], [`path`]; text of others in a message: [`printable`]
 
 Each message is one sentence: the name of the argument, what was expected, what was given.
@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hopmin import _backend
-from hopmin._typing import Array, Axis, Booleans, Energy, Floats, Integers
+from hopmin._typing import Array, Axis, Booleans, Energy, Floats, Integers, Progress
 
 Kind = TypeVar("Kind")
 Option = TypeVar("Option", bound=str)
@@ -278,6 +278,17 @@ def number(name: str, x: Any, interval: str) -> float:
     return value
 
 
+def radii(name: str, a: Any, m: int, lowest: float) -> Floats:
+    """Return a radius for each query as float64 (m,): a single one is for all of them. Infinite radii are allowed."""
+    expected = f"a number >= {lowest:g}" if lowest > -np.inf else "a number"
+    array = np.asarray(_number(name, a, expected)) if a is None or np.isscalar(a) else real(name, a)
+    if array.shape not in ((), (m,)):
+        raise ValueError(f"{name} must be {expected}, or have shape (m,) with m = {m}; got {array.shape}")
+    if (wrong := ~(array >= lowest)).any():
+        raise ValueError(f"{name} must be {expected}; got {array[wrong][0].item() if array.ndim else a!r}")
+    return np.broadcast_to(array.astype(np.float64), m)
+
+
 def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int:
     """Return an int from `lowest` to `highest`, inclusive."""
     expected = f"an integer >= {lowest}" if highest is None else f"an integer from {lowest} to {highest}"
@@ -317,6 +328,14 @@ def instance(name: str, x: Any, kind: type[Kind]) -> Kind:
     if not isinstance(x, kind):
         raise TypeError(f"{name} must be a {kind.__name__}; got {x!r:.60}")
     return x
+
+
+def progress(x: Any) -> Progress | None:
+    """Return a function to call with the work done and the whole of it, or None."""
+    if x is not None and not callable(x):
+        raise TypeError(f"progress must be a function of two integers, or None; got {x!r}")
+    checked: Progress | None = x
+    return checked
 
 
 def choice(name: str, x: Any, options: Iterable[Option]) -> Option:

@@ -17,11 +17,12 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Floats
 from hopmin.numerics import logsumexp
 
 
+@_arithmetic.standard
 def erf(x: ArrayLike) -> Floats:
     """Return the error function of real numbers, elementwise.
 
@@ -34,6 +35,7 @@ def erf(x: ArrayLike) -> Floats:
     return _elementwise(math.erf, "x", x)
 
 
+@_arithmetic.standard
 def erfc(x: ArrayLike) -> Floats:
     """Return the complementary error function 1 - erf(x) of real numbers, elementwise.
 
@@ -46,6 +48,7 @@ def erfc(x: ArrayLike) -> Floats:
     return _elementwise(math.erfc, "x", x)
 
 
+@_arithmetic.standard
 def ndtri(p: ArrayLike) -> Floats:
     """Return the quantiles of the standard normal distribution, elementwise.
 
@@ -70,6 +73,7 @@ def _elementwise(function: Callable[[float], float], name: str, x: ArrayLike) ->
     return np.array([function(y) for y in x.astype(np.float64).ravel().tolist()], np.float64).reshape(x.shape)[()]
 
 
+@_arithmetic.standard
 def wrightomega(z: float) -> float:
     """Return the Wright omega function of a real number: the root w of w + log w = z.
 
@@ -89,6 +93,7 @@ def wrightomega(z: float) -> float:
     return w
 
 
+@_arithmetic.standard
 def log_gamma_p(a: ArrayLike, z: ArrayLike) -> Floats:
     """Return the logarithm of the regularized lower incomplete gamma function, log P(a, z), elementwise.
 
@@ -177,6 +182,7 @@ def _log_gamma_excess(a: float) -> float:
     return math.log(2 * math.pi * a) / 2 + series
 
 
+@_arithmetic.standard
 def log_noncentral_chi2(d: int, z: float, centres: ArrayLike) -> Floats:
     """Return the logarithm of the noncentral chi-squared distribution function, log F(2z; d, 2c), for several c.
 

@@ -132,7 +132,7 @@ def test_no_sample_is_its_own_neighbour():
         (lambda m: m.kneighbors(n_neighbors=3), "n_neighbors must be an integer from 1 to 2; got 3"),
         (lambda m: m.kneighbors([[0.0]], 4), "n_neighbors must be an integer from 1 to 3; got 4"),
         (lambda m: m.kneighbors([[0.0]], 1.5), "n_neighbors must be an integer from 1 to 3; got 1.5"),
-        (lambda m: m.radius_neighbors(radius=-1.0), "radius must be a finite number >= 0; got -1.0"),
+        (lambda m: m.radius_neighbors(radius=-1.0), "radius must be a number >= 0; got -1.0"),
         (lambda m: m.set_params(metric="dot").radius_neighbors(), "metric must be one of 'euclidean'; got 'dot'"),
         (lambda m: m.set_params(metric="l1").kneighbors([[0.0]], 1), "metric must be one of 'euclidean', 'dot', 'cosine'; got 'l1'"),
         (lambda m: m.kneighbors_graph([[0.0]], 1, "both"), "mode must be one of 'connectivity', 'distance'; got 'both'"),

@@ -36,7 +36,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Booleans, Floats
 from hopmin.memory.energy import in_chunks
 from hopmin.numerics import logsumexp, softmax
@@ -44,6 +44,7 @@ from hopmin.numerics import logsumexp, softmax
 Order = Literal["asynchronous", "synchronous"] | Sequence[int] | np.random.Generator
 
 
+@_arithmetic.standard_methods
 @dataclass(frozen=True, kw_only=True)
 class _BinaryEnergy:
     """Base class of the binary energies; a subclass defines `_value`, `_slopes` and `_pull`."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Energy, Floats
 from hopmin.memory.energy import DistanceEnergy
 from hopmin.memory.retrieval import shortened
@@ -44,6 +44,7 @@ class Pass(NamedTuple):
     bounds: Floats
 
 
+@_arithmetic.standard_methods
 class LayeredMemory:
     """Layers of patterns with an energy for each layer and a global energy.
 

@@ -14,16 +14,16 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import import_module
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple, Unpack, overload
 from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check, _files
-from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name
+from hopmin import _arithmetic, _check, _files
+from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name, Progress
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
-from hopmin.memory.nearest import nearest, within
+from hopmin.memory.nearest import RadiusOptions, nearest, within
 from hopmin.memory.reduction import Packed
 from hopmin.memory.retrieval import Retrieval, RetrievalOptions, abbreviated, retrieve, shortened
 
@@ -129,6 +129,7 @@ class _Contents(NamedTuple):
         return dtype
 
 
+@_arithmetic.standard_methods
 class Memory:
     """A store of patterns, optionally with one value for each, and an energy.
 
@@ -359,7 +360,9 @@ class Memory:
             options.setdefault("values", _numeric(values).copy())
         return retrieve(queries, contents.patterns[:], self.energy, **options)
 
-    def nearest(self, queries: ArrayLike, k: int = 1, *, metric: Metric = "euclidean") -> tuple[Floats, Integers]:
+    def nearest(
+        self, queries: ArrayLike, k: int = 1, *, metric: Metric = "euclidean", progress: Progress | None = None
+    ) -> tuple[Floats, Integers]:
         """Return the distances and indices of the k nearest patterns of each query, as `hopmin.nearest`.
 
         The metric is Euclidean by default, whatever the energy. The first search with "cosine" keeps the directions of
@@ -373,6 +376,8 @@ class Memory:
             Number of neighbours, from 1 to n.
         metric : {"euclidean", "dot", "cosine"}, default "euclidean"
             The distance of "dot" is -x.p, that of "cosine" one minus the cosine of the angle.
+        progress : callable, optional
+            Called as `progress(done, total)` with numbers of pairs of a query and a pattern.
 
         Returns
         -------
@@ -387,13 +392,19 @@ class Memory:
             As `hopmin.nearest`.
         """
         contents = self._filled(directed=metric == "cosine")
-        return nearest(queries, contents.patterns, k, metric=metric)
+        return nearest(queries, contents.patterns, k, metric=metric, progress=progress)
 
+    @overload
     def within(
-        self, queries: ArrayLike, radius: float
-    ) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers]:
-        """Return the distances and indices of all patterns within a Euclidean radius, as `hopmin.within`."""
-        return within(queries, self._filled().patterns, radius)
+        self, queries: ArrayLike, radius: ArrayLike, *, csr: Literal[True], **options: Unpack[RadiusOptions]
+    ) -> tuple[Floats, Integers, Integers]: ...
+    @overload
+    def within(
+        self, queries: ArrayLike, radius: ArrayLike, *, csr: Literal[False] = ..., **options: Unpack[RadiusOptions]
+    ) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers]: ...
+    def within(self, queries: ArrayLike, radius: ArrayLike, **options: Any) -> tuple[Any, ...]:
+        """Return the distances and indices of all patterns within a radius, with the options of `hopmin.within`."""
+        return within(queries, self._filled().patterns, radius, **options)
 
     def lookup(self, queries: ArrayLike, *, k: int | None = None, min_similarity: float | None = None) -> Lookup:
         """Return the values of the patterns of greatest cosine similarity, if it is at least `min_similarity`.

@@ -17,7 +17,7 @@ from typing import TypedDict, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Booleans, Energy, Floats, Integers
 from hopmin.memory.nearest import nearest
 
@@ -66,6 +66,7 @@ def _counted(words: NDArray[np.str_]) -> str:
     return ", ".join(f"{word} ({count})" for word, count in zip(distinct, counts, strict=True))
 
 
+@_arithmetic.standard_methods
 @dataclass(frozen=True, repr=False)
 class Retrieval:
     """The result of `retrieve`: final states, energies along the way, and why each query stopped.
@@ -241,6 +242,7 @@ class Retrieval:
         return shaped
 
 
+@_arithmetic.standard
 def retrieve(
     queries: ArrayLike,
     patterns: ArrayLike,

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Floats, Integers, Seed
 from hopmin.numerics import softmax
 from hopmin.transformer.layers import Backward, cross_entropy
 
 
+@_arithmetic.standard
 def sample_token(
     logits: Floats,
     rng: np.random.Generator | None = None,
@@ -137,6 +138,7 @@ class KVCache:
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
+@_arithmetic.standard_methods
 class CausalModel(ABC):
     """The base class of GPT and Llama: logits at a position depend only on the tokens up to it."""
 

@@ -26,7 +26,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._files import load_arrays, save_arrays
 from hopmin._typing import Array, Booleans, Floats, Name, Seed
 from hopmin.data.tokenizers import Tokenizer, tokenizer_from_record
@@ -293,6 +293,7 @@ class Context:
 INFERENCE = Context()  # no dropout, no recording, no cache
 
 
+@_arithmetic.standard_methods
 class GPT(CausalModel):
     """A causal language model, from tokens (B, T) to logits (B, T, V), with a hand-written backward.
 

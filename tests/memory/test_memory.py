@@ -239,6 +239,8 @@ def test_queries_match_the_functions_on_the_patterns(backend, dtype, energy):
             for metric in ("euclidean", "dot", "cosine"):
                 assert_same(memory.nearest(q, 3, metric=metric), hopmin.nearest(q, p, 3, metric=metric))
             assert_same(memory.within(q, 1.0), hopmin.within(q, p, 1.0))
+            options = {"metric": "dot", "sort": False, "csr": True}
+            assert_same(memory.within(q, 1.0, **options), hopmin.within(q, p, 1.0, **options))
             found, expected = memory.retrieve(q), hopmin.retrieve(q, p, energy)
             for name in ("states", "energies", "steps", "residual", "weights", "nearest", "kind"):
                 assert_same(getattr(found, name), getattr(expected, name))
