@@ -21,7 +21,8 @@ cdef extern from "_simd/tile_kernels.h" nogil:
     ctypedef struct tile_kernels:
         void (*exp_nonpositive)(const void* x, Py_ssize_t count, void* out) noexcept nogil
         double (*max_abs)(const void* numbers, Py_ssize_t count) noexcept nogil
-        void (*pack)(const void* patterns, Py_ssize_t stride, Py_ssize_t count, Py_ssize_t d, void* panel) noexcept nogil
+        void (*pack)(const void* patterns, Py_ssize_t stride, Py_ssize_t count, Py_ssize_t d,
+                     void* panel) noexcept nogil
         void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* patterns) noexcept nogil
         void (*group)(const void* queries, Py_ssize_t stride, Py_ssize_t m, Py_ssize_t d, void* groups) noexcept nogil
         void (*columns)(const void* values, Py_ssize_t stride, Py_ssize_t count, Py_ssize_t v,

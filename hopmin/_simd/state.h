@@ -1,10 +1,10 @@
 /* The floating-point state of a thread: how it rounds, and whether it replaces subnormal numbers by zero.
  *
- * A library compiled with -ffast-math sets "flush to zero" and "denormals are zero" for the thread that loads it and for
- * all threads started from there; others change the direction of rounding, or let exceptions trap. The core therefore
- * works between
+ * A library compiled with -ffast-math sets "flush to zero" and "denormals are zero" for the thread that loads it and
+ * for all threads started from there; others change the direction of rounding, or let exceptions trap. The core
+ * therefore works between
  *
- *     state = standard_state()     saves the state, and sets IEEE 754's default: to nearest, subnormal numbers, no traps
+ *     state = standard_state()     saves the state, and sets the default: to nearest, with subnormal numbers, no traps
  *     restore_state(state)         restores it, flags included
  *
  * on x86-64 and 64-bit ARM; elsewhere, these do nothing. */

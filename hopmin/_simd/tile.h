@@ -13,8 +13,8 @@
  *     mix       weights (m, TILE), columns          -> mix (m, v), added to
  *
  * If there are many coordinates, it passes a part of them at a time: `group`, `pack`, `columns` and `mix` read or write
- * d or v columns of matrices whose rows are `stride` apart, and with `more`, `score` and `exact_panel` continue the sums
- * of the coordinates before. The bits are the same.
+ * d or v columns of matrices whose rows are `stride` apart, and with `more`, `score` and `exact_panel` continue the
+ * sums of the coordinates before. The bits are the same.
  *
  * In a panel, the same coordinate of 64 patterns is contiguous in memory, and in a group, that of ROWS queries, so that
  * vectors are loaded without rearrangement. The score of a query and a pattern does not depend on their positions in
@@ -137,8 +137,8 @@ static void NAME(columns)(const void *values, ptrdiff_t stride, ptrdiff_t count,
  *
  *     out[i, l] = sum_c a[i, c] b[c, l],  or with `difference`  -sum_c (a[i, c] - b[c, l])^2
  *
- * with a[i, c] at a[i * row + c * step], b[c, l] at b[c * PANEL + l], out[i, l] at out[i * stride + l]. With `more`, the
- * sums start from those in out, not from 0.
+ * with a[i, c] at a[i * row + c * step], b[c, l] at b[c * PANEL + l], out[i, l] at out[i * stride + l]. With `more`,
+ * the sums start from those in out, not from 0.
  *
  * All sums stay in registers, so that a number is used rows or wide * LANES times for each load. Each sum runs over c
  * in order: which rows and columns are computed together does not change its bits. The compiler unrolls the loops over

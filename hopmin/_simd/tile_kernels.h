@@ -13,7 +13,8 @@ typedef struct {
     void (*unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *patterns);
     void (*group)(const void *queries, ptrdiff_t stride, ptrdiff_t m, ptrdiff_t d, void *groups);
     void (*columns)(const void *values, ptrdiff_t stride, ptrdiff_t count, ptrdiff_t v, void *panels);
-    void (*score)(const void *groups, ptrdiff_t m, const void *panel, ptrdiff_t d, int difference, int more, void *scores);
+    void (*score)(const void *groups, ptrdiff_t m, const void *panel, ptrdiff_t d, int difference, int more,
+                  void *scores);
     double (*peak)(const void *scores, ptrdiff_t count, int *finite);
     double (*weigh)(void *scores, ptrdiff_t count, double peak, double beta);
     void (*mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const void *values, ptrdiff_t v, double *mix,

@@ -303,7 +303,7 @@ magnitudes = st.floats(-1e300, 1e300, allow_subnormal=True) | st.floats(-2, 2) |
 
 
 @given(data=st.data(), n=st.integers(1, 5), d=st.integers(1, 4))
-def test_euclidean_distances_are_accurate_and_ordered_at_any_magnitude(data, n, d):
+def test_euclidean_distances_are_accurate_at_any_magnitude(data, n, d):
     x = data.draw(npst.arrays(np.float64, d, elements=magnitudes))
     p = data.draw(npst.arrays(np.float64, (n, d), elements=magnitudes))
     if data.draw(st.booleans()):
