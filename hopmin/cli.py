@@ -19,12 +19,11 @@ import numpy as np
 
 import hopmin
 from hopmin import _check
+from hopmin._extras import MissingExtra, needed_by
 from hopmin._files import writable_folder
 from hopmin.data.token_files import write_tokens
 from hopmin.data.tokenizers import TOKENIZERS
 from hopmin.transformer.experiment import BATCH_ORDERS, Experiment, generate_text
-
-EXTRAS = {"matplotlib": "study", "jinja2": "study", "tqdm": "study", "tokenizers": "pretrained"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,13 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
         return code
-    except (ValueError, TypeError, FloatingPointError) as error:
+    except (ValueError, TypeError, FloatingPointError, MissingExtra) as error:
         return _print_error(str(error))
-    except ImportError as error:
-        if error.name not in EXTRAS:
-            raise
-        extra = f"python -m pip install 'hopmin[{EXTRAS[error.name]}]'"
-        return _print_error(f"{error.name} must be installed for this command: {extra}")
     except OSError as error:
         return _print_error(f"{error.filename or 'a file'} could not be read or written: {error.strerror}")
     except MemoryError as error:
@@ -51,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def study(options: argparse.Namespace) -> int:
     """Train a grid of models, measure them, and write a report."""
-    from tqdm import tqdm
+    with needed_by("hopmin study", "study"):
+        from tqdm import tqdm
 
     from hopmin.data.open import open_corpus
     from hopmin.study import grid, report
@@ -92,7 +87,8 @@ def study(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Train one model, with checkpoints to resume from."""
-    from tqdm import tqdm
+    with needed_by("hopmin train", "study"):
+        from tqdm import tqdm
 
     if options.resume:
         experiment = Experiment.resume(options.out, checkpoint_every=options.checkpoint_every)

@@ -14,15 +14,18 @@ from typing import Any, Literal, Self, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_matrix
-from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hopmin import _check
+from hopmin._extras import needed_by
 from hopmin._typing import Array, Energy, Floats, Integers, Metric
 from hopmin.memory.energy import DistanceEnergy
 from hopmin.memory.memory import Memory
+
+with needed_by("hopmin.sklearn", "sklearn"):
+    from scipy.sparse import csr_matrix
+    from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
 
 DTYPES = (np.float64, np.float32)
 GraphMode = Literal["connectivity", "distance"]

@@ -10,9 +10,8 @@ Each tokenizer has `symbols`, the `unit` they are counted in, `encode`, `decode`
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, get_args
@@ -20,6 +19,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from hopmin import _check
+from hopmin._extras import needed_by
 from hopmin._typing import Integers
 
 MAX_VOCABULARY = 1_000_000  # of a trained BPE: the library allocates memory for the whole vocabulary before it trains
@@ -150,7 +150,7 @@ class BPETokenizer:
     unit = "pieces"
 
     def __init__(self, json: str) -> None:
-        with import_from_extra("pretrained"):
+        with needed_by("BPETokenizer", "pretrained"):
             from tokenizers import Tokenizer, pre_tokenizers
 
         try:
@@ -177,7 +177,7 @@ class BPETokenizer:
         vocabulary : int
             Number of symbols, from 256 to 1,000,000; there are fewer if no pair is left that occurs twice.
         """
-        with import_from_extra("pretrained"):
+        with needed_by("BPETokenizer", "pretrained"):
             from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
         tokenizer = Tokenizer(models.BPE())
@@ -226,7 +226,7 @@ class BPETokenizer:
         >>> t.encode("hehe<end>").tolist()
         [2, 2, 3]
         """
-        with import_from_extra("pretrained"):
+        with needed_by("BPETokenizer", "pretrained"):
             from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
         if sorted(pieces.values()) != list(range(len(pieces))):
@@ -317,16 +317,6 @@ def tokenizer_from_record(record: Mapping[str, Any]) -> Tokenizer:
         case "bpe":
             return BPETokenizer(record["json"])
     return SymbolTokenizer(tuple(record["symbols"]), record["separator"])
-
-
-@contextlib.contextmanager
-def import_from_extra(extra: str) -> Iterator[None]:
-    """Catch an ImportError in the `with` block, and raise one with the command that installs the missing library."""
-    try:
-        yield
-    except ImportError as error:
-        command = f"python -m pip install 'hopmin[{extra}]'"
-        raise ImportError(f"{error.name} must be installed: {command}", name=error.name) from None
 
 
 def _utf8(text: str) -> bytes:

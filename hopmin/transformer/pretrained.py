@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from hopmin import _check
+from hopmin._extras import needed_by
 from hopmin._typing import Floats, Name
-from hopmin.data.tokenizers import BPETokenizer, import_from_extra
+from hopmin.data.tokenizers import BPETokenizer
 from hopmin.transformer.llama import Llama, LlamaConfig
 from hopmin.transformer.model import GPT, Activation, GPTConfig, Parameters, Shapes, check_shapes
 
@@ -202,7 +203,8 @@ def _gguf_tokenizer(header: dict[str, Any]) -> BPETokenizer:
 
 
 def _dequantized(tensor: Any, path: Name) -> Floats:
-    from gguf.quants import dequantize
+    with needed_by("a GGUF file", "pretrained"):
+        from gguf.quants import dequantize
 
     try:
         with np.errstate(all="ignore"):  # `_read_parameters` checks that they are finite
@@ -214,7 +216,7 @@ def _dequantized(tensor: Any, path: Name) -> Floats:
 
 def _gguf_reader(path: Name) -> Any:
     """Return a reader that raises at the end of the file, where the library's reader returns empty arrays."""
-    with import_from_extra("pretrained"):
+    with needed_by("a GGUF file", "pretrained"):
         from gguf import GGUFReader
 
     class Reader(GGUFReader):
@@ -231,7 +233,7 @@ def _gguf_reader(path: Name) -> Any:
 
 def _read_safetensors(path: Path) -> dict[str, Floats]:
     """Return the tensors of a file as float32, without the causal masks in old files."""
-    with import_from_extra("pretrained"):
+    with needed_by("a safetensors file", "pretrained"):
         from safetensors import deserialize
     parse: Callable[[bytes], Any] = deserialize
     with _file_errors(path):
