@@ -1,12 +1,18 @@
 """The layout: imports have one direction, every module has tests and a chapter, optional libraries stay optional."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from graphlib import TopologicalSorter
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import helpers
+import numpy as np
 import pytest
 
 import hopmin
@@ -187,7 +193,29 @@ def test_a_missing_core_is_reported_in_one_line(run):
     assert finished.stderr == "hopmin: the compiled core is not available; using the much slower NumPy twin.\n"
 
 
+def test_a_tree_that_hides_a_compiled_core_is_reported(tmp_path):
+    """As in a clone after an installation that is not editable: both paths are named, and what to do."""
+    clone, site = tmp_path / "clone", tmp_path / "site"
+    for folder in (clone, site):
+        shutil.copytree(PACKAGE, folder / "hopmin", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    (site / "hopmin" / f"_core{EXTENSION_SUFFIXES[-1]}").touch()
+
+    def message(backend):
+        path = os.pathsep.join(map(str, [site, Path(np.__file__).parents[1]]))
+        environment = {**os.environ, "PYTHONPATH": path, "HOPMIN_BACKEND": backend}
+        command = [sys.executable, "-S", "-c", "import hopmin"]  # -S: an editable install would find its core anywhere
+        return subprocess.run(command, capture_output=True, text=True, cwd=clone, env=environment, check=False).stderr
+
+    told = (
+        f"the compiled core is not built in {clone / 'hopmin'}, which hides the hopmin installed in {site / 'hopmin'}; "
+        f'leave {clone}, or build it there with python -m pip install -e "{clone}"'
+    )
+    assert message("") == f"hopmin: {told}; using the much slower NumPy twin.\n"
+    assert f"ImportError: HOPMIN_BACKEND=compiled, but {told}: " in message("compiled")
+    assert "hides" not in message("numpy")
+
+
 def test_a_forced_backend_that_is_missing_fails(run):
     finished = run(MISSING, HOPMIN_BACKEND="compiled")
     assert finished.returncode == 1
-    assert "ImportError: HOPMIN_BACKEND=compiled, but the compiled core cannot be imported" in finished.stderr
+    assert "ImportError: HOPMIN_BACKEND=compiled, but the compiled core is not available" in finished.stderr
