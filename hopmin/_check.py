@@ -232,10 +232,19 @@ def letters(axes: Iterable[str]) -> str:
 # Numbers and names
 
 
+def _shown(x: Any) -> str:
+    """Return the repr of `x` in one line of at most 100 characters."""
+    try:
+        line = " ".join(repr(x).split())
+    except ValueError:  # an integer of thousands of digits
+        return f"an {type(x).__name__} too long to print"
+    return line if len(line) <= 100 else f"{line[:97]}..."
+
+
 def _number(name: str, x: Any, expected: str, kind: Any = numbers.Real) -> Any:
     """Return `x` if it is a number of this kind, not a boolean, and finite as a float."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, kind):
-        raise TypeError(f"{name} must be {expected}; got {x!r}")
+        raise TypeError(f"{name} must be {expected}; got {_shown(x)}")
     try:
         as_float = float(x)
     except OverflowError:
@@ -257,7 +266,7 @@ def number(name: str, x: Any, interval: str) -> float:
     above = value >= low if closed_low else value > low
     below = value <= high if closed_high else value < high
     if not (above and below):
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(x)}")
     return value
 
 
@@ -266,14 +275,14 @@ def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> i
     expected = f"an integer >= {lowest}" if highest is None else f"an integer from {lowest} to {highest}"
     value = int(_number(name, x, expected, numbers.Integral))
     if value < lowest or (highest is not None and value > highest):
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(x)}")
     return value
 
 
 def energy(x: Any) -> Energy:
     """Return `x` if it has the methods of an energy."""
     if isinstance(x, type) or not all(callable(getattr(x, name, None)) for name in ("value", "update", "weights")):
-        raise TypeError(f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {x!r}")
+        raise TypeError(f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {_shown(x)}")
     checked: Energy = x
     return checked
 
@@ -284,14 +293,14 @@ def generator(name: str, rng: Any) -> np.random.Generator:
         return rng
     expected = "a numpy Generator or a seed, an integer >= 0"
     if _number(name, rng, expected, numbers.Integral) < 0:
-        raise ValueError(f"{name} must be {expected}; got {rng!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(rng)}")
     return np.random.default_rng(int(rng))
 
 
 def boolean(name: str, x: Any) -> bool:
     """Return True or False; raise TypeError for other truthy or falsy values."""
     if not isinstance(x, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False; got {x!r}")
+        raise TypeError(f"{name} must be True or False; got {_shown(x)}")
     return bool(x)
 
 
@@ -299,9 +308,9 @@ def choice(name: str, x: Any, options: Iterable[Option]) -> Option:
     """Return the option that equals `x`."""
     options = tuple(options)
     for option in options:
-        if x == option:
+        if isinstance(x, str) and x == option:
             return option
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {x!r}")
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {_shown(x)}")
 
 
 def update_order(name: str, x: Any, words: Iterable[str]) -> Any:
@@ -311,5 +320,5 @@ def update_order(name: str, x: Any, words: Iterable[str]) -> Any:
     expected = f"{', '.join(map(repr, words))}, a numpy Generator or a sequence of integers >= 0"
     a = _array(name, None if isinstance(x, str) else x)
     if a.ndim != 1 or a.size == 0 or a.dtype.kind not in "iu" or a.min() < 0:
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(x)}")
     return tuple(a.tolist())
