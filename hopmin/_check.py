@@ -3,11 +3,11 @@
 Arguments are checked once, where they enter the library, and converted to C-contiguous float32 or float64 arrays, int64
 arrays, or plain Python numbers.
 
-- arrays: [`real`], [`slices`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`], [`storable`], [`indices`],
-  [`boolean_mask`], [`tokens`], [`token_rows`]
+- arrays: [`real`], [`slices`], [`axes`], [`together`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`],
+  [`storable`], [`indices`], [`boolean_mask`], [`tokens`], [`token_rows`]
 - their entries: [`finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
-- single numbers: [`number`], [`integer`], [`boolean`]
-- objects: [`energy`], [`generator`], [`update_order`]
+- single numbers: [`number`], [`real_number`], [`integer`], [`boolean`]
+- objects: [`instance`], [`energy`], [`generator`], [`update_order`]
 - names: [`choice`], [`letters`]
 
 Each message is one sentence: the name of the argument, what was expected, what was given.
@@ -25,6 +25,7 @@ from hopmin import _backend
 from hopmin._typing import Array, Axis, Booleans, Energy, Floats, Integers
 
 Option = TypeVar("Option", bound=str)
+Kind = TypeVar("Kind")
 
 # Arrays
 
@@ -40,9 +41,33 @@ def real(name: str, a: Any) -> Floats:
 def slices(name: str, a: Any, axis: Axis) -> Floats:
     """Return `a` as `real` does; raise if a slice along `axis` is empty."""
     array = real(name, a)
+    axes(axis, array.ndim)
     if array.size == 0 and np.max(array, axis=axis, initial=0).size:
         raise ValueError(f"{name} must not be empty along axis {axis}; got shape {array.shape}")
     return array
+
+
+def axes(axis: Any, ndim: int) -> Axis:
+    """Return `axis` if it is None, an axis of an array of `ndim` dimensions, or a tuple of several."""
+    listed = axis if isinstance(axis, tuple) else (axis,)
+    expected = f"None, an integer or a tuple of different integers from {-ndim} to {ndim - 1}"
+    if axis is not None:
+        if not all(isinstance(i, numbers.Integral) and not isinstance(i, bool) for i in listed):
+            raise TypeError(f"axis must be {expected}; got {_shown(axis)}")
+        size = max(ndim, 1)  # NumPy lets a scalar have an axis 0
+        if not all(-size <= i < size for i in listed) or len({i % size for i in listed}) < len(listed):
+            raise np.exceptions.AxisError(f"axis must be {expected}; got {_shown(axis)}")
+    checked: Axis = axis
+    return checked
+
+
+def together(**arrays: Array) -> list[Array]:
+    """Return the arrays, broadcast to one shape."""
+    try:
+        return [*np.broadcast_arrays(*arrays.values())]
+    except ValueError:
+        shapes = " and ".join(str(array.shape) for array in arrays.values())
+        raise ValueError(f"{' and '.join(arrays)} must have shapes that broadcast to one; got {shapes}") from None
 
 
 def floats(name: str, a: Any, shape: str, **sizes: int) -> Floats:
@@ -270,6 +295,12 @@ def number(name: str, x: Any, interval: str) -> float:
     return value
 
 
+def real_number(name: str, x: Any) -> float:
+    """Return a float, which may be infinite or NaN."""
+    value: float = _number(name, x, "a real number")
+    return value
+
+
 def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int:
     """Return an int from `lowest` to `highest`, inclusive."""
     expected = f"an integer >= {lowest}" if highest is None else f"an integer from {lowest} to {highest}"
@@ -282,7 +313,9 @@ def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> i
 def energy(x: Any) -> Energy:
     """Return `x` if it has the methods of an energy."""
     if isinstance(x, type) or not all(callable(getattr(x, name, None)) for name in ("value", "update", "weights")):
-        raise TypeError(f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {_shown(x)}")
+        raise TypeError(
+            f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {_shown(x)}"
+        )
     checked: Energy = x
     return checked
 
@@ -295,6 +328,13 @@ def generator(name: str, rng: Any) -> np.random.Generator:
     if _number(name, rng, expected, numbers.Integral) < 0:
         raise ValueError(f"{name} must be {expected}; got {_shown(rng)}")
     return np.random.default_rng(int(rng))
+
+
+def instance(name: str, x: Any, kind: type[Kind]) -> Kind:
+    """Return `x` if it is an object of this class."""
+    if not isinstance(x, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}; got {_shown(x)}")
+    return x
 
 
 def boolean(name: str, x: Any) -> bool:

@@ -57,12 +57,13 @@ def logsumexp(a: ArrayLike, axis: Axis = None, b: ArrayLike | None = None, keepd
     >>> float(logsumexp([0.0, -40.0]))       # no digit is lost close to a single maximum
     4.248354255291589e-18
     """
-    a = _check.real("a", a)
+    a, keepdims = _check.real("a", a), _check.boolean("keepdims", keepdims)
     sign: Floats | int = 1
     if b is not None:
-        a, b = np.broadcast_arrays(a, _check.real("b", b))
+        a, b = _check.together(a=a, b=_check.real("b", b))
         with np.errstate(all="ignore"):
             a, sign = np.where(b == 0, -np.inf, a + np.log(np.abs(b))), np.sign(b)
+    axis = _check.axes(axis, a.ndim)
     peak = np.max(a, axis=axis, keepdims=True, initial=-np.inf)
     top = a == peak
     shift = np.where(np.isneginf(peak), 0, peak)  # -inf minus -inf would be NaN
@@ -136,6 +137,8 @@ def softmax_derivative(weights: ArrayLike, direction: ArrayLike, axis: Axis = No
     array([ 0.1875, -0.1875])
     """
     weights, direction = _check.real("weights", weights), _check.real("direction", direction)
+    weights, direction = _check.together(weights=weights, direction=direction)
+    axis = _check.axes(axis, weights.ndim)
     with np.errstate(all="ignore"):
         out: Floats = weights * (direction - np.sum(weights * direction, axis=axis, keepdims=True))
     return out

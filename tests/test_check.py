@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import hopmin
+from hopmin.special import log_noncentral_chi2
 
 PACKAGES = ("numerics", "special", "memory", "paper")
 RAGGED = [[1.0, 2.0], [3.0]]
@@ -20,9 +21,9 @@ WILD = {
     "a huge int": 10**400, "huge": np.full((2, 2), 1e300), "vector": np.arange(3.0), "matrix": np.eye(2),
     "words": np.array(["euclidean", "dot"]), "three axes": np.zeros((2, 2, 2)), "a dict": {}, "a type": int,
 }  # fmt: skip
-SENTENCE = re.compile(r"^[\w ,.]+ must [^\n]+$")
+SENTENCE = re.compile(r"^[\w ,.\[\]]+ must [^\n]+$")
 # Parts of the library that other parts call with arguments already checked
-INTERNAL = ("memory.reduction.", "memory.energy.covariance", "memory.energy.in_chunks", "memory.energy.all_scores", "memory.energy.half_square", "memory.energy.scaled_softmax")
+INTERNAL = ("memory.reduction.", *(f"memory.energy.{name}" for name in ("all_scores", "covariance", "half_square", "in_chunks", "scaled_softmax")))
 
 
 def public_functions():
@@ -81,24 +82,42 @@ def complaint(function, arguments, options):
     return None
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_wild_arguments_raise_sentences(name):
-    function = FUNCTIONS[name]
+def calls(function):
+    """Yield the name of an argument and of a wild value, and the call in which that argument has this value."""
     parameters = [p for p in inspect.signature(function).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    found = []
+    required = [p for p in parameters if p.default is p.empty]
+    positional = {p.name for p in parameters if p.kind == p.POSITIONAL_ONLY}
     for wild in parameters:
         for kind, value in WILD.items():
-            arguments = [
-                value if p is wild else example(p.name)
-                for p in parameters
-                if p.kind != p.KEYWORD_ONLY and (p is wild or p.default is p.empty)
-            ]
-            # an optional positional argument before the wild one would shift it
-            options = {}
-            if wild.kind == wild.KEYWORD_ONLY or wild.default is not wild.empty:
-                arguments = [example(p.name) for p in parameters if p.kind != p.KEYWORD_ONLY and p.default is p.empty]
-                options = {wild.name: value}
-            options |= {p.name: example(p.name) for p in parameters if p.kind == p.KEYWORD_ONLY and p.default is p.empty and p is not wild}
-            if problem := complaint(function, arguments, options):
-                found.append(f"{wild.name} = {kind}: {problem}")
+            given = {p.name: example(p.name) for p in required} | {wild.name: value}
+            yield wild.name, kind, [given.pop(name) for name in [*given] if name in positional], given
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_wild_arguments_raise_sentences(name):
+    found = [
+        f"{argument} = {kind}: {problem}"
+        for argument, kind, arguments, options in calls(FUNCTIONS[name])
+        if (problem := complaint(FUNCTIONS[name], arguments, options))
+    ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: hopmin.softmax(np.eye(2), axis=3), "axis must be None, an integer or a tuple of different integers from -2 to 1; got 3"),
+        (lambda: hopmin.softmax_derivative(np.eye(2), [1.0, 2.0, 3.0]), "weights and direction must have shapes that broadcast to one; got (2, 2) and (3,)"),
+        (lambda: hopmin.logsumexp([1.0], b=[[1.0, 2.0], [3.0]]), "b must be a rectangular array; got rows of different lengths"),
+        (lambda: hopmin.nearest([[1.0]], [[1.0]], metric=np.array(["dot", "dot"])), "metric must be one of 'euclidean', 'dot', 'cosine'; got array(['dot', 'dot'], dtype='<U3')"),
+        (lambda: hopmin.DistanceEnergy(np.eye(2)), "beta must be a finite number > 0; got array([[1., 0.], [0., 1.]])"),
+        (lambda: hopmin.DistanceEnergy().guaranteed_decrease(RAGGED, RAGGED), "queries must be a rectangular array; got rows of different lengths"),
+        (lambda: hopmin.LayeredMemory([np.eye(2)]).surrogate(np.eye(2), 1.0), "anchors must have the shape of queries, (2, 2), or (2,); got ()"),
+        (lambda: log_noncentral_chi2(2, 1.0, [1e300]), "centres must be numbers at most 1e+12 / z, in a vector (n,); got shape (1,) and values up to 1e+300"),
+        (lambda: hopmin.nearest([[1.0]], [[1.0]], 10**5000), "k must be an integer from 1 to 1; got a number too large for a float"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_told(call, sentence):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call()
+    assert str(caught.value) == sentence

@@ -652,8 +652,8 @@ def test_running_out_of_memory_is_one_sentence(run, text, tmp_path):
 def test_a_missing_library_is_named(refused, monkeypatch, tmp_path, needs, library):
     for module in [name for name in sys.modules if name in ("hopmin.study.figures", "hopmin.study.report")]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delattr(hopmin.study, "report", raising=False)
-    monkeypatch.delattr(hopmin, "plot", raising=False)
+    for name in ("figures", "report"):
+        monkeypatch.delattr(hopmin.study, name, raising=False)
     for module in {library, *(name for name in sys.modules if name.startswith(f"{library}."))}:
         monkeypatch.setitem(sys.modules, module, None)
     sentence = refused("study", "--out", tmp_path)

@@ -47,7 +47,8 @@ def parameter_count(shape: ModelShape, *, per_layer: float = PER_LAYER) -> float
     >>> parameter_count(ModelShape(24, 1024, 1024))    # GPT-2 medium with hidden layers of 3072, appendix E
     251658240.0
     """
-    return per_layer * shape.layers * shape.width**2
+    shape = _check.instance("shape", shape, ModelShape)
+    return _check.number("per_layer", per_layer, "(0, inf)") * shape.layers * shape.width**2
 
 
 def state_dimension(shape: ModelShape) -> int:
@@ -56,6 +57,7 @@ def state_dimension(shape: ModelShape) -> int:
     >>> state_dimension(ModelShape(24, 1024, 256))
     262144
     """
+    shape = _check.instance("shape", shape, ModelShape)
     return shape.positions * shape.width
 
 
@@ -87,7 +89,8 @@ def parameter_bound(tokens: float, shape: ModelShape, *, per_layer: float = PER_
     >>> f"{parameter_bound(214.18e6, shape):.3g}", f"{parameter_bound(1.0, shape):.2g}"
     ('1.39e+12', '3e-05')
     """
-    tokens = _check.number("tokens", tokens, "(0, inf)")
+    tokens, shape = _check.number("tokens", tokens, "(0, inf)"), _check.instance("shape", shape, ModelShape)
+    per_layer = _check.number("per_layer", per_layer, "(0, inf)")
     return per_layer * shape.layers * shape.width * tokens**2 / (math.pi * shape.positions**3)
 
 
@@ -119,7 +122,8 @@ def parameter_bound_any_width(tokens: float, *, layers: int, positions: int, per
     >>> parameter_bound_any_width(2e6, **shape) / parameter_bound_any_width(1e6, **shape)
     16.0
     """
-    tokens = _check.number("tokens", tokens, "(0, inf)")
+    tokens, per_layer = _check.number("tokens", tokens, "(0, inf)"), _check.number("per_layer", per_layer, "(0, inf)")
+    layers, positions = _check.integer("layers", layers), _check.integer("positions", positions)
     width = (tokens / positions) ** 2 / (math.pi * positions)
     return per_layer * layers * width**2
 
