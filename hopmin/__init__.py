@@ -42,7 +42,7 @@ The modules in reading order:
     study.report              results as JSON, SVG and HTML (needs hopmin[study])
 
     sklearn                   Memory as estimators for scikit-learn (needs hopmin[sklearn])
-    testing                   property-based tests for any implementation (needs hypothesis)
+    testing                   property-based tests for any implementation (needs hopmin[testing])
     cli                       the hopmin command
 
 Shape letters, used throughout: n patterns, m queries, d dimensions, v value dimensions, k neighbours, L layers; in the

@@ -3,11 +3,11 @@
 Arguments are checked once, where they enter the library, and converted to C-contiguous float32 or float64 arrays, int64
 arrays, or plain Python numbers.
 
-- arrays: [`real`], [`slices`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`], [`storable`], [`indices`],
-  [`boolean_mask`], [`tokens`], [`token_rows`]
+- arrays: [`real`], [`slices`], [`axes`], [`together`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`],
+  [`storable`], [`indices`], [`boolean_mask`], [`tokens`], [`token_rows`]
 - their entries: [`finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
-- numbers: [`number`], [`radii`], [`integer`], [`boolean`]
-- objects: [`energy`], [`generator`], [`instance`], [`update_order`], [`progress`]
+- numbers: [`number`], [`radii`], [`real_number`], [`integer`], [`boolean`]
+- objects: [`instance`], [`energy`], [`generator`], [`update_order`], [`progress`]
 - names: [`choice`], [`letters`], [`path`]; text of others in a message: [`printable`]
 
 Each message is one sentence: the name of the argument, what was expected, what was given.
@@ -45,9 +45,33 @@ def real(name: str, a: Any) -> Floats:
 def slices(name: str, a: Any, axis: Axis) -> Floats:
     """Return `a` as `real` does; raise if a slice along `axis` is empty."""
     array = real(name, a)
+    axes(axis, array.ndim)
     if array.size == 0 and np.max(array, axis=axis, initial=0).size:
         raise ValueError(f"{name} must not be empty along axis {axis}; got shape {array.shape}")
     return array
+
+
+def axes(axis: Any, ndim: int) -> Axis:
+    """Return `axis` if it is None, an axis of an array of `ndim` dimensions, or a tuple of several."""
+    listed = axis if isinstance(axis, tuple) else (axis,)
+    expected = f"None, an integer or a tuple of different integers from {-ndim} to {ndim - 1}"
+    if axis is not None:
+        if not all(isinstance(i, numbers.Integral) and not isinstance(i, bool) for i in listed):
+            raise TypeError(f"axis must be {expected}; got {_shown(axis)}")
+        size = max(ndim, 1)  # NumPy lets a scalar have an axis 0
+        if not all(-size <= i < size for i in listed) or len({i % size for i in listed}) < len(listed):
+            raise np.exceptions.AxisError(f"axis must be {expected}; got {_shown(axis)}")
+    checked: Axis = axis
+    return checked
+
+
+def together(**arrays: Array) -> list[Array]:
+    """Return the arrays, broadcast to one shape."""
+    try:
+        return [*np.broadcast_arrays(*arrays.values())]
+    except ValueError:
+        shapes = " and ".join(str(array.shape) for array in arrays.values())
+        raise ValueError(f"{' and '.join(arrays)} must have shapes that broadcast to one; got {shapes}") from None
 
 
 def floats(name: str, a: Any, shape: str, *, empty: str = "m", **sizes: int) -> Floats:
@@ -249,10 +273,19 @@ def letters(axes: Iterable[str]) -> str:
 # Numbers and names
 
 
+def _shown(x: Any) -> str:
+    """Return the repr of `x` in one line of at most 100 characters."""
+    try:
+        line = " ".join(repr(x).split())
+    except ValueError:  # an integer of thousands of digits
+        return f"an {type(x).__name__} too long to print"
+    return line if len(line) <= 100 else f"{line[:97]}..."
+
+
 def _number(name: str, x: Any, expected: str, kind: Any = numbers.Real) -> Any:
     """Return `x` if it is a number of this kind, not a boolean, and finite as a float."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, kind):
-        raise TypeError(f"{name} must be {expected}; got {x!r}")
+        raise TypeError(f"{name} must be {expected}; got {_shown(x)}")
     try:
         as_float = float(x)
     except OverflowError:
@@ -274,7 +307,13 @@ def number(name: str, x: Any, interval: str) -> float:
     above = value >= low if closed_low else value > low
     below = value <= high if closed_high else value < high
     if not (above and below):
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(x)}")
+    return value
+
+
+def real_number(name: str, x: Any) -> float:
+    """Return a float, which may be infinite or NaN."""
+    value: float = _number(name, x, "a real number")
     return value
 
 
@@ -294,14 +333,16 @@ def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> i
     expected = f"an integer >= {lowest}" if highest is None else f"an integer from {lowest} to {highest}"
     value = int(_number(name, x, expected, numbers.Integral))
     if value < lowest or (highest is not None and value > highest):
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(x)}")
     return value
 
 
 def energy(x: Any) -> Energy:
     """Return `x` if it has the methods of an energy."""
     if isinstance(x, type) or not all(callable(getattr(x, name, None)) for name in ("value", "update", "weights")):
-        raise TypeError(f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {x!r}")
+        raise TypeError(
+            f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {_shown(x)}"
+        )
     checked: Energy = x
     return checked
 
@@ -312,22 +353,22 @@ def generator(name: str, rng: Any) -> np.random.Generator:
         return rng
     expected = "a numpy Generator or a seed, an integer >= 0"
     if _number(name, rng, expected, numbers.Integral) < 0:
-        raise ValueError(f"{name} must be {expected}; got {rng!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(rng)}")
     return np.random.default_rng(int(rng))
+
+
+def instance(name: str, x: Any, kind: type[Kind]) -> Kind:
+    """Return `x` if it is an object of this class."""
+    if not isinstance(x, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}; got {_shown(x)}")
+    return x
 
 
 def boolean(name: str, x: Any) -> bool:
     """Return True or False; raise TypeError for other truthy or falsy values."""
     if not isinstance(x, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False; got {x!r}")
+        raise TypeError(f"{name} must be True or False; got {_shown(x)}")
     return bool(x)
-
-
-def instance(name: str, x: Any, kind: type[Kind]) -> Kind:
-    """Return `x` if it is an instance of a class."""
-    if not isinstance(x, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}; got {x!r:.60}")
-    return x
 
 
 def progress(x: Any) -> Progress | None:
@@ -342,9 +383,9 @@ def choice(name: str, x: Any, options: Iterable[Option]) -> Option:
     """Return the option that equals `x`."""
     options = tuple(options)
     for option in options:
-        if x == option:
+        if isinstance(x, str) and x == option:
             return option
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {x!r}")
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {_shown(x)}")
 
 
 def path(name: str, x: Any) -> str:
@@ -381,5 +422,5 @@ def update_order(name: str, x: Any, words: Iterable[str]) -> Any:
     expected = f"{', '.join(map(repr, words))}, a numpy Generator or a sequence of integers >= 0"
     a = _array(name, None if isinstance(x, str) else x)
     if a.ndim != 1 or a.size == 0 or a.dtype.kind not in "iu" or a.min() < 0:
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(x)}")
     return tuple(a.tolist())

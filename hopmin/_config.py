@@ -12,7 +12,8 @@ EXTRAS = {  # the libraries of each extra
     "pretrained": ("gguf", "tokenizers"),
     "sklearn": ("scikit-learn",),
     "study": ("jinja2", "matplotlib", "threadpoolctl", "tqdm"),
-    "test": ("hypothesis", "mpmath", "mypy", "numpydoc", "pytest", "pytest-xdist", "scipy"),
+    "testing": ("hypothesis", "mpmath"),
+    "test": ("mypy", "numpydoc", "pytest", "pytest-xdist", "scipy"),
     "dev": ("build", "cython-lint", "nox", "pre-commit", "ruff"),
 }
 

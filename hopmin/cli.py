@@ -24,7 +24,7 @@ import numpy as np
 
 import hopmin
 from hopmin import _check, _signals
-from hopmin._config import EXTRAS
+from hopmin._extras import MissingExtra, needed_by
 from hopmin._files import writable_folder
 from hopmin._lock import locked
 from hopmin.data.token_files import write_tokens
@@ -53,14 +53,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         with _signals.terminable():
             code: int = options.command(options)
         return code
-    except (ValueError, TypeError, FloatingPointError, BrokenExecutor) as error:
+    except (ValueError, TypeError, FloatingPointError, BrokenExecutor, MissingExtra) as error:
         return _print_error(str(error))
-    except ImportError as error:
-        extras = [extra for extra, libraries in EXTRAS.items() if error.name in libraries]
-        if not extras:
-            raise
-        extra = f"python -m pip install 'hopmin[{extras[0]}]'"
-        return _print_error(f"{error.name} must be installed for this command: {extra}")
     except MemoryError as error:
         return _print_error(f"out of memory: {error}")
     except _signals.Terminated:
@@ -73,7 +67,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def study(options: argparse.Namespace) -> int:
     """Train a grid of models, measure them, and write a report."""
-    from tqdm import tqdm
+    with needed_by("hopmin study", "study"):
+        from tqdm import tqdm
 
     from hopmin.data.open import open_corpus
     from hopmin.study import grid, report
@@ -122,7 +117,8 @@ def study(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Train one model, with checkpoints to resume from."""
-    from tqdm import tqdm
+    with needed_by("hopmin train", "study"):
+        from tqdm import tqdm
 
     given = _given(options, Experiment.create)
     if options.resume:

@@ -59,14 +59,15 @@ def logsumexp(a: ArrayLike, axis: Axis = None, b: ArrayLike | None = None, keepd
     >>> float(logsumexp([0.0, -40.0]))       # no digit is lost close to a single maximum
     4.248354255291589e-18
     """
-    a, dtype = _widened(_check.real("a", a))
+    (a, dtype), keepdims = _widened(_check.real("a", a)), _check.boolean("keepdims", keepdims)
     sign: Floats | int = 1
     if b is not None:
         b, b_dtype = _widened(_check.real("b", b))
         dtype = np.result_type(dtype, b_dtype)
-        a, b = np.broadcast_arrays(a, b)
+        a, b = _check.together(a=a, b=b)
         with np.errstate(all="ignore"):
             a, sign = np.where(b == 0, -np.inf, a + np.log(np.abs(b))), np.sign(b)
+    axis = _check.axes(axis, a.ndim)
     peak = np.max(a, axis=axis, keepdims=True, initial=-np.inf)
     top = a == peak
     shift = np.where(np.isneginf(peak), 0, peak)  # -inf minus -inf would be NaN
@@ -143,6 +144,8 @@ def softmax_derivative(weights: ArrayLike, direction: ArrayLike, axis: Axis = No
     """
     p, p_dtype = _widened(_check.real("weights", weights))
     u, u_dtype = _widened(_check.real("direction", direction))
+    p, u = _check.together(weights=p, direction=u)
+    axis = _check.axes(axis, p.ndim)
     with np.errstate(all="ignore"):
         out: Floats = p * (u - np.sum(p * u, axis=axis, keepdims=True))
         return out.astype(np.result_type(p_dtype, u_dtype), copy=False)

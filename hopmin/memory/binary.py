@@ -116,6 +116,7 @@ class _BinaryEnergy:
 
     def guaranteed_decrease(self, queries: ArrayLike, updated: ArrayLike) -> Floats:
         """Return a lower bound on E(x) - E(T(x)) (m,): 0 if the update never raises the energy, else -inf."""
+        queries, updated = _check.real("queries", queries), _check.real("updated", updated)
         x = _check.floats("queries", np.atleast_2d(queries), "m d")
         y = _check.floats("updated", np.atleast_2d(updated), "m d", m=len(x), d=x.shape[1])
         _check.binary("queries", x)

@@ -130,6 +130,7 @@ class ContinuousEnergy:
 
     def guaranteed_decrease(self, queries: ArrayLike, updated: ArrayLike) -> Floats:
         """Return a lower bound on E(x) - E(T(x)) (m,), given x and T(x), that holds for every beta and all patterns."""
+        queries, updated = _check.real("queries", queries), _check.real("updated", updated)
         y = _check.floats("updated", np.atleast_2d(updated), "m d")
         x = _check.floats("queries", np.atleast_2d(queries), "m d", m=len(y), d=y.shape[1])
         with np.errstate(over="ignore"):

@@ -85,6 +85,8 @@ class LayeredMemory:
     """
 
     def __init__(self, layers: Sequence[ArrayLike], energy: Energy = DistanceEnergy()) -> None:  # noqa: B008
+        if isinstance(layers, str) or not isinstance(layers, (Sequence, np.ndarray)):
+            raise TypeError(f"layers must be a sequence of arrays of patterns; got {layers!r}")
         if len(layers) == 0:
             raise ValueError("layers must hold at least one array of patterns; got none")
         d = _check.floats("layers[0]", layers[0], "n d").shape[1]
@@ -190,7 +192,11 @@ class LayeredMemory:
         underflows to 0 are left out.
         """
         energies = self.layer_energies(queries)
-        anchors = np.broadcast_to(_check.real("anchors", anchors), np.shape(queries))
+        queries, anchors = _check.real("queries", queries), _check.real("anchors", anchors)
+        if anchors.shape not in (queries.shape, queries.shape[-1:]):
+            expected = f"the shape of queries, {queries.shape}, or {queries.shape[-1:]}"
+            raise ValueError(f"anchors must have {expected}; got {anchors.shape}")
+        anchors = np.broadcast_to(anchors, queries.shape)
         surprise = self._negative_log_responsibilities(anchors)
         w = np.exp(-surprise)
         with np.errstate(invalid="ignore"):

@@ -583,7 +583,10 @@ def _is_exact(values: Array, dtype: np.dtype[Any]) -> bool:
     if values.dtype == dtype or values.dtype.kind not in "iumM":
         return True
     with np.errstate(invalid="ignore"):
-        return np.array_equal(values.astype(dtype).real.astype(values.dtype), values, equal_nan=True)
+        try:
+            return np.array_equal(values.astype(dtype).real.astype(values.dtype), values, equal_nan=True)
+        except OverflowError:  # from NumPy 2.5 on, of dates; before, they wrap around
+            return False
 
 
 def _described(values: Array) -> str:

@@ -323,5 +323,5 @@ def paper_cross_entropy(log_z: float) -> float:
     >>> paper_cross_entropy(0.0), round(paper_cross_entropy(-2.3668), 2)
     (1.0, 8.3)
     """
-    log_z = float(log_z)
+    log_z = _check.real_number("log_z", log_z)
     return log_z + (math.exp(-log_z) if log_z > -700 else math.inf)

@@ -13,14 +13,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
+from hopmin._extras import needed_by
 from hopmin._typing import Energy, Floats
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import nearest
 from hopmin.memory.retrieval import retrieve
+
+with needed_by("hopmin.study.figures", "study"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 Record = dict[str, Any]
 

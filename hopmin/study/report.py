@@ -15,12 +15,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib
-from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
-
+from hopmin._extras import needed_by
 from hopmin._files import write_text
 from hopmin.study import figures
+
+with needed_by("hopmin.study.report", "study"):
+    import matplotlib
+    from jinja2 import Environment, StrictUndefined
+    from matplotlib.figure import Figure
 
 Record = dict[str, Any]
 

@@ -85,7 +85,7 @@ KINDS = {
     "numbers": lambda i: i if i < 50 else i + 0.5,
     "vectors": lambda i: [i, -i, i * i],
     "booleans": lambda i: i % 3 == 0,
-    "days": lambda i: np.datetime64("2024-01-01") + i,
+    "days": lambda i: np.datetime64("2024-01-01") + np.timedelta64(i, "D"),
 }
 
 
