@@ -374,7 +374,7 @@ def boolean(name: str, x: Any) -> bool:
 def progress(x: Any) -> Progress | None:
     """Return a function to call with the work done and the whole of it, or None."""
     if x is not None and not callable(x):
-        raise TypeError(f"progress must be a function of two integers, or None; got {x!r}")
+        raise TypeError(f"progress must be a function of two integers, or None; got {_shown(x)}")
     checked: Progress | None = x
     return checked
 
@@ -383,7 +383,7 @@ def choice(name: str, x: Any, options: Iterable[Option]) -> Option:
     """Return the option that equals `x`."""
     options = tuple(options)
     for option in options:
-        if isinstance(x, str) and x == option:
+        if isinstance(x, str | np.dtype) and x == option:  # other objects compare in ways of their own
             return option
     raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {_shown(x)}")
 

@@ -143,7 +143,7 @@ def test_no_sample_is_its_own_neighbour():
         (lambda m: m.kneighbors(n_neighbors=3), "n_neighbors must be an integer from 1 to 2; got 3"),
         (lambda m: m.kneighbors([[0.0]], 4), "n_neighbors must be an integer from 1 to 3; got 4"),
         (lambda m: m.kneighbors([[0.0]], 1.5), "n_neighbors must be an integer from 1 to 3; got 1.5"),
-        (lambda m: m.radius_neighbors(radius=-1.0), "radius must be a number >= 0; got -1"),
+        (lambda m: m.radius_neighbors(radius=-1.0), "radius must be a number >= 0; got -1.0"),
         (lambda m: m.radius_neighbors(return_distance=False, sort_results=True), "return_distance must be True if sort_results is True; got False"),
         (lambda m: m.radius_neighbors_graph(mode="both"), "mode must be one of 'connectivity', 'distance'; got 'both'"),
         (lambda m: m.set_params(metric="l1").kneighbors([[0.0]], 1), "metric must be one of 'euclidean', 'dot', 'cosine'; got 'l1'"),

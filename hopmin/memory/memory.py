@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import import_module
-from typing import Any, Literal, NamedTuple, Unpack, overload
+from typing import Any, Literal, NamedTuple, Unpack, get_args, overload
 from weakref import WeakSet
 
 import numpy as np
@@ -391,6 +391,7 @@ class Memory:
         ValueError or TypeError
             As `hopmin.nearest`.
         """
+        metric = _check.choice("metric", metric, get_args(Metric))
         contents = self._filled(directed=metric == "cosine")
         return nearest(queries, contents.patterns, k, metric=metric, progress=progress)
 
@@ -403,7 +404,33 @@ class Memory:
         self, queries: ArrayLike, radius: ArrayLike, *, csr: Literal[False] = ..., **options: Unpack[RadiusOptions]
     ) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers]: ...
     def within(self, queries: ArrayLike, radius: ArrayLike, **options: Any) -> tuple[Any, ...]:
-        """Return the distances and indices of all patterns within a radius, with the options of `hopmin.within`."""
+        """Return the distances and indices of all patterns within a radius of each query, as `hopmin.within`.
+
+        The metric is Euclidean by default, whatever the energy.
+
+        Parameters
+        ----------
+        queries : array_like, shape (m, d) or (d,)
+            The queries.
+        radius : float or array_like, shape (m,)
+            The largest distance, inclusive.
+        **options
+            The options `metric`, `sort`, `csr` and `progress` of `hopmin.within`.
+
+        Returns
+        -------
+        distances : list of m ndarrays, or ndarray for a single query
+            The distances of all patterns within the radius; with `csr`, one array of all.
+        indices : list of m ndarrays of int64, or ndarray for a single query
+            The indices of these patterns; with `csr`, one array of all.
+        offsets : ndarray of int64, shape (m + 1,)
+            Only with `csr`: where the patterns of each query begin and end.
+
+        Raises
+        ------
+        ValueError or TypeError
+            As `hopmin.within`.
+        """
         return within(queries, self._filled().patterns, radius, **options)
 
     def lookup(self, queries: ArrayLike, *, k: int | None = None, min_similarity: float | None = None) -> Lookup:

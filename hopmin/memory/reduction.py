@@ -449,10 +449,12 @@ def gather(
 
     Parameters
     ----------
-    queries, patterns, metric, progress
+    queries, patterns
         As in `Reduction.absorb`.
     least : ndarray of float64, shape (m,)
         The least score of each query's patterns.
+    metric, progress
+        As in `Reduction.absorb`.
 
     Returns
     -------

@@ -50,7 +50,8 @@ def hide(monkeypatch, extras):
     libraries = {library for extra in extras for library in EXTRAS[extra]}
     for name in {*libraries, *(name for name in sys.modules if name.split(".")[0] in libraries)}:
         monkeypatch.setitem(sys.modules, name, None)
-    for name in {name for name, extra in NEED_AN_EXTRA.items() if extra in extras} & sys.modules.keys():
+    hidden = {name for name, extra in NEED_AN_EXTRA.items() if extra in extras} & sys.modules.keys()
+    for name in sorted(hidden, reverse=True):  # modules before their packages
         parent, _, child = name.rpartition(".")
         monkeypatch.delattr(sys.modules[parent], child)
         monkeypatch.delitem(sys.modules, name)

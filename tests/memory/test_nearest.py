@@ -53,7 +53,7 @@ def test_within_is_nearest_up_to_the_radius(problem, data):
 
 
 @pytest.mark.parametrize("scale", [1e-320, 1e-170, 1e-160, 1e-150, 1e150, 1e155, 1e200, 1e300])
-def test_within_agrees_with_nearest_where_squares_leave_the_range(scale, backend):
+def test_within_agrees_with_nearest_out_of_the_range_of_squares(scale, backend):
     rng = np.random.default_rng(0)
     x, p = (scale * rng.integers(-3, 4, size).astype(float) for size in ((4, 3), (90, 3)))
     p[:20] = rng.normal(size=(20, 3))
