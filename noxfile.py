@@ -46,6 +46,22 @@ def tests(session: nox.Session, backend: str) -> None:
     session.run("python", "-m", "pytest", *session.posargs, env={"HOPMIN_BACKEND": backend})
 
 
+@nox.session(python="3.11")
+def oldest(session: nox.Session) -> None:
+    """Run the whole test suite on the oldest versions that pyproject.toml allows."""
+    floors = Path(session.create_tmp()) / "floors.txt"
+    floors.write_text(session.run("python", ".ci/floors", silent=True), encoding="utf-8")
+    install(session, "-c", str(floors))
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=["3.12", "3.13", "3.14"])
+def newest(session: nox.Session) -> None:
+    """Run the whole test suite on newer versions of Python, and on the newest versions of all libraries."""
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Check the examples in chapters and docstrings, links, and figures."""

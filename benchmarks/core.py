@@ -50,12 +50,16 @@ FULL = {
     "energy": BATCHED + FEW,
     "dot energy": [(1024, 16384, 64), (4096, 4096, 784)],
     "update": BATCHED + FEW,
+    "within": [(500, 50000, 384), (5000, 50000, 64)],
 }
 QUICK = {task: [(64, 512, 16)] for task in FULL} | {"nearest": [(64, 512, 16), (1, 2048, 32)]}
 
 
 class Problem(NamedTuple):
-    """Standard normal queries (m, d), patterns (n, d) and values (n, d), with the parameters of a task."""
+    """Standard normal queries (m, d), patterns (n, d) and values (n, d), with the parameters of a task.
+
+    The radius is one within which a query has few neighbours.
+    """
 
     task: str
     queries: Array
@@ -63,6 +67,7 @@ class Problem(NamedTuple):
     values: Array
     beta: float
     k: int
+    radius: float = 0.0
 
 
 def problem(task: str, shape: Shape) -> Problem:
@@ -73,7 +78,8 @@ def problem(task: str, shape: Shape) -> Problem:
     m, n, d = shape
     rng = np.random.default_rng(0)
     x, p, v = (rng.standard_normal((rows, d), np.float32) for rows in (m, n, n))
-    return Problem(task, x, p, v, (8 * d if task == "energy" else d) ** -0.5, 10 if task == "nearest10" else 1)
+    a = Problem(task, x, p, v, (8 * d if task == "energy" else d) ** -0.5, 10 if task == "nearest10" else 1)
+    return a if task != "within" else a._replace(radius=float(np.median(hopmin.nearest(x[:100], p, 5)[0][:, -1])))
 
 
 def shape_name(shape: Iterable[int]) -> str:
@@ -132,6 +138,8 @@ def threads(count: int) -> Iterator[None]:
 def solved(a: Problem, patterns: Any) -> Call:
     if a.task.startswith("nearest"):
         return lambda: hopmin.nearest(a.queries, patterns, a.k)
+    if a.task == "within":
+        return lambda: hopmin.within(a.queries, patterns, a.radius, csr=True)
     if a.task == "energy":
         return lambda: hopmin.DistanceEnergy(a.beta).value(a.queries, patterns)
     if a.task == "dot energy":
@@ -346,6 +354,14 @@ def sklearn_neighbours(a: Problem) -> Call:
     return lambda: index.kneighbors(a.queries)
 
 
+@register("within", "sklearn neighbours", "sklearn")
+def sklearn_within(a: Problem) -> Call:
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(radius=a.radius, algorithm="brute").fit(a.patterns)
+    return lambda: tuple(map(np.concatenate, index.radius_neighbors(a.queries, sort_results=True)))
+
+
 @register(("nearest", "nearest10"), "FAISS", "faiss")
 def faiss_nearest(a: Problem) -> Call:
     import faiss
@@ -380,6 +396,7 @@ TARGETS = [
     Target("nearest", BATCHED[3], SKLEARN, 1.1),
     *(Target("nearest", shape, ("FAISS",), 4.0) for shape in BATCHED[1:3]),
     Target("nearest10", (1000, 100000, 64), SKLEARN, 2.5),
+    *(Target("within", shape, SKLEARN, 2.0) for shape in FULL["within"]),
     *(Target("energy", shape, ("NumPy", "NumPy blocks", "PyTorch", "SciPy"), 7.0) for shape in BATCHED),
     *(Target("update", shape, ("PyTorch",), 1.0) for shape in BATCHED),
     *(Target(task, FEW[0], ("NumPy", "NumPy blocks"), 1.0) for task in ("nearest", "energy")),
@@ -459,7 +476,7 @@ def measure(task: str, shape: Shape, rounds: int, side: int) -> Record:
     return {
         "task": task,
         "shape": shape_name(shape),
-        "beta": None if task.startswith("nearest") else a.beta,
+        "beta": None if task.startswith("nearest") or task == "within" else a.beta,
         "product_gflops": round(rate / 1e6, 1),
         "others": others,
         "times": times,
@@ -633,7 +650,7 @@ def run(options: argparse.Namespace, write: Callable[[str], None]) -> Record:
                 report["cases"].append(measure(task, shape, options.rounds, report["side"]))
                 write(case_text(report["cases"][-1]))
     if wanted("recall"):
-        # FAISS subtracts in small problems and expands the square in large ones: one of each
+        # FAISS expands the square if queries times dims is at least 128,000, and subtracts otherwise: one of each
         for shape in [(32, 512, 16)] if options.quick else [(256, 4096, 16), (2048, 4096, 128)]:
             report["recall"].append(recall(shape))
             write(recall_text(report["recall"][-1]))

@@ -11,6 +11,7 @@ The modules in reading order:
     memory.binary             binary energies: Hopfield 1982, Krotov-Hopfield 2016, Demircigil 2017
     memory.retrieval          retrieval: repeat the update until the state stops moving
     memory.nearest            exact nearest neighbours, the limit of infinite beta
+    memory.beta               values of beta for given patterns
     memory.layered            layers of patterns with a global energy
     memory.memory             Memory: a store of patterns and values
 
@@ -41,7 +42,7 @@ The modules in reading order:
     study.report              results as JSON, SVG and HTML (needs hopmin[study])
 
     sklearn                   Memory as estimators for scikit-learn (needs hopmin[sklearn])
-    testing                   property-based tests for any implementation (needs hypothesis)
+    testing                   property-based tests for any implementation (needs hopmin[testing])
     cli                       the hopmin command
 
 Shape letters, used throughout: n patterns, m queries, d dimensions, v value dimensions, k neighbours, L layers; in the
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from hopmin._config import show_config as show_config
     from hopmin._threads import get_threads as get_threads
     from hopmin._threads import set_threads as set_threads
+    from hopmin.memory.beta import suggest_beta as suggest_beta
     from hopmin.memory.binary import ExponentialEnergy as ExponentialEnergy
     from hopmin.memory.binary import HopfieldEnergy as HopfieldEnergy
     from hopmin.memory.binary import PolynomialEnergy as PolynomialEnergy
@@ -112,6 +114,7 @@ _MODULES = {
     "nearest": "memory.nearest",
     "within": "memory.nearest",
     "separation": "memory.nearest",
+    "suggest_beta": "memory.beta",
     "Packed": "memory.reduction",
     "LayeredMemory": "memory.layered",
     "certify": "paper.certificates",

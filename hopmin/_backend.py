@@ -1,8 +1,9 @@
 """Choose between the compiled modules and their NumPy twins at import: `core`, `layers` and `buffers`.
 
 `core` is `_core.pyx` if it was compiled when hopmin was installed, otherwise its NumPy twin `_core_numpy.py`, and
-likewise for the other two. Either all three are compiled or none is; if none is, a message is printed to stderr. Twins
-have the same functions; their docstrings and types are written once, in the NumPy modules.
+likewise for the other two. Either all three are compiled or none is; if none is, a message is printed to stderr. It
+says so if this package, such as a source tree, hides an installed one with a compiled core. Twins have the same
+functions; their docstrings and types are written once, in the NumPy modules.
 
 `HOPMIN_BACKEND=compiled` or `numpy` selects the backend, and `HOPMIN_SIMD` an instruction set of the compiled modules.
 The import fails if the selected backend or instruction set is not available.
@@ -10,6 +11,8 @@ The import fails if the selected backend or instruction set is not available.
 
 import os
 import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,27 @@ from hopmin import _buffers_numpy, _core_numpy, _layers_numpy
 __all__ = ["BACKEND", "buffers", "core", "layers"]
 
 TWINS: tuple[ModuleType, ...] = _core_numpy, _layers_numpy, _buffers_numpy
+
+
+def _hidden_by(folder: Path) -> Path | None:
+    """Return the folder of the next hopmin on the path if it has the compiled core that the one in `folder` lacks."""
+    if PathFinder.find_spec("hopmin._core", [str(folder)]):
+        return None
+    others = [entry for entry in sys.path if Path(entry).resolve() != folder.parent]
+    spec = PathFinder.find_spec("hopmin", others)
+    if not spec or not spec.origin or not PathFinder.find_spec("hopmin._core", [str(Path(spec.origin).parent)]):
+        return None
+    return Path(spec.origin).parent
+
+
+def _missing(folder: Path) -> str:
+    """Return what is missing, and what to do if it is there in an installed hopmin that the one in `folder` hides."""
+    if not (hidden := _hidden_by(folder)):
+        return "the compiled core is not available"
+    return (
+        f"the compiled core is not built in {folder}, which hides the hopmin installed in {hidden}; "
+        f'leave {folder.parent}, or build it there with python -m pip install -e "{folder.parent}"'
+    )
 
 
 def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
@@ -29,9 +53,10 @@ def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
     try:
         from hopmin import _buffers, _core, _layers
     except ImportError as error:
+        missing = _missing(Path(__file__).resolve().parent)
         if wanted == "compiled":
-            raise ImportError(f"HOPMIN_BACKEND=compiled, but the compiled core cannot be imported: {error}") from error
-        print("hopmin: the compiled core is not available; using the much slower NumPy twin.", file=sys.stderr)
+            raise ImportError(f"HOPMIN_BACKEND=compiled, but {missing}: {error}") from error
+        print(f"hopmin: {missing}; using the much slower NumPy twin.", file=sys.stderr)
         return "numpy", TWINS
     compiled: tuple[ModuleType, ...] = _core, _layers, _buffers
     for module, twin in zip(compiled, TWINS, strict=True):

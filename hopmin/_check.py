@@ -3,11 +3,11 @@
 Arguments are checked once, where they enter the library, and converted to C-contiguous float32 or float64 arrays, int64
 arrays, or plain Python numbers.
 
-- arrays: [`real`], [`slices`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`], [`storable`], [`indices`],
-  [`boolean_mask`], [`tokens`], [`token_rows`]
+- arrays: [`real`], [`slices`], [`axes`], [`together`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`],
+  [`storable`], [`indices`], [`boolean_mask`], [`tokens`], [`token_rows`]
 - their entries: [`finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
-- single numbers: [`number`], [`integer`], [`boolean`]
-- objects: [`energy`], [`generator`], [`instance`], [`update_order`]
+- numbers: [`number`], [`radii`], [`real_number`], [`integer`], [`boolean`]
+- objects: [`instance`], [`energy`], [`generator`], [`update_order`], [`progress`]
 - names: [`choice`], [`letters`], [`path`]; text of others in a message: [`printable`]
 
 Each message is one sentence: the name of the argument, what was expected, what was given.
@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hopmin import _backend
-from hopmin._typing import Array, Axis, Booleans, Energy, Floats, Integers
+from hopmin._typing import Array, Axis, Booleans, Energy, Floats, Integers, Progress
 
 Kind = TypeVar("Kind")
 Option = TypeVar("Option", bound=str)
@@ -45,18 +45,42 @@ def real(name: str, a: Any) -> Floats:
 def slices(name: str, a: Any, axis: Axis) -> Floats:
     """Return `a` as `real` does; raise if a slice along `axis` is empty."""
     array = real(name, a)
+    axes(axis, array.ndim)
     if array.size == 0 and np.max(array, axis=axis, initial=0).size:
         raise ValueError(f"{name} must not be empty along axis {axis}; got shape {array.shape}")
     return array
 
 
-def floats(name: str, a: Any, shape: str, **sizes: int) -> Floats:
+def axes(axis: Any, ndim: int) -> Axis:
+    """Return `axis` if it is None, an axis of an array of `ndim` dimensions, or a tuple of several."""
+    listed = axis if isinstance(axis, tuple) else (axis,)
+    expected = f"None, an integer or a tuple of different integers from {-ndim} to {ndim - 1}"
+    if axis is not None:
+        if not all(isinstance(i, numbers.Integral) and not isinstance(i, bool) for i in listed):
+            raise TypeError(f"axis must be {expected}; got {_shown(axis)}")
+        size = max(ndim, 1)  # NumPy lets a scalar have an axis 0
+        if not all(-size <= i < size for i in listed) or len({i % size for i in listed}) < len(listed):
+            raise np.exceptions.AxisError(f"axis must be {expected}; got {_shown(axis)}")
+    checked: Axis = axis
+    return checked
+
+
+def together(**arrays: Array) -> list[Array]:
+    """Return the arrays, broadcast to one shape."""
+    try:
+        return [*np.broadcast_arrays(*arrays.values())]
+    except ValueError:
+        shapes = " and ".join(str(array.shape) for array in arrays.values())
+        raise ValueError(f"{' and '.join(arrays)} must have shapes that broadcast to one; got {shapes}") from None
+
+
+def floats(name: str, a: Any, shape: str, *, empty: str = "m", **sizes: int) -> Floats:
     """Return `a` as a finite C-contiguous float32 or float64 array; integers become float64, float16 becomes float32.
 
-    `shape` names the axes in the library's letters ("n d"); `sizes` fixes the length of some (d=3). Only the axis of
-    queries, m, may be empty.
+    `shape` names the axes in the library's letters ("n d"); `sizes` fixes the length of some (d=3). Only the axis named
+    by `empty`, that of queries by default, may have length 0.
     """
-    array = np.ascontiguousarray(_shaped(name, _single_or_double(name, a), shape, **sizes))
+    array = np.ascontiguousarray(_shaped(name, _single_or_double(name, a), shape, empty=empty, **sizes))
     finite(name, array)
     return array
 
@@ -67,7 +91,7 @@ def pair(queries: Any, patterns: Any) -> tuple[Floats, Any, tuple[int, ...]]:
     Patterns may be large, mapped from a file, or packed, so they are returned as they are: the search casts them to the
     queries' dtype and checks that they are finite, one block at a time.
     """
-    if not hasattr(patterns, "_panels"):  # not packed
+    if not hasattr(patterns, "_blocks"):  # not packed
         patterns = _shaped("patterns", real("patterns", patterns), "n d")
         _single_or_double("patterns", patterns[:0])
     d = patterns.shape[1]
@@ -145,9 +169,21 @@ def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
     array = array[None] if single else array
     if array.dtype.hasobject:
         raise TypeError(f"{name} must not be an object array; got dtype {array.dtype}")
+    if array.dtype.kind in "US" and not isinstance(a, np.ndarray):
+        _one_kind(name, a)
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"{name} must have shape (n, ...) with n = {n}; got {array.shape}")
     return array.copy()
+
+
+def _one_kind(name: str, a: Any) -> None:
+    """Raise if numbers or bytes stand between strings, which NumPy would turn into strings."""
+    kinds: dict[type, Any] = {}
+    for entry in np.asarray(a, object).flat:
+        kinds.setdefault(next((kind for kind in (str, bytes) if isinstance(entry, kind)), type(entry)), entry)
+    if len(kinds) > 1:
+        found = " and ".join(f"{entry!r:.20}" for entry in list(kinds.values())[:2])
+        raise TypeError(f"{name} must be all strings or all numbers, or a structured array; got {found}")
 
 
 def indices(name: str, a: Any, n: int) -> Integers:
@@ -210,13 +246,13 @@ def _array(name: str, a: Any) -> Array:
         raise ValueError(f"{name} must be a rectangular array; got rows of different lengths") from None
 
 
-def _shaped(name: str, a: Floats, shape: str, **sizes: int) -> Floats:
+def _shaped(name: str, a: Floats, shape: str, *, empty: str = "m", **sizes: int) -> Floats:
     axes = shape.split()
     fits = a.ndim == len(axes) and all(size == sizes.get(axis, size) for axis, size in zip(axes, a.shape, strict=True))
     if not fits:
         known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if axis in axes)
         raise ValueError(f"{name} must have shape {letters(axes)}{known and f' with {known}'}; got {a.shape}")
-    if any(size == 0 for axis, size in zip(axes, a.shape, strict=True) if axis != "m"):
+    if any(size == 0 for axis, size in zip(axes, a.shape, strict=True) if axis != empty):
         raise ValueError(f"{name} must not be empty; got shape {a.shape}")
     return a
 
@@ -237,10 +273,19 @@ def letters(axes: Iterable[str]) -> str:
 # Numbers and names
 
 
+def _shown(x: Any) -> str:
+    """Return the repr of `x` in one line of at most 100 characters."""
+    try:
+        line = " ".join(repr(x).split())
+    except ValueError:  # an integer of thousands of digits
+        return f"an {type(x).__name__} too long to print"
+    return line if len(line) <= 100 else f"{line[:97]}..."
+
+
 def _number(name: str, x: Any, expected: str, kind: Any = numbers.Real) -> Any:
     """Return `x` if it is a number of this kind, not a boolean, and finite as a float."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, kind):
-        raise TypeError(f"{name} must be {expected}; got {x!r}")
+        raise TypeError(f"{name} must be {expected}; got {_shown(x)}")
     try:
         as_float = float(x)
     except OverflowError:
@@ -262,8 +307,25 @@ def number(name: str, x: Any, interval: str) -> float:
     above = value >= low if closed_low else value > low
     below = value <= high if closed_high else value < high
     if not (above and below):
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(x)}")
     return value
+
+
+def real_number(name: str, x: Any) -> float:
+    """Return a float, which may be infinite or NaN."""
+    value: float = _number(name, x, "a real number")
+    return value
+
+
+def radii(name: str, a: Any, m: int, lowest: float) -> Floats:
+    """Return a radius for each query as float64 (m,): a single one is for all of them. Infinite radii are allowed."""
+    expected = f"a number >= {lowest:g}" if lowest > -np.inf else "a number"
+    array = np.asarray(_number(name, a, expected)) if a is None or np.isscalar(a) else real(name, a)
+    if array.shape not in ((), (m,)):
+        raise ValueError(f"{name} must be {expected}, or have shape (m,) with m = {m}; got {array.shape}")
+    if (wrong := ~(array >= lowest)).any():
+        raise ValueError(f"{name} must be {expected}; got {array[wrong][0].item() if array.ndim else a!r}")
+    return np.broadcast_to(array.astype(np.float64), m)
 
 
 def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> int:
@@ -271,14 +333,16 @@ def integer(name: str, x: Any, lowest: int = 1, highest: int | None = None) -> i
     expected = f"an integer >= {lowest}" if highest is None else f"an integer from {lowest} to {highest}"
     value = int(_number(name, x, expected, numbers.Integral))
     if value < lowest or (highest is not None and value > highest):
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(x)}")
     return value
 
 
 def energy(x: Any) -> Energy:
     """Return `x` if it has the methods of an energy."""
     if isinstance(x, type) or not all(callable(getattr(x, name, None)) for name in ("value", "update", "weights")):
-        raise TypeError(f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {x!r}")
+        raise TypeError(
+            f"energy must be an object with value, update and weights, such as DistanceEnergy(); got {_shown(x)}"
+        )
     checked: Energy = x
     return checked
 
@@ -289,31 +353,39 @@ def generator(name: str, rng: Any) -> np.random.Generator:
         return rng
     expected = "a numpy Generator or a seed, an integer >= 0"
     if _number(name, rng, expected, numbers.Integral) < 0:
-        raise ValueError(f"{name} must be {expected}; got {rng!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(rng)}")
     return np.random.default_rng(int(rng))
+
+
+def instance(name: str, x: Any, kind: type[Kind]) -> Kind:
+    """Return `x` if it is an object of this class."""
+    if not isinstance(x, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}; got {_shown(x)}")
+    return x
 
 
 def boolean(name: str, x: Any) -> bool:
     """Return True or False; raise TypeError for other truthy or falsy values."""
     if not isinstance(x, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False; got {x!r}")
+        raise TypeError(f"{name} must be True or False; got {_shown(x)}")
     return bool(x)
 
 
-def instance(name: str, x: Any, kind: type[Kind]) -> Kind:
-    """Return `x` if it is an instance of a class."""
-    if not isinstance(x, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}; got {x!r:.60}")
-    return x
+def progress(x: Any) -> Progress | None:
+    """Return a function to call with the work done and the whole of it, or None."""
+    if x is not None and not callable(x):
+        raise TypeError(f"progress must be a function of two integers, or None; got {_shown(x)}")
+    checked: Progress | None = x
+    return checked
 
 
 def choice(name: str, x: Any, options: Iterable[Option]) -> Option:
     """Return the option that equals `x`."""
     options = tuple(options)
     for option in options:
-        if x == option:
+        if isinstance(x, str | np.dtype) and x == option:  # other objects compare in ways of their own
             return option
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {x!r}")
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {_shown(x)}")
 
 
 def path(name: str, x: Any) -> str:
@@ -350,5 +422,5 @@ def update_order(name: str, x: Any, words: Iterable[str]) -> Any:
     expected = f"{', '.join(map(repr, words))}, a numpy Generator or a sequence of integers >= 0"
     a = _array(name, None if isinstance(x, str) else x)
     if a.ndim != 1 or a.size == 0 or a.dtype.kind not in "iu" or a.min() < 0:
-        raise ValueError(f"{name} must be {expected}; got {x!r}")
+        raise ValueError(f"{name} must be {expected}; got {_shown(x)}")
     return tuple(a.tolist())

@@ -12,7 +12,8 @@ EXTRAS = {  # the libraries of each extra
     "pretrained": ("gguf", "tokenizers"),
     "sklearn": ("scikit-learn",),
     "study": ("jinja2", "matplotlib", "scipy", "threadpoolctl", "tqdm"),
-    "test": ("hypothesis", "mpmath", "mypy", "numpydoc", "playwright", "pytest", "pytest-xdist"),
+    "testing": ("hypothesis", "mpmath"),
+    "test": ("mypy", "numpydoc", "playwright", "pytest", "pytest-xdist"),
     "dev": ("build", "cython-lint", "nox", "pre-commit", "ruff"),
 }
 

@@ -2,14 +2,17 @@
 
 This file holds the control flow. The arithmetic on scores is in `_simd/tile.h`, which is compiled once for each
 instruction set. Scores are computed twice: first roughly, in the dtype of the arrays, and then exactly, in float64, for
-those patterns that may be among the k best by a bound on the rounding error. For the sums, scores are computed exactly
-where rounding could change the weights noticeably. `docs/core.md` proves the bound.
+those patterns that may be among the k best, or large enough, by a bound on the rounding error. For the sums, scores are
+computed exactly where rounding could change the weights noticeably. `docs/core.md` proves the bound.
 """
 
 from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MAX, FLT_MIN
 from libc.math cimport INFINITY, exp, fabs, sqrt
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+import numpy as np
 
 cdef extern from "_simd/tile_kernels.h" nogil:
     enum: _PANEL "PANEL"
@@ -18,20 +21,22 @@ cdef extern from "_simd/tile_kernels.h" nogil:
     ctypedef struct tile_kernels:
         void (*exp_nonpositive)(const void* x, Py_ssize_t count, void* out) noexcept nogil
         double (*max_abs)(const void* numbers, Py_ssize_t count) noexcept nogil
-        void (*pack)(const void* patterns, Py_ssize_t count, Py_ssize_t d, void* panel) noexcept nogil
+        void (*pack)(const void* patterns, Py_ssize_t stride, Py_ssize_t count, Py_ssize_t d,
+                     void* panel) noexcept nogil
         void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* patterns) noexcept nogil
-        void (*group)(const void* queries, Py_ssize_t m, Py_ssize_t d, void* groups) noexcept nogil
-        void (*columns)(const void* values, Py_ssize_t count, Py_ssize_t v, void* panels) noexcept nogil
-        void (*score)(const void* groups, Py_ssize_t m, const void* panel, Py_ssize_t d, bint difference,
+        void (*group)(const void* queries, Py_ssize_t stride, Py_ssize_t m, Py_ssize_t d, void* groups) noexcept nogil
+        void (*columns)(const void* values, Py_ssize_t stride, Py_ssize_t count, Py_ssize_t v,
+                        void* panels) noexcept nogil
+        void (*score)(const void* groups, Py_ssize_t m, const void* panel, Py_ssize_t d, bint difference, bint more,
                       void* scores) noexcept nogil
         double (*peak)(const void* scores, Py_ssize_t count, bint* finite) noexcept nogil
         double (*weigh)(void* scores, Py_ssize_t count, double peak, double beta) noexcept nogil
         void (*mix)(const void* weights, Py_ssize_t m, Py_ssize_t count, const void* values, Py_ssize_t v,
-                    double* mix) noexcept nogil
+                    double* mix, Py_ssize_t stride) noexcept nogil
         Py_ssize_t (*above)(const void* scores, Py_ssize_t j, Py_ssize_t count, double cut) noexcept nogil
         void (*exact)(const void* query, const void* pattern, Py_ssize_t stride, Py_ssize_t d, bint difference,
                       double* out) noexcept nogil
-        void (*exact_panel)(const void* query, const void* panel, Py_ssize_t d, bint difference,
+        void (*exact_panel)(const void* query, const void* panel, Py_ssize_t d, bint difference, bint more,
                             double* out) noexcept nogil
     struct variant:
         const char* name
@@ -41,13 +46,22 @@ cdef extern from "_simd/tile_kernels.h" nogil:
     const variant[VARIANTS] variants
     int best_variant()
 
+cdef extern from "_simd/state.h" nogil:
+    uint64_t set_standard "standard_state"()
+    void restore "restore_state"(uint64_t state)
+
 cdef enum:
     _QUERIES = 384  # queries that are scored together: a multiple of ROWS in each variant (compare TASK)
+    COORDINATES = 4096  # coordinates that are scored together, and columns of the values: a multiple of PANEL
+    FEW = 8  # patterns of a panel that are scored exactly one by one: scoring a whole panel takes about as long
     NEGLIGIBLE = 64  # weights of e^-64 and less may be rounded to 0
 cdef double TOLERANCE = 0.015625  # of the relative error of weights: beyond it, scores are computed exactly
 
 PANEL, TILE = _PANEL, _TILE
-FUNCTIONS = ("simd", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "absorb", "merge")
+FUNCTIONS = (
+    "simd", "standard_state", "restore_state", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "gather",
+    "absorb", "merge",
+)
 SIMD = tuple(variants[i].name.decode() for i in range(VARIANTS) if variants[i].runs_here())
 cdef int chosen = best_variant()
 
@@ -66,6 +80,14 @@ cdef const tile_kernels* kernels_of(size_t size) noexcept nogil:
     return variants[chosen].single_precision if size == sizeof(float) else variants[chosen].double_precision
 
 
+def standard_state():
+    return set_standard()
+
+
+def restore_state(state):
+    restore(state)
+
+
 def max_abs(numbers):
     if numbers.dtype == "float32":
         return _max_abs[float](numbers)
@@ -73,10 +95,15 @@ def max_abs(numbers):
 
 
 cdef double _max_abs(const floating[::1] numbers) except? -1:
+    cdef double largest
+    cdef uint64_t state
     if numbers.shape[0] == 0:
         return 0
     with nogil:
-        return kernels_of(sizeof(floating)).max_abs(&numbers[0], numbers.shape[0])
+        state = set_standard()
+        largest = kernels_of(sizeof(floating)).max_abs(&numbers[0], numbers.shape[0])
+        restore(state)
+    return largest
 
 
 def exp_nonpositive(x, out):
@@ -87,8 +114,12 @@ def exp_nonpositive(x, out):
 
 
 cdef int _exp_nonpositive(const floating[::1] x, floating[::1] out) except -1:
+    cdef uint64_t state
+    expect("numbers in out", out.shape[0], x.shape[0])
     if x.shape[0]:
+        state = set_standard()
         kernels_of(sizeof(floating)).exp_nonpositive(&x[0], x.shape[0], &out[0])
+        restore(state)
     return 0
 
 
@@ -102,9 +133,10 @@ def pack(patterns, panels):
 cdef int _pack(const floating[:, ::1] patterns, floating[:, :, ::1] panels) except -1:
     cdef Py_ssize_t n = patterns.shape[0], d = patterns.shape[1], j
     cdef const tile_kernels* kernels = kernels_of(sizeof(floating))
+    expect_panels(panels.shape[0], panels.shape[1], panels.shape[2], n, d)
     with nogil:
         for j from 0 <= j < n by _PANEL:
-            kernels.pack(&patterns[j, 0], min(_PANEL, n - j), d, &panels[j // _PANEL, 0, 0])
+            kernels.pack(&patterns[j, 0], d, min(_PANEL, n - j), d, &panels[j // _PANEL, 0, 0])
     return 0
 
 
@@ -118,6 +150,7 @@ def unpack(panels, patterns):
 cdef int _unpack(const floating[:, :, ::1] panels, floating[:, ::1] patterns) except -1:
     cdef Py_ssize_t n = patterns.shape[0], d = patterns.shape[1], j
     cdef const tile_kernels* kernels = kernels_of(sizeof(floating))
+    expect_panels(min(panels.shape[0], panels_for(n)), panels.shape[1], panels.shape[2], n, d)  # there may be more
     with nogil:
         for j from 0 <= j < n by _PANEL:
             kernels.unpack(&panels[j // _PANEL, 0, 0], min(_PANEL, n - j), d, &patterns[j, 0])
@@ -140,31 +173,194 @@ cdef struct Patterns:
     const tile_kernels* kernels
 
 
-cdef inline const void* panel_at(const Patterns* p, Py_ssize_t j, void* panel) noexcept nogil:
-    """Return the panel that starts with pattern j, packed into `panel` unless the patterns are already packed."""
+cdef inline Py_ssize_t panels_for(Py_ssize_t n) noexcept nogil:
+    return (n + _PANEL - 1) // _PANEL
+
+
+cdef inline const void* panel_at(const Patterns* p, Py_ssize_t j, Py_ssize_t c, void* panel) noexcept nogil:
+    """Return COORDINATES of the panel that starts with pattern j, from coordinate c on, or those that are left.
+
+    They are packed into `panel` unless the patterns are already packed. A packed panel with fewer patterns may hold
+    anything after them, even places that a `Memory` is writing to: it is copied into `panel` and filled with its last
+    pattern, as `pack` does.
+    """
     cdef const char* start = p.start + j * p.d * p.size
-    if p.packed:
+    cdef char* filled = <char*> panel
+    cdef Py_ssize_t i, lane, count = min(_PANEL, p.n - j), width = min(COORDINATES, p.d - c), size = p.size
+    if not p.packed:
+        p.kernels.pack(start + c * size, p.d, count, width, panel)
+        return panel
+    start += c * _PANEL * size
+    if count == _PANEL:
         return start
-    p.kernels.pack(start, min(_PANEL, p.n - j), p.d, panel)
+    for i in range(width):
+        memcpy(filled, start, count * size)
+        for lane in range(count, _PANEL):
+            memcpy(filled + lane * size, start + (count - 1) * size, size)
+        filled += _PANEL * size
+        start += _PANEL * size
     return panel
 
 
 cdef int _scores(const floating[:, ::1] queries, const floating[::1] patterns, bint packed, bint difference,
                  double[:, ::1] out) except -1:
-    cdef Py_ssize_t m = queries.shape[0], n = out.shape[1], d = queries.shape[1], i, j
+    cdef Py_ssize_t m = queries.shape[0], n = out.shape[1], d = queries.shape[1], i, j, c, count
     cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, 0,
                                kernels_of(sizeof(floating)))
     cdef double s[_PANEL]
-    cdef void* panel = allocate(_PANEL * d * sizeof(floating))
+    cdef uint64_t state
+    expect("numbers in patterns", patterns.shape[0], (panels_for(n) * _PANEL if packed else n) * d)
+    expect("rows of out", out.shape[0], m)
+    cdef void* panel = allocate(_PANEL * min(d, COORDINATES) * sizeof(floating))
     cdef const void* packed_panel
     with nogil:
+        state = set_standard()
+        memset(s, 0, sizeof(s))
         for j from 0 <= j < n by _PANEL:
-            packed_panel = panel_at(&p, j, panel)
-            for i in range(m):
-                p.kernels.exact_panel(&queries[i, 0], packed_panel, d, difference, s)
-                memcpy(&out[i, j], s, min(_PANEL, n - j) * sizeof(double))
+            count = min(_PANEL, n - j)
+            for c from 0 <= c < d by COORDINATES:
+                packed_panel = panel_at(&p, j, c, panel)
+                for i in range(m):
+                    memcpy(s, &out[i, j], count * sizeof(double))
+                    p.kernels.exact_panel(&queries[i, c], packed_panel, min(COORDINATES, d - c), difference, c > 0, s)
+                    memcpy(&out[i, j], s, count * sizeof(double))
+        restore(state)
     release(panel)
     return 0
+
+
+def gather(queries, patterns, n, metric, least, first):
+    if queries.dtype == "float32":
+        return _gather[float](queries, patterns.reshape(-1), patterns.ndim == 3, n, metric == "euclidean", least, first)
+    return _gather[double](queries, patterns.reshape(-1), patterns.ndim == 3, n, metric == "euclidean", least, first)
+
+
+cdef struct Hit:
+    double score
+    long long row, index
+
+
+cdef struct Hits:
+    Hit* start
+    Py_ssize_t count, capacity
+
+
+cdef _gather(const floating[:, ::1] queries, const floating[::1] patterns, bint packed, Py_ssize_t n, bint difference,
+             const double[::1] least, long long first):
+    cdef Py_ssize_t m = queries.shape[0], d = queries.shape[1], row, batch, start, count, width, i, j, c
+    cdef bint finite = True, ready
+    cdef double reach
+    expect("numbers in patterns", patterns.shape[0], (panels_for(n) * _PANEL if packed else n) * d)
+    expect("length of least", least.shape[0], m)
+    cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, first,
+                               kernels_of(sizeof(floating)))
+    cdef const tile_kernels* kernels = p.kernels
+    cdef Hits hits = Hits(NULL, 0, 0)
+    # working memory, whatever m, n and d: a panel; queries with their scores, and the bounds on these
+    cdef Py_ssize_t rows = min(_QUERIES, (m + 23) // 24 * 24)  # a multiple of ROWS in each variant
+    cdef Py_ssize_t deep = min(d, COORDINATES)
+    cdef floating* panel = <floating*> allocate((_PANEL * deep + rows * (deep + _TILE) + _PANEL) * sizeof(floating))
+    cdef floating* groups = panel + _PANEL * deep
+    cdef floating* s = groups + rows * deep  # `above` may read up to a vector past the last score
+    cdef Search* search = <Search*> allocate(rows * sizeof(Search))
+    cdef double* cuts = <double*> allocate(rows * sizeof(double))
+    cdef uint64_t state = set_standard()
+    try:
+        with nogil:
+            for row from 0 <= row < m by rows:
+                batch = min(rows, m - row)
+                for i in range(batch):
+                    _begin(&search[i], &queries[row + i, 0], d, difference)
+                for start from 0 <= start < n by _TILE:
+                    count = min(_TILE, n - start)
+                    # 1. scores
+                    for c from 0 <= c < d by COORDINATES:
+                        width = min(COORDINATES, d - c)
+                        if start == 0 or d > COORDINATES:  # otherwise they are still there
+                            kernels.group(&queries[row, c], d, batch, width, groups)
+                        for j from 0 <= j < count by _PANEL:
+                            kernels.score(groups, batch, panel_at(&p, start + j, c, panel), width, difference, c > 0,
+                                          s + j)
+                    # 2. those that are large enough
+                    reach = kernels.max_abs(&patterns[start * d], (panels_for(count) * _PANEL if packed else count) * d)
+                    finite &= reach <= DBL_MAX
+                    for i in range(batch):
+                        cuts[i] = _loosen(&search[i], least[row + i], reach)
+                    for j from 0 <= j < count by _PANEL:
+                        ready = False
+                        for i in range(batch):
+                            finite &= _take(&hits, &search[i], &p, s + i * _TILE + j, start + j, min(_PANEL, count - j),
+                                            cuts[i], least[row + i], row + i, reach, panel, &ready)
+        return *_hits(&hits), finite
+    finally:
+        restore(state)
+        release(panel)
+        release(search)
+        release(cuts)
+        free(hits.start)
+
+
+cdef bint _take(Hits* hits, const Search* f, const Patterns* p, const floating* s, Py_ssize_t start, Py_ssize_t count,
+                double cut, double least, Py_ssize_t row, double reach, floating* panel,
+                bint* ready) except -1 nogil:
+    """Add the patterns of a panel whose exact score is at least `least`, and return whether exact scores are finite.
+
+    `ready` is whether all coordinates of this panel are in `panel`.
+    """
+    cdef Py_ssize_t places[_PANEL]
+    cdef double exact[_PANEL]
+    cdef Py_ssize_t number = 0, i, j, c
+    cdef const void* packed_panel = panel
+    cdef bint finite = True
+    if f.overflow * reach > 1:  # products, whose rough scores may then be NaN: score all exactly
+        for j in range(count):
+            places[j] = j
+        number = count
+    else:
+        j = p.kernels.above(s, 0, count, cut)
+        while j < count:
+            places[number] = j
+            number += 1
+            j = p.kernels.above(s, j + 1, count, cut)
+    if number > FEW:
+        for c from 0 <= c < p.d by COORDINATES:
+            if not ready[0]:
+                packed_panel = panel_at(p, start, c, panel)
+            p.kernels.exact_panel(<const char*> f.query + c * p.size, packed_panel, min(COORDINATES, p.d - c),
+                                  p.difference, c > 0, exact)
+        ready[0] = not p.packed and p.d <= COORDINATES
+    for i in range(number):
+        j = places[i]
+        if number <= FEW:
+            _score_one(f, p, start + j, &exact[j])
+        finite &= p.difference or fabs(exact[j]) <= DBL_MAX
+        if exact[j] >= least:
+            _append(hits, Hit(exact[j], row, p.first + start + j))
+    return finite
+
+
+cdef int _append(Hits* hits, Hit hit) except -1 nogil:
+    cdef Hit* grown
+    if hits.count == hits.capacity:
+        grown = <Hit*> realloc(hits.start, (2 * hits.capacity + _PANEL) * sizeof(Hit))
+        if grown == NULL:
+            with gil:
+                raise MemoryError(f"no memory for {2 * hits.capacity + _PANEL} neighbours")
+        hits.start, hits.capacity = grown, 2 * hits.capacity + _PANEL
+    hits.start[hits.count] = hit
+    hits.count += 1
+    return 0
+
+
+cdef tuple _hits(const Hits* hits):
+    """Return arrays of the rows, scores and indices."""
+    rows, found, indices = np.empty(hits.count, np.int64), np.empty(hits.count), np.empty(hits.count, np.int64)
+    cdef long long[::1] rows_view = rows, indices_view = indices
+    cdef double[::1] found_view = found
+    cdef Py_ssize_t i
+    for i in range(hits.count):
+        rows_view[i], found_view[i], indices_view[i] = hits.start[i].row, hits.start[i].score, hits.start[i].index
+    return rows, found, indices
 
 
 def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
@@ -179,25 +375,35 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                  const floating[:, ::1] values, bint difference, double beta, long long first, double[::1] peak,
                  double[::1] total, double[:, ::1] mix, double[:, ::1] best, long long[:, ::1] indices) except -1:
     cdef Py_ssize_t m = queries.shape[0], n = values.shape[0], d = queries.shape[1], v = values.shape[1]
-    cdef Py_ssize_t k = best.shape[1], row, batch, start, count, i, j, c
+    cdef Py_ssize_t k = best.shape[1], row, batch, start, count, whole, i, j, c, width
     cdef bint soft = peak.shape[0] > 0, finite = True
     cdef double s_peak, shrink, least, origin, reach
+    cdef uint64_t state
+    expect("numbers in patterns", patterns.shape[0], (panels_for(n) * _PANEL if packed else n) * d)
+    expect("length of peak", peak.shape[0], m if soft else 0)
+    expect("length of total", total.shape[0], peak.shape[0])
+    expect("rows of mix", mix.shape[0], peak.shape[0])
+    expect("columns of mix", mix.shape[1], v)
+    expect("rows of best", best.shape[0], m)
+    expect("rows of indices", indices.shape[0], m)
+    expect("columns of indices", indices.shape[1], k)
     cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, first,
                                kernels_of(sizeof(floating)))
     cdef const tile_kernels* kernels = p.kernels
-    # working memory, independent of m and n: a panel; queries with their scores and candidates; the values of a tile
-    cdef Py_ssize_t wide = (v + _PANEL - 1) // _PANEL * _PANEL, capacity = min(k, _TILE) + 32
+    # working memory, whatever m, n, d and v: a panel; queries with their scores and candidates; the values of a tile
+    cdef Py_ssize_t deep = min(d, COORDINATES), wide = min(panels_for(v) * _PANEL, COORDINATES)
+    cdef Py_ssize_t capacity = min(k, _TILE) + 32
     cdef floating* panel = <floating*> allocate(
-        (_PANEL * d + _QUERIES * (d + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
-    cdef floating* groups = panel + _PANEL * d
-    cdef floating* s = groups + _QUERIES * d
+        (_PANEL * deep + _QUERIES * (deep + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
+    cdef floating* groups = panel + _PANEL * deep
+    cdef floating* s = groups + _QUERIES * deep
     cdef floating* columns = s + _QUERIES * _TILE + _PANEL  # `above` may read up to a vector past the last score
     cdef Search* search = <Search*> allocate(_QUERIES * sizeof(Search))
     cdef double* rough = <double*> allocate(_QUERIES * capacity * (sizeof(double) + sizeof(long long)))
     with nogil:
+        state = set_standard()
         for row from 0 <= row < m by _QUERIES:
             batch = min(_QUERIES, m - row)
-            kernels.group(&queries[row, 0], batch, d, groups)
             reach = 0
             for i in range(batch):
                 search[i].rough = rough + i * capacity
@@ -209,11 +415,17 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
             for start from 0 <= start < n by _TILE:
                 count = min(_TILE, n - start)
                 # 1. scores of this tile
-                for j from 0 <= j < count by _PANEL:
-                    kernels.score(groups, batch, panel_at(&p, start + j, panel), d, difference, s + j)
+                for c from 0 <= c < d by COORDINATES:
+                    width = min(COORDINATES, d - c)
+                    if start == 0 or d > COORDINATES:  # otherwise they are still there
+                        kernels.group(&queries[row, c], d, batch, width, groups)
+                    for j from 0 <= j < count by _PANEL:
+                        kernels.score(groups, batch, panel_at(&p, start + j, c, panel), width, difference, c > 0, s + j)
+                    if not difference and packed and count % _PANEL:  # the last panel, filled by `panel_at`
+                        reach = max(reach, kernels.max_abs(panel, _PANEL * width))
                 if not difference:
-                    reach = max(reach, kernels.max_abs(
-                        &patterns[start * d], ((count + _PANEL - 1) // _PANEL * _PANEL if packed else count) * d))
+                    whole = count // _PANEL * _PANEL if packed else count
+                    reach = max(reach, kernels.max_abs(&patterns[start * d], whole * d))
                 for i in range(batch):
                     # 2. their peak
                     s_peak = kernels.peak(s + i * _TILE, count, &finite)
@@ -239,12 +451,14 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                     # 5. their weights, relative to the peak, and the total
                     total[row + i] += kernels.weigh(s + i * _TILE, count, peak[row + i] - origin, beta)
                 # 6. the mix
-                if v > 0:
-                    kernels.columns(&values[start, 0], count, v, columns)
-                    kernels.mix(s, batch, count, columns, v, &mix[row, 0])
+                for c from 0 <= c < (v if soft else 0) by COORDINATES:
+                    width = min(COORDINATES, v - c)
+                    kernels.columns(&values[start, c], v, count, width, columns)
+                    kernels.mix(s, batch, count, columns, width, &mix[row, c], v)
             # the remaining candidates
             for i in range(batch):
                 _rescore(&search[i], &p)
+        restore(state)
     release(panel)
     release(search)
     release(rough)
@@ -260,8 +474,9 @@ cdef struct Search:
     double* best  # the k best exact scores so far, in descending order, and the indices of their patterns
     long long* indices
     # The error of a rough score is at most relative |score| + slope reach + least, where `reach` is the largest
-    # magnitude of a coordinate so far; a score below `lowest` may have overflowed.
-    double relative, slope, least, lowest
+    # magnitude of a coordinate so far; a score below `lowest` may have overflowed, and a sum of products if
+    # overflow reach > 1.
+    double relative, slope, least, lowest, overflow
 
 
 cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference) noexcept nogil:
@@ -280,6 +495,7 @@ cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference
     if not difference:
         for c in range(d):
             f.slope += epsilon * fabs(query[c])
+    f.overflow = f.slope / epsilon / (0.5 * (FLT_MAX if floating is float else DBL_MAX))
 
 
 cdef double _loosen(const Search* f, double score, double reach) noexcept nogil:
@@ -307,7 +523,9 @@ cdef double _score_exactly(const Search* f, const Patterns* p, floating* s, Py_s
             for c in range(_PANEL):
                 exact[j + c] = -INFINITY
             continue
-        p.kernels.exact_panel(f.query, panel_at(p, start + j, panel), p.d, p.difference, exact + j)
+        for c from 0 <= c < p.d by COORDINATES:
+            p.kernels.exact_panel(<const char*> f.query + c * p.size, panel_at(p, start + j, c, panel),
+                                  min(COORDINATES, p.d - c), p.difference, c > 0, exact + j)
         for c in range(_PANEL):
             top = max(top, exact[j + c])
     for j in range(count):
@@ -339,14 +557,18 @@ cdef void _consider(Search* f, const Patterns* p, const floating* s, double s_pe
         j = p.kernels.above(s, j + 1, count, cut)
 
 
+cdef void _score_one(const Search* f, const Patterns* p, Py_ssize_t j, double* out) noexcept nogil:
+    """Score pattern j exactly."""
+    cdef Py_ssize_t place = j // _PANEL * _PANEL * p.d + j % _PANEL if p.packed else j * p.d
+    p.kernels.exact(f.query, p.start + place * p.size, _PANEL if p.packed else 1, p.d, p.difference, out)
+
+
 cdef void _rescore(Search* f, const Patterns* p) noexcept nogil:
     """Score the candidates exactly and merge them into the k best."""
-    cdef Py_ssize_t i, j, place
+    cdef Py_ssize_t i
     for i in range(f.count):
-        j = f.places[i]
-        place = j // _PANEL * _PANEL * p.d + j % _PANEL if p.packed else j * p.d
-        p.kernels.exact(f.query, p.start + place * p.size, _PANEL if p.packed else 1, p.d, p.difference, &f.rough[i])
-        f.places[i] = p.first + j
+        _score_one(f, p, f.places[i], &f.rough[i])
+        f.places[i] += p.first
         _sink(f.rough, f.places, i + 1)
     _merge_best(f.best, f.indices, f.k, f.rough, f.places, f.count)
     f.count = 0
@@ -362,7 +584,20 @@ cdef int _merge(double beta, double[::1] peak, double[::1] total, double[:, ::1]
                 const long long[:, ::1] other_indices) except -1:
     cdef Py_ssize_t k = best.shape[1], other_k = other_best.shape[1], i, c
     cdef double top, shrink, other_shrink
+    cdef uint64_t state
+    expect("length of total", total.shape[0], peak.shape[0])
+    expect("rows of mix", mix.shape[0], peak.shape[0])
+    expect("rows of indices", indices.shape[0], best.shape[0])
+    expect("columns of indices", indices.shape[1], k)
+    expect("length of other_peak", other_peak.shape[0], peak.shape[0])
+    expect("length of other_total", other_total.shape[0], peak.shape[0])
+    expect("rows of other_mix", other_mix.shape[0], peak.shape[0])
+    expect("columns of other_mix", other_mix.shape[1], mix.shape[1])
+    expect("rows of other_best", other_best.shape[0], best.shape[0])
+    expect("rows of other_indices", other_indices.shape[0], best.shape[0])
+    expect("columns of other_indices", other_indices.shape[1], other_k)
     with nogil:
+        state = set_standard()
         for i in range(peak.shape[0]):
             # 1. the common peak
             top = max(peak[i], other_peak[i])
@@ -377,10 +612,24 @@ cdef int _merge(double beta, double[::1] peak, double[::1] total, double[:, ::1]
         if k > 0 and other_k > 0:
             for i in range(best.shape[0]):
                 _merge_best(&best[i, 0], &indices[i, 0], k, &other_best[i, 0], &other_indices[i, 0], other_k)
+        restore(state)
     return 0
 
 
 # Helpers
+
+cdef int expect(str what, Py_ssize_t size, Py_ssize_t expected) except -1:
+    if size != expected:
+        raise ValueError(f"{what} must be {expected}; got {size}")
+    return 0
+
+
+cdef int expect_panels(Py_ssize_t count, Py_ssize_t d, Py_ssize_t lanes, Py_ssize_t n, Py_ssize_t expected_d) except -1:
+    expect("number of panels", count, panels_for(n))
+    expect("coordinates of panels", d, expected_d)
+    expect("patterns in a panel", lanes, _PANEL)
+    return 0
+
 
 cdef void* allocate(size_t size) except NULL:
     """Return memory that starts at a cache line, preceded by the address to free."""

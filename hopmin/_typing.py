@@ -6,6 +6,7 @@ be a NumPy scalar, which has the methods of an array.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
 from typing import Any, Literal, Protocol
 
@@ -21,6 +22,7 @@ Axis = int | tuple[int, ...] | None
 Name = str | PathLike[str]
 Seed = np.random.Generator | int
 Metric = Literal["euclidean", "dot", "cosine"]
+Progress = Callable[[int, int], object]  # progress(done, total)
 
 
 class Energy(Protocol):

@@ -24,7 +24,7 @@ import numpy as np
 
 import hopmin
 from hopmin import _check, _signals
-from hopmin._config import EXTRAS
+from hopmin._extras import MissingExtra, needed_by
 from hopmin._files import to_json, writable_folder
 from hopmin._lock import locked
 from hopmin.data.token_files import write_tokens
@@ -53,14 +53,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         with _signals.terminable():
             code: int = options.command(options)
         return code
-    except (ValueError, TypeError, FloatingPointError, BrokenExecutor) as error:
+    except (ValueError, TypeError, FloatingPointError, BrokenExecutor, MissingExtra) as error:
         return _print_error(str(error))
-    except ImportError as error:
-        extras = [extra for extra, libraries in EXTRAS.items() if error.name in libraries]
-        if not extras:
-            raise
-        extra = f"python -m pip install 'hopmin[{extras[0]}]'"
-        return _print_error(f"{error.name} must be installed for this command: {extra}")
     except MemoryError as error:
         return _print_error(f"out of memory: {error}")
     except _signals.Terminated:
@@ -174,7 +168,8 @@ def _print_plan(jobs: Sequence[Any], speed: Any, workers: int) -> None:
 
 def train(options: argparse.Namespace) -> int:
     """Train one model, with checkpoints to resume from."""
-    from tqdm import tqdm
+    with needed_by("hopmin train", "study"):
+        from tqdm import tqdm
 
     given = _given(options, Experiment.create)
     if options.resume:

@@ -6,12 +6,14 @@
 - a softmax whose entries can be exactly zero [`entmax`], and the entropy it comes from [`tsallis_entropy`]
 
 `logsumexp`, `softmax` and `log_softmax` have the names, defaults and edge cases of `scipy.special`. No finite input
-overflows or raises a warning. Floating-point dtypes are kept, integers become float64.
+overflows or raises a warning. Floating-point dtypes are kept, in the machine's byte order; integers become float64.
+Half precision is computed in float32 and returned as float16, in which a sum of 65,520 ones would already overflow.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
@@ -57,12 +59,15 @@ def logsumexp(a: ArrayLike, axis: Axis = None, b: ArrayLike | None = None, keepd
     >>> float(logsumexp([0.0, -40.0]))       # no digit is lost close to a single maximum
     4.248354255291589e-18
     """
-    a = _check.real("a", a)
+    (a, dtype), keepdims = _widened(_check.real("a", a)), _check.boolean("keepdims", keepdims)
     sign: Floats | int = 1
     if b is not None:
-        a, b = np.broadcast_arrays(a, _check.real("b", b))
+        b, b_dtype = _widened(_check.real("b", b))
+        dtype = np.result_type(dtype, b_dtype)
+        a, b = _check.together(a=a, b=b)
         with np.errstate(all="ignore"):
             a, sign = np.where(b == 0, -np.inf, a + np.log(np.abs(b))), np.sign(b)
+    axis = _check.axes(axis, a.ndim)
     peak = np.max(a, axis=axis, keepdims=True, initial=-np.inf)
     top = a == peak
     shift = np.where(np.isneginf(peak), 0, peak)  # -inf minus -inf would be NaN
@@ -70,7 +75,7 @@ def logsumexp(a: ArrayLike, axis: Axis = None, b: ArrayLike | None = None, keepd
         # Each maximum adds 1; smaller terms are summed separately, so that log1p keeps all their digits.
         count = np.sum(sign * top, axis=axis, keepdims=True, dtype=a.dtype)
         rest = np.sum(sign * np.exp(np.where(top, -np.inf, a) - shift), axis=axis, keepdims=True, dtype=a.dtype)
-        kept = peak + np.where(count == 1, np.log1p(rest), np.log(count + rest))
+        kept = (peak + np.where(count == 1, np.log1p(rest), np.log(count + rest))).astype(dtype, copy=False)
     out: Floats = (kept if keepdims else np.squeeze(kept, axis=axis))[()]
     return out
 
@@ -84,10 +89,11 @@ def softmax(x: ArrayLike, axis: Axis = None) -> Floats:
     >>> softmax([0.0, np.log(3.0)])
     array([0.25, 0.75])
     """
-    x = _check.slices("x", x, axis)
+    x, dtype = _widened(_check.slices("x", x, axis))
     with np.errstate(all="ignore"):
-        weights: Floats = np.exp(x - np.max(x, axis=axis, keepdims=True))
-        return (weights / np.sum(weights, axis=axis, keepdims=True))[()]
+        weights = np.exp(x - np.max(x, axis=axis, keepdims=True))
+        out: Floats = weights / np.sum(weights, axis=axis, keepdims=True)
+        return out.astype(dtype, copy=False)[()]
 
 
 def log_softmax(x: ArrayLike, axis: Axis = None) -> Floats:
@@ -98,11 +104,12 @@ def log_softmax(x: ArrayLike, axis: Axis = None) -> Floats:
     >>> log_softmax([0.0, -1000.0])
     array([    0., -1000.])
     """
-    x = _check.slices("x", x, axis)
+    x, dtype = _widened(_check.slices("x", x, axis))
     peak = np.max(x, axis=axis, keepdims=True)
     with np.errstate(all="ignore"):
         shifted = x - np.where(np.isfinite(peak), peak, 0)
-        return (shifted - logsumexp(shifted, axis=axis, keepdims=True))[()]
+        out: Floats = shifted - logsumexp(shifted, axis=axis, keepdims=True)
+        return out.astype(dtype, copy=False)[()]
 
 
 def softmax_derivative(weights: ArrayLike, direction: ArrayLike, axis: Axis = None) -> Floats:
@@ -135,10 +142,13 @@ def softmax_derivative(weights: ArrayLike, direction: ArrayLike, axis: Axis = No
     >>> softmax_derivative([0.25, 0.75], [1.0, 0.0])
     array([ 0.1875, -0.1875])
     """
-    weights, direction = _check.real("weights", weights), _check.real("direction", direction)
+    p, p_dtype = _widened(_check.real("weights", weights))
+    u, u_dtype = _widened(_check.real("direction", direction))
+    p, u = _check.together(weights=p, direction=u)
+    axis = _check.axes(axis, p.ndim)
     with np.errstate(all="ignore"):
-        out: Floats = weights * (direction - np.sum(weights * direction, axis=axis, keepdims=True))
-    return out
+        out: Floats = p * (u - np.sum(p * u, axis=axis, keepdims=True))
+        return out.astype(np.result_type(p_dtype, u_dtype), copy=False)
 
 
 def entmax(x: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Floats:
@@ -175,16 +185,16 @@ def entmax(x: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Floats:
     >>> [entmax([-2.0, 0.0, 0.5], alpha).round(4).tolist() for alpha in (1, 1.5, 2)]
     [[0.0486, 0.3592, 0.5922], [0.0, 0.326, 0.674], [0.0, 0.25, 0.75]]
     """
-    x, alpha = _check.slices("x", x, axis), _check.number("alpha", alpha, "[1, inf)")
+    (x, dtype), alpha = _widened(_check.slices("x", x, axis)), _check.number("alpha", alpha, "[1, inf)")
     if alpha == 1:
-        return softmax(x, axis)
+        return softmax(x, axis).astype(dtype, copy=False)
     axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
     kept, last = x.ndim - len(axes), range(-len(axes), 0)
     with np.errstate(all="ignore"):
         moved = np.moveaxis(x.astype(np.float64) - np.max(x, axis=axes, keepdims=True), axes, last)
         below = (alpha - 1) * moved.reshape(math.prod(moved.shape[:kept]), math.prod(moved.shape[kept:]))
         p = _largest_first(below, alpha - 1)
-        return np.moveaxis(p.reshape(moved.shape), last, axes).astype(x.dtype)[()]
+        return np.moveaxis(p.reshape(moved.shape), last, axes).astype(dtype)[()]
 
 
 def _largest_first(below: Floats, power: float) -> Floats:
@@ -253,8 +263,13 @@ def tsallis_entropy(p: ArrayLike, alpha: float = 1.5, axis: Axis = None) -> Floa
     >>> tsallis_entropy([0.5, 0.5], alpha=1), tsallis_entropy([0.5, 0.5], alpha=2)
     (np.float64(0.6931471805599453), np.float64(0.25))
     """
-    p, alpha = _check.slices("p", p, axis), _check.number("alpha", alpha, "[1, inf)")
+    (p, dtype), alpha = _widened(_check.slices("p", p, axis)), _check.number("alpha", alpha, "[1, inf)")
     with np.errstate(all="ignore"):
         surprise = -np.log(p) if alpha == 1 else -np.expm1((alpha - 1) * np.log(p)) / (alpha * (alpha - 1))
         out: Floats = np.sum(np.where(p == 0, 0, p * surprise), axis=axis)
-    return out
+        return out.astype(dtype, copy=False)
+
+
+def _widened(a: Floats) -> tuple[Floats, np.dtype[Any]]:
+    """Return `a` to compute with, half precision as float32, and the dtype of the result, which is that of `a`."""
+    return a.astype(np.result_type(a, np.float32), copy=False), np.result_type(a)  # in the machine's byte order

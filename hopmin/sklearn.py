@@ -14,15 +14,18 @@ from typing import Any, Literal, Self, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_matrix
-from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hopmin import _check
+from hopmin._extras import needed_by
 from hopmin._typing import Array, Energy, Floats, Integers, Metric
 from hopmin.memory.energy import DistanceEnergy
 from hopmin.memory.memory import Memory
+
+with needed_by("hopmin.sklearn", "sklearn"):
+    from scipy.sparse import csr_matrix
+    from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
 
 DTYPES = (np.float64, np.float32)
 GraphMode = Literal["connectivity", "distance"]
@@ -142,7 +145,7 @@ class HopfieldNearestNeighbors(BaseEstimator):  # type: ignore[misc]
     radius : float, default 1.0
         The default radius.
     metric : {"euclidean", "dot", "cosine"}, default "euclidean"
-        The metric; `radius_neighbors` supports "euclidean" only.
+        The metric: the distance of "dot" is minus the product, that of "cosine" one minus the cosine.
 
     Attributes
     ----------
@@ -215,48 +218,60 @@ class HopfieldNearestNeighbors(BaseEstimator):  # type: ignore[misc]
 
     @overload
     def radius_neighbors(
-        self, X: ArrayLike | None = ..., radius: float | None = ..., return_distance: Literal[True] = ...
+        self,
+        X: ArrayLike | None = ...,
+        radius: ArrayLike | None = ...,
+        return_distance: Literal[True] = ...,
+        sort_results: bool = ...,
     ) -> tuple[Array, Array]: ...
     @overload
     def radius_neighbors(
-        self, X: ArrayLike | None = ..., radius: float | None = ..., *, return_distance: Literal[False]
+        self,
+        X: ArrayLike | None = ...,
+        radius: ArrayLike | None = ...,
+        *,
+        return_distance: Literal[False],
+        sort_results: bool = ...,
     ) -> Array: ...
     def radius_neighbors(
-        self, X: ArrayLike | None = None, radius: float | None = None, return_distance: bool = True
+        self,
+        X: ArrayLike | None = None,
+        radius: ArrayLike | None = None,
+        return_distance: bool = True,
+        sort_results: bool = False,
     ) -> tuple[Array, Array] | Array:
-        """Return the distances and indices of all samples within a Euclidean radius of each query.
+        """Return the distances and indices of all samples within a radius of each query.
 
         Parameters
         ----------
         X : array_like, shape (m, d), optional
             The queries; by default the stored samples, none of which is its own neighbour.
-        radius : float, optional
-            The largest distance, inclusive; by default that of the estimator.
+        radius : float or array_like, shape (m,), optional
+            The largest distance, inclusive, for all queries or for each of them; by default that of the estimator. It
+            may be infinite, and negative only for "dot".
         return_distance : bool, default True
             Whether to return the distances.
+        sort_results : bool, default False
+            Whether to sort the samples by distance, rather than by index.
 
         Returns
         -------
         distances : ndarray of ndarrays, shape (m,)
-            For each query, distances in ascending order; left out unless `return_distance`.
+            For each query, the distances of the samples; left out unless `return_distance`.
         indices : ndarray of ndarrays, shape (m,)
             For each query, the indices of the samples at these distances.
 
         Raises
         ------
         ValueError
-            If the estimator is not fitted, X is not valid, the metric is not "euclidean", or the radius is not a finite
-            number >= 0.
+            If the estimator is not fitted, X, the radius or the metric is not valid, or results are to be sorted but
+            distances not returned.
         """
-        queries = self._queries(X)
-        _check.choice("metric", self.metric, ("euclidean",))
-        found = self.memory_.within(queries, self.radius if radius is None else radius)
-        distances, indices = list(found[0]), list(found[1])
-        if X is None:
-            others = [neighbours != i for i, neighbours in enumerate(indices)]
-            distances = [d[o] for d, o in zip(distances, others, strict=True)]
-            indices = [i[o] for i, o in zip(indices, others, strict=True)]
-        return (_object_array(distances), _object_array(indices)) if return_distance else _object_array(indices)
+        if sort_results and not return_distance:
+            raise ValueError("return_distance must be True if sort_results is True; got False")
+        distances, indices, offsets = self._within(X, radius, sort_results)
+        rows = _object_array(np.split(indices, offsets[1:-1]))
+        return (_object_array(np.split(distances, offsets[1:-1])), rows) if return_distance else rows
 
     def kneighbors_graph(
         self, X: ArrayLike | None = None, n_neighbors: int | None = None, mode: GraphMode = "connectivity"
@@ -282,11 +297,65 @@ class HopfieldNearestNeighbors(BaseEstimator):  # type: ignore[misc]
         ValueError
             As `kneighbors`, and if the mode is unknown.
         """
+        mode = _check.choice("mode", mode, get_args(GraphMode))
         distances, indices = self.kneighbors(X, n_neighbors)
         m, k = indices.shape
+        return self._graph(distances.ravel(), indices.ravel(), np.arange(0, m * k + 1, k), mode)
+
+    def radius_neighbors_graph(
+        self,
+        X: ArrayLike | None = None,
+        radius: ArrayLike | None = None,
+        mode: GraphMode = "connectivity",
+        sort_results: bool = False,
+    ) -> csr_matrix:
+        """Return the graph of the samples within a radius of each query as a sparse matrix.
+
+        Parameters
+        ----------
+        X : array_like, shape (m, d), optional
+            The queries; by default the stored samples, none of which is its own neighbour.
+        radius : float or array_like, shape (m,), optional
+            The largest distance, as for `radius_neighbors`.
+        mode : {"connectivity", "distance"}, default "connectivity"
+            The entry for each neighbour: 1, or its distance.
+        sort_results : bool, default False
+            Whether to sort the entries of each row by distance, rather than by index.
+
+        Returns
+        -------
+        csr_matrix, shape (m, n)
+            One row for each query, one column for each stored sample.
+
+        Raises
+        ------
+        ValueError
+            As `radius_neighbors`, and if the mode is unknown.
+
+        Examples
+        --------
+        >>> model = HopfieldNearestNeighbors(radius=1.5).fit([[0.0], [1.0], [3.0]])
+        >>> model.radius_neighbors_graph([[0.5], [2.0]], mode="distance").toarray()
+        array([[0.5, 0.5, 0. ],
+               [0. , 1. , 1. ]])
+        """
         mode = _check.choice("mode", mode, get_args(GraphMode))
+        return self._graph(*self._within(X, radius, sort_results), mode)
+
+    def _within(self, X: ArrayLike | None, radius: ArrayLike | None, sort: bool) -> tuple[Floats, Integers, Integers]:
+        """Return distances, indices, and where those of each query begin and end; no sample is its own neighbour."""
+        queries = self._queries(X)
+        distances, indices, offsets = self.memory_.within(
+            queries, self.radius if radius is None else radius, metric=self.metric, sort=sort, csr=True
+        )
+        if X is not None:
+            return distances, indices, offsets
+        others = indices != np.repeat(np.arange(len(queries)), np.diff(offsets))
+        return distances[others], indices[others], np.append(0, np.cumsum(others))[offsets]
+
+    def _graph(self, distances: Floats, indices: Integers, offsets: Integers, mode: GraphMode) -> csr_matrix:
         entries = np.ones_like(distances) if mode == "connectivity" else distances
-        return csr_matrix((entries.ravel(), indices.ravel(), np.arange(0, m * k + 1, k)), (m, len(self.memory_)))
+        return csr_matrix((entries, indices, offsets), (len(offsets) - 1, len(self.memory_)))
 
     def _queries(self, X: ArrayLike | None) -> Floats:
         check_is_fitted(self)

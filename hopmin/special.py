@@ -17,11 +17,12 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Floats
 from hopmin.numerics import logsumexp
 
 
+@_arithmetic.standard
 def erf(x: ArrayLike) -> Floats:
     """Return the error function of real numbers, elementwise.
 
@@ -34,6 +35,7 @@ def erf(x: ArrayLike) -> Floats:
     return _elementwise(math.erf, "x", x)
 
 
+@_arithmetic.standard
 def erfc(x: ArrayLike) -> Floats:
     """Return the complementary error function 1 - erf(x) of real numbers, elementwise.
 
@@ -46,6 +48,7 @@ def erfc(x: ArrayLike) -> Floats:
     return _elementwise(math.erfc, "x", x)
 
 
+@_arithmetic.standard
 def ndtri(p: ArrayLike) -> Floats:
     """Return the quantiles of the standard normal distribution, elementwise.
 
@@ -70,6 +73,7 @@ def _elementwise(function: Callable[[float], float], name: str, x: ArrayLike) ->
     return np.array([function(y) for y in x.astype(np.float64).ravel().tolist()], np.float64).reshape(x.shape)[()]
 
 
+@_arithmetic.standard
 def wrightomega(z: float) -> float:
     """Return the Wright omega function of a real number: the root w of w + log w = z.
 
@@ -79,6 +83,7 @@ def wrightomega(z: float) -> float:
     >>> round(wrightomega(0.0), 6), wrightomega(1.0), round(wrightomega(1e6), 6)
     (0.567143, 1.0, 999986.184503)
     """
+    z = _check.real_number("z", z)
     if z < -37:  # here w (1 + w) rounds to w
         return math.exp(z)
     if not z < math.inf:
@@ -89,6 +94,7 @@ def wrightomega(z: float) -> float:
     return w
 
 
+@_arithmetic.standard
 def log_gamma_p(a: ArrayLike, z: ArrayLike) -> Floats:
     """Return the logarithm of the regularized lower incomplete gamma function, log P(a, z), elementwise.
 
@@ -122,7 +128,7 @@ def log_gamma_p(a: ArrayLike, z: ArrayLike) -> Floats:
     >>> round(float(log_gamma_p(512.0, 50.0)), 6)
     -733.002167
     """
-    a, z = np.broadcast_arrays(_check.real("a", a), _check.real("z", z))
+    a, z = _check.together(a=_check.real("a", a), z=_check.real("z", z))
     for name, numbers, inside, expected in (
         ("a", a, (a > 0) & (a <= 1e12), "in (0, 1e12]"),
         ("z", z, z >= 0, ">= 0"),
@@ -177,6 +183,10 @@ def _log_gamma_excess(a: float) -> float:
     return math.log(2 * math.pi * a) / 2 + series
 
 
+LARGEST_MIDDLE = 1e6  # of the sum in log_noncentral_chi2: more terms would fill the memory
+
+
+@_arithmetic.standard
 def log_noncentral_chi2(d: int, z: float, centres: ArrayLike) -> Floats:
     """Return the logarithm of the noncentral chi-squared distribution function, log F(2z; d, 2c), for several c.
 
@@ -214,8 +224,11 @@ def log_noncentral_chi2(d: int, z: float, centres: ArrayLike) -> Floats:
     array([-0.303086, -0.725916, -5.327913])
     """
     d, z = _check.integer("d", d), _check.number("z", z, "(0, inf)")
-    c = _check.numbers_below("centres", centres, math.inf)
-    middle = math.sqrt(z * c.max(initial=0))  # the largest term comes before this k
+    c = np.atleast_1d(_check.numbers_below("centres", centres, math.inf))
+    middle = math.sqrt(z) * math.sqrt(c.max(initial=0))  # the largest term comes before this k
+    if c.ndim > 1 or middle > LARGEST_MIDDLE:
+        expected = f"at most {LARGEST_MIDDLE**2:.0e} / z, in a vector (n,)"
+        raise ValueError(f"centres must be numbers {expected}; got shape {c.shape} and values up to {c.max():.3g}")
     k = np.arange(int(middle + 12 * math.sqrt(middle) + 60))
     a = d / 2 + k
     # downwards, P(a, z) = P(a + 1, z) + z^a e^-z / Gamma(a + 1): only additions

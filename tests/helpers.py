@@ -23,6 +23,16 @@ def error_message(error, function, *arguments, **options):
     return str(caught.value)
 
 
+# The libraries of each extra, as they are imported
+
+EXTRAS = {
+    "pretrained": ["gguf", "tokenizers"],
+    "sklearn": ["sklearn"],
+    "study": ["jinja2", "matplotlib", "threadpoolctl", "tqdm"],
+    "testing": ["hypothesis", "mpmath"],
+}
+
+
 # Vectors
 
 

@@ -824,15 +824,19 @@ def test_running_out_of_memory_is_one_sentence(run, text, tmp_path):
     assert error.splitlines()[-1].startswith("hopmin: ")
 
 
-@pytest.mark.parametrize("library", ["matplotlib", "jinja2", "tqdm"])
-def test_a_missing_library_is_named(refused, monkeypatch, tmp_path, library):
+@pytest.mark.parametrize(
+    ("needs", "library"),
+    [("hopmin.study.figures", "matplotlib"), ("hopmin.study.report", "jinja2"), ("hopmin study", "tqdm")],
+)
+def test_a_missing_library_is_named(refused, monkeypatch, tmp_path, needs, library):
     for module in [name for name in sys.modules if name in ("hopmin.study.figures", "hopmin.study.report")]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delattr(hopmin.study, "report", raising=False)
-    monkeypatch.delattr(hopmin, "plot", raising=False)
-    monkeypatch.setitem(sys.modules, library, None)
+    for name in ("figures", "report"):
+        monkeypatch.delattr(hopmin.study, name, raising=False)
+    for module in {library, *(name for name in sys.modules if name.startswith(f"{library}."))}:
+        monkeypatch.setitem(sys.modules, module, None)
     sentence = refused("study", "--out", tmp_path)
-    assert sentence == f"{library} must be installed for this command: python -m pip install 'hopmin[study]'"
+    assert sentence == f'{needs} needs {library}: python -m pip install "hopmin[study]"'
 
 
 def test_other_import_errors_are_raised(run, monkeypatch):

@@ -1,10 +1,18 @@
 """The layout: imports have one direction, every module has tests and a chapter, optional libraries stay optional."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from graphlib import TopologicalSorter
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
+import helpers
+import numpy as np
 import pytest
 
 import hopmin
@@ -13,7 +21,7 @@ PACKAGE = Path(hopmin.__file__).resolve().parent
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ["numerics", "special", "memory", "data", "transformer", "paper", "study"]  # each may import those before it
 APART = {"memory", "data"}  # neither imports the other
-OPTIONAL = {"matplotlib", "jinja2", "tqdm", "hypothesis", "mpmath", "scipy", "sklearn", "pytest", "gguf", "threadpoolctl", "tokenizers"}
+OPTIONAL = {"pytest", "scipy", *(library for libraries in helpers.EXTRAS.values() for library in libraries)}
 MAY_IMPORT = {
     "study/figures.py": {"matplotlib"},
     "study/report.py": {"matplotlib", "jinja2"},
@@ -66,7 +74,7 @@ def test_imports_point_one_way(name):
             assert ORDER.index(target) <= ORDER.index(package), f"{name} imports {module}"
         assert {package, target} != APART, f"{name} imports {module}"
         assert target != "testing" or package == "testing", f"{name} imports {module}"
-        assert package != "testing" or target in ("testing", "numerics"), f"{name} imports {module}"
+        assert package != "testing" or target in ("testing", "numerics", "_extras"), f"{name} imports {module}"
 
 
 def test_imports_have_no_cycle():
@@ -104,6 +112,47 @@ new = {name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdli
 print(sorted(name for name in new if "cython" not in name))  # the runtime module of Cython
 """
     assert run(code).stdout == "['hopmin']\n"
+
+
+def test_the_extras_are_those_of_pyproject():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for extra, libraries in helpers.EXTRAS.items():
+        named = [requirement.partition(">=")[0].replace("scikit-learn", "sklearn") for requirement in pyproject[extra]]
+        assert named == libraries
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_optional_imports_name_their_extra(name):
+    """Each stands in a `with needed_by(...)` block, except that of threadpoolctl, which data_parallel.py can do without."""
+    text = FILES[name].read_text(encoding="utf-8")
+    guarded = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.With) and "needed_by(" in ast.unparse(node.items[0]):
+            (call,) = (item.context_expr for item in node.items)
+            guarded |= {module.split(".")[0]: call.args[1].value for module in imports(node)}
+    for module in {module.split(".")[0] for module in imports(ast.parse(text))} & OPTIONAL - {"threadpoolctl"}:
+        assert module in [*helpers.EXTRAS[guarded[module]], "scipy"], module
+
+
+def test_a_missing_extra_is_named_in_one_sentence(run):
+    """Every module can be imported with NumPy alone, or says which extra it needs."""
+    code = """
+import importlib, pkgutil, sys
+sys.modules |= dict.fromkeys(sys.argv[1:])
+import hopmin
+for module in pkgutil.walk_packages(hopmin.__path__, "hopmin.", onerror=lambda name: None):
+    try:
+        importlib.import_module(module.name)
+    except ImportError as error:
+        print(f"{module.name}: {error}")
+"""
+    command = "python -m pip install"
+    assert run(code, *OPTIONAL).stdout.splitlines() == [
+        f'hopmin.sklearn: hopmin.sklearn needs scipy: {command} "hopmin[sklearn]"',
+        f'hopmin.study.figures: hopmin.study.figures needs matplotlib: {command} "hopmin[study]"',
+        f'hopmin.study.report: hopmin.study.figures needs matplotlib: {command} "hopmin[study]"',
+        f'hopmin.testing: hopmin.testing needs hypothesis: {command} "hopmin[testing]"',
+    ]
 
 
 def test_public_names_exist_and_are_documented():
@@ -144,7 +193,29 @@ def test_a_missing_core_is_reported_in_one_line(run):
     assert finished.stderr == "hopmin: the compiled core is not available; using the much slower NumPy twin.\n"
 
 
+def test_a_tree_that_hides_a_compiled_core_is_reported(tmp_path):
+    """As in a clone after an installation that is not editable: both paths are named, and what to do."""
+    clone, site = tmp_path / "clone", tmp_path / "site"
+    for folder in (clone, site):
+        shutil.copytree(PACKAGE, folder / "hopmin", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    (site / "hopmin" / f"_core{EXTENSION_SUFFIXES[-1]}").touch()
+
+    def message(backend):
+        path = os.pathsep.join(map(str, [site, Path(np.__file__).parents[1]]))
+        environment = {**os.environ, "PYTHONPATH": path, "HOPMIN_BACKEND": backend}
+        command = [sys.executable, "-S", "-c", "import hopmin"]  # -S: an editable install would find its core anywhere
+        return subprocess.run(command, capture_output=True, text=True, cwd=clone, env=environment, check=False).stderr
+
+    told = (
+        f"the compiled core is not built in {clone / 'hopmin'}, which hides the hopmin installed in {site / 'hopmin'}; "
+        f'leave {clone}, or build it there with python -m pip install -e "{clone}"'
+    )
+    assert message("") == f"hopmin: {told}; using the much slower NumPy twin.\n"
+    assert f"ImportError: HOPMIN_BACKEND=compiled, but {told}: " in message("compiled")
+    assert "hides" not in message("numpy")
+
+
 def test_a_forced_backend_that_is_missing_fails(run):
     finished = run(MISSING, HOPMIN_BACKEND="compiled")
     assert finished.returncode == 1
-    assert "ImportError: HOPMIN_BACKEND=compiled, but the compiled core cannot be imported" in finished.stderr
+    assert "ImportError: HOPMIN_BACKEND=compiled, but the compiled core is not available" in finished.stderr

@@ -93,6 +93,42 @@ def test_finite_input_never_overflows_or_warns(a):
     assert not np.isnan(logs).any()
 
 
+@pytest.mark.parametrize("count", [65_519, 65_520, 70_000])
+def test_half_precision_is_summed_in_single(count):
+    a = np.zeros(count, np.float16)
+    a[0] = 1
+    for name in ("logsumexp", "softmax", "log_softmax"):
+        with np.errstate(all="raise"):
+            found = getattr(hopmin, name)(a)
+        with np.errstate(under="ignore"):
+            expected = getattr(hopmin, name)(a.astype(np.float32)).astype(np.float16)
+        assert found.dtype == np.float16
+        np.testing.assert_array_equal(found, expected)
+    p = np.full(count, 1e-5, np.float16)
+    small = float(p[0])
+    with np.errstate(all="raise"):
+        assert hopmin.logsumexp(a, b=a + 1) == np.float16(math.log(count - 1 + 2 * math.e))
+        assert hopmin.softmax_derivative(p, np.ones_like(p))[0] == np.float16(small * (1 - count * small))
+        assert hopmin.tsallis_entropy(np.ones_like(a), 2) == 0
+        assert hopmin.tsallis_entropy(p, 1) == np.float16(-count * small * math.log(small))
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+def test_any_byte_order_is_accepted(kind):
+    native = np.array([[1, 2, 4], [0.5, 0, -1]], kind)
+    swapped = native.astype(native.dtype.newbyteorder("S"))
+    p = hopmin.softmax(native, 1)
+    functions = [
+        hopmin.logsumexp, hopmin.softmax, hopmin.log_softmax, hopmin.entmax, lambda a: hopmin.entmax(a, 1),
+        lambda a: hopmin.logsumexp(a, b=a + 2), lambda a: hopmin.softmax_derivative(a, a),
+        lambda a: hopmin.tsallis_entropy(p.astype(a.dtype)),
+    ]  # fmt: skip
+    for function in functions:
+        found, expected = np.asarray(function(swapped)), np.asarray(function(native))
+        assert found.dtype == expected.dtype
+        assert found.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("function", [hopmin.logsumexp, hopmin.softmax, hopmin.log_softmax])
 @pytest.mark.parametrize("a", [[1j], ["a"], [None], [[1], [1, 2]]], ids=repr)
 def test_input_that_is_not_real_is_refused(function, a):

@@ -104,16 +104,21 @@ def test_neighbours_match_those_of_scikit_learn(metric, theirs, with_queries):
         np.testing.assert_array_equal(ours.kneighbors(x, k, return_distance=False), indices)
         np.testing.assert_array_equal(graph(ours, x, k), graph(other, x, k))
         np.testing.assert_allclose(graph(ours, x, k, "distance"), graph(other, x, k, "distance"), atol=1e-7)
-    if metric == "euclidean":
-        for radius in (None, 0.3, 5.0):
-            distances, indices = ours.radius_neighbors(x, radius)
-            expected, where = other.radius_neighbors(x, radius, sort_results=True)
-            assert (distances.dtype, indices.dtype, distances.shape) == (object, object, expected.shape)
-            for found in zip(distances, expected, indices, where, strict=True):
-                np.testing.assert_allclose(found[0], found[1], atol=1e-7)
-                np.testing.assert_array_equal(found[2], found[3])
-            for found in zip(ours.radius_neighbors(x, radius, return_distance=False), indices, strict=True):
-                np.testing.assert_array_equal(*found)
+    for radius in (None, 0.3, np.inf):
+        distances, indices = ours.radius_neighbors(x, radius, sort_results=True)
+        expected, where = other.radius_neighbors(x, radius, sort_results=True)
+        assert (distances.dtype, indices.dtype, distances.shape) == (object, object, expected.shape)
+        for found in zip(distances, expected, indices, where, strict=True):
+            np.testing.assert_allclose(found[0], found[1], atol=1e-7)
+            np.testing.assert_array_equal(found[2], found[3])
+        for found in zip(ours.radius_neighbors(x, radius, return_distance=False), indices, strict=True):
+            np.testing.assert_array_equal(found[0], np.sort(found[1]))
+        for mode in ("connectivity", "distance"):
+            found = ours.radius_neighbors_graph(x, radius, mode)
+            np.testing.assert_allclose(found.toarray(), other.radius_neighbors_graph(x, radius, mode).toarray(), atol=1e-7)
+            assert found.has_sorted_indices
+        ordered = ours.radius_neighbors_graph(x, radius, "distance", sort_results=True)
+        np.testing.assert_array_equal(ordered.data, np.concatenate(distances))
 
 
 def test_no_sample_is_its_own_neighbour():
@@ -122,8 +127,14 @@ def test_no_sample_is_its_own_neighbour():
     distances, indices = copies.kneighbors()
     assert indices.tolist() == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1]]
     assert distances.tolist() == [[0, 0]] * 4 + [[4, 4]]
+    assert copies.radius_neighbors_graph(mode="distance", radius=4).toarray()[4].tolist() == [4, 4, 4, 4, 0]
+    assert [row.tolist() for row in copies.radius_neighbors(radius=0, return_distance=False)] == [
+        [1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2], [],
+    ]  # fmt: skip
     products = HopfieldNearestNeighbors(n_neighbors=2, metric="dot").fit([[1.0], [2.0], [3.0], [4.0]])
     assert products.kneighbors(return_distance=False).tolist() == [[3, 2], [3, 2], [3, 1], [2, 1]]
+    found = products.radius_neighbors(radius=-6, return_distance=False)  # products of at least 6
+    assert [row.tolist() for row in found] == [[], [2, 3], [1, 3], [1, 2]]
 
 
 @pytest.mark.parametrize(
@@ -132,8 +143,9 @@ def test_no_sample_is_its_own_neighbour():
         (lambda m: m.kneighbors(n_neighbors=3), "n_neighbors must be an integer from 1 to 2; got 3"),
         (lambda m: m.kneighbors([[0.0]], 4), "n_neighbors must be an integer from 1 to 3; got 4"),
         (lambda m: m.kneighbors([[0.0]], 1.5), "n_neighbors must be an integer from 1 to 3; got 1.5"),
-        (lambda m: m.radius_neighbors(radius=-1.0), "radius must be a finite number >= 0; got -1.0"),
-        (lambda m: m.set_params(metric="dot").radius_neighbors(), "metric must be one of 'euclidean'; got 'dot'"),
+        (lambda m: m.radius_neighbors(radius=-1.0), "radius must be a number >= 0; got -1.0"),
+        (lambda m: m.radius_neighbors(return_distance=False, sort_results=True), "return_distance must be True if sort_results is True; got False"),
+        (lambda m: m.radius_neighbors_graph(mode="both"), "mode must be one of 'connectivity', 'distance'; got 'both'"),
         (lambda m: m.set_params(metric="l1").kneighbors([[0.0]], 1), "metric must be one of 'euclidean', 'dot', 'cosine'; got 'l1'"),
         (lambda m: m.kneighbors_graph([[0.0]], 1, "both"), "mode must be one of 'connectivity', 'distance'; got 'both'"),
     ],

@@ -24,14 +24,19 @@ def search(metric: Metric) -> None:
     assert_type(hopmin.nearest(x, patterns, k=2, metric=metric), tuple[Floats, Integers])
     assert_type(hopmin.nearest(x, hopmin.Packed(patterns)), tuple[Floats, Integers])
     assert_type(hopmin.within(x, patterns, 1.0), tuple[list[Floats], list[Integers]] | tuple[Floats, Integers])
+    assert_type(hopmin.within(x, patterns, [1.0, 2.0, 3.0], sort=False, csr=True), tuple[Floats, Integers, Integers])
+    assert_type(hopmin.Memory(patterns).within(x, 1.0, metric=metric, csr=True), tuple[Floats, Integers, Integers])
+    hopmin.nearest(x, patterns, progress=print)
     assert_type(hopmin.separation(patterns), Floats)
+    assert_type(hopmin.suggest_beta(patterns).typical, float)
 
 
 def search_mistakes(metric: str) -> None:
     hopmin.nearest(x, patterns, metric="euclidian")  # type: ignore[arg-type]
     hopmin.nearest(x, patterns, metric=metric)  # type: ignore[arg-type]
     hopmin.nearest(x, patterns, k=1.5)  # type: ignore[arg-type]
-    hopmin.within(x, patterns)  # type: ignore[call-arg]
+    hopmin.within(x, patterns)  # type: ignore[call-overload]
+    hopmin.within(x, patterns, 1.0, sorted=True)  # type: ignore[call-overload]
 
 
 def retrieval() -> None:

@@ -12,6 +12,10 @@
  *     columns   values (count, v)                   -> panels (v / PANEL, count, PANEL)
  *     mix       weights (m, TILE), columns          -> mix (m, v), added to
  *
+ * If there are many coordinates, it passes a part of them at a time: `group`, `pack`, `columns` and `mix` read or write
+ * d or v columns of matrices whose rows are `stride` apart, and with `more`, `score` and `exact_panel` continue the
+ * sums of the coordinates before. The bits are the same.
+ *
  * In a panel, the same coordinate of 64 patterns is contiguous in memory, and in a group, that of ROWS queries, so that
  * vectors are loaded without rearrangement. The score of a query and a pattern does not depend on their positions in
  * the group and the panel: it is a sum over the coordinates in order.
@@ -71,9 +75,9 @@ INLINE void NAME(transpose)(const T *from, ptrdiff_t from_step, T *to, ptrdiff_t
 }
 #endif
 
-/* patterns (count, d), count <= PANEL  ->  panel (d, PANEL), the last pattern repeated to the end.
+/* patterns (count, d), rows `stride` apart, count <= PANEL  ->  panel (d, PANEL), the last pattern repeated to the end.
  * Panels are always full: a repeated pattern changes neither the maximum of the scores nor whether they are finite. */
-static void NAME(pack)(const void *patterns, ptrdiff_t count, ptrdiff_t d, void *panel)
+static void NAME(pack)(const void *patterns, ptrdiff_t stride, ptrdiff_t count, ptrdiff_t d, void *panel)
 {
     const T *from = patterns;
     T *to = panel;
@@ -81,13 +85,13 @@ static void NAME(pack)(const void *patterns, ptrdiff_t count, ptrdiff_t d, void 
 #if !PLAIN
     for (; count == PANEL && c + 4 <= d; c += 4)
         for (ptrdiff_t j = 0; j < PANEL; j += 4) {
-            PREFETCH(from + PANEL * d + PANEL * c + 4 * j);                     /* after both loops, all of the next panel */
-            NAME(transpose)(from + j * d + c, d, to + c * PANEL + j, PANEL);
+            PREFETCH(from + PANEL * stride + PANEL * c + 4 * j);                /* after both loops, all of the next panel */
+            NAME(transpose)(from + j * stride + c, stride, to + c * PANEL + j, PANEL);
         }
 #endif
     for (; c < d; c++)
         for (ptrdiff_t j = 0; j < PANEL; j++)
-            to[c * PANEL + j] = from[(j < count ? j : count - 1) * d + c];
+            to[c * PANEL + j] = from[(j < count ? j : count - 1) * stride + c];
 }
 
 /* panel (d, PANEL)  ->  patterns (count, d), the first `count` of them. */
@@ -106,25 +110,25 @@ static void NAME(unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *
             to[j * d + c] = from[c * PANEL + j];
 }
 
-/* queries (m, d)  ->  groups (ceil(m / ROWS), d, ROWS), the last filled up with zeros. */
-static void NAME(group)(const void *queries, ptrdiff_t m, ptrdiff_t d, void *groups)
+/* queries (m, d), rows `stride` apart  ->  groups (ceil(m / ROWS), d, ROWS), the last filled up with zeros. */
+static void NAME(group)(const void *queries, ptrdiff_t stride, ptrdiff_t m, ptrdiff_t d, void *groups)
 {
     T *to = groups;
     for (ptrdiff_t i = 0; i < m; i += ROWS)
         for (ptrdiff_t c = 0; c < d; c++)
             for (ptrdiff_t row = i; row < i + ROWS; row++)
-                *to++ = row < m ? ((const T *)queries)[row * d + c] : 0;
+                *to++ = row < m ? ((const T *)queries)[row * stride + c] : 0;
 }
 
-/* values (count, v)  ->  panels (ceil(v / PANEL), count, PANEL), the last filled up with zeros.
+/* values (count, v), rows `stride` apart  ->  panels (ceil(v / PANEL), count, PANEL), the last filled up with zeros.
  * A panel holds PANEL columns of the values, row by row: the layout of b in `block`, where `mix` sums over patterns. */
-static void NAME(columns)(const void *values, ptrdiff_t count, ptrdiff_t v, void *panels)
+static void NAME(columns)(const void *values, ptrdiff_t stride, ptrdiff_t count, ptrdiff_t v, void *panels)
 {
     T *to = panels;
     for (ptrdiff_t c = 0; c < v; c += PANEL)
         for (ptrdiff_t j = 0; j < count; j++, to += PANEL) {
             const size_t size = sizeof(T) * (size_t)(v - c < PANEL ? v - c : PANEL);
-            memcpy(to, (const T *)values + j * v + c, size);
+            memcpy(to, (const T *)values + j * stride + c, size);
             memset((char *)to + size, 0, sizeof(T) * PANEL - size);
         }
 }
@@ -133,18 +137,24 @@ static void NAME(columns)(const void *values, ptrdiff_t count, ptrdiff_t v, void
  *
  *     out[i, l] = sum_c a[i, c] b[c, l],  or with `difference`  -sum_c (a[i, c] - b[c, l])^2
  *
- * with a[i, c] at a[i * row + c * step], b[c, l] at b[c * PANEL + l], out[i, l] at out[i * stride + l].
+ * with a[i, c] at a[i * row + c * step], b[c, l] at b[c * PANEL + l], out[i, l] at out[i * stride + l]. With `more`,
+ * the sums start from those in out, not from 0.
  *
  * All sums stay in registers, so that a number is used rows or wide * LANES times for each load. Each sum runs over c
  * in order: which rows and columns are computed together does not change its bits. The compiler unrolls the loops over
  * i and w, whose lengths are constants in every call. */
 INLINE void NAME(block)(const T *a, ptrdiff_t row, ptrdiff_t step, const T *b, ptrdiff_t d, int rows, int wide,
-                        int difference, T *out, ptrdiff_t stride)
+                        int difference, int more, T *out, ptrdiff_t stride)
 {
     vec sum[8][8], y[8];
     UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int w = 0; w < wide; w++)
+        UNROLL for (int w = 0; w < wide; w++) {
             sum[i][w] = (vec){0};
+            if (more) {
+                const vec before = NAME(load)(out + i * stride + w * LANES);
+                sum[i][w] = difference ? (vec){0} - before : before;
+            }
+        }
     for (ptrdiff_t c = 0; c < d; c++, a += step, b += PANEL) {
         UNROLL for (int w = 0; w < wide; w++)
             y[w] = NAME(load)(b + w * LANES);
@@ -167,10 +177,10 @@ INLINE void NAME(block)(const T *a, ptrdiff_t row, ptrdiff_t step, const T *b, p
  * more columns, so that memory is read in longer runs. */
 #define BLOCKS(rows, wide) \
     for (ptrdiff_t l = 0; l < columns; l += (wide) * LANES) \
-        NAME(block)(a, row, step, b + l, d, rows, wide, difference, out + l, stride)
+        NAME(block)(a, row, step, b + l, d, rows, wide, difference, more, out + l, stride)
 #define FULL (PANEL / LANES < 8 ? PANEL / LANES : 8)
 INLINE void NAME(panel)(const T *a, ptrdiff_t row, ptrdiff_t step, const T *b, ptrdiff_t columns, ptrdiff_t d,
-                        ptrdiff_t rows, int difference, T *out, ptrdiff_t stride)
+                        ptrdiff_t rows, int difference, int more, T *out, ptrdiff_t stride)
 {
     if (rows <= 1) BLOCKS(1, FULL);
     else if (rows <= 2) BLOCKS(2, 4);
@@ -181,17 +191,18 @@ INLINE void NAME(panel)(const T *a, ptrdiff_t row, ptrdiff_t step, const T *b, p
 }
 
 /* groups (ceil(m / ROWS), d, ROWS), panel (d, PANEL)  ->  scores (m rounded up to ROWS, PANEL), rows TILE apart:
- * x.p, or -|x - p|^2 with `difference`.
+ * x.p, or -|x - p|^2 with `difference`; with `more`, added to the scores.
  *
  * With many groups, the next panel in memory, if there is one, is prefetched into the cache meanwhile. */
-static void NAME(score)(const void *groups, ptrdiff_t m, const void *panel, ptrdiff_t d, int difference, void *scores)
+static void NAME(score)(const void *groups, ptrdiff_t m, const void *panel, ptrdiff_t d, int difference, int more,
+                        void *scores)
 {
     const char *next = (const char *)((const T *)panel + PANEL * d);
     for (ptrdiff_t i = 0; i < m; i += ROWS) {
         const T *a = (const T *)groups + i * d;
         T *out = (T *)scores + i * TILE;
-        if (difference) NAME(panel)(a, 1, ROWS, panel, PANEL, d, m - i, 1, out, TILE);
-        else NAME(panel)(a, 1, ROWS, panel, PANEL, d, m - i, 0, out, TILE);
+        if (difference) NAME(panel)(a, 1, ROWS, panel, PANEL, d, m - i, 1, more, out, TILE);
+        else NAME(panel)(a, 1, ROWS, panel, PANEL, d, m - i, 0, more, out, TILE);
         if (m > 8 * ROWS)                                                       /* this group's part of the next panel */
             for (ptrdiff_t e = 0; e < PANEL * d * ROWS / m * (ptrdiff_t)sizeof(T); e += 64, next += 64)
                 PREFETCH(next);
@@ -230,19 +241,21 @@ static double NAME(weigh)(void *scores, ptrdiff_t count, double peak, double bet
     return NAME(sum)(total);
 }
 
-/* weights (m rounded up to ROWS, TILE), values as `columns` lays them out  ->  mix (m, v) += weights values.
+/* weights (m rounded up to ROWS, TILE), values as `columns` lays them out  ->  mix (m, v), rows `stride` apart,
+ * += weights values.
  * A tile's sum is in T, in the registers of `block`; tiles are added in double. */
-static void NAME(mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const void *values, ptrdiff_t v, double *mix)
+static void NAME(mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const void *values, ptrdiff_t v, double *mix,
+                      ptrdiff_t stride)
 {
     for (ptrdiff_t c = 0; c < v; c += PANEL)
         for (ptrdiff_t i = 0; i < m; i += ROWS) {
             T out[ROWS][PANEL];
             const ptrdiff_t columns = v - c < PANEL ? v - c : PANEL;
             NAME(panel)((const T *)weights + i * TILE, TILE, 1, (const T *)values + c * count, columns, count, m - i, 0,
-                        out[0], PANEL);
+                        0, out[0], PANEL);
             for (ptrdiff_t row = i; row < m && row < i + ROWS; row++)
                 for (ptrdiff_t e = 0; e < columns; e++)
-                    mix[row * v + c + e] += out[row - i][e];
+                    mix[row * stride + c + e] += out[row - i][e];
         }
 }
 
@@ -262,12 +275,15 @@ static ptrdiff_t NAME(above)(const void *scores, ptrdiff_t j, ptrdiff_t count, d
     return count;
 }
 
-/* x (d,), p (d, count), rows `stride` apart  ->  out (count,) = the exact scores.
+/* x (d,), p (d, count), rows `stride` apart  ->  out (count,) = the exact scores; with `more`, added to those in out.
  * "Exact" scores are double, summed in order and rounded after each operation (setup.py turns off fused multiply-add),
  * so they are the same in all variants and in the NumPy twin. They decide where rough scores are too close to call. */
-INLINE void NAME(exactly)(const T *x, const T *p, ptrdiff_t stride, ptrdiff_t d, int count, int difference, double *out)
+INLINE void NAME(exactly)(const T *x, const T *p, ptrdiff_t stride, ptrdiff_t d, int count, int difference, int more,
+                          double *out)
 {
     double sum[PANEL] = {0};
+    if (more)
+        memcpy(sum, out, sizeof *out * (size_t)count);
     for (ptrdiff_t c = 0; c < d; c++, p += stride)
         for (int l = 0; l < count; l++) {
             const double u = (double)x[c] - (double)p[l];
@@ -279,15 +295,15 @@ INLINE void NAME(exactly)(const T *x, const T *p, ptrdiff_t stride, ptrdiff_t d,
 /* query (d,), one pattern with its coordinates `stride` apart  ->  *out = the exact score. */
 static void NAME(exact)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d, int difference, double *out)
 {
-    if (difference) NAME(exactly)(query, pattern, stride, d, 1, 1, out);
-    else NAME(exactly)(query, pattern, stride, d, 1, 0, out);
+    if (difference) NAME(exactly)(query, pattern, stride, d, 1, 1, 0, out);
+    else NAME(exactly)(query, pattern, stride, d, 1, 0, 0, out);
 }
 
-/* query (d,), panel (d, PANEL)  ->  out (PANEL,) = the exact scores. */
-static void NAME(exact_panel)(const void *query, const void *panel, ptrdiff_t d, int difference, double *out)
+/* query (d,), panel (d, PANEL)  ->  out (PANEL,) = the exact scores; with `more`, added to those in out. */
+static void NAME(exact_panel)(const void *query, const void *panel, ptrdiff_t d, int difference, int more, double *out)
 {
-    if (difference) NAME(exactly)(query, panel, PANEL, d, PANEL, 1, out);
-    else NAME(exactly)(query, panel, PANEL, d, PANEL, 0, out);
+    if (difference) NAME(exactly)(query, panel, PANEL, d, PANEL, 1, more, out);
+    else NAME(exactly)(query, panel, PANEL, d, PANEL, 0, more, out);
 }
 
 static const tile_kernels NAME(tile_kernels) = {

@@ -9,17 +9,19 @@
 typedef struct {
     void (*exp_nonpositive)(const void *x, ptrdiff_t count, void *out);
     double (*max_abs)(const void *numbers, ptrdiff_t count);
-    void (*pack)(const void *patterns, ptrdiff_t count, ptrdiff_t d, void *panel);
+    void (*pack)(const void *patterns, ptrdiff_t stride, ptrdiff_t count, ptrdiff_t d, void *panel);
     void (*unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *patterns);
-    void (*group)(const void *queries, ptrdiff_t m, ptrdiff_t d, void *groups);
-    void (*columns)(const void *values, ptrdiff_t count, ptrdiff_t v, void *panels);
-    void (*score)(const void *groups, ptrdiff_t m, const void *panel, ptrdiff_t d, int difference, void *scores);
+    void (*group)(const void *queries, ptrdiff_t stride, ptrdiff_t m, ptrdiff_t d, void *groups);
+    void (*columns)(const void *values, ptrdiff_t stride, ptrdiff_t count, ptrdiff_t v, void *panels);
+    void (*score)(const void *groups, ptrdiff_t m, const void *panel, ptrdiff_t d, int difference, int more,
+                  void *scores);
     double (*peak)(const void *scores, ptrdiff_t count, int *finite);
     double (*weigh)(void *scores, ptrdiff_t count, double peak, double beta);
-    void (*mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const void *values, ptrdiff_t v, double *mix);
+    void (*mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const void *values, ptrdiff_t v, double *mix,
+                ptrdiff_t stride);
     ptrdiff_t (*above)(const void *scores, ptrdiff_t j, ptrdiff_t count, double cut);
     void (*exact)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d, int difference, double *out);
-    void (*exact_panel)(const void *query, const void *panel, ptrdiff_t d, int difference, double *out);
+    void (*exact_panel)(const void *query, const void *panel, ptrdiff_t d, int difference, int more, double *out);
 } tile_kernels;
 
 #define PAGE "tile.h"

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from hopmin import _check
+from hopmin._extras import needed_by
 from hopmin._typing import Integers
 
 # The types of the parts of a byte pair encoding on bytes. Others may hold patterns, on which the library can panic or
@@ -159,7 +160,7 @@ class BPETokenizer:
     unit = "pieces"
 
     def __init__(self, json: str) -> None:
-        with import_from_extra("pretrained"):
+        with needed_by("BPETokenizer", "pretrained"):
             from tokenizers import Tokenizer, pre_tokenizers
 
         _check_bytewise(json)
@@ -185,7 +186,7 @@ class BPETokenizer:
         vocabulary : int
             Number of symbols, from 256 to 1,000,000; there are fewer if no pair is left that occurs twice.
         """
-        with import_from_extra("pretrained"):
+        with needed_by("BPETokenizer", "pretrained"):
             from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
         tokenizer = Tokenizer(models.BPE())
@@ -234,7 +235,7 @@ class BPETokenizer:
         >>> t.encode("hehe<end>").tolist()
         [2, 2, 3]
         """
-        with import_from_extra("pretrained"):
+        with needed_by("BPETokenizer", "pretrained"):
             from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
         if sorted(pieces.values()) != list(range(len(pieces))):
@@ -328,16 +329,6 @@ def tokenizer_from_record(record: Mapping[str, Any]) -> Tokenizer:
         case "bpe":
             return BPETokenizer(record["json"])
     return SymbolTokenizer(tuple(record["symbols"]), record["separator"])
-
-
-@contextlib.contextmanager
-def import_from_extra(extra: str) -> Iterator[None]:
-    """Catch an ImportError in the `with` block, and raise one with the command that installs the missing library."""
-    try:
-        yield
-    except ImportError as error:
-        command = f"python -m pip install 'hopmin[{extra}]'"
-        raise ImportError(f"{error.name} must be installed: {command}", name=error.name) from None
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Booleans, Floats
 from hopmin.memory.energy import in_chunks
 from hopmin.numerics import logsumexp, softmax
@@ -44,6 +44,7 @@ from hopmin.numerics import logsumexp, softmax
 Order = Literal["asynchronous", "synchronous"] | Sequence[int] | np.random.Generator
 
 
+@_arithmetic.standard_methods
 @dataclass(frozen=True, kw_only=True)
 class _BinaryEnergy:
     """Base class of the binary energies; a subclass defines `_value`, `_slopes` and `_pull`."""
@@ -115,6 +116,7 @@ class _BinaryEnergy:
 
     def guaranteed_decrease(self, queries: ArrayLike, updated: ArrayLike) -> Floats:
         """Return a lower bound on E(x) - E(T(x)) (m,): 0 if the update never raises the energy, else -inf."""
+        queries, updated = _check.real("queries", queries), _check.real("updated", updated)
         x = _check.floats("queries", np.atleast_2d(queries), "m d")
         y = _check.floats("updated", np.atleast_2d(updated), "m d", m=len(x), d=x.shape[1])
         _check.binary("queries", x)

@@ -33,7 +33,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Floats
 from hopmin.memory.reduction import BLOCK, Reduction, ScoreMetric, reduce, scores
 from hopmin.numerics import logsumexp
@@ -41,6 +41,7 @@ from hopmin.numerics import logsumexp
 MAX_SCORES = 1 << 20  # scores held in memory at a time, by methods that need all of them
 
 
+@_arithmetic.standard_methods
 class ContinuousEnergy:
     """Base class of the energies over R^d: argument checks, shapes and dtypes.
 
@@ -129,6 +130,7 @@ class ContinuousEnergy:
 
     def guaranteed_decrease(self, queries: ArrayLike, updated: ArrayLike) -> Floats:
         """Return a lower bound on E(x) - E(T(x)) (m,), given x and T(x), that holds for every beta and all patterns."""
+        queries, updated = _check.real("queries", queries), _check.real("updated", updated)
         y = _check.floats("updated", np.atleast_2d(updated), "m d")
         x = _check.floats("queries", np.atleast_2d(queries), "m d", m=len(y), d=y.shape[1])
         with np.errstate(over="ignore"):

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Energy, Floats
 from hopmin.memory.energy import DistanceEnergy
+from hopmin.memory.retrieval import shortened
 from hopmin.numerics import logsumexp, softmax
 
 
@@ -43,6 +44,7 @@ class Pass(NamedTuple):
     bounds: Floats
 
 
+@_arithmetic.standard_methods
 class LayeredMemory:
     """Layers of patterns with an energy for each layer and a global energy.
 
@@ -83,6 +85,8 @@ class LayeredMemory:
     """
 
     def __init__(self, layers: Sequence[ArrayLike], energy: Energy = DistanceEnergy()) -> None:  # noqa: B008
+        if isinstance(layers, str) or not isinstance(layers, (Sequence, np.ndarray)):
+            raise TypeError(f"layers must be a sequence of arrays of patterns; got {layers!r}")
         if len(layers) == 0:
             raise ValueError("layers must hold at least one array of patterns; got none")
         d = _check.floats("layers[0]", layers[0], "n d").shape[1]
@@ -96,8 +100,12 @@ class LayeredMemory:
         return len(self.layers)
 
     def __repr__(self) -> str:
-        sizes = ", ".join(str(len(patterns)) for patterns in self.layers)
-        return f"LayeredMemory({sizes} patterns, d = {self.layers[0].shape[1]}, {self.energy})"
+        sizes = [len(patterns) for patterns in self.layers]
+        least, most = min(sizes), max(sizes)
+        number = f"{least} to {most}" if least < most else f"{least}"
+        patterns = "pattern" if most == 1 else "patterns"
+        d, energy = self.layers[0].shape[1], shortened(self.energy)
+        return f"LayeredMemory({len(self)} layers of {number} {patterns}, d = {d}, {energy})"
 
     def layer_energies(self, queries: ArrayLike) -> Floats:
         """Return E_t(x) (L, m), or (L,) for a single query."""
@@ -184,7 +192,11 @@ class LayeredMemory:
         underflows to 0 are left out.
         """
         energies = self.layer_energies(queries)
-        anchors = np.broadcast_to(_check.real("anchors", anchors), np.shape(queries))
+        queries, anchors = _check.real("queries", queries), _check.real("anchors", anchors)
+        if anchors.shape not in (queries.shape, queries.shape[-1:]):
+            expected = f"the shape of queries, {queries.shape}, or {queries.shape[-1:]}"
+            raise ValueError(f"anchors must have {expected}; got {anchors.shape}")
+        anchors = np.broadcast_to(anchors, queries.shape)
         surprise = self._negative_log_responsibilities(anchors)
         w = np.exp(-surprise)
         with np.errstate(invalid="ignore"):

@@ -9,20 +9,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import import_module
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple, Unpack, get_args, overload
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _backend, _check, _files
-from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name
+from hopmin import _arithmetic, _check, _files
+from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name, Progress
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
-from hopmin.memory.nearest import nearest, within
+from hopmin.memory.nearest import RadiusOptions, nearest, within
 from hopmin.memory.reduction import Packed
-from hopmin.memory.retrieval import Retrieval, RetrievalOptions, retrieve
+from hopmin.memory.retrieval import Retrieval, RetrievalOptions, abbreviated, retrieve, shortened
 
 FILE_KIND = "memory"
 ENERGY_MODULES = {
@@ -37,30 +40,107 @@ class Lookup(NamedTuple):
 
     Attributes
     ----------
-    values : ndarray, shape (m, ...)
+    values : ndarray, shape (m, ...) or (m, k, ...)
         The values of the patterns of greatest cosine similarity; zero or "" where the similarity is too small.
-    indices : ndarray of int64, shape (m,)
+    indices : ndarray of int64, shape (m,) or (m, k)
         The indices of these patterns; -1 where the similarity is too small.
-    similarities : ndarray, shape (m,)
-        The greatest cosine similarities, in [-1, 1], including those that are too small.
+    similarities : ndarray, shape (m,) or (m, k)
+        The greatest cosine similarities, in [-1, 1], including those that are too small; -inf where there is no
+        pattern, for k > n.
     """
 
     values: Array
     indices: Integers
     similarities: Floats
 
+    def __repr__(self) -> str:
+        return f"Lookup({', '.join(f'{name} {abbreviated(a)}' for name, a in self._asdict().items())})"
 
+
+class _Contents(NamedTuple):
+    """The patterns of a memory and their values at one moment; a change makes new contents and swaps them in.
+
+    Nothing that a query can see here is overwritten. Contents share the blocks of patterns in which they do not differ,
+    and the unused places after the last pattern and value. One change may fill these in place: the one that takes the
+    entry of `unused`. If it fails or is interrupted, the next change copies the last block instead.
+    """
+
+    patterns: Any  # Packed, or the map of a file
+    buffer: Array | None  # the values, and unused places
+    unused: list[None]  # one entry, until it is taken
+
+    @property
+    def values(self) -> Array | None:
+        """The values (n, ...), if there are any."""
+        return None if self.buffer is None else self.buffer[: len(self.patterns)]
+
+    def values_at(self, indices: Integers) -> Array:
+        """Return the values (k, ...) at these indices, without values the patterns; zero or "" for an index of -1."""
+        stored, found = self.patterns if self.values is None else self.values, indices >= 0
+        values = np.zeros((len(indices), *stored.shape[1:]), stored.dtype)
+        values[found] = stored[indices[found]]
+        return values
+
+    def added(self, rows: Floats, values: Array | None) -> _Contents:
+        """Return contents with rows (k, d) and their values after the last pattern, in amortized O(k d) time."""
+        n, end = len(self.patterns), len(self.patterns) + len(rows)
+        dtype = self._dtype_with(values)
+        try:
+            self.unused.pop()
+            in_place = True
+        except IndexError:
+            in_place = False
+        buffer = self.buffer
+        if values is None or buffer is None or n == 0:
+            buffer = values
+        else:
+            if dtype != buffer.dtype or end > len(buffer) or not in_place:
+                size = len(buffer) if end <= len(buffer) else max(end, 2 * len(buffer))
+                buffer = np.empty((size, *buffer.shape[1:]), dtype)
+                buffer[:n] = self.values
+            buffer[n:end] = values
+        return _Contents(self.patterns._added(rows, in_place=in_place), buffer, [None])
+
+    def without(self, indices: Integers) -> _Contents:
+        """Return contents without the patterns at these indices, which are ascending."""
+        values = None if self.values is None else np.delete(self.values, indices, axis=0)
+        return _Contents(self.patterns._without(indices), values, [None])
+
+    def replaced(self, indices: Integers, rows: Floats, values: Array | None) -> _Contents:
+        """Return contents with rows (k, d) and their values at these indices."""
+        dtype, buffer = self._dtype_with(values), None
+        if self.values is not None:
+            buffer = self.values.astype(dtype)
+            buffer[indices] = values
+        return _Contents(self.patterns._with(indices, rows), buffer, self.unused)
+
+    def _dtype_with(self, new: Array | None) -> Any:
+        """Return a dtype for the values and new ones (k, ...); raise if they do not match."""
+        old, free = self.values, len(self.patterns) == 0  # what an empty memory holds is up to the first patterns
+        if (new is None) != (old is None) and not (free and old is None):
+            given = None if new is None else _described(new)
+            raise ValueError(f"values must be given if and only if the memory has values; got {given}")
+        if new is None or old is None or free:
+            return None if new is None else new.dtype
+        dtype = _common_dtype(old.dtype, new.dtype)
+        fit = dtype is not None and _is_exact(old, dtype) and _is_exact(new, dtype)
+        if not fit or new.shape[1:] != old.shape[1:]:
+            raise TypeError(f"values must match the stored ones, {_described(old)}; got {_described(new)}")
+        return dtype
+
+
+@_arithmetic.standard_methods
 class Memory:
     """A store of patterns, optionally with one value for each, and an energy.
 
     Parameters
     ----------
     patterns : array_like, shape (n, d)
-        The initial patterns. float16 and float32 are stored as float32, other numbers as float64; patterns added later
-        are converted to the dtype of the first ones.
+        The initial patterns; n may be 0, as in `Memory(np.empty((0, 384)))`. float16 and float32 are stored as float32,
+        other numbers as float64; patterns added later are converted to this dtype.
     values : array_like, shape (n, ...), optional
         One value for each pattern: labels, strings, numbers or vectors, of any dtype but object. Without values the
-        patterns are used in their place.
+        patterns are used in their place. In an empty memory, the first patterns added decide on values and their dtype.
     energy : Energy, default DistanceEnergy()
         An object with `value`, `update` and `weights`.
 
@@ -77,12 +157,14 @@ class Memory:
 
     Notes
     -----
-    Patterns are stored packed, in a buffer that doubles in size when it is full and never shrinks, so adding a pattern
-    takes amortized O(d) time. Indices are positions in the order of insertion, counted from 0; removing a pattern
-    decrements the indices of those after it.
+    Patterns are stored packed, in blocks of 8192. Adding one takes amortized O(d) time; replacing one copies its block,
+    and removing one copies all from its block on. Indices are positions in the order of insertion, counted from 0;
+    removing a pattern decrements the indices of those after it.
 
-    Any number of threads may query a memory while none changes it. Arrays that were returned are not affected by later
-    changes.
+    Any number of threads may query and change a memory: a query sees it before or after a change, as a whole, and so
+    does an interrupt leave it. Arrays that were returned are not affected by later changes.
+
+    Queries of an empty memory raise ValueError, except for `lookup`, which finds nothing.
 
     Examples
     --------
@@ -105,53 +187,64 @@ class Memory:
         values: ArrayLike | None = None,
         energy: Energy = DistanceEnergy(),  # noqa: B008
     ) -> None:
-        first = _check.floats("patterns", patterns, "n d")
+        first = _check.floats("patterns", patterns, "n d", empty="n")
         self.energy: Energy = _check.energy(energy)
-        self._values: Array | None = None if values is None else _check.storable("values", values, len(first))
-        self._mapped: Floats | None = None
-        self._panels: Floats = np.empty((0, first.shape[1], _backend.core.PANEL), first.dtype)
-        self._write(0, first)
+        stored = None if values is None else _check.storable("values", values, len(first))
+        packed = Packed._of((), (0, first.shape[1]), first.dtype)._added(first, in_place=True)
+        self._contents = _Contents(packed, stored, [None])
+        self._lock = threading.RLock()  # held by the thread that changes the memory; its signal handlers may, too
+        _memories.add(self)
 
     # Contents
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._contents.patterns)
 
     @property
     def shape(self) -> tuple[int, int]:
         """The shape (n, d) of the patterns."""
-        return self._length, self._panels.shape[1]
+        n, d = self._contents.patterns.shape
+        return n, d
 
     @property
     def dtype(self) -> np.dtype[np.floating[Any]]:
         """The dtype of the patterns, float32 or float64."""
-        return self._panels.dtype
+        dtype: np.dtype[np.floating[Any]] = self._contents.patterns.dtype
+        return dtype
 
     @property
     def patterns(self) -> Floats:
         """A copy (n, d) of the patterns; for a mapped memory, the read-only map of the file."""
-        return np.asarray(self._held_patterns[:])
+        return np.asarray(self._contents.patterns[:])
 
     @property
     def values(self) -> Array | None:
         """A copy (n, ...) of the values, or the read-only map of the file; None if the memory has no values."""
-        if self._values is None:
+        values = self._contents.values
+        if values is None:
             return None
-        return np.asarray(self._values) if self._mapped is not None else self._values[: self._length].copy()
+        return np.asarray(values) if self._mapped else values.copy()
+
+    def __getitem__(self, index: Any) -> Floats:
+        """Return the patterns at an index or slice, as `memory.patterns[index]`."""
+        return np.asarray(self._contents.patterns[index])
 
     def __iter__(self) -> Iterator[Floats]:
-        """Iterate over the patterns (d,)."""
-        for start in range(0, self._length, 1024):
-            yield from self._held_patterns[start : start + 1024]
+        """Iterate over the patterns (d,), as they are when the iteration begins."""
+        patterns = self._contents.patterns
+        for start in range(0, len(patterns), 1024):
+            yield from np.asarray(patterns[start : start + 1024])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.patterns, self.values, self.energy)
+        contents = self._contents
+        return type(self), (np.asarray(contents.patterns[:]), contents.values, self.energy)
 
     def __repr__(self) -> str:
-        values = "" if self._values is None else f", values {self._values.dtype}"
-        mapped = "" if self._mapped is None else ", mapped"
-        (n, d), energy = self.shape, self.energy
-        return f"Memory({n} patterns, d = {d}, {self.dtype}{mapped}{values}, {energy})"
+        contents = self._contents
+        values = "" if contents.values is None else f", values {contents.values.dtype}"
+        mapped = ", mapped" if self._mapped else ""
+        (n, d), dtype = contents.patterns.shape, contents.patterns.dtype
+        return f"Memory({n} patterns, d = {d}, {dtype}{mapped}{values}, {shortened(self.energy)})"
 
     # Changes
 
@@ -176,32 +269,22 @@ class Memory:
         ValueError or TypeError
             If the memory is mapped from a file, or patterns or values cannot be stored.
         """
-        self._require_writable()
         rows, single = self._check_patterns(patterns)
-        extended = self._extended_values(values, len(rows), single)
-        first = self._length
-        self._write(first, rows)
-        self._values = extended
-        return first if single else np.arange(first, self._length)
+        new = None if values is None else _check.storable("values", values, len(rows), single)
+        n = len(self._change(lambda contents: contents.added(rows, new)).patterns)
+        return n - 1 if single else np.arange(n - len(rows), n)
 
     def remove(self, indices: ArrayLike) -> None:
         """Remove the patterns at these indices (k,), or at a single one; the others keep their order.
 
-        Raises ValueError or TypeError if the memory is mapped from a file, an index is invalid, or no pattern would be
-        left.
+        Raises ValueError or TypeError if the memory is mapped from a file or an index is invalid.
         """
-        self._require_writable()
-        removed = np.unique(_check.indices("indices", indices, self._length))
-        if len(removed) == self._length:
-            raise ValueError(f"indices must leave at least one pattern in the memory; got all {self._length}")
-        if len(removed) == 0:
-            return
-        first = int(removed[0])
-        kept = np.delete(self._held_patterns[first:], removed - first, axis=0)
-        if self._values is not None:
-            values = np.delete(self._values[first : self._length], removed - first, axis=0)
-            self._values[first : first + len(kept)] = values
-        self._write(first, kept)
+
+        def without(contents: _Contents) -> _Contents:
+            removed = np.unique(_check.indices("indices", indices, len(contents.patterns)))
+            return contents.without(removed) if len(removed) else contents
+
+        self._change(without)
 
     def replace(self, indices: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> None:
         """Replace the patterns, and their values, at the given indices.
@@ -220,38 +303,50 @@ class Memory:
         ValueError or TypeError
             If the memory is mapped from a file, an index is invalid, or patterns or values cannot be stored.
         """
-        self._require_writable()
-        places = _check.indices("indices", indices, self._length)
-        rows, single = self._check_patterns(patterns)
-        if len(rows) != len(places):
-            raise ValueError(f"indices must have one entry for each of the {len(rows)} patterns; got {len(places)}")
-        extended = self._extended_values(values, len(rows), single)
-        panel, lane = np.divmod(places, self._panels.shape[2])
-        self._panels[panel, :, lane] = rows
-        self._fill_last_panel()
-        if extended is not None:
-            extended[places] = extended[self._length : self._length + len(places)]
-            self._values = extended
+
+        def replaced(contents: _Contents) -> _Contents:
+            places = _check.indices("indices", indices, len(contents.patterns))
+            rows, single = self._check_patterns(patterns)
+            if len(rows) != len(places):
+                raise ValueError(f"indices must have one entry for each of the {len(rows)} patterns; got {len(places)}")
+            new = None if values is None else _check.storable("values", values, len(rows), single)
+            return contents.replaced(places, rows, new)
+
+        self._change(replaced)
+
+    def _change(self, change: Callable[[_Contents], _Contents]) -> _Contents:
+        """Swap in the changed contents, and return them."""
+        with self._lock:
+            while True:
+                before = self._contents
+                if self._mapped:
+                    raise ValueError("memory must be loaded without mmap to be changed; got one mapped from a file")
+                after = change(before)
+                if self._contents is before:  # otherwise a signal handler has changed it meanwhile
+                    self._contents = after
+                    return after
 
     # Queries
 
     def energies(self, queries: ArrayLike) -> Floats:
         """Return the energy (m,) of each query."""
-        return self.energy.value(queries, self._energy_patterns)
+        return self.energy.value(queries, self._for_energy(self._filled()))
 
     def weights(self, queries: ArrayLike) -> Floats:
         """Return the weight (m, n) of each pattern in the update of each query."""
-        return self.energy.weights(queries, self._energy_patterns)
+        return self.energy.weights(queries, self._for_energy(self._filled()))
 
     def update(self, queries: ArrayLike) -> Floats:
         """Return the values (m, ...) averaged by weight; without values, the patterns (m, d).
 
         Booleans and integers are averaged as float64. Raises TypeError if the values are not real numbers.
         """
-        if self._values is None:
-            return self.energy.update(queries, self._energy_patterns)
-        mean = self.energy.update(queries, self._energy_patterns, self._numeric_values())
-        shaped: Floats = mean.reshape((*mean.shape[:-1], *self._values.shape[1:]))[()]
+        contents = self._filled()
+        patterns, values = self._for_energy(contents), contents.values
+        if values is None:
+            return self.energy.update(queries, patterns)
+        mean = self.energy.update(queries, patterns, _numeric(values))
+        shaped: Floats = mean.reshape((*mean.shape[:-1], *values.shape[1:]))[()]
         return shaped
 
     def retrieve(self, queries: ArrayLike, **options: Unpack[RetrievalOptions]) -> Retrieval:
@@ -259,12 +354,19 @@ class Memory:
 
         Stored values, if they are real numbers, are passed on as `values` (n, v).
         """
-        if self._values is not None and self._values.size and self._values.dtype.kind in "biuf":
-            options.setdefault("values", self._numeric_values().copy())
-        return retrieve(queries, self._held_patterns[:], self.energy, **options)
+        contents = self._filled()
+        values = contents.values
+        if values is not None and values.size and values.dtype.kind in "biuf":
+            options.setdefault("values", _numeric(values).copy())
+        return retrieve(queries, contents.patterns[:], self.energy, **options)
 
-    def nearest(self, queries: ArrayLike, k: int = 1, *, metric: Metric = "euclidean") -> tuple[Floats, Integers]:
+    def nearest(
+        self, queries: ArrayLike, k: int = 1, *, metric: Metric = "euclidean", progress: Progress | None = None
+    ) -> tuple[Floats, Integers]:
         """Return the distances and indices of the k nearest patterns of each query, as `hopmin.nearest`.
+
+        The metric is Euclidean by default, whatever the energy. The first search with "cosine" keeps the directions of
+        all patterns, as `lookup` does.
 
         Parameters
         ----------
@@ -274,6 +376,8 @@ class Memory:
             Number of neighbours, from 1 to n.
         metric : {"euclidean", "dot", "cosine"}, default "euclidean"
             The distance of "dot" is -x.p, that of "cosine" one minus the cosine of the angle.
+        progress : callable, optional
+            Called as `progress(done, total)` with numbers of pairs of a query and a pattern.
 
         Returns
         -------
@@ -287,36 +391,106 @@ class Memory:
         ValueError or TypeError
             As `hopmin.nearest`.
         """
-        return nearest(queries, self._held_patterns, k, metric=metric)
+        metric = _check.choice("metric", metric, get_args(Metric))
+        contents = self._filled(directed=metric == "cosine")
+        return nearest(queries, contents.patterns, k, metric=metric, progress=progress)
 
+    @overload
     def within(
-        self, queries: ArrayLike, radius: float
-    ) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers]:
-        """Return the distances and indices of all patterns within a Euclidean radius, as `hopmin.within`."""
-        return within(queries, self._held_patterns, radius)
+        self, queries: ArrayLike, radius: ArrayLike, *, csr: Literal[True], **options: Unpack[RadiusOptions]
+    ) -> tuple[Floats, Integers, Integers]: ...
+    @overload
+    def within(
+        self, queries: ArrayLike, radius: ArrayLike, *, csr: Literal[False] = ..., **options: Unpack[RadiusOptions]
+    ) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers]: ...
+    def within(self, queries: ArrayLike, radius: ArrayLike, **options: Any) -> tuple[Any, ...]:
+        """Return the distances and indices of all patterns within a radius of each query, as `hopmin.within`.
 
-    def lookup(self, queries: ArrayLike, *, min_similarity: float | None = None) -> Lookup:
+        The metric is Euclidean by default, whatever the energy.
+
+        Parameters
+        ----------
+        queries : array_like, shape (m, d) or (d,)
+            The queries.
+        radius : float or array_like, shape (m,)
+            The largest distance, inclusive.
+        **options
+            The options `metric`, `sort`, `csr` and `progress` of `hopmin.within`.
+
+        Returns
+        -------
+        distances : list of m ndarrays, or ndarray for a single query
+            The distances of all patterns within the radius; with `csr`, one array of all.
+        indices : list of m ndarrays of int64, or ndarray for a single query
+            The indices of these patterns; with `csr`, one array of all.
+        offsets : ndarray of int64, shape (m + 1,)
+            Only with `csr`: where the patterns of each query begin and end.
+
+        Raises
+        ------
+        ValueError or TypeError
+            As `hopmin.within`.
+        """
+        return within(queries, self._filled().patterns, radius, **options)
+
+    def lookup(self, queries: ArrayLike, *, k: int | None = None, min_similarity: float | None = None) -> Lookup:
         """Return the values of the patterns of greatest cosine similarity, if it is at least `min_similarity`.
 
         Queries that resemble no pattern get zero or "" instead of the value of the nearest pattern. With values this
         is the key-value lookup of knowledge editing (NeuralDB, arXiv 2507.18028). Lengths do not matter; among vectors
-        of length one it is membership in a ball of squared radius 2 (1 - min_similarity). Without values the patterns
-        are returned. Raises as `nearest` with metric="cosine", and ValueError if min_similarity is not in [-1, 1].
+        of length one it is membership in a ball of squared radius 2 (1 - min_similarity).
 
+        Parameters
+        ----------
+        queries : array_like, shape (m, d) or (d,)
+            The queries.
+        k : int, optional
+            Return the k best patterns of each query, the best first; where there are fewer, they are followed by the
+            index -1. Default: the best one, in arrays without the axis of length k.
+        min_similarity : float, optional
+            The least cosine similarity, in [-1, 1]. Default: none, so that a pattern is always found, unless the memory
+            is empty.
+
+        Returns
+        -------
+        Lookup
+            `values` (m, ...) or (m, k, ...), or without values the patterns themselves; `indices` and `similarities`,
+            (m,) or (m, k). In an empty memory nothing is found: every index is -1.
+
+        Raises
+        ------
+        ValueError or TypeError
+            As `nearest` with metric "cosine", and if min_similarity is not in [-1, 1] or k is not an integer >= 1.
+
+        Notes
+        -----
+        The first call scales all patterns to length one. Their directions are then kept in float32 and follow changes,
+        which takes as much memory as the patterns in float32; a lookup is about as fast as `nearest`. A mapped memory
+        keeps nothing, but scales its patterns in each call, a block at a time.
+
+        Examples
+        --------
         >>> facts = Memory([[1.0, 0.0], [0.0, 1.0]], values=["Paris", "Rome"])
         >>> facts.lookup([[0.9, 0.2], [0.7, -0.7]], min_similarity=0.8)
-        Lookup(values=array(['Paris', ''], dtype='<U5'), indices=array([ 0, -1]),
-               similarities=array([0.97618706, 0.70710678]))
+        Lookup(values ['Paris' ''], indices [ 0 -1], similarities [0.976 0.707])
+        >>> facts.lookup([0.9, 0.2], k=2).values
+        array(['Paris', 'Rome'], dtype='<U5')
         """
+        count = 1 if k is None else _check.integer("k", k)
         threshold = -2.0 if min_similarity is None else _check.number("min_similarity", min_similarity, "[-1, 1]")
-        distances, indices = nearest(queries, self._held_patterns, metric="cosine")
-        similarities: Floats = np.maximum(1 - distances[..., 0], -1)  # rounding may give less than -1
-        indices = indices[..., 0]
-        found, best = similarities >= threshold, np.atleast_1d(indices)
-        values = self._patterns_at(best) if self._values is None else self._values[best]
-        values[~np.atleast_1d(found)] = np.zeros((), values.dtype)
-        shaped = values.reshape((*indices.shape, *values.shape[1:]))[()]
-        return Lookup(shaped, np.where(found, indices, -1)[()], similarities)
+        contents = self._directed()
+        patterns, kept = contents.patterns, min(count, len(contents.patterns))
+        x, _, shape = _check.pair(queries, patterns if kept else Packed._of((), patterns.shape, patterns.dtype))
+        similarities = np.full((*shape, count), -np.inf, x.dtype)
+        indices = np.full((*shape, count), -1)
+        if kept:
+            distances, indices[..., :kept] = nearest(x.reshape(*shape, x.shape[1]), patterns, kept, metric="cosine")
+            similarities[..., :kept] = np.maximum(1 - distances, -1)  # rounding may give less than -1
+        indices[similarities < threshold] = -1
+        values = contents.values_at(indices.reshape(-1))
+        if k is None:
+            indices, similarities = indices[..., 0][()], similarities[..., 0][()]
+        return Lookup(values.reshape((*indices.shape, *values.shape[1:]))[()], indices, similarities)
 
     # Files
 
@@ -326,7 +500,10 @@ class Memory:
         numpy.load can read the file. Options are saved for hopmin's energies; for other energies, only the name.
         Raises ValueError if the file cannot be written.
         """
-        arrays = {"patterns": self.patterns} | ({} if self._values is None else {"values": self._values[: len(self)]})
+        contents = self._contents
+        arrays = {"patterns": np.asarray(contents.patterns[:])}
+        if contents.values is not None:
+            arrays["values"] = contents.values
         energy = {"name": type(self.energy).__name__, "options": _energy_options(self.energy)}
         _files.save_arrays(path, FILE_KIND, arrays, energy=energy)
 
@@ -358,7 +535,7 @@ class Memory:
         """
         arrays, records = (_files.map_arrays if mmap else _files.load_arrays)(path, FILE_KIND)
         patterns, values = arrays.get("patterns", np.empty(0)), arrays.get("values")
-        whole = patterns.ndim == 2 and patterns.size and (values is None or values.shape[:1] == patterns.shape[:1])
+        whole = patterns.ndim == 2 and patterns.shape[1] and (values is None or values.shape[:1] == patterns.shape[:1])
         if not whole or patterns.dtype not in (np.float32, np.float64):
             found = f"{patterns.dtype}, {patterns.shape}"
             raise ValueError(f"{path} must hold patterns (n, d) and, if any, n values; got {found}")
@@ -366,80 +543,58 @@ class Memory:
         if not mmap:
             return cls(patterns, values, energy)
         memory = cls(patterns[:1], None, energy)
-        memory._mapped, memory._values, memory._length = patterns, values, len(patterns)
+        memory._contents = _Contents(patterns, values, [])
         return memory
 
     # Storage
 
     @property
-    def _held_patterns(self) -> Any:
-        """The patterns as a view: packed, or mapped from the file. Later changes of the memory change it."""
-        if self._mapped is not None:
-            return self._mapped
-        return Packed._of(self._panels[: -(-self._length // self._panels.shape[2])], self.shape)
+    def _mapped(self) -> bool:
+        return not isinstance(self._contents.patterns, Packed)
 
-    @property
-    def _energy_patterns(self) -> Any:
-        """The patterns to pass to the energy: packed or mapped if it accepts packed patterns, otherwise an array."""
-        return self._held_patterns if isinstance(self.energy, DistanceEnergy | DotEnergy) else self.patterns
+    def _filled(self, *, directed: bool = False) -> _Contents:
+        """Return the contents to query, with the directions of the patterns if asked; raise if there are none."""
+        contents = self._directed() if directed else self._contents
+        if len(contents.patterns) == 0:
+            raise ValueError("memory must hold at least one pattern to be queried; got an empty one")
+        return contents
 
-    def _patterns_at(self, indices: Integers) -> Floats:
-        """Return a copy (k, d) of the patterns at these indices."""
-        if self._mapped is not None:
-            return np.asarray(self._mapped[indices])
-        panel, lane = np.divmod(indices, self._panels.shape[2])
-        return self._panels[panel, :, lane]
+    def _directed(self) -> _Contents:
+        """Return the contents after making them keep the directions of their patterns, unless they are mapped."""
+        contents = self._contents
+        if isinstance(contents.patterns, Packed) and contents.patterns._directions is None:
+            with self._lock:  # otherwise a change would go on without them
+                contents = self._contents
+                contents.patterns._directed()
+        return contents
 
-    def _write(self, first: int, rows: Floats) -> None:
-        """Write patterns (k, d) from index `first` to the new end: fill the last panel, then write whole panels."""
-        panel, end = self._panels.shape[2], first + len(rows)
-        last, lane, needed = first // panel, first % panel, -(-end // panel)
-        if needed > len(self._panels):
-            grown = np.empty((max(needed, 2 * len(self._panels)), *self._panels.shape[1:]), self.dtype)
-            grown[: len(self._panels)] = self._panels
-            self._panels = grown
-        fill = min(-first % panel, len(rows))
-        self._panels[last : last + 1, :, lane : lane + fill] = rows[:fill].T
-        _backend.core.pack(rows[fill:], self._panels[-(-first // panel) : needed])
-        self._length = end
-        self._fill_last_panel()
-
-    def _fill_last_panel(self) -> None:
-        """Fill the rest of the last panel with copies of the last pattern, as `pack` does."""
-        last, lane = divmod(self._length - 1, self._panels.shape[2])
-        self._panels[last, :, lane:] = self._panels[last, :, lane, None]
+    def _for_energy(self, contents: _Contents) -> Any:
+        """Return the patterns to pass to the energy: packed or mapped if it accepts packed patterns, else an array."""
+        packed = isinstance(self.energy, DistanceEnergy | DotEnergy)
+        return contents.patterns if packed else np.asarray(contents.patterns[:])
 
     def _check_patterns(self, patterns: ArrayLike) -> tuple[Floats, bool]:
-        return _check.new_patterns("patterns", patterns, self._panels.shape[1], self.dtype)
+        return _check.new_patterns("patterns", patterns, self.shape[1], self.dtype)
 
-    def _extended_values(self, values: ArrayLike | None, k: int, single: bool) -> Array | None:
-        """Return the buffer of values, in a dtype wide enough for all, with the k new values after those in use."""
-        if (values is None) != (self._values is None):
-            raise ValueError(f"values must be given if and only if the memory has values; got {values!r:.40}")
-        if self._values is None:
-            return None
-        old, new = self._values, _check.storable("values", values, k, single)
-        dtype = _common_dtype(old.dtype, new.dtype)
-        fit = dtype is not None and _is_exact(old[: self._length], dtype) and _is_exact(new, dtype)
-        if not fit or new.shape[1:] != old.shape[1:]:
-            raise TypeError(f"values must match the stored ones, {_described(old)}; got {_described(new)}")
-        n, end = self._length, self._length + k
-        if dtype != old.dtype or end > len(old):
-            old = np.empty((len(old) if end <= len(old) else max(end, 2 * len(old)), *old.shape[1:]), dtype)
-            old[:n] = self._values[:n]
-        old[n:end] = new
-        return old
 
-    def _numeric_values(self) -> Floats:
-        """Return the values as an array (n, v) to average."""
-        assert self._values is not None
-        if self._values.dtype.kind not in "biuf":
-            raise TypeError(f"values must be real numbers to be averaged; got dtype {self._values.dtype}")
-        return np.asarray(self._values[: self._length]).reshape(self._length, -1)
+_memories: WeakSet[Memory] = WeakSet()
 
-    def _require_writable(self) -> None:
-        if self._mapped is not None:
-            raise ValueError("memory must be loaded without mmap to be changed; got one mapped from a file")
+
+def _renew_locks() -> None:
+    """Give each memory a new lock in a forked child: a thread of the parent may have held the old one."""
+    for memory in _memories:
+        memory._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
+def _numeric(values: Array) -> Floats:
+    """Return values (n, ...) as an array (n, v) to average."""
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"values must be real numbers to be averaged; got dtype {values.dtype}")
+    return np.asarray(values).reshape(len(values), -1)
 
 
 def _common_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -455,7 +610,10 @@ def _is_exact(values: Array, dtype: np.dtype[Any]) -> bool:
     if values.dtype == dtype or values.dtype.kind not in "iumM":
         return True
     with np.errstate(invalid="ignore"):
-        return np.array_equal(values.astype(dtype).real.astype(values.dtype), values, equal_nan=True)
+        try:
+            return np.array_equal(values.astype(dtype).real.astype(values.dtype), values, equal_nan=True)
+        except OverflowError:  # from NumPy 2.5 on, of dates; before, they wrap around
+            return False
 
 
 def _described(values: Array) -> str:

@@ -5,29 +5,39 @@
 - the distance of each pattern to the nearest other one [`separation`]
 
 Distances are computed as differences first, then squares, summed in float64 for any dtype, so the distance of a pattern
-to itself is exactly 0, however far the data are from the origin. Ties are broken by the lowest index.
+to itself is exactly 0, however far the data are from the origin. Differences whose squares would underflow or overflow
+are scaled. Ties are broken by the lowest index.
 """
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from functools import partial
+from itertools import pairwise
+from typing import Any, Literal, TypedDict, Unpack, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
-from hopmin._typing import Array, Floats, Integers, Metric
-from hopmin.memory.reduction import BLOCK, reduce, scores
+from hopmin import _arithmetic, _check, _threads
+from hopmin._typing import Array, Floats, Integers, Metric, Progress
+from hopmin.memory._directions import directions
+from hopmin.memory.reduction import Packed, gather, reduce, scores
 
 
+@_arithmetic.standard
 def nearest(
-    queries: ArrayLike, patterns: ArrayLike, k: int = 1, *, metric: Metric = "euclidean"
+    queries: ArrayLike,
+    patterns: ArrayLike,
+    k: int = 1,
+    *,
+    metric: Metric = "euclidean",
+    progress: Progress | None = None,
 ) -> tuple[Floats, Integers]:
     """Return the distances and indices of the k nearest patterns of each query (Niu et al. 2024, equation 3).
 
-    Indices and their order are those of differences, squares and sums in float64. float32 distances are within 1 ulp
-    of the true ones, float64 distances within (d + 2) eps. Results are bit for bit the same for any number of threads,
-    any memory layout, and for a query alone or in a batch.
+    Indices and their order are those of scores computed in float64, one coordinate after another; see Notes for their
+    accuracy. Results are bit for bit the same for any number of threads, any memory layout, and for a query alone or in
+    a batch.
 
     Parameters
     ----------
@@ -40,6 +50,10 @@ def nearest(
     metric : {"euclidean", "dot", "cosine"}, default "euclidean"
         "dot" finds the largest products x.p; their distance is defined as -x.p. "cosine" is one minus the cosine of
         the angle, computed as |x/|x| - p/|p||^2 / 2, so that small angles keep their digits.
+    progress : callable, optional
+        Called as `progress(done, total)` on the calling thread, from time to time and at the end, with the number of
+        pairs of a query and a pattern that have been compared, and that of all pairs. An exception that it raises ends
+        the search, as an interrupt does.
 
     Returns
     -------
@@ -54,7 +68,19 @@ def nearest(
         If a shape does not fit, an array is empty (except for m = 0) or not finite, a distance or product overflows,
         a row is zero for "cosine", k is not in 1..n, or the metric is unknown.
     TypeError
-        If an array is not real or k is not an integer.
+        If an array is not real, k is not an integer or `progress` not callable.
+
+    Notes
+    -----
+    With eps = 2^-52, a distance t is returned with an error of at most
+
+        euclidean    (d + 2) eps t
+        dot          (d + 1)/2 eps sum_c |x_c p_c| + d 2^-1074
+        cosine       u sqrt(2 t) + u^2 + (d + 4) eps t, where u = 2 (d + 6) eps
+
+    before it is rounded to the dtype of the result, and of two patterns whose distances differ by more than the sum of
+    their errors the nearer one comes first. So Euclidean distances of float32 arrays are within 1 ulp. A product has
+    few correct digits if its terms nearly cancel, and a cosine distance if the angle is not much larger than d eps.
 
     Examples
     --------
@@ -63,21 +89,57 @@ def nearest(
     """
     metric = _check.choice("metric", metric, get_args(Metric))
     x, p, shape = _check.pair(queries, patterns)
-    k = _check.integer("k", k, 1, len(p))
-    distances: Floats
+    k, progress = _check.integer("k", k, 1, len(p)), _check.progress(progress)
     if metric == "cosine":
-        r = reduce(_directions("queries", x), _Directions(p), metric="euclidean", beta=None, k=k)
-        distances = _distances(r.best, "dot") / 2
+        search = _nearest_directions if isinstance(p, Packed) else _nearest_by_block
+        best, indices = search(directions("queries", x), p, k, progress)
     else:
-        r = reduce(x, p, metric=metric, beta=None, k=k)
-        distances = _distances(r.best, metric)
-    return _check.cast(distances, x, p, x.dtype).reshape(*shape, k), r.indices.reshape(*shape, k)
+        r = reduce(x, p, metric=metric, beta=None, k=k, progress=progress)
+        best, indices = r.best, r.indices
+    distances = _distances(best, metric)
+    if metric == "euclidean":
+        for i in _out_of_range(x, p, best, indices):
+            distances[i], indices[i] = _nearest_scaled(x[i], p, k)
+    return _check.cast(distances, x, p, x.dtype).reshape(*shape, k), indices.reshape(*shape, k)
 
 
+class RadiusOptions(TypedDict, total=False):
+    """The options of `within`, except `csr`."""
+
+    metric: Metric
+    sort: bool
+    progress: Progress | None
+
+
+@overload
 def within(
-    queries: ArrayLike, patterns: ArrayLike, radius: float
-) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers]:
-    """Return the distances and indices of all patterns within a Euclidean radius of each query, nearest first.
+    queries: ArrayLike, patterns: ArrayLike, radius: ArrayLike, *, csr: Literal[True], **options: Unpack[RadiusOptions]
+) -> tuple[Floats, Integers, Integers]: ...
+@overload
+def within(
+    queries: ArrayLike,
+    patterns: ArrayLike,
+    radius: ArrayLike,
+    *,
+    csr: Literal[False] = ...,
+    **options: Unpack[RadiusOptions],
+) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers]: ...
+@_arithmetic.standard
+def within(
+    queries: ArrayLike,
+    patterns: ArrayLike,
+    radius: ArrayLike,
+    *,
+    metric: Metric = "euclidean",
+    sort: bool = True,
+    csr: bool = False,
+    progress: Progress | None = None,
+) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers] | tuple[Floats, Integers, Integers]:
+    """Return the distances and indices of all patterns within a radius of each query.
+
+    These are the patterns whose distance, in float64 and before it is rounded to the dtype of the result, is at most
+    the radius; the distance is that of `nearest`. Results are bit for bit the same for any number of threads, any
+    memory layout, and for a query alone or in a batch. They take memory in proportion to the number of patterns found.
 
     Parameters
     ----------
@@ -85,47 +147,96 @@ def within(
         The queries.
     patterns : array_like or Packed, shape (n, d)
         The patterns. A memory-mapped array is read one block at a time.
-    radius : float
-        The largest distance, inclusive; at least 0.
+    radius : float or array_like, shape (m,)
+        The largest distance, inclusive, for all queries or for each of them; it may be infinite. At least 0, except for
+        "dot".
+    metric : {"euclidean", "dot", "cosine"}, default "euclidean"
+        As for `nearest`: the distance of "dot" is -x.p, so that products of at least t are within a radius of -t; that
+        of "cosine" lies between 0 and 2.
+    sort : bool, default True
+        Whether to sort the patterns of each query as `nearest` does: by distance, ties by the lowest index. Otherwise
+        they are in order of index.
+    csr : bool, default False
+        Whether to return the results of all queries in one array each, as in a sparse matrix by rows.
+    progress : callable, optional
+        Called as `progress(done, total)` on the calling thread, from time to time and at the end, with the number of
+        pairs of a query and a pattern that have been compared, and that of all pairs. An exception that it raises ends
+        the search, as an interrupt does.
 
     Returns
     -------
     distances : list of m ndarrays, or ndarray for a single query
-        The distances of all patterns within the radius, in ascending order.
+        The distances of all patterns within the radius; float32 if queries and patterns are float32, otherwise float64.
+        With `csr`, a single array (h,) for h patterns found in total.
     indices : list of m ndarrays of int64, or ndarray for a single query
-        The indices of these patterns.
+        The indices of these patterns. With `csr`, a single array (h,).
+    offsets : ndarray of int64, shape (m + 1,)
+        Only with `csr`: those of query i are at `offsets[i]` to `offsets[i + 1]`.
+        `scipy.sparse.csr_array(within(..., csr=True), shape=(m, n))` is the matrix of the distances.
 
     Raises
     ------
-    ValueError or TypeError
-        As for `nearest`, and if the radius is not a finite number >= 0.
+    ValueError
+        As for `nearest`, and if the radius is negative (except for "dot") or NaN, or does not have shape (m,).
+    TypeError
+        As for `nearest`, and if the radius is not real, or an option not a boolean.
 
     Examples
     --------
     >>> within([[0.0], [5.0]], [[0.0], [1.0], [2.0]], radius=1)
     ([array([0., 1.]), array([], dtype=float64)], [array([0, 1]), array([], dtype=int64)])
+    >>> within([[0.0], [5.0]], [[0.0], [1.0], [2.0]], radius=[1, 3], csr=True)
+    (array([0., 1., 3.]), array([0, 1, 2]), array([0, 2, 3]))
     """
+    metric = _check.choice("metric", metric, get_args(Metric))
     x, p, shape = _check.pair(queries, patterns)
-    radius = _check.number("radius", radius, "[0, inf)")
-    found: list[list[tuple[Floats, Integers]]] = [[] for _ in x]
-    for first in range(0, len(p), BLOCK):
-        block = np.asarray(p[first : first + BLOCK])
-        _check.finite("patterns", block, first)
-        for query, parts in zip(x, found, strict=True):
-            with np.errstate(over="ignore"):  # a distance too large for the dtype is outside any radius
-                distance = _distances(scores(query[None], block, "euclidean")[0], "euclidean").astype(x.dtype)
-            inside = np.flatnonzero(distance <= radius)
-            parts.append((distance[inside], first + inside))
-    pairs = [_sorted(*map(np.concatenate, zip(*parts, strict=True))) for parts in found]
-    distances, indices = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    return (distances, indices) if shape else (distances[0], indices[0])
+    radii = _check.radii("radius", radius, len(x), -np.inf if metric == "dot" else 0.0)
+    sort, csr, progress = _check.boolean("sort", sort), _check.boolean("csr", csr), _check.progress(progress)
+    least = _least_scores(radii, metric)
+    if metric == "cosine":
+        parts = gather(directions("queries", x), _Directions(p), least, metric="euclidean", progress=progress)
+    else:
+        parts = gather(x, p, least, metric=metric, progress=progress)
+
+    def select(part: slice, rows: Integers, found: Floats, indices: Integers) -> tuple[Integers, Floats, Integers]:
+        """Return the number of neighbours of each query in a part, their distances and their indices."""
+        distances, keys = _distances(found, metric), [0.0 - found]
+        if metric == "euclidean" and x.dtype == np.float64:
+            keys.append(_scale_out_of_range(distances, keys[0], x[part], p, rows, indices))
+        inside = distances <= radii[part][rows]
+        rows, distances, indices, keys = rows[inside], distances[inside], indices[inside], [key[inside] for key in keys]
+        counts = np.bincount(rows, minlength=part.stop - part.start)
+        order = np.argsort(rows.astype(np.int16), kind="stable")  # a radix sort
+        if sort:
+            for start, stop in pairwise([0, *counts.cumsum().tolist()]):
+                if stop - start > 1:
+                    mine = order[start:stop]
+                    order[start:stop] = mine[np.lexsort([key[mine] for key in keys])]
+        return counts, _check.cast(distances[order], x, p, x.dtype), indices[order]
+
+    selected = _threads.run([partial(select, *part) for part in parts])
+    offsets = np.concatenate([[0], *(counts for counts, _, _ in selected)]).cumsum()
+    distances = np.concatenate([np.empty(0, x.dtype), *(some for _, some, _ in selected)])
+    indices = np.concatenate([np.empty(0, np.int64), *(some for _, _, some in selected)])
+    if csr:
+        return distances, indices, offsets
+    if not shape:
+        return distances, indices
+    each = [slice(*ends) for ends in pairwise(offsets.tolist())]
+    return [distances[part] for part in each], [indices[part] for part in each]
 
 
-def _sorted(distances: Floats, indices: Integers) -> tuple[Floats, Integers]:
-    order = np.argsort(distances, kind="stable")
-    return distances[order], indices[order]
+def _least_scores(radii: Floats, metric: str) -> Floats:
+    """Return scores (m,) that all patterns within a radius reach, and hardly any others."""
+    if metric == "dot":
+        return -radii
+    with np.errstate(over="ignore"):
+        largest = radii**2 if metric == "euclidean" else 2 * radii
+    # more than the rounding of this square and of the root of a score, and than what may underflow in them
+    return -largest * (1 + 8 * np.finfo(np.float64).eps) - np.finfo(np.float64).tiny
 
 
+@_arithmetic.standard
 def separation(patterns: ArrayLike) -> Floats:
     """Return the Euclidean distance (n,) of each pattern to the nearest other one.
 
@@ -141,6 +252,82 @@ def separation(patterns: ArrayLike) -> Floats:
     return nearest(p, p, k=2)[0][:, 1]
 
 
+def _out_of_range(x: Floats, p: Any, best: Floats, indices: Integers) -> Integers:
+    """Return the queries with a neighbour whose square overflows, is subnormal, or is 0 although it differs."""
+    if x.dtype == np.float32:  # never in float64
+        return np.empty(0, np.int64)
+    odd = np.isneginf(best) | ((best > -np.finfo(np.float64).tiny) & (best < 0))
+    rows, places = np.nonzero(best == 0)
+    size = 1 + (1 << 20) // x.shape[1]
+    for i in range(0, len(rows), size):  # a few patterns at a time
+        row, place = rows[i : i + size], places[i : i + size]
+        odd[row, place] = (_at(p, indices[row, place]) != x[row]).any(axis=1)
+    return np.flatnonzero(odd.any(axis=1))
+
+
+def _nearest_scaled(x: Floats, p: Any, k: int) -> tuple[Floats, Integers]:
+    """Return the distances and indices (k,) of the patterns nearest to a query x (d,), whatever their magnitude.
+
+    Distances below 2^-88 are found in a search with differences scaled up, those above 2^512 with differences scaled
+    down. Scaling by a power of two does not change the digits.
+    """
+    distances, indices = np.empty(0), np.empty(0, np.int64)
+    for factor in (2.0**600, 1.0, 2.0**-600):
+        r = reduce(np.zeros((1, len(x))), _Differences(x, p, factor), metric="euclidean", beta=None, k=k)
+        new = np.isfinite(r.best[0]) & ~np.isin(r.indices[0], indices)
+        with np.errstate(over="ignore"):
+            distances = np.append(distances, _distances(r.best[0, new], "euclidean") / factor)
+        indices = np.append(indices, r.indices[0, new])
+    return distances[:k], indices[:k]
+
+
+def _scale_out_of_range(
+    distances: Floats, squares: Floats, x: Floats, p: Any, rows: Integers, indices: Integers
+) -> Array:
+    """Compute distances and squares of pairs again, in place, if they are out of range, scaled as in `_nearest_scaled`.
+
+    Returns -1 for squares that are scaled up, 0 for those that are not scaled, and 1 for those that are scaled down.
+    """
+    size: Array = np.isinf(squares).astype(np.int8) - (squares < 2.0**-176)
+    odd, count = np.flatnonzero(size), 1 + (1 << 20) // x.shape[1]
+    for i in range(0, len(odd), count):  # a few patterns at a time
+        part = odd[i : i + count]
+        query, pattern = x[rows[part]], np.asarray(_at(p, indices[part]), np.float64)
+        down, up = (np.where(size[part] > 0, *factors)[:, None] for factors in ((2.0**-600, 1.0), (1.0, 2.0**600)))
+        differences = up * (down * pattern - down * query)
+        squares[part] = 0.0 - scores(np.zeros((1, x.shape[1])), differences, "euclidean")[0]
+        with np.errstate(over="ignore"):
+            distances[part] = np.sqrt(squares[part]) / (up * down)[:, 0]
+    return size
+
+
+def _at(p: Any, indices: Integers) -> Floats:
+    """Return patterns (k, d) at these indices."""
+    if isinstance(p, Packed):
+        return p._at(indices)
+    found: Floats = p[indices] if isinstance(p, np.ndarray) else np.concatenate([p[j : j + 1] for j in indices])
+    return found
+
+
+class _Differences:
+    """The differences of patterns and a query x (d,), times a factor, block by block; infinite ones are cut off."""
+
+    def __init__(self, x: Floats, patterns: Any, factor: float) -> None:
+        self.x, self.patterns, self.factor = x, patterns, factor
+
+    def __len__(self) -> int:
+        return len(self.patterns)
+
+    def __getitem__(self, block: slice) -> Floats:
+        p, largest = np.asarray(self.patterns[block], np.float64), np.finfo(np.float64).max
+        _check.finite("patterns", p, block.start)
+        with np.errstate(over="ignore"):
+            differences: Floats = (
+                self.factor * p - self.factor * self.x if self.factor < 1 else self.factor * (p - self.x)
+            )
+        return differences.clip(-largest, largest)
+
+
 class _Directions:
     """Patterns normalized to length one, one block at a time."""
 
@@ -151,23 +338,44 @@ class _Directions:
         return len(self.patterns)
 
     def __getitem__(self, block: slice) -> Floats:
-        return _directions("patterns", np.asarray(self.patterns[block]), block.start)
+        return directions("patterns", np.asarray(self.patterns[block]), block.start)
 
 
-def _directions(name: str, vectors: Array, first: int = 0) -> Floats:
-    """Scale vectors to length one in float64, first by their largest coordinates so that no square overflows."""
-    _check.finite(name, vectors, first)
-    vectors = vectors.astype(np.float64, order="C")  # sums are then the same for any layout
-    largest = np.abs(vectors).max(axis=1, keepdims=True)
-    if not largest.all():
-        zero = first + int(largest.argmin())
-        raise ValueError(f"{name} must have no row of zeros for metric 'cosine'; got one at index {zero}")
-    vectors /= largest
-    directions: Floats = vectors / np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
-    return directions
+def _nearest_by_block(x: Floats, patterns: Any, k: int, progress: Progress | None = None) -> tuple[Floats, Integers]:
+    """Return the k best scores (m, k) of directions x, and the indices of their patterns, normalized block by block."""
+    r = reduce(x, _Directions(patterns), metric="euclidean", beta=None, k=k, progress=progress)
+    return r.best, r.indices
+
+
+def _nearest_directions(
+    x: Floats, patterns: Packed, k: int, progress: Progress | None = None, spare: int = 3
+) -> tuple[Floats, Integers]:
+    """Return the k best scores (m, k) of directions x, and the indices of their patterns.
+
+    Packed patterns keep their directions in float32. Rounding x and them moves a distance by at most 2^-23, and the
+    sums of squares are good to (d + 2) eps: patterns farther than the k-th by more than twice that are not among the k
+    nearest, and the others are compared in float64. Queries for which they are all of the k + spare are searched again.
+    """
+    n, d = patterns.shape
+    near_k = min(n, k + spare)
+    r = reduce(x.astype(np.float32), patterns._directed(), metric="euclidean", beta=None, k=near_k, progress=progress)
+    rough = _distances(r.best, "euclidean")
+    near = rough <= rough[:, k - 1 : k] + 2 * (2.0**-22 + (d + 8) * 2.0**-50)
+    exact, (row, column) = np.full(rough.shape, -np.inf), np.nonzero(near)
+    step = max(1, (1 << 18) // d)
+    for i in range(0, len(row), step):
+        pairs = row[i : i + step], column[i : i + step]
+        squares = np.square(x[pairs[0]] - directions("patterns", patterns._at(r.indices[pairs])))
+        exact[pairs] = 0.0 - np.add.accumulate(squares, axis=1)[:, -1]  # in order, as the core sums
+    order = np.lexsort((r.indices, -exact), axis=1)[:, :k]
+    best, indices = np.take_along_axis(exact, order, axis=1), np.take_along_axis(r.indices, order, axis=1)
+    if k + spare < n and (many := near[:, -1]).any():
+        again = partial(_nearest_directions, spare=8 * spare) if spare < 100 else _nearest_by_block
+        best[many], indices[many] = again(x[many], patterns, k)
+    return best, indices
 
 
 def _distances(scores: Floats, metric: str) -> Floats:
-    """Turn scores, -|x - p|^2 or x.p, into distances."""
+    """Turn scores into distances: -|x - p|^2, that of directions for "cosine", or x.p."""
     distances: Floats = 0.0 - scores  # a plain minus would turn 0 into -0
-    return np.sqrt(distances) if metric == "euclidean" else distances
+    return np.sqrt(distances) if metric == "euclidean" else distances / 2 if metric == "cosine" else distances

@@ -3,7 +3,8 @@
 The nearest pattern and its soft counterpart (Niu et al. 2024, equations 3 and 4) are the same pass over the patterns,
 which keeps a maximum in one case and a LogSumExp in the other. Both are associative, so patterns may be processed in
 tiles, in blocks, in chunks of a file or by several threads: [`reduce`] each part, then [`Reduction.merge`] the parts.
-Patterns that are searched many times are best packed once [`Packed`]. [`scores`] returns all scores at once.
+Patterns that are searched many times are best packed once [`Packed`]. [`gather`] returns the patterns whose score is
+large enough, [`scores`] all scores at once.
 
 beta enters only here, as the sharpness of the weights; scores do not depend on it.
 
@@ -15,7 +16,8 @@ sums of its own, so results are also the same for a query alone or in a batch.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -23,10 +25,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from hopmin import _backend, _check, _threads
-from hopmin._typing import Array, Floats, Integers
+from hopmin._typing import Array, Booleans, Floats, Integers, Progress
+from hopmin.memory._directions import directions
 
+PANEL = _backend.core.PANEL
 BLOCK = 8192  # patterns summed before a merge; the rounding of results depends on it
 TASK = 384  # queries in a task: enough to outweigh packing the patterns again for each task
+STEP = 1 << 29  # m n d of a call of the core: a fraction of a second, during which an interrupt has to wait
 SMALL = 1 << 23  # m n d, the number of coordinates compared, below which starting threads does not pay off
 
 ScoreMetric = Literal["euclidean", "dot"]
@@ -38,7 +43,9 @@ class Packed:
     The core reads patterns in panels of 64, one coordinate after another. From rows, it builds panels in each call;
     this class builds them once. `Packed(patterns)` is accepted wherever patterns (n, d) are, with the same results bit
     for bit; `nearest`, `DistanceEnergy` and `DotEnergy` are faster with it, most of all for few queries. The object is
-    immutable and takes the memory of a copy. Slices and `np.asarray` return the patterns as rows.
+    immutable and takes the memory of a copy, with n rounded up to a multiple of 64; the first search with metric
+    "cosine" adds that of a copy in float32, the patterns scaled to length one. Slices and `np.asarray` return the
+    patterns as rows.
 
     Parameters
     ----------
@@ -69,50 +76,52 @@ class Packed:
     (array([0.1]), array([1]))
     """
 
-    __slots__ = ("_panels", "shape")
-    _panels: Floats
+    __slots__ = ("_blocks", "_directions", "dtype", "shape")
+    _blocks: tuple[Floats, ...]
+    _directions: Packed | None
+    dtype: np.dtype[np.floating[Any]]
     shape: tuple[int, int]
 
     def __init__(self, patterns: ArrayLike) -> None:
         p = _check.floats("patterns", patterns, "n d")
-        lanes = _backend.core.PANEL
-        panels = np.empty((-(-len(p) // lanes), p.shape[1], lanes), p.dtype)
-        _backend.core.pack(p, panels)
-        panels.flags.writeable = False
-        self._hold(panels, p.shape)
+        self._hold(_packed_blocks(p), (len(p), p.shape[1]), p.dtype)
 
     @classmethod
-    def _of(cls, panels: Floats, shape: tuple[int, int]) -> Packed:
-        """Return a view of panels that another object owns, such as a `Memory`."""
+    def _of(cls, blocks: tuple[Floats, ...], shape: tuple[int, int], dtype: np.dtype[Any]) -> Packed:
         packed = cls.__new__(cls)
-        packed._hold(panels, shape)
+        packed._hold(blocks, shape, dtype)
         return packed
 
-    def _hold(self, panels: Floats, shape: tuple[int, ...]) -> None:
-        object.__setattr__(self, "_panels", panels)
-        object.__setattr__(self, "shape", shape)
+    def _hold(self, blocks: tuple[Floats, ...], shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        attributes = {"_blocks": blocks, "shape": shape, "dtype": dtype, "_directions": None}
+        for name, value in attributes.items():
+            object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"packed patterns cannot be changed; got a new {name}")
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32 or float64."""
-        return self._panels.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Floats:
+        if isinstance(index, int | np.integer):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"index must be from {-len(self)} to {len(self) - 1}; got {index}")
+            pattern: Floats = self._at(np.array([index % len(self)]))[0]
+            return pattern
+        places = isinstance(index, np.ndarray) and index.ndim == 1 and index.dtype == np.int64
+        if places and ((index >= 0) & (index < len(self))).all():
+            return self._at(index)
         if not isinstance(index, slice) or (index.step or 1) < 0:
             selected: Floats = self[:][index]
             return selected
         start, stop, step = index.indices(len(self))
-        lanes = self._panels.shape[2]
-        panel = start // lanes
-        part = np.empty((max(0, stop - panel * lanes), self.shape[1]), self.dtype)
-        _backend.core.unpack(self._panels[panel:], part)
-        return part[start - panel * lanes :: step]
+        first = start // PANEL * PANEL
+        part = np.empty((max(0, stop - first), self.shape[1]), self.dtype)
+        for at in range(first // BLOCK, -(-stop // BLOCK)):
+            block = slice(max(first, at * BLOCK), min(stop, (at + 1) * BLOCK))
+            _backend.core.unpack(self._block(block, self.dtype), part[block.start - first : block.stop - first])
+        return part[start - first :: step]
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:
@@ -126,9 +135,101 @@ class Packed:
         return f"Packed({self.shape[0]} patterns, d = {self.shape[1]}, {self.dtype})"
 
     def _block(self, block: slice, dtype: DTypeLike) -> Floats:
-        """Return the panels of a block of patterns that starts with a panel."""
-        lanes = self._panels.shape[2]
-        return self._panels[block.start // lanes : -(-block.stop // lanes)].astype(dtype, copy=False)
+        """Return the panels of a block of patterns that starts with a panel and lies in one of the blocks stored."""
+        first = block.start // BLOCK * BLOCK
+        panels = self._blocks[block.start // BLOCK]
+        part: Floats = panels[(block.start - first) // PANEL : -(-(block.stop - first) // PANEL)]
+        return part.astype(dtype, copy=False)
+
+    def _at(self, indices: Integers) -> Floats:
+        """Return a copy (k, d) of the patterns at these indices (k,)."""
+        rows = np.empty((len(indices), self.shape[1]), self.dtype)
+        for at, here, panel, lane in self._places(indices):
+            rows[here] = self._blocks[at][panel, :, lane]
+        return rows
+
+    def _places(self, indices: Integers) -> Iterator[tuple[int, Booleans, Integers, Integers]]:
+        """Yield, for each block that holds some of the patterns, its number, which it holds, their panels and lanes."""
+        for at in np.unique(indices // BLOCK).tolist():
+            here = indices // BLOCK == at
+            yield at, here, *np.divmod(indices[here] - at * BLOCK, PANEL)
+
+    def _directed(self) -> Packed:
+        """Return the patterns scaled to length one, in float32, which are kept; raise if one is zero."""
+        if self._directions is None:
+            parts = (_packed_blocks(_rounded(self[i : i + BLOCK], i)) for i in range(0, len(self), BLOCK))
+            blocks = tuple(block for part in parts for block in part)
+            self._keep(Packed._of(blocks, self.shape, np.dtype(np.float32)))
+        assert self._directions is not None
+        return self._directions
+
+    def _keep(self, directions: Packed) -> None:
+        object.__setattr__(self, "_directions", directions)
+
+    # Changed copies, which share the blocks that do not change. Nothing that this object holds is overwritten.
+
+    def _added(self, rows: Floats, *, in_place: bool) -> Packed:
+        """Return a copy with rows (k, d) after the last pattern, in amortized O(k d) time if `in_place`.
+
+        It then writes to the unused places of the last block, which at most one copy may do.
+        """
+        n, k = len(self), len(rows)
+        lane, fill = n % BLOCK, min(-n % BLOCK, k)
+        blocks = self._blocks
+        if fill:
+            last, panels = blocks[-1], -(-(lane + fill) // PANEL)
+            if panels > len(last) or not in_place:
+                grown = np.zeros((min(max(panels, 2 * len(last)), BLOCK // PANEL), *last.shape[1:]), last.dtype)
+                grown[: len(last)] = last
+                last = grown
+            head = min(-n % PANEL, fill)  # in the panel that is not full
+            last[lane // PANEL : lane // PANEL + 1, :, lane % PANEL : lane % PANEL + head] = rows[:head].T
+            _backend.core.pack(rows[head:fill], last[-(-lane // PANEL) : panels])
+            blocks = (*blocks[:-1], last)
+        added = Packed._of(blocks + _packed_blocks(rows[fill:]), (n + k, self.shape[1]), self.dtype)
+        return self._change_directions(added, lambda kept: kept._added(_rounded(rows), in_place=in_place))
+
+    def _without(self, indices: Integers) -> Packed:
+        """Return a copy without the patterns at these indices, which are ascending."""
+        first = int(indices[0]) // BLOCK * BLOCK  # of the blocks that change
+        kept = np.delete(np.arange(first, len(self)), indices - first)
+        blocks = self._blocks[: first // BLOCK]
+        for i in range(0, len(kept), BLOCK):
+            part = kept[i : i + BLOCK]
+            blocks += _packed_blocks(self[part[0] : part[-1] + 1][part - part[0]])
+        fewer = Packed._of(blocks, (first + len(kept), self.shape[1]), self.dtype)
+        return self._change_directions(fewer, lambda kept: kept._without(indices))
+
+    def _with(self, indices: Integers, rows: Floats) -> Packed:
+        """Return a copy with rows (k, d) at these indices (k,)."""
+        blocks = list(self._blocks)
+        for at, here, panel, lane in self._places(indices):
+            blocks[at] = blocks[at].copy()
+            blocks[at][panel, :, lane] = rows[here]
+        replaced = Packed._of(tuple(blocks), self.shape, self.dtype)
+        return self._change_directions(replaced, lambda kept: kept._with(indices, _rounded(rows)))
+
+    def _change_directions(self, changed: Packed, change: Callable[[Packed], Packed]) -> Packed:
+        """Change the directions too, if they are kept; a pattern of zeros has none, so that they are dropped."""
+        if self._directions is not None:
+            with suppress(ValueError):
+                changed._keep(change(self._directions))
+        return changed
+
+
+def _rounded(patterns: Floats, first: int = 0) -> Floats:
+    return directions("patterns", patterns, first).astype(np.float32)
+
+
+def _packed_blocks(rows: Floats) -> tuple[Floats, ...]:
+    """Return rows (n, d) as blocks of panels, (BLOCK / PANEL, d, PANEL) but for the last."""
+    blocks = []
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        panels = np.empty((-(-len(block) // PANEL), rows.shape[1], PANEL), rows.dtype)
+        _backend.core.pack(block, panels)
+        blocks.append(panels)
+    return tuple(blocks)
 
 
 class Reduction(NamedTuple):
@@ -182,7 +283,15 @@ class Reduction(NamedTuple):
             np.full((m, k), -np.inf), np.full((m, k), last),
         )  # fmt: skip
 
-    def absorb(self, queries: Floats, patterns: Any, values: Any, metric: ScoreMetric, first: int = 0) -> Reduction:
+    def absorb(
+        self,
+        queries: Floats,
+        patterns: Any,
+        values: Any,
+        metric: ScoreMetric,
+        first: int = 0,
+        progress: Progress | None = None,
+    ) -> Reduction:
         """Add patterns to the reduction, in place.
 
         Patterns and values may be any objects whose slices are arrays, such as memory-mapped files. They are read one
@@ -200,6 +309,8 @@ class Reduction(NamedTuple):
             Score of a pattern p for a query x: -|x - p|^2 or x.p.
         first : int, default 0
             Index of the first pattern.
+        progress : callable, optional
+            Called as `nearest` does.
 
         Returns
         -------
@@ -214,43 +325,53 @@ class Reduction(NamedTuple):
         (m, d), n, threads = queries.shape, len(patterns), _threads.get_threads()
         if m == 0:
             _check.finite("patterns", np.asarray(patterns[0:n]))
-        blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+        blocks = _blocks(n)
 
-        def absorb_all(part: slice) -> None:  # all patterns, for a part of the queries
+        def absorb_all(part: slice) -> Iterator[int]:  # all patterns, for a part of the queries
             r = Reduction._make((self.beta, *(a[part] for a in self[1:])))
             for block in blocks:
-                r._absorb_block(queries[part], patterns, values, metric, block, first)
+                yield from r._absorb_block(queries[part], patterns, values, metric, block, first)
 
-        def reduce_block(block: slice) -> Reduction:  # one block of patterns, for all queries
-            r = Reduction.identity(self.beta, m, self.mix.shape[1], min(self.best.shape[1], block.stop - block.start))
-            return r._absorb_block(queries, patterns, values, metric, block, first)
+        def identity(block: slice) -> Reduction:  # of one block of patterns, for all queries
+            return self.identity(self.beta, m, self.mix.shape[1], min(self.best.shape[1], block.stop - block.start))
 
         if threads == 1 or m * n * d < SMALL:
-            absorb_all(slice(0, m))
+            _threads.run_steps([absorb_all(slice(0, m))], _of(m * n, progress))
         elif m >= TASK or len(blocks) == 1:
-            _threads.run([partial(absorb_all, part) for part in _parts(m, threads)])
+            _threads.run_steps([absorb_all(part) for part in _parts(m, threads)], _of(m * n, progress))
         else:
             for i in range(0, len(blocks), 4 * threads):  # a few at a time, to limit the memory of their results
-                for r in _threads.run([partial(reduce_block, block) for block in blocks[i : i + 4 * threads]]):
-                    self.merge(r)
+                some = blocks[i : i + 4 * threads]
+                parts = [identity(block) for block in some]
+                tasks = [
+                    part._absorb_block(queries, patterns, values, metric, block, first)
+                    for part, block in zip(parts, some, strict=True)
+                ]
+                _threads.run_steps(tasks, _of(m * n, progress, m * some[0].start))
+                for part in parts:
+                    self.merge(part)
         return self
 
     def _absorb_block(
         self, queries: Floats, patterns: Any, values: Any, metric: ScoreMetric, block: slice, first: int
-    ) -> Reduction:
-        """Reduce one block separately, then merge it. The k best need no merge, because they are exact."""
+    ) -> Iterator[int]:
+        """Reduce one block separately, then merge it. The k best need no merge, because they are exact.
+
+        Yields the number of scores after each step.
+        """
         dtype, core = queries.dtype, _backend.core
-        p = patterns._block(block, dtype) if isinstance(patterns, Packed) else _contiguous(patterns[block], dtype)
-        v = _contiguous(values[block], dtype)
+        p, v = _block(patterns, block, dtype), _contiguous(values[block], dtype)
         own = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
         beta, none = self.beta or 0.0, (self.best[:, :0], self.indices[:, :0])
-        finite = core.absorb(queries, p, v, metric, beta, first + block.start, *own[1:4], self.best, self.indices)
-        if not finite:
-            _check.finite("patterns", patterns[block], first + block.start)
-            if self.beta is not None or metric == "dot":
-                raise _check.too_large(queries, patterns[block], dtype)
+        for rows, part in _steps(queries, block):
+            x, index = queries[rows], first + block.start + part.start
+            soft, hard = (own.peak[rows], own.total[rows], own.mix[rows]), (self.best[rows], self.indices[rows])
+            if not core.absorb(x, _rows(p, part), v[part], metric, beta, index, *soft, *hard):
+                _check.finite("patterns", patterns[block], first + block.start)
+                if self.beta is not None or metric == "dot":
+                    raise _check.too_large(queries, patterns[block], dtype)
+            yield len(x) * (part.stop - part.start)
         core.merge(beta, *self[1:4], *none, *own[1:4], *none)
-        return self
 
     def merge(self, other: Reduction) -> Reduction:
         """Add a reduction of other patterns for the same queries, in place, and return the object itself.
@@ -282,6 +403,7 @@ def reduce(
     metric: ScoreMetric,
     beta: float | None = 1.0,
     k: int = 0,
+    progress: Progress | None = None,
 ) -> Reduction:
     """Return the reduction of patterns for each query, in memory O(m (v + k)) rather than O(m n).
 
@@ -295,6 +417,8 @@ def reduce(
         Sharpness of the weights; None leaves out `peak`, `total` and `mix`.
     k : int, default 0
         Number of largest scores to keep.
+    progress : callable, optional
+        Called as `nearest` does.
 
     Returns
     -------
@@ -312,7 +436,75 @@ def reduce(
     array([[1, 0]])
     """
     values = np.empty((len(patterns), 0), queries.dtype) if values is None else values
-    return Reduction.identity(beta, len(queries), values.shape[1], k).absorb(queries, patterns, values, metric)
+    none = Reduction.identity(beta, len(queries), values.shape[1], k)
+    return none.absorb(queries, patterns, values, metric, progress=progress)
+
+
+def gather(
+    queries: Floats, patterns: Any, least: Floats, *, metric: ScoreMetric, progress: Progress | None = None
+) -> list[tuple[slice, Integers, Floats, Integers]]:
+    """Return the patterns whose score is large enough, for one part of the queries after the other.
+
+    Arguments are not checked. Patterns are read as `reduce` does. Memory is proportional to the number of pairs found.
+
+    Parameters
+    ----------
+    queries, patterns
+        As in `Reduction.absorb`.
+    least : ndarray of float64, shape (m,)
+        The least score of each query's patterns.
+    metric, progress
+        As in `Reduction.absorb`.
+
+    Returns
+    -------
+    list of tuple
+        For each part of at most TASK queries: its slice, and for each pair of a query and a pattern in it the position
+        of the query in the part, the exact score in float64, and the index of the pattern. Those of a query are in
+        order of index.
+
+    Raises
+    ------
+    ValueError
+        If a pattern is not finite, or a product overflows.
+
+    Examples
+    --------
+    >>> gather(np.array([[0.9]]), np.array([[0.0], [1.0], [2.0]]), np.array([-1.0]), metric="euclidean")
+    [(slice(0, 1, None), array([0, 0]), array([-0.81, -0.01]), array([0, 1]))]
+    """
+    (m, d), n, dtype = queries.shape, len(patterns), queries.dtype
+    threads, blocks = 1 if m * n * d < SMALL else _threads.get_threads(), _blocks(n)
+    if m == 0:
+        _check.finite("patterns", np.asarray(patterns[0:n]))
+        return []
+    parts = [slice(0, m)] if m < TASK and len(blocks) > 1 else _parts(m, threads)
+    found: dict[tuple[int, int], list[tuple[Integers, Floats, Integers]]] = {}
+
+    def search(part: slice, block: slice) -> Iterator[int]:
+        x, p, pairs = queries[part], _block(patterns, block, dtype), found.setdefault((part.start, block.start), [])
+        for rows, some in _steps(x, block):
+            index, count = block.start + some.start, some.stop - some.start
+            i, s, j, finite = _backend.core.gather(x[rows], _rows(p, some), count, metric, least[part][rows], index)
+            if not finite:
+                _check.finite("patterns", patterns[block], block.start)
+                raise _check.too_large(queries, patterns[block], dtype)
+            pairs.append((i + rows.start, s, j))
+            yield len(x[rows]) * count
+
+    def search_all(part: slice) -> Iterator[int]:
+        for block in blocks:
+            yield from search(part, block)
+
+    alone = len(parts) == 1 and threads > 1  # few queries: the threads share the blocks
+    tasks = [search(parts[0], block) for block in blocks] if alone else [search_all(part) for part in parts]
+    _threads.run_steps(tasks, _of(m * n, progress))
+
+    def joined(part: slice) -> tuple[slice, Integers, Floats, Integers]:
+        rows, scores, indices = zip(*(pairs for b in blocks for pairs in found[part.start, b.start]), strict=True)
+        return part, np.concatenate(rows), np.concatenate(scores), np.concatenate(indices)
+
+    return [joined(part) for part in parts]
 
 
 def scores(queries: Floats, patterns: Any, metric: ScoreMetric) -> Floats:
@@ -344,6 +536,37 @@ def scores(queries: Floats, patterns: Any, metric: ScoreMetric) -> Floats:
 
 def _contiguous(a: Any, dtype: DTypeLike) -> Array:
     return np.ascontiguousarray(a, dtype)
+
+
+def _blocks(n: int) -> list[slice]:
+    """Split n patterns into blocks."""
+    return [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+
+
+def _block(patterns: Any, block: slice, dtype: DTypeLike) -> Array:
+    """Return a block of patterns for the core: rows, or panels if they are packed."""
+    return patterns._block(block, dtype) if isinstance(patterns, Packed) else _contiguous(patterns[block], dtype)
+
+
+def _rows(patterns: Array, part: slice) -> Array:
+    """Return a part of a block, which starts with a panel."""
+    lanes = patterns.shape[-1]
+    return patterns[part] if patterns.ndim == 2 else patterns[part.start // lanes : -(-part.stop // lanes)]
+
+
+def _steps(queries: Floats, block: slice) -> Iterator[tuple[slice, slice]]:
+    """Split the queries and a block of patterns, whole tiles of them, into pairs of parts for one call of the core."""
+    (m, d), n, tile = queries.shape, block.stop - block.start, _backend.core.TILE
+    rows = max(6, min(TASK, STEP // (tile * d)) // 6 * 6)
+    count = max(1, STEP // (rows * tile * d)) * tile
+    for i in range(0, m, rows):
+        for j in range(0, n, count):
+            yield slice(i, min(i + rows, m)), slice(j, min(j + count, n))
+
+
+def _of(total: int, progress: Progress | None, before: int = 0) -> Callable[[int], object] | None:
+    """Return progress(done, total) as a function of the work done since the job's first part, `before`."""
+    return None if progress is None else lambda done: progress(before + done, total)
 
 
 def _parts(m: int, threads: int) -> list[slice]:

@@ -17,11 +17,12 @@ from typing import TypedDict, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Booleans, Energy, Floats, Integers
 from hopmin.memory.nearest import nearest
 
 PATIENCE = 10  # steps without a decrease of the energy; a single one may be due to rounding
+QUICK = 1 << 18  # m n d, the number of coordinates up to which a repr computes what it shows
 DOMINANT = 0.9  # the fraction of the weight that decides between a pattern, a mixture and the mean
 
 AnyArray = TypeVar("AnyArray", bound=Array)
@@ -40,7 +41,33 @@ class RetrievalOptions(TypedDict, total=False):
     step_size: float | None
 
 
-@dataclass(frozen=True)
+def abbreviated(a: ArrayLike) -> str:
+    """Return the numbers or strings of an array in a few words, or its dtype and shape if they are long.
+
+    >>> abbreviated([0.25, 1 / 3]), abbreviated(np.zeros(1000)), abbreviated(np.zeros((2, 3, 4)))
+    ('[0.25  0.333]', '[0. 0. 0. ... 0. 0. 0.]', 'float64 (2, 3, 4)')
+    """
+    array = np.asarray(a)
+    text = np.array2string(array, precision=3, threshold=8, edgeitems=3)
+    return text if len(text) <= 60 and "\n" not in text else f"{array.dtype} {array.shape}"
+
+
+def shortened(energy: Energy) -> str:
+    """Return the representation of an energy, without its end if it is long."""
+    text = repr(energy)
+    return text if len(text) <= 80 else f"{text[:76]}...)"
+
+
+def _counted(words: NDArray[np.str_]) -> str:
+    """Return the distinct words, with their numbers if there are several."""
+    distinct, counts = np.unique(words, return_counts=True)
+    if len(distinct) < 2:
+        return "".join(distinct) or "none"
+    return ", ".join(f"{word} ({count})" for word, count in zip(distinct, counts, strict=True))
+
+
+@_arithmetic.standard_methods
+@dataclass(frozen=True, repr=False)
 class Retrieval:
     """The result of `retrieve`: final states, energies along the way, and why each query stopped.
 
@@ -81,6 +108,21 @@ class Retrieval:
     _values: Floats | None
     _clamp: Booleans
     _groups: _Groups
+
+    def __repr__(self) -> str:
+        """Return the shapes, and why and where the queries stopped, as far as that is known or quickly computed."""
+        m, (n, d) = len(self._queries), self.patterns.shape
+        quick = m * n * d <= QUICK and d <= 64
+        steps = np.unique(self.steps)
+        parts = {
+            "states": f"{np.shape(self.states)}", "energies": f"{self.energies.shape}", "reason": _counted(self.reason),
+            "steps": " to ".join(str(count) for count in (steps[[0, -1]] if len(steps) > 1 else steps)) or "none",
+        }  # fmt: skip
+        if quick or "nearest" in self.__dict__:
+            parts["nearest"] = abbreviated(self.nearest)
+        if quick or "kind" in self.__dict__:
+            parts["kind"] = _counted(self.kind)
+        return f"Retrieval({', '.join(f'{name} {part}' for name, part in parts.items())})"
 
     @cached_property
     def weights(self) -> Floats:
@@ -200,6 +242,7 @@ class Retrieval:
         return shaped
 
 
+@_arithmetic.standard
 def retrieve(
     queries: ArrayLike,
     patterns: ArrayLike,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Booleans, Floats
 from hopmin.memory.energy import MAX_SCORES, ContinuousEnergy, all_scores, covariance, half_square, in_chunks
 from hopmin.numerics import entmax, tsallis_entropy
@@ -97,6 +97,7 @@ class SparseEnergy(ContinuousEnergy):
         return hessian
 
 
+@_arithmetic.standard_methods
 @dataclass(frozen=True)
 class EpanechnikovEnergy(ContinuousEnergy):
     """The log-sum-ReLU energy, to which each pattern contributes only within a distance of sqrt(2 / beta).

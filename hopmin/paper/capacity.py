@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Floats
 from hopmin.memory.nearest import nearest
 from hopmin.special import erf, erfc, ndtri, wrightomega
@@ -29,6 +29,7 @@ from hopmin.special import erf, erfc, ndtri, wrightomega
 # Random patterns, and the overlap to a power
 
 
+@_arithmetic.standard
 def one_step_error(load: ArrayLike, *, power: int = 2) -> Floats:
     """Return erfc(1 / sqrt(2 (2 power - 3)!! load)) / 2, the fraction of bits that one step from a pattern gets wrong.
 
@@ -64,6 +65,7 @@ def one_step_error(load: ArrayLike, *, power: int = 2) -> Floats:
     return error
 
 
+@_arithmetic.standard
 def one_step_load(error: ArrayLike, *, power: int = 2) -> Floats:
     """Return the load at which `one_step_error` is `error`.
 
@@ -77,6 +79,7 @@ def one_step_load(error: ArrayLike, *, power: int = 2) -> Floats:
     return load
 
 
+@_arithmetic.standard
 def exact_capacity(d: int, *, power: int = 2, every: bool = False) -> float:
     """Return d^(power - 1) / (2 (2 power - 3)!! log d), the number of patterns that one step keeps exactly.
 
@@ -153,6 +156,7 @@ def hebb_capacity() -> HebbCapacity:
     return HebbCapacity(float(_root_load(_MAXIMUM) ** 2 / 2), math.erf(_MAXIMUM))
 
 
+@_arithmetic.standard
 def hebb_overlap(load: ArrayLike) -> Floats:
     """Return the overlap x.p / d between a pattern and the minimum next to it at this load; 0 beyond the capacity.
 
@@ -192,6 +196,7 @@ _MAXIMUM = _maximum()
 # Exponentially many
 
 
+@_arithmetic.standard
 def exponential_rate(flipped: ArrayLike = 0.0) -> Floats:
     """Return (log 2 - H(flipped)) / 2, in nats: below this rate, exp(rate d) patterns can be stored.
 
@@ -229,6 +234,7 @@ class SphereCapacity(NamedTuple):
     holds: bool
 
 
+@_arithmetic.standard
 def sphere_capacity(d: int, *, beta: float = 1.0, radius: float = 1.0, failure: float = 1e-3) -> SphereCapacity:
     """Return a lower bound on the number of random points on a sphere that DotEnergy(beta) stores.
 
@@ -280,6 +286,7 @@ def sphere_capacity(d: int, *, beta: float = 1.0, radius: float = 1.0, failure: 
 # Given patterns
 
 
+@_arithmetic.standard
 def dot_separation(patterns: ArrayLike) -> Floats:
     """Return p_i.p_i - max_{j != i} p_i.p_j (n,), the margin by which each pattern is its own best match.
 
@@ -297,6 +304,7 @@ def dot_separation(patterns: ArrayLike) -> Floats:
     return _check.cast(np.square(p, dtype=np.float64).sum(axis=1) + others, p, p, p.dtype)
 
 
+@_arithmetic.standard
 def retrieval_error_bound(patterns: ArrayLike, distance: float, *, beta: float = 1.0) -> Floats:
     """Return 2 M min(1, (n - 1) exp(-beta (Delta_i - 2 M r))), a bound on the distance of an update from pattern i.
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Booleans, Floats
 from hopmin.memory.reduction import scores
 
@@ -43,6 +43,7 @@ class Certificate(NamedTuple):
     contraction: Floats
 
 
+@_arithmetic.standard
 def certify(patterns: ArrayLike, radius: float, *, beta: float = 1.0) -> Certificate:
     """Certify which patterns DistanceEnergy(beta) stores in balls of this radius.
 
@@ -91,6 +92,7 @@ def certify(patterns: ArrayLike, radius: float, *, beta: float = 1.0) -> Certifi
     return Certificate((drift <= radius) & (contraction < 1) & disjoint, drift, contraction)
 
 
+@_arithmetic.standard
 def storing_beta(patterns: ArrayLike, radius: float) -> float:
     """Return the smallest beta at which all patterns are certified in balls of this radius; 0 for a single pattern.
 
@@ -125,6 +127,7 @@ def storing_beta(patterns: ArrayLike, radius: float) -> float:
     return float(high)
 
 
+@_arithmetic.standard
 def convex_beta(patterns: ArrayLike) -> float:
     """Return 2 / diameter^2: up to this beta, DistanceEnergy is convex and has one minimum; infinite for one pattern.
 

@@ -149,6 +149,7 @@ def examine(claim: Claim, *, cases: int = 200, seed: int = 0) -> Findings:
     >>> findings.printed.fails > 0, findings.corrected.fails
     (True, 0)
     """
+    claim = _check.instance("claim", claim, Claim)
     cases, seed = _check.integer("cases", cases), _check.integer("seed", seed, 0)
 
     def evidence(check: Check) -> Evidence:

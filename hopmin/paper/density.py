@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Floats, Seed
 from hopmin.memory.energy import DistanceEnergy
 from hopmin.memory.nearest import separation
@@ -65,6 +65,7 @@ def unit_volume_radius(d: int) -> float:
     return math.exp(math.lgamma(1 + d / 2) / d) / math.sqrt(math.pi)
 
 
+@_arithmetic.standard
 def log_ball_integral(d: int, radius: float, *, beta: float = 1.0) -> float:
     """Return the log of the integral of exp(-beta |x|^2) over a ball: d/2 log(pi / beta) + log P(d/2, beta r^2).
 
@@ -102,6 +103,7 @@ def log_ball_integral(d: int, radius: float, *, beta: float = 1.0) -> float:
     return d / 2 * math.log(math.pi / beta) + float(log_gamma_p(d / 2, beta * radius * radius))
 
 
+@_arithmetic.standard
 def log_partition(
     patterns: ArrayLike, radii: ArrayLike | None = None, *, beta: float = 1.0, form: Form = "soft"
 ) -> float:
@@ -204,6 +206,7 @@ def _nearest_is_own(p: Array, r: Array) -> None:
         )
 
 
+@_arithmetic.standard
 def log_density(queries: ArrayLike, patterns: ArrayLike, *, beta: float = 1.0) -> Floats:
     """Return log(exp(-beta E(x)) / Z), with Z over all of R^d: the equal mixture of n Gaussians.
 
@@ -237,6 +240,7 @@ def log_density(queries: ArrayLike, patterns: ArrayLike, *, beta: float = 1.0) -
     return -_check.number("beta", beta, "(0, inf)") * energies - log_partition(patterns, beta=beta)
 
 
+@_arithmetic.standard
 def sample(patterns: ArrayLike, size: int, rng: Seed, *, beta: float = 1.0) -> Floats:
     """Draw points from the mixture of `log_density`.
 
@@ -272,6 +276,7 @@ def sample(patterns: ArrayLike, size: int, rng: Seed, *, beta: float = 1.0) -> F
     return p[rng.integers(len(p), size=size)] + rng.normal(scale=(2 * beta) ** -0.5, size=(size, p.shape[1]))
 
 
+@_arithmetic.standard
 def differential_cross_entropy(energies: ArrayLike, log_z: float, *, beta: float = 1.0) -> float:
     """Return log Z + beta mean_i E(x_i), the mean negative log-likelihood of points under exp(-beta E) / Z.
 
@@ -318,5 +323,5 @@ def paper_cross_entropy(log_z: float) -> float:
     >>> paper_cross_entropy(0.0), round(paper_cross_entropy(-2.3668), 2)
     (1.0, 8.3)
     """
-    log_z = float(log_z)
+    log_z = _check.real_number("log_z", log_z)
     return log_z + (math.exp(-log_z) if log_z > -700 else math.inf)

@@ -142,7 +142,8 @@ def _show(*arrays: ArrayLike) -> str:
 
 def _squared_distance(queries: ArrayLike, patterns: ArrayLike) -> Floats:
     """g (m,), equation 3."""
-    return np.square(nearest(queries, patterns)[0][..., 0])
+    squares: Floats = np.square(nearest(queries, patterns)[0][..., 0])
+    return squares
 
 
 def _squares(a: ArrayLike) -> Floats:

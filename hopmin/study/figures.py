@@ -11,14 +11,17 @@ import io
 import re
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
+from hopmin._extras import needed_by
 from hopmin._typing import Energy, Floats
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import nearest
 from hopmin.memory.retrieval import retrieve
+
+with needed_by("hopmin.study.figures", "study"):
+    import matplotlib
+    from matplotlib.figure import Figure
 
 SHADES = ("#440154", "#31688e", "#35b779", "#b5a200")  # four colours of viridis, the last darkened for white paper
 MARKERS = ("o", "s", "^", "D")

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
+from hopmin._extras import needed_by
 from hopmin._files import write_text
 from hopmin.study import charts
 from hopmin.study.plan import Record, experiments
+
+with needed_by("hopmin.study.report", "study"):
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
 PAGE, TEXT = "report.html", "report.md"
 PAPER = "Niu, Bai, Deng & Han, “Beyond Scaling Laws: Understanding Transformer Performance with Associative Memory”"

@@ -14,10 +14,13 @@ from fractions import Fraction
 from typing import Any, Protocol, cast
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
+from hopmin._extras import needed_by
 from hopmin.testing.strategies import Array, Problem, betas, lattice_problems, problems, scores
+
+with needed_by("hopmin.testing", "testing"):
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis import strategies as st
 
 Function = Callable[[Array], Any]  # of a vector (n,): softmax, logsumexp
 Derivative = Callable[[Array, Array], Any]  # (p, u) -> the derivative of softmax at p along u
@@ -139,7 +142,8 @@ def law_logsumexp(logsumexp: Function, /, a: Array, move: Array, fraction: float
 @law(a=scores(700.0))
 def law_accuracy(logsumexp: Function, softmax: Function, /, a: Array) -> None:
     """logsumexp and softmax agree with arithmetic of 400 digits, which resolves exp(-700) next to 1 (needs mpmath)."""
-    import mpmath
+    with needed_by("law_accuracy", "testing"):
+        import mpmath
 
     eps = np.finfo(float).eps
     with mpmath.workdps(400):

@@ -10,9 +10,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
+
+from hopmin._extras import needed_by
+
+with needed_by("hopmin.testing", "testing"):
+    from hypothesis import strategies as st
+    from hypothesis.extra import numpy as npst
 
 Array = NDArray[Any]
 

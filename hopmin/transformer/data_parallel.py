@@ -17,8 +17,7 @@ from numpy.typing import ArrayLike
 
 from hopmin import _backend, _check, _threads
 from hopmin._typing import Array
-from hopmin.transformer.layers import cross_entropy
-from hopmin.transformer.model import GPT, Context, Gradients
+from hopmin.transformer.model import GPT, Gradients
 
 
 class DataParallel:
@@ -93,10 +92,9 @@ class DataParallel:
         """Return the contribution of a part to the mean over all `counted` targets, and its gradients."""
         # the caller checks that they are finite
         with _backend.buffers.within(self.pool), np.errstate(over="ignore", invalid="ignore"):
-            logits, backward = self.model._forward(tokens, Context(rng))
-            loss, back_loss = cross_entropy(logits, targets)
+            loss, backward = self.model._loss(tokens, targets, rng)
             weight = float(np.count_nonzero(targets >= 0) / counted)
-            return weight * loss, backward(back_loss(weight))
+            return weight * loss, backward(weight)
 
 
 def _add(a: Gradients, b: Gradients) -> Gradients:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Floats, Integers, Seed
 from hopmin.numerics import softmax
-from hopmin.transformer.layers import cross_entropy
+from hopmin.transformer.layers import Backward, cross_entropy
 
 
+@_arithmetic.standard
 def sample_token(
     logits: Floats,
     rng: np.random.Generator | None = None,
@@ -137,6 +138,7 @@ class KVCache:
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
+@_arithmetic.standard_methods
 class CausalModel(ABC):
     """The base class of GPT and Llama: logits at a position depend only on the tokens up to it."""
 
@@ -145,6 +147,10 @@ class CausalModel(ABC):
     @abstractmethod
     def _logits(self, tokens: Array) -> Floats:
         """Return the logits (B, T, V) of checked tokens (B, T)."""
+
+    def _loss(self, tokens: Array, targets: Array) -> tuple[float, Backward]:
+        """Return the cross-entropy of checked tokens and targets (B, T), and its backward."""
+        return cross_entropy(self._logits(tokens), targets)
 
     @abstractmethod
     def _new_cache(self, start: Integers) -> KVCache:
@@ -166,8 +172,7 @@ class CausalModel(ABC):
 
         Raises ValueError for tokens or targets outside the vocabulary or of another shape, or if no target is counted.
         """
-        tokens, targets = self._check_examples(tokens, targets)
-        return cross_entropy(self._logits(tokens), targets)[0]
+        return self._loss(*self._check_examples(tokens, targets))[0]
 
     def generate(
         self,

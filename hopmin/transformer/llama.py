@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Floats
 from hopmin.data.tokenizers import Tokenizer
 from hopmin.transformer.generation import CausalModel, KVCache
@@ -98,6 +98,7 @@ class LlamaConfig:
         return sum(map(math.prod, self.shapes.values()))
 
 
+@_arithmetic.standard_methods
 class Llama(CausalModel):
     """A causal language model (Touvron et al. 2023), forward only.
 

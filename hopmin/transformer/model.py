@@ -3,27 +3,32 @@
 - sizes and options [`GPTConfig`], and named configurations [`PRESETS`]
 - the model [`GPT`], its intermediate results [`Activations`], and the contents of a model file [`load_model`]
 - its parts, each with its backward: `block`, `residual`, `attend`, `energy_step`, `feed_forward`
+- rows of unequal length without padding: `groups_by_length`, `Context.split`, `multi_head_attention`
 
 The default is GPT-2's architecture (Radford et al. 2019): learned positions; blocks of causal attention and a GELU
 layer of width 4 D, each with a layer norm before it and a residual connection around it; a last layer norm; output
 weights tied to the embedding. With norms after the residual sums, ReLU and sinusoidal positions it is the decoder of
 the first transformer (Vaswani et al. 2017). With energy attention, the attention of a block is a gradient step on an
 energy of part I.
+
+All parts but attention treat each position by itself. So the loss packs its rows: states are (N, D), the positions of
+one group of rows after those of another, and only attention sees the groups (B, T, D), each of rows of about one
+length. Without packing, states are (B, T, D). Both are written (..., D) below.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _check
+from hopmin import _arithmetic, _check
 from hopmin._files import load_arrays, save_arrays
-from hopmin._typing import Array, Floats, Name, Seed
+from hopmin._typing import Array, Booleans, Floats, Name, Seed
 from hopmin.data.tokenizers import Tokenizer, tokenizer_from_record
 from hopmin.transformer.decoding import Decoder, supports
 from hopmin.transformer.generation import CausalModel, KVCache
@@ -241,16 +246,33 @@ class Context:
         Keys and values of the positions before the tokens.
     layer : int
         Index of the layer in the cache.
+    shapes : tuple of (int, int)
+        The shape (B, T) of each group of packed rows, in order; empty if the rows are not packed.
     """
 
     rng: np.random.Generator | None = None
     recorded: dict[str, list[Array]] | None = None
     cache: KVCache | None = None
     layer: int = 0
+    shapes: tuple[tuple[int, int], ...] = ()
 
     def at(self, layer: int) -> Context:
         """Return the same context for another layer."""
         return replace(self, layer=layer)
+
+    def split(self, a: Array) -> list[Array]:
+        """Return the groups (B, T, ...) of packed positions (N, ...), as views; an array that is not packed is one."""
+        if not self.shapes:
+            return [a]
+        groups, end = [], 0
+        for B, T in self.shapes:
+            start, end = end, end + B * T
+            groups.append(a[start:end].reshape(B, T, *a.shape[1:]))
+        return groups
+
+    def join(self, groups: Sequence[Array]) -> Array:
+        """Return the array that `split` splits into these groups."""
+        return np.concatenate([a.reshape(-1, *a.shape[2:]) for a in groups]) if self.shapes else groups[0]
 
     def record(self, **arrays: Array) -> None:
         """Append arrays to the recorded activations."""
@@ -275,6 +297,7 @@ class Context:
 INFERENCE = Context()  # no dropout, no recording, no cache
 
 
+@_arithmetic.standard_methods
 class GPT(CausalModel):
     """A causal language model, from tokens (B, T) to logits (B, T, V), with a hand-written backward.
 
@@ -315,6 +338,11 @@ class GPT(CausalModel):
         _check.instance("config", config, GPTConfig)
         self.config, self.parameters = config, initial_parameters(config, _check.generator("rng", rng))
 
+    def __repr__(self) -> str:
+        c = self.config
+        sizes = f"{c.layers} layers, {c.heads} heads, width {c.width}, {c.vocabulary} tokens, {c.positions} positions"
+        return f"GPT({sizes}, {c.parameter_count:,} parameters, {c.dtype})"
+
     @classmethod
     def _from_parameters(cls, config: GPTConfig, parameters: Parameters) -> GPT:
         model = cls.__new__(cls)
@@ -346,9 +374,8 @@ class GPT(CausalModel):
             If tokens or targets are not integers, outside the vocabulary or of another shape, or no target is counted.
         """
         tokens, targets = self._check_examples(tokens, targets)
-        logits, backward = self._forward(tokens, Context(None if rng is None else _check.generator("rng", rng)))
-        loss, back_loss = cross_entropy(logits, targets)
-        return loss, backward(back_loss(1.0))
+        loss, backward = self._loss(tokens, targets, None if rng is None else _check.generator("rng", rng))
+        return loss, backward(1.0)
 
     def activations(self, tokens: ArrayLike) -> Activations:
         """Return the intermediate results for tokens (B, T), without dropout."""
@@ -397,6 +424,19 @@ class GPT(CausalModel):
     def _logits(self, tokens: Array) -> Floats:
         return self._forward(tokens)[0]
 
+    def _loss(self, tokens: Array, targets: Array, rng: np.random.Generator | None = None) -> tuple[float, Backward]:
+        """Return the cross-entropy, and backward from its gradient to {name: gradient}.
+
+        Positions after the last target of a row cannot change the loss. Nearly all are left out.
+        """
+        lengths = np.where(targets >= 0, np.arange(1, targets.shape[1] + 1), 0).max(axis=1)
+        groups = [(tokens[rows, :T], targets[rows, :T]) for rows, T in groups_by_length(lengths)]
+        context = Context(rng, shapes=tuple(group.shape for group, _ in groups))
+        tokens, targets = map(context.join, zip(*groups, strict=True))
+        logits, backward = self._forward(tokens, context)
+        loss, back_loss = cross_entropy(logits, targets)
+        return loss, lambda dy: backward(back_loss(dy))
+
     def _new_cache(self, start: Array) -> KVCache:
         c = self.config
         return KVCache(c.layers, (len(start), c.heads, c.positions, c.width // c.heads), c.dtype, start)
@@ -408,13 +448,18 @@ class GPT(CausalModel):
         return cache.decoder(tokens)
 
     def _forward(self, tokens: Array, context: Context = INFERENCE, *, last: bool = False) -> tuple[Floats, Backward]:
-        """Return logits (B, T, V) and their backward; there is none for `last`, logits (B, 1, V), or with a cache."""
-        p, c, cache, T = self.parameters, self.config, context.cache, tokens.shape[1]
-        positions = np.arange(T) if cache is None else cache.positions(T)
+        """Return logits (..., V) of tokens (...), packed or not, and their backward.
+
+        There is no backward for `last`, which returns the logits (B, 1, V) of the last position, or with a cache.
+        """
+        p, c, cache = self.parameters, self.config, context.cache
+        T = max(group.shape[1] for group in context.split(tokens))
+        encoding = self._position_encoding(np.arange(T) if cache is None else cache.positions(T))
         embedded, back_embedding = embedding(tokens, p["tokens"])
-        x0, back_dropout = dropout(
-            self._embedding_scale * embedded + self._position_encoding(positions), c.dropout, context.rng
-        )
+        embedded = self._embedding_scale * embedded
+        for group in context.split(embedded):
+            group += encoding[..., : group.shape[1], :]
+        x0, back_dropout = dropout(embedded, c.dropout, context.rng)
         x = x0
         context.record(states=x)
         backs = []
@@ -437,7 +482,8 @@ class GPT(CausalModel):
             dx = back_dropout(dx + dx0)
             if c.position_encoding == "learned":
                 d["positions"] = np.zeros_like(p["positions"])
-                d["positions"][:T] = dx.sum(axis=0)
+                for group in context.split(dx):
+                    d["positions"][: group.shape[1]] += group.sum(axis=0)
             d["tokens"] = d.get("tokens", 0) + back_embedding(self._embedding_scale * dx)
             return {name: d[name] for name in p}
 
@@ -486,6 +532,21 @@ class GPT(CausalModel):
         return {name.removeprefix(prefix): a for name, a in self.parameters.items() if name.startswith(prefix)}
 
 
+def groups_by_length(lengths: Array) -> Iterator[tuple[Booleans, int]]:
+    """Yield groups of rows of about one length: the mask of a group (B,), and the length of its longest row.
+
+    The shortest row of a group is at least 7/8 as long as the longest, so at most an eighth of a group is padding, and
+    the number of groups grows with the logarithm of the range of the lengths. Rows of length 0 are in none.
+
+    >>> [(rows.tolist(), T) for rows, T in groups_by_length(np.array([7, 3, 8, 0, 3]))]
+    [([True, False, True, False, False], 8), ([False, True, False, False, True], 3)]
+    """
+    while T := int(lengths.max()):
+        rows = 8 * lengths >= 7 * T
+        yield rows, T
+        lengths = np.where(rows, 0, lengths)
+
+
 def initial_parameters(config: GPTConfig, rng: np.random.Generator) -> Parameters:
     """Return GPT-2's initial parameters: gains of one, biases of zero, and normal weights.
 
@@ -526,9 +587,9 @@ def block(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: Contex
 
     Parameters
     ----------
-    x : ndarray, shape (B, T, D)
+    x : ndarray, shape (..., D)
         Input states.
-    x0 : ndarray, shape (B, T, D)
+    x0 : ndarray, shape (..., D)
         Input states of the first block, from which energy attention computes its patterns.
     p : dict of str to ndarray
         Parameters of the layer, by their names without the prefix.
@@ -539,7 +600,7 @@ def block(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: Contex
 
     Returns
     -------
-    y : ndarray, shape (B, T, D)
+    y : ndarray, shape (..., D)
     backward : function
         From dy to dx, dx0 and {name: gradient}; without energy attention dx0 is 0.
     """
@@ -573,7 +634,7 @@ def residual(
 
     Parameters
     ----------
-    x : ndarray, shape (B, T, D)
+    x : ndarray, shape (..., D)
         Input states.
     sublayer : callable
         The sublayer f: `attend` or `feed_forward`.
@@ -588,7 +649,7 @@ def residual(
 
     Returns
     -------
-    y : ndarray, shape (B, T, D)
+    y : ndarray, shape (..., D)
     backward : function
         From dy to dx and {name: gradient}.
     """
@@ -621,7 +682,7 @@ def attend(x: Array, p: Parameters, config: GPTConfig, context: Context) -> tupl
 
     Parameters
     ----------
-    x : ndarray, shape (B, T, D)
+    x : ndarray, shape (..., D)
         Input states, normalized if norms are "pre".
     p : dict of str to ndarray
         Parameters of the layer, by their names without the prefix.
@@ -632,27 +693,64 @@ def attend(x: Array, p: Parameters, config: GPTConfig, context: Context) -> tupl
 
     Returns
     -------
-    y : ndarray, shape (B, T, D)
+    y : ndarray, shape (..., D)
     backward : function
         From dy to dx and {name: gradient}.
     """
-    H, rate, rng = config.heads, config.dropout, context.rng
     projected, back_project = linear(x, p["attention.weight"], p.get("attention.bias"))
-    q, k, v = (split_heads(a, H) for a in np.split(projected, 3, axis=-1))
-    k, v, padding_mask = context.extend(k, v)
-    mixed, weights, back_mix = attention(q, k, v, rate, rng, padding_mask)
-    attended, back_output = linear(merge_heads(mixed), p["output.weight"], p.get("output.bias"))
-    y, back_dropout = dropout(attended, rate, rng)
-    context.record(queries=q, keys=k, values=v, weights=weights)
+    q, k, v = np.split(projected, 3, axis=-1)
+    mixed, back_mix = multi_head_attention(q, k, v, config, context)
+    attended, back_output = linear(mixed, p["output.weight"], p.get("output.bias"))
+    y, back_dropout = dropout(attended, config.dropout, context.rng)
 
     def backward(dy: Array) -> tuple[Array, Gradients]:
         d: Gradients = {}
-        dmerged, d["output.weight"], d["output.bias"] = back_output(back_dropout(dy))
-        dprojected = np.concatenate([merge_heads(a) for a in back_mix(split_heads(dmerged, H))], axis=-1)
-        dx, d["attention.weight"], d["attention.bias"] = back_project(dprojected)
+        dmixed, d["output.weight"], d["output.bias"] = back_output(back_dropout(dy))
+        dx, d["attention.weight"], d["attention.bias"] = back_project(np.concatenate(back_mix(dmixed), axis=-1))
         return dx, d
 
     return y, backward
+
+
+def multi_head_attention(
+    queries: Array, keys: Array, values: Array, config: GPTConfig, context: Context, *, distances: bool = False
+) -> tuple[Array, Backward]:
+    """Return the causal attention of all heads, each on E of the D coordinates, within each group of rows.
+
+    Parameters
+    ----------
+    queries, keys, values : ndarray, shape (..., D)
+        The cache, if any, holds the keys and values of earlier positions.
+    config : GPTConfig
+        Sizes and options of the model.
+    context : Context
+        Source of dropout, cache of keys and values, and record of activations.
+    distances : bool
+        As for `layers.attention`.
+
+    Returns
+    -------
+    y : ndarray, shape (..., D)
+    backward : function
+        From dy to dqueries, dkeys and dvalues.
+    """
+    outputs, backs = [], []
+    for group in zip(*map(context.split, (queries, keys, values)), strict=True):
+        q, k, v = (split_heads(a, config.heads) for a in group)
+        k, v, padding_mask = context.extend(k, v)
+        y, weights, back = attention(q, k, v, config.dropout, context.rng, padding_mask, distances=distances)
+        context.record(queries=q, keys=k, values=v, weights=weights)
+        outputs.append(merge_heads(y))
+        backs.append(back)
+
+    def backward(dy: Array) -> list[Array]:
+        groups = [
+            map(merge_heads, back(split_heads(group, config.heads)))
+            for back, group in zip(backs, context.split(dy), strict=True)
+        ]
+        return [context.join(a) for a in zip(*groups, strict=True)]
+
+    return context.join(outputs), backward
 
 
 def split_heads(a: Array, heads: int) -> Array:
@@ -676,9 +774,9 @@ def energy_step(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: 
 
     Parameters
     ----------
-    x : ndarray, shape (B, T, D)
+    x : ndarray, shape (..., D)
         Input states.
-    x0 : ndarray, shape (B, T, D)
+    x0 : ndarray, shape (..., D)
         Input states of the first block.
     p : dict of str to ndarray
         Parameters of the layer, by their names without the prefix.
@@ -689,21 +787,18 @@ def energy_step(x: Array, x0: Array, p: Parameters, config: GPTConfig, context: 
 
     Returns
     -------
-    y : ndarray, shape (B, T, D)
+    y : ndarray, shape (..., D)
     backward : function
         From dy to dx, dx0 and {name: gradient}.
     """
-    H, eta = config.heads, x.dtype.type(config.eta)
+    eta = x.dtype.type(config.eta)
     patterns, back_patterns = linear(x0, p["patterns.weight"], p.get("patterns.bias"))
-    q, k = split_heads(x, H), split_heads(patterns, H)
-    k, _, padding_mask = context.extend(k, k)
-    mixed, weights, back_mix = attention(q, k, k, config.dropout, context.rng, padding_mask, distances=True)
-    y = x + eta * (merge_heads(mixed) - x)
-    context.record(queries=q, keys=k, values=k, weights=weights)
+    mixed, back_mix = multi_head_attention(x, patterns, patterns, config, context, distances=True)
+    y = x + eta * (mixed - x)
 
     def backward(dy: Array) -> tuple[Array, Array, Gradients]:
         d: Gradients = {}
-        dq, dk, dv = map(merge_heads, back_mix(split_heads(eta * dy, H)))
+        dq, dk, dv = back_mix(eta * dy)
         dx0, d["patterns.weight"], d["patterns.bias"] = back_patterns(dk + dv)
         return (1 - eta) * dy + dq, dx0, d
 
@@ -715,7 +810,7 @@ def feed_forward(x: Array, p: Parameters, config: GPTConfig, context: Context) -
 
     Parameters
     ----------
-    x : ndarray, shape (B, T, D)
+    x : ndarray, shape (..., D)
         Input states, normalized if norms are "pre".
     p : dict of str to ndarray
         Parameters of the layer, by their names without the prefix.
@@ -726,7 +821,7 @@ def feed_forward(x: Array, p: Parameters, config: GPTConfig, context: Context) -
 
     Returns
     -------
-    y : ndarray, shape (B, T, D)
+    y : ndarray, shape (..., D)
     backward : function
         From dy to dx and {name: gradient}.
     """

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hopmin import _check
+from hopmin._extras import needed_by
 from hopmin._files import file_errors, memory_errors
 from hopmin._typing import Array, Floats, Name
-from hopmin.data.tokenizers import BPETokenizer, import_from_extra
+from hopmin.data.tokenizers import BPETokenizer
 from hopmin.transformer.llama import Llama, LlamaConfig
 from hopmin.transformer.model import GPT, Activation, GPTConfig, Parameters, Shapes, check_shapes
 
@@ -257,7 +258,7 @@ class _GGUFHeader:
 
 def _read_gguf(path: str) -> tuple[dict[str, Any], dict[str, _Tensor]]:
     """Return the fields and the tensors of a GGUF file, which is mapped; raise any exception if it is damaged."""
-    with import_from_extra("pretrained"):
+    with needed_by("a GGUF file", "pretrained"):
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     data = np.memmap(path, np.uint8, "r")
@@ -301,7 +302,8 @@ def _unique(items: Iterator[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _dequantized(name: str, tensor: _Tensor, path: Name) -> Floats:
-    from gguf.quants import dequantize
+    with needed_by("a GGUF file", "pretrained"):
+        from gguf.quants import dequantize
 
     try:
         with np.errstate(all="ignore"):  # `_read_parameters` checks that they are finite

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _backend, _check, _layers_numpy, _threads
+from hopmin import _arithmetic, _backend, _check, _layers_numpy, _threads
 from hopmin._typing import Array, Name
 from hopmin.data.corpus import inputs_and_targets
 from hopmin.data.tokenizers import Tokenizer
@@ -79,6 +79,7 @@ def cosine_schedule(step: int, *, peak: float, steps: int, warmup_steps: int, fi
     return peak * (final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2)
 
 
+@_arithmetic.standard
 def clip_gradients(gradients: Gradients, max_norm: float) -> float:
     """Scale all gradients in place so that their joint Euclidean norm is at most `max_norm`; return the original norm.
 
@@ -93,6 +94,7 @@ def clip_gradients(gradients: Gradients, max_norm: float) -> float:
     return norm
 
 
+@_arithmetic.standard_methods
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
 
@@ -167,6 +169,7 @@ class AdamW:
         _threads.run([partial(update, name) for name in self.parameters])
 
 
+@_arithmetic.standard
 def cross_entropy(model: GPT, rows: Array) -> float:
     """Return the mean negative log-likelihood of the tokens of rows, in nats per token, without dropout.
 
@@ -179,10 +182,11 @@ def cross_entropy(model: GPT, rows: Array) -> float:
     """
     rows = _check.token_rows("rows", rows)
     total, counted = 0.0, 0
-    for start in range(0, len(rows), BATCH):
-        tokens, targets = inputs_and_targets(rows[start : start + BATCH])
-        count = int((targets >= 0).sum())
-        total, counted = total + count * model.cross_entropy(tokens, targets), counted + count
+    with _backend.buffers.within(_backend.buffers.pool()):
+        for start in range(0, len(rows), BATCH):
+            tokens, targets = inputs_and_targets(rows[start : start + BATCH])
+            count = int((targets >= 0).sum())
+            total, counted = total + count * model.cross_entropy(tokens, targets), counted + count
     return total / counted
 
 
@@ -279,6 +283,7 @@ class TrainerOptions:
     seed: int
 
 
+@_arithmetic.standard_methods
 class Trainer:
     """Train a model with AdamW, one batch of rows per step.
 

@@ -252,6 +252,96 @@ def test_scores_of_rows_and_panels_are_identical(cloud):
         same_bits(np.sqrt(0 - best) if metric == "euclidean" else 0 - best, distances)
 
 
+# Many coordinates, which are scored in parts
+
+PART = 4096  # coordinates
+
+
+@pytest.mark.parametrize("d", [PART - 1, PART, PART + 1, 2 * PART + 5])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_coordinates_are_scored_exactly(d, dtype):
+    rng = np.random.default_rng(d)
+    for n, kind in ((PANEL + 2, specks), (3, crowd)):
+        x, p = kind(rng, 7, n, d, dtype)
+        for metric in METRICS:
+            for k in (1, n):
+                assert_nearest(x, p, k, metric)
+            same_bits(hopmin.nearest(x, hopmin.Packed(p), 3, metric=metric), hopmin.nearest(x, p, 3, metric=metric))
+            out, ranked = np.full((len(x), n), np.nan), helpers.ranked(x, p, n, metric)
+            _backend.core.scores(x, p, metric, out)
+            best = 0 - np.take_along_axis(out, ranked[1], axis=1)
+            same_bits(np.sqrt(best) if metric == "euclidean" else best, ranked[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("beta", [1e-3, 1.0, 1e3])
+def test_energies_in_many_dimensions_equal_plain_loops(beta, dtype):
+    x, p = crowd(np.random.default_rng(0), 1, 5, PART + 70, dtype)
+    assert_energies(x, p, beta, p)
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="BLAS sums depend on the shape")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_columns_of_the_values_are_averaged_independently(dtype):
+    x, p = crowd(np.random.default_rng(0), 8, TILE + 3, 4, dtype)
+    values = np.random.default_rng(1).normal(size=(len(p), 2 * PART + 9)).astype(dtype)
+    whole = hopmin.DistanceEnergy().update(x, p, values)
+    for first in (0, PART - 1, PART, 2 * PART + 8):
+        part = hopmin.DistanceEnergy().update(x, p, values[:, first : first + 3].copy())
+        same_bits(whole[:, first : first + 3].copy(), part)
+
+
+# Arrays of wrong sizes
+
+
+def core_calls(n=PANEL + 1, m=5, d=7, v=3, k=4):
+    """Each function of the core with arrays that fit, by name."""
+    rng = np.random.default_rng(0)
+    x, p, values = (rng.normal(size=shape) for shape in ((m, d), (n, d), (n, v)))
+    panels = np.zeros((2, d, PANEL))
+    reduction = {"peak": np.zeros(m), "total": np.ones(m), "mix": np.zeros((m, v)), "best": np.zeros((m, k)), "indices": np.zeros((m, k), np.int64)}
+    other = {f"other_{name}": a.copy() for name, a in reduction.items()}
+    return {
+        "exp_nonpositive": {"x": -np.ones(9), "out": np.ones(9)},
+        "pack": {"patterns": p, "panels": panels},
+        "unpack": {"panels": panels, "patterns": p},
+        "scores": {"queries": x, "patterns": p, "metric": "dot", "out": np.zeros((m, n))},
+        "scores of panels": {"queries": x, "patterns": panels, "metric": "dot", "out": np.zeros((m, n))},
+        "absorb": {"queries": x, "patterns": p, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
+        "absorb panels": {"queries": x, "patterns": panels, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
+        "merge": {"beta": 1.0, **reduction, **other},
+    }  # fmt: skip
+
+
+CUTS = [
+    (call, name, axis)
+    for call, arguments in core_calls().items()
+    for name, a in arguments.items()
+    if isinstance(a, np.ndarray)
+    for axis in range(a.ndim)
+    if (call, name, axis) != ("unpack", "patterns", 0)  # there may be more panels
+]
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="NumPy checks the sizes itself")
+@pytest.mark.parametrize(("call", "name", "axis"), CUTS)
+def test_arrays_that_do_not_fit_together_are_refused(call, name, axis):
+    """One array is shorter along one axis than the others ask for."""
+    arguments, function = core_calls()[call], getattr(_backend.core, call.split()[0])
+    function(*arguments.values())
+    short = np.ascontiguousarray(np.delete(arguments[name], -1, axis))
+    with pytest.raises(ValueError, match=r"^[a-z_ ]+ must be \d+; got \d+$"):
+        function(*{**arguments, name: short}.values())
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="NumPy checks the sizes itself")
+def test_values_without_a_soft_half_are_not_averaged():
+    x, p = crowd(np.random.default_rng(0), 3, 70, 2, "float64")
+    r = reduce(x, p, p, metric="euclidean", beta=None, k=2)
+    assert r.mix.shape == (0, 2)
+    same_bits(r.indices, helpers.ranked(x, p, 2)[1])
+
+
 # Cosine distance
 
 
@@ -397,6 +487,58 @@ def test_energies_survive_the_worst_rounding(beta):
             assert_energies(x, p, beta, np.repeat(np.float32([[-1], [1]]), PANEL, axis=0))
 
 
+# All patterns within a radius
+
+
+def assert_within(x, p, radius, metric):
+    """Assert that `within` finds the patterns that exact scores find, by distance and then index."""
+    distances, indices, offsets = hopmin.within(x, p, radius, metric=metric, csr=True)
+    scores = reduction.scores(x, p, metric)
+    exact = np.sqrt(0.0 - scores) if metric == "euclidean" else 0.0 - scores
+    for i in range(len(x)):
+        order = np.argsort(-scores[i], kind="stable")
+        inside = order[exact[i][order] <= radius]
+        part = slice(offsets[i], offsets[i + 1])
+        same_bits(indices[part], inside)
+        same_bits(distances[part], exact[i][inside].astype(p.dtype))
+    return exact
+
+
+@given(cloud=clouds(most=TILE + 1), metric=st.sampled_from(METRICS), data=st.data())
+def test_within_finds_what_exact_scores_find(cloud, metric, data):
+    """At the distances themselves, beside them, and everywhere."""
+    x, p = cloud
+    exact = assert_within(x, p, np.inf, metric)
+    radius = float(data.draw(st.sampled_from(np.unique(exact).tolist())))
+    for one in (radius, np.nextafter(radius, np.inf), np.nextafter(radius, -np.inf)):
+        if metric == "dot" or one >= 0:
+            assert_within(x, p, one, metric)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", EDGES)
+def test_within_scores_few_and_many_patterns_of_a_panel(n, dtype):
+    """Few are scored one by one, many all at once; here each query has as many as its index, in every panel."""
+    p = np.zeros((n, 3), dtype)
+    p[:, 0] = np.arange(n) % PANEL + 1
+    for packed in (p, hopmin.Packed(p)):
+        distances, indices, offsets = hopmin.within(np.zeros((PANEL + 1, 3), dtype), packed, np.arange(PANEL + 1), csr=True, sort=False)
+        for i in range(PANEL + 1):
+            part = slice(offsets[i], offsets[i + 1])
+            same_bits(indices[part], np.flatnonzero(np.arange(n) % PANEL < i))
+            same_bits(distances[part], p[indices[part], 0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_within_is_exact_where_rough_scores_overflow(metric):
+    """In float32, squares and products of these numbers are infinite or NaN; the distances are not."""
+    p = np.float32([[1e25, -1e25, 1.0], [1e25, -1e25, 2.0], [-1e25, 1e25, 1.0], [0.0, 0.0, 4.0]])
+    x = np.float32([[1e25, 1e25, 1.0], [0.0, 0.0, 1.0]])
+    for radius in (-1.0, 1.0, 1.5, 2e25):
+        if metric == "dot" or radius > 0:
+            assert_within(x, p, radius, metric)
+
+
 # Bit for bit the same results for all chunks, layouts and batches
 
 
@@ -442,6 +584,9 @@ def test_chunks_of_whole_blocks_give_the_same_bits(metric, dtype, small_blocks):
 @given(cloud=clouds(kinds=[shell, crowd, specks, lattice], most=TILE + 1), beta=st.sampled_from([1e-2, 1.0, 1e3]), metric=st.sampled_from(METRICS))
 def test_a_batch_equals_its_rows_bit_for_bit(cloud, beta, metric):
     x, p = cloud
+    alone = [hopmin.within(row, p, 1.0, metric=metric) for row in x]
+    for got, wanted in zip(hopmin.within(x, p, 1.0, metric=metric), zip(*alone, strict=True), strict=True):
+        same_bits(tuple(got), wanted)
     batch = reduce(x, p, p, metric=metric, beta=beta, k=min(4, len(p)))
     for i in range(len(x)):
         same_bits(
@@ -492,6 +637,7 @@ def everything(x, p, k, beta):
     yield from (hopmin.nearest(x, p, k, metric=metric) for metric in (*METRICS, "cosine"))
     distances, indices = hopmin.within(x, p, 1.0)
     yield (*distances, *indices)
+    yield from (hopmin.within(x, p, 1.0, metric=metric, sort=False, csr=True) for metric in (*METRICS, "cosine"))
     for kind in ENERGIES:
         energy = kind(beta)
         yield from (f(x, p) for f in (energy.value, energy.gradient, energy.weights, energy.update))
@@ -652,6 +798,28 @@ def test_packed_patterns_convert_back_to_the_patterns(n, part, dtype):
     same_bits(packed[part].copy(), p[part].copy())
 
 
+@pytest.mark.parametrize("rest", [np.nan, np.inf, -1e30, 0.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_follows_the_last_pattern_changes_nothing(rest, dtype, metric):
+    """The places after it in its panel may hold anything: a `Memory` writes new patterns there."""
+    rng, core = np.random.default_rng(0), _backend.core
+    for n in (1, PANEL - 1, PANEL + 1, TILE + 5):
+        x, p = (rng.normal(size=(size, 5)).astype(dtype) for size in (7, n))
+        panels = np.empty((-(-n // PANEL), 5, PANEL), dtype)
+        core.pack(p, panels)
+        results = []
+        for _ in range(2):
+            r, out, back = Reduction.identity(40.0, 7, 5, 3), np.empty((7, n)), np.empty_like(p)
+            finite = core.absorb(x, panels, p, metric, 40.0, 0, *r[1:])
+            core.scores(x, panels, metric, out)
+            core.unpack(panels, back)
+            results.append([np.array(finite), *r[1:], out, back])
+            panels[-1, :, (n - 1) % PANEL + 1 :] = rest
+        for one, other in zip(*results, strict=True):
+            same_bits(one, other)
+
+
 def test_packed_patterns_are_an_immutable_copy():
     p = np.ones((3, 2))
     packed = hopmin.Packed(p)
@@ -684,7 +852,8 @@ def test_packed_rejects_invalid_patterns(patterns, message):
 
 CALLS = {
     **{f"nearest, {metric}": lambda x, p, metric=metric: hopmin.nearest(x, p, metric=metric) for metric in (*METRICS, "cosine")},
-    "within": lambda x, p: hopmin.within(x, p, 1.0),
+    **{f"within, {metric}": lambda x, p, metric=metric: hopmin.within(x, p, 1.0, metric=metric, csr=True) for metric in (*METRICS, "cosine")},
+    "within, all": lambda x, p: hopmin.within(x, p, np.inf, csr=True),
     "separation": lambda x, p: hopmin.separation(p),
     **{
         f"{kind.__name__}.{name}": lambda x, p, kind=kind, name=name: getattr(kind(), name)(x, p)

@@ -1,6 +1,8 @@
 """Threads: bit for bit the same results for any number of threads and callers, before and after a fork."""
 
+import concurrent.futures
 import multiprocessing
+import sys
 import threading
 import time
 from functools import partial
@@ -58,8 +60,37 @@ def test_neighbours_are_the_same_for_any_threads(m, n, split):
     results = []
     for count in (1, 2, 3, 16):
         split(count)
-        results.append([a.tobytes() for a in hopmin.nearest(x, p, 200)])
+        results.append([a.tobytes() for a in hopmin.nearest(x, p, 200) + hopmin.within(x, p, 2.0, csr=True)])
+        results[-1] += [a.tobytes() for a in hopmin.within(x, p, 0.5, metric="dot", csr=True, sort=False)]
     assert all(result == results[0] for result in results)
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="BLAS sums depend on the batch")
+@pytest.mark.parametrize("metric", ["euclidean", "dot"])
+@pytest.mark.parametrize(("m", "n"), [(2, 2000), (300, 1100), (2 * reduction.TASK, 600)])
+def test_results_are_bit_for_bit_the_same_for_any_steps(m, n, metric, threads, monkeypatch):
+    """From one call of the core for a block to one for each tile and six queries."""
+    x, p = problem(m, n, 3)
+    results = []
+    for step in (reduction.STEP, 1 << 20, 1):
+        monkeypatch.setattr(reduction, "STEP", step)
+        found = hopmin.within(x, hopmin.Packed(p), 0.5, metric=metric, csr=True)
+        results.append(bits(reduce(x, p, p, metric=metric, beta=2.0, k=5)) + [a.tobytes() for a in found])
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize(("m", "d"), [(1, 2), (5000, 2), (5000, 400), (5000, 40_000), (5000, 10**6), (1, 10**6)])
+def test_steps_are_of_bounded_size_and_cover_everything(m, d):
+    """An interrupt waits for a step. The least step is a tile of patterns for six queries."""
+    x, block = np.broadcast_to(np.float32(0), (m, d)), slice(reduction.BLOCK, 2 * reduction.BLOCK - 100)
+    tile, count = hopmin._backend.core.TILE, np.zeros((m, reduction.BLOCK - 100), np.int8)
+    for rows, part in reduction._steps(x, block):
+        count[rows, part] += 1
+        a, b = rows.stop - rows.start, part.stop - part.start
+        assert a * b * d <= max(reduction.STEP, 6 * tile * d)
+        assert part.start % tile == 0
+        assert a <= reduction.TASK
+    assert (count == 1).all()
 
 
 def test_only_large_jobs_use_the_pool(split, monkeypatch):
@@ -73,7 +104,15 @@ def test_only_large_jobs_use_the_pool(split, monkeypatch):
     assert _threads._pool is not None
     split(1)
     reduce(x, p, metric="dot", k=1)
+    hopmin.within(x, p, 1.0)
     assert _threads._pool is None
+    split(2)
+    monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size + 1)
+    hopmin.within(x, p, 1.0)
+    assert _threads._pool is None
+    monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size)
+    hopmin.within(x, p, 1.0)
+    assert _threads._pool is not None
 
 
 # The pool
@@ -176,6 +215,143 @@ def test_non_finite_patterns_are_rejected_on_any_thread(m, n, split):
         assert hopmin.nearest(x, p)[0].shape == (m, 1)
 
 
+# Steps, progress and interrupts
+
+
+def steps(count, done, fail=None):
+    """A task of `count` steps, which are appended to `done`; the step number `fail` raises an error."""
+    for i in range(count):
+        if i == fail:
+            raise ZeroDivisionError(f"step {i}")
+        time.sleep(1e-4)
+        done.append(i)
+        yield 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 16])
+def test_progress_is_reported_on_the_calling_thread(count, threads):
+    threads(count)
+    caller, reports, done = threading.current_thread(), [], []
+
+    def report(amount):
+        assert threading.current_thread() is caller
+        reports.append(amount)
+
+    _threads.run_steps([steps(5, done) for _ in range(20)], report)
+    assert len(done) == 100
+    assert reports == sorted(set(reports))
+    assert reports[-1] == 200
+    _threads.run_steps([], report)
+    assert reports[-1] == 200
+
+
+@pytest.mark.parametrize("count", [1, 2, 16])
+def test_an_error_drops_the_steps_that_have_not_started(count, threads):
+    threads(count)
+    done = []
+    with pytest.raises(ZeroDivisionError, match=r"^step 2$"):
+        _threads.run_steps([steps(10**5, done, fail=2)] + [steps(10**5, done) for _ in range(20)])
+    ended = len(done)
+    assert _threads.run([int] * 50) == [0] * 50
+    assert len(done) == ended
+    with pytest.raises(ValueError, match=r"^enough$"):
+        _threads.run_steps([steps(10**5, done) for _ in range(20)], lambda amount: (_ for _ in ()).throw(ValueError("enough")))
+
+
+def test_an_error_in_progress_ends_a_search(split):
+    x, p = problem(2 * reduction.TASK, 2000, 3)
+    split(2)
+    expected = [a.tobytes() for a in hopmin.nearest(x, p, 3)]
+
+    def report(done, total):
+        assert 0 < done < total
+        raise LookupError("enough")
+
+    for search in (lambda: hopmin.nearest(x, p, 3, progress=report), lambda: hopmin.within(x, p, 1.0, progress=report)):
+        with pytest.raises(LookupError, match=r"^enough$"):
+            search()
+    assert [a.tobytes() for a in hopmin.nearest(x, p, 3)] == expected
+
+
+INTERRUPTED = """
+import faulthandler, os, signal, sys, threading, time
+import numpy as np, hopmin
+from hopmin import _backend, _threads
+from hopmin.memory import reduction
+faulthandler.dump_traceback_later(60, exit=True)
+hopmin.set_threads(int(sys.argv[2]))
+reduction.SMALL, reduction.STEP = 0, 1 << 19
+x, p = (np.random.default_rng(i).normal(size=(size, 4)).astype("f4") for i, size in enumerate((int(sys.argv[3]), 40_000)))
+search = {
+    "nearest": lambda x: hopmin.nearest(x, p, 3), "cosine": lambda x: hopmin.nearest(x, p, metric="cosine"),
+    "within": lambda x: hopmin.within(x, p, 0.1, csr=True), "energy": lambda x: hopmin.DistanceEnergy().value(x, p),
+}[sys.argv[1]]
+few = [a.tobytes() for a in search(x[:1])]
+name = "gather" if sys.argv[1] == "within" else "absorb"
+core, calls, running, sent = getattr(_backend.core, name), [], set(), threading.Event()
+def counted(*arguments):
+    me = threading.get_ident()
+    running.add(me)
+    try:
+        calls.append(sent.is_set())
+        if len(calls) == 5:
+            sent.set()
+            os.kill(os.getpid(), signal.SIGINT)
+        if sent.is_set():
+            time.sleep(0.01)  # long enough for the calling thread to take notice
+        return core(*arguments)
+    finally:
+        running.discard(me)
+setattr(_backend.core, name, counted)
+try:
+    search(x)
+    print("not interrupted")
+except KeyboardInterrupt:
+    print(not running, calls.count(True) < 12, [a.tobytes() for a in search(x[:1])] == few)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
+@pytest.mark.parametrize("search", ["nearest", "cosine", "within", "energy"])
+@pytest.mark.parametrize(("count", "m"), [(1, 1000), (3, 1000), (3, 100)])
+def test_an_interrupt_ends_a_search_after_the_steps_in_progress(search, count, m, run):
+    """A real SIGINT: no step starts after those in progress, nothing is left running, and the next search works."""
+    finished = run(INTERRUPTED, search, count, m)
+    assert (finished.stdout, finished.stderr) == ("True True True\n", "")
+
+
+WAITING = """
+import faulthandler, os, signal, threading, time
+from hopmin import _threads
+faulthandler.dump_traceback_later(60, exit=True)
+_threads.set_threads(2)
+caller, meeting, done = threading.get_ident(), threading.Barrier(2), []
+def task():
+    meeting.wait()
+    if threading.get_ident() == caller:
+        return
+    for i in range(10_000):
+        if i == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.001)
+        done.append(i)
+        yield 1
+reports = []
+try:
+    _threads.run_steps([task(), task()], reports.append)
+except KeyboardInterrupt:
+    ended = len(done)
+    time.sleep(0.01)
+    print(5 <= ended == len(done) < 10_000)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
+def test_an_interrupt_ends_the_wait_for_another_thread(run):
+    finished = run(WAITING)
+    assert (finished.stdout, finished.stderr) == ("True\n", "")
+
+
 # Concurrent callers
 
 
@@ -227,6 +403,62 @@ def test_set_threads_is_safe_during_computations(split):
     assert callers(7, call)[:6] == [[alone[i]] * 6 for i in range(6)]
 
 
+HANDLED = """
+import faulthandler, signal
+import numpy as np, hopmin
+from hopmin import _threads
+from hopmin.memory import reduction
+faulthandler.dump_traceback_later(60, exit=True)
+reduction.SMALL = 0
+x = np.random.default_rng(0).normal(size=(1000, 3))
+hopmin.set_threads(3)
+expected = [a.tobytes() for a in hopmin.nearest(x, x, 3)]
+count = 0
+def handler(*_):
+    global count
+    count += 1
+    hopmin.set_threads(1 + count % 4)
+    assert 1 <= hopmin.get_threads() <= 4
+signal.signal(signal.SIGALRM, handler)
+class Pool:  # a signal arrives while a job is handed to the pool
+    def __init__(self, pool):
+        self.pool = pool
+    def submit(self, work):
+        with self.pool._shutdown_lock:
+            signal.raise_signal(signal.SIGALRM)
+        return self.pool.submit(work)
+for _ in range(10):
+    hopmin.set_threads(3)
+    hopmin.nearest(x, x)
+    _threads._pool = Pool(_threads._pool)
+    assert [a.tobytes() for a in hopmin.nearest(x, x, 3)] == expected
+signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)  # and anywhere
+for _ in range(30):
+    assert [a.tobytes() for a in hopmin.nearest(x, x, 3)] == expected
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(count > 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no SIGALRM")
+def test_a_signal_handler_may_set_the_number_of_threads(run):
+    finished = run(HANDLED)
+    assert (finished.stdout, finished.stderr) == ("True\n", "")
+
+
+def test_a_pool_made_while_the_number_changes_is_not_kept(threads, monkeypatch):
+    threads(3)
+    executor = concurrent.futures.ThreadPoolExecutor
+
+    def slow(*arguments, **options):
+        threads(5)
+        return executor(*arguments, **options)
+
+    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", slow)
+    assert _threads.run([int] * 9) == [0] * 9
+    assert _threads._pool is None
+
+
 # The number of threads
 
 
@@ -238,13 +470,13 @@ def test_get_threads_returns_the_number_set(threads):
 
 
 @pytest.mark.parametrize(("count", "error"), [
-    (0, ValueError), (-1, ValueError), (1.5, TypeError), (2.0, TypeError), (True, TypeError), ("2", TypeError), (None, TypeError),
+    (0, ValueError), (-1, ValueError), (1025, ValueError), (10**9, ValueError), (1.5, TypeError), (2.0, TypeError), (True, TypeError), ("2", TypeError), (None, TypeError),
 ])  # fmt: skip
 def test_set_threads_rejects_invalid_numbers(count, error):
     before = hopmin.get_threads()
     with pytest.raises(error) as caught:
         hopmin.set_threads(count)
-    assert str(caught.value) == f"threads must be an integer >= 1; got {count!r}"
+    assert str(caught.value) == f"threads must be an integer from 1 to 1024; got {count!r}"
     assert hopmin.get_threads() == before
 
 
@@ -260,10 +492,10 @@ def test_the_environment_sets_the_number_of_threads(run):
     assert finished.stdout.splitlines()[1].endswith(", 2 threads")
 
 
-@pytest.mark.parametrize("wanted", ["0", "-1", "1.5", "two", " 2", "²"])
+@pytest.mark.parametrize("wanted", ["0", "-1", "1.5", "two", " 2", "²", "1025"])
 def test_an_invalid_environment_variable_is_rejected(wanted, run):
     finished = run(GET, HOPMIN_THREADS=wanted, PYTHONUTF8="1")
-    assert finished.stderr.splitlines()[-1] == f"ValueError: HOPMIN_THREADS must be an integer >= 1; got {wanted!r}"
+    assert finished.stderr.splitlines()[-1] == f"ValueError: HOPMIN_THREADS must be an integer from 1 to 1024; got {wanted!r}"
 
 
 # Forking and exiting
@@ -281,12 +513,18 @@ def test_a_forked_child_has_its_own_threads(split):
     expected = [a.tobytes() for a in hopmin.nearest(x, p, 3)]
     assert _threads._pool is not None
     fork = multiprocessing.get_context("fork")
-    for held in (False, True):  # the lock, by another thread, at the moment of the fork
-        queue = fork.SimpleQueue()
+    for busy in (False, True):  # the threads of the pool, at the moment of the fork
+        queue, meeting = fork.SimpleQueue(), threading.Barrier(3, timeout=60)
         child = fork.Process(target=search_in_child, args=(queue, x, p, expected))
-        if held:
-            with _threads._lock:
+
+        def start(child=child, meeting=meeting):
+            meeting.wait()
+            if threading.current_thread() is threading.main_thread():
                 child.start()
+            meeting.wait()
+
+        if busy:
+            _threads.run([start] * 3)
         else:
             child.start()
         child.join(60)

@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from helpers import EXTRAS
 
 import hopmin
 
@@ -25,7 +26,10 @@ FIGURES = [
     pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path.name in LONG))
     for path in sorted((ROOT / "docs" / "figures").glob("*.py"))
 ]
-NEEDS = {"pretrained.md": "gguf"}  # the optional library that the examples of a chapter import
+NEED_AN_EXTRA = {  # the modules of hopmin that import an optional library when they are imported
+    "hopmin.sklearn": "sklearn", "hopmin.study.figures": "study", "hopmin.study.report": "study",
+    "hopmin.testing": "testing", "hopmin.testing.laws": "testing", "hopmin.testing.strategies": "testing",
+}  # fmt: skip
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
@@ -34,9 +38,32 @@ def test_docstrings(name):
     assert doctest.testmod(importlib.import_module(name), optionflags=FLAGS).failed == 0
 
 
+def extras(path):
+    """Return the extras that a page says its examples need: a chapter at the end of its header, the README anywhere."""
+    text = path.read_text(encoding="utf-8")
+    header = re.search(r"^Modules?: .*?(?=\n\n)", text, flags=re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"need\s+the\s+extra\s+`(\w+)`", header[0] if header else text))
+
+
+def hide(monkeypatch, extras):
+    """Make imports of the libraries of these extras fail."""
+    libraries = {library for extra in extras for library in EXTRAS[extra]}
+    for name in {*libraries, *(name for name in sys.modules if name.split(".")[0] in libraries)}:
+        monkeypatch.setitem(sys.modules, name, None)
+    hidden = {name for name, extra in NEED_AN_EXTRA.items() if extra in extras} & sys.modules.keys()
+    for name in sorted(hidden, reverse=True):  # modules before their packages
+        parent, _, child = name.rpartition(".")
+        monkeypatch.delattr(sys.modules[parent], child)
+        monkeypatch.delitem(sys.modules, name)
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
-def test_chapters(path):
-    pytest.importorskip(NEEDS.get(path.name, "hopmin"))
+def test_chapters(path, monkeypatch):
+    """The examples use no optional library but those of the extras that the page names."""
+    stated = extras(path)
+    for library in (library for extra in stated for library in EXTRAS[extra]):
+        pytest.importorskip(library)
+    hide(monkeypatch, EXTRAS.keys() - stated)
     assert doctest.testfile(str(path), module_relative=False, optionflags=FLAGS).failed == 0
 
 

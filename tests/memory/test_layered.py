@@ -193,3 +193,9 @@ def test_invalid_arguments_raise_one_line_errors(attempt, message):
     with pytest.raises(ValueError) as caught:
         attempt()
     assert str(caught.value) == message
+
+
+def test_a_representation_is_short():
+    one, many = LayeredMemory([[[0.0]], [[5.0]]]), LayeredMemory([np.zeros((1 + i % 3, 2)) for i in range(500)])
+    assert repr(one) == "LayeredMemory(2 layers of 1 pattern, d = 1, DistanceEnergy(beta=1.0))"
+    assert repr(many) == "LayeredMemory(500 layers of 1 to 3 patterns, d = 2, DistanceEnergy(beta=1.0))"

@@ -4,6 +4,7 @@ import copy
 import math
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -30,6 +31,8 @@ from hopmin import (
     SparseEnergy,
     _backend,
 )
+from hopmin.memory import reduction
+from hopmin.memory._directions import directions
 
 ENERGIES = [
     DistanceEnergy(0.3), DotEnergy(0.1), EuclideanEnergy(2.0), SparseEnergy(alpha=1.25, beta=0.5), EpanechnikovEnergy(0.01),
@@ -55,10 +58,10 @@ class Bowl:
 
 
 def state(memory):
-    """Return the contents of a memory and its packed panels, for comparison."""
+    """Return the contents of a memory, for comparison."""
     values = memory.values
     return (
-        memory.shape, memory.dtype, memory.patterns.tobytes(), memory._held_patterns._panels.tobytes(), repr(memory),
+        memory.shape, memory.dtype, memory.patterns.tobytes(), repr(memory),
         None if values is None else (values.dtype, values.shape, values.tobytes()),
     )  # fmt: skip
 
@@ -82,41 +85,58 @@ KINDS = {
     "numbers": lambda i: i if i < 50 else i + 0.5,
     "vectors": lambda i: [i, -i, i * i],
     "booleans": lambda i: i % 3 == 0,
-    "days": lambda i: np.datetime64("2024-01-01") + i,
+    "days": lambda i: np.datetime64("2024-01-01") + np.timedelta64(i, "D"),
 }
 
 
 class Changes(RuleBasedStateMachine):
-    """Add, remove, replace and query, and do the same to a list."""
+    """Add, remove, replace and query, and do the same to a list.
+
+    The contents before each change are what a query on another thread may be reading: they must stay as they are.
+    """
 
     @initialize(
-        dtype=st.sampled_from(["float32", "float64"]), d=st.integers(1, 3), n=st.integers(1, 140),
-        kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 2**32 - 1),
+        dtype=st.sampled_from(["float32", "float64"]), d=st.integers(1, 3), n=st.integers(0, 140),
+        kind=st.sampled_from(sorted(KINDS)), block=st.sampled_from([128, reduction.BLOCK]),
+        seed=st.integers(0, 2**32 - 1),
     )  # fmt: skip
-    def start(self, dtype, d, n, kind, seed):
+    def start(self, dtype, d, n, kind, block, seed):
+        self.block, reduction.BLOCK = reduction.BLOCK, block
         self.rng, self.d, self.value, self.count = np.random.default_rng(seed), d, KINDS[kind], 0
         rows = self.rows(n).astype(dtype)
         self.dtype, self.patterns, self.values = rows.dtype, list(rows), self.new_values(n)
         self.memory = Memory(rows, self.values)
-        self.returned = []
+        self.returned, self.read = [], []
 
     def rows(self, k):
-        return self.rng.integers(-9, 10, (k, self.d)).astype(float)
+        rows = self.rng.integers(-9, 10, (k, self.d)).astype(float)
+        rows[:, 0] += 0.5  # none is zero, so that all have a direction
+        return rows
 
     def new_values(self, k):
         self.count += k
         return None if self.value is None else [self.value(i) for i in range(self.count - k, self.count)]
 
-    def keep_returned_arrays(self):
-        """Keep the arrays that the memory returns now, and copies to compare them with at the end."""
+    def answers(self, contents):
+        """Return all that a query may read in the contents."""
+        patterns, values = contents.patterns, contents.values
+        answers = [patterns[:], [] if values is None else values.copy()]
+        if len(patterns):
+            x = np.full((2, self.d), 1.25)
+            answers += [DotEnergy().value(x, patterns), *hopmin.nearest(x, patterns, metric="cosine")]
+        return answers
+
+    def keep_what_is_returned(self):
+        """Keep the arrays that the memory returns now, and the contents, to compare them at the end."""
         given = [self.memory.patterns]
         if self.value is not None:
             given.append(self.memory.values)
         self.returned.append((given, copy.deepcopy(given)))
+        self.read.append((self.memory._contents, self.answers(self.memory._contents)))
 
     @rule(k=st.integers(1, 70))
     def add_many(self, k):
-        self.keep_returned_arrays()
+        self.keep_what_is_returned()
         rows, values = self.rows(k), self.new_values(k)
         indices = self.memory.add(rows, values)
         assert indices.tolist() == list(range(len(self.patterns), len(self.patterns) + k))
@@ -125,25 +145,27 @@ class Changes(RuleBasedStateMachine):
 
     @rule()
     def add_one(self):
+        self.keep_what_is_returned()
         row, values = self.rows(1)[0], self.new_values(1)
         assert self.memory.add(row, values and values[0]) == len(self.patterns)
         self.patterns.append(row)
         self.values = values and self.values + values
 
-    @precondition(lambda self: len(self.patterns) > 1)
     @rule(data=st.data())
     def remove(self, data):
-        self.keep_returned_arrays()
+        self.keep_what_is_returned()
         n = len(self.patterns)
-        gone = data.draw(st.sets(st.integers(0, n - 1), max_size=n - 1) | st.integers(0, n - 1))
+        some = st.sets(st.integers(0, n - 1)) | st.integers(0, n - 1) if n else st.nothing()
+        gone = data.draw(some | st.just(set(range(n))))
         self.memory.remove(gone if isinstance(gone, int) else list(gone))
         gone = {gone} if isinstance(gone, int) else gone
         self.patterns = [row for i, row in enumerate(self.patterns) if i not in gone]
         self.values = self.values and [value for i, value in enumerate(self.values) if i not in gone]
 
+    @precondition(lambda self: self.patterns)
     @rule(data=st.data())
     def replace(self, data):
-        self.keep_returned_arrays()
+        self.keep_what_is_returned()
         places = data.draw(st.lists(st.integers(0, len(self.patterns) - 1), min_size=1, max_size=70, unique=True))
         rows, values = self.rows(len(places)), self.new_values(len(places))
         if len(places) == 1:
@@ -159,33 +181,40 @@ class Changes(RuleBasedStateMachine):
     def replace_by_a_copy(self):
         self.memory = pickle.loads(pickle.dumps(self.memory))
 
-    @rule()
-    def query(self):
-        x, p = self.rows(3), np.array(self.patterns)
+    @precondition(lambda self: self.patterns)
+    @rule(k=st.integers(1, 3))
+    def query(self, k):
+        x, p = self.rows(3), np.array(self.patterns, self.dtype)
         assert_same(self.memory.nearest(x)[1], helpers.ranked(x, p, 1)[1])
-        assert_same(self.memory.energies(x), DistanceEnergy().value(x, p.astype(self.dtype)))
+        assert_same(self.memory.energies(x), DistanceEnergy().value(x, p))
+        k = min(k, len(p))
+        assert_same(self.memory.nearest(x, k, metric="cosine"), hopmin.nearest(x, p, k, metric="cosine"))
 
     @invariant()
     def equals_the_list(self):
         if not hasattr(self, "memory"):
             return
-        n = len(self.patterns)
+        n, patterns = len(self.patterns), np.array(self.patterns, self.dtype).reshape(-1, self.d)
         assert (len(self.memory), self.memory.shape, self.memory.dtype) == (n, (n, self.d), self.dtype)
-        assert_same(self.memory.patterns, np.array(self.patterns, self.dtype))
-        assert_same(list(self.memory), [np.asarray(row, self.dtype) for row in self.patterns])
+        assert_same(self.memory.patterns, patterns)
+        assert_same(list(self.memory), list(patterns))
         if self.values is None:
             assert self.memory.values is None
         else:
-            np.testing.assert_array_equal(self.memory.values, self.values)
+            assert len(self.memory.values) == n
+            assert n == 0 or np.array_equal(self.memory.values, self.values)
 
     @invariant()
-    def panels_equal_packed_patterns(self):
-        if hasattr(self, "memory"):
-            assert_same(self.memory._held_patterns._panels, hopmin.Packed(self.memory.patterns)._panels)
+    def directions_follow_the_patterns(self):
+        if hasattr(self, "memory") and (kept := self.memory._contents.patterns._directions) is not None:
+            assert_same(kept[:], directions("patterns", self.memory.patterns).astype(np.float32))
 
     def teardown(self):
         for arrays, before in getattr(self, "returned", []):
             assert_same(arrays, before)
+        for contents, before in getattr(self, "read", []):
+            assert_same(self.answers(contents), before)
+        reduction.BLOCK = getattr(self, "block", reduction.BLOCK)
 
 
 TestChanges = Changes.TestCase
@@ -210,6 +239,8 @@ def test_queries_match_the_functions_on_the_patterns(backend, dtype, energy):
             for metric in ("euclidean", "dot", "cosine"):
                 assert_same(memory.nearest(q, 3, metric=metric), hopmin.nearest(q, p, 3, metric=metric))
             assert_same(memory.within(q, 1.0), hopmin.within(q, p, 1.0))
+            options = {"metric": "dot", "sort": False, "csr": True}
+            assert_same(memory.within(q, 1.0, **options), hopmin.within(q, p, 1.0, **options))
             found, expected = memory.retrieve(q), hopmin.retrieve(q, p, energy)
             for name in ("states", "energies", "steps", "residual", "weights", "nearest", "kind"):
                 assert_same(getattr(found, name), getattr(expected, name))
@@ -320,7 +351,7 @@ REFUSED = [
     (labelled, lambda m: m.add([1e39, 0.0], "a"), "patterns must fit into float32; got values up to 1e+39"),
     (labelled, lambda m: m.add(["a", "b"], "a"), "patterns must be real numbers; got dtype <U1"),
     (labelled, lambda m: m.add([1.0, 2.0]), "values must be given if and only if the memory has values; got None"),
-    (bare, lambda m: m.add([1.0, 2.0], "a"), "values must be given if and only if the memory has values; got 'a'"),
+    (bare, lambda m: m.add([1.0, 2.0], "a"), "values must be given if and only if the memory has values; got <U1 of shape (k)"),
     (labelled, lambda m: m.add([1.0, 2.0], 7), "values must match the stored ones, <U3 of shape (k); got int64 of shape (k)"),
     (labelled, lambda m: m.add([1.0, 2.0], b"a"), "values must match the stored ones, <U3 of shape (k); got |S1 of shape (k)"),
     (labelled, lambda m: m.add([1.0, 2.0], ["a"]), "values must match the stored ones, <U3 of shape (k); got <U1 of shape (k, 1)"),
@@ -339,7 +370,6 @@ REFUSED = [
     (labelled, lambda m: m.remove(1.0), "indices must be integers; got dtype float64"),
     (labelled, lambda m: m.remove("1"), "indices must be integers; got dtype <U1"),
     (labelled, lambda m: m.remove(10**30), "indices must be integers; got dtype object"),
-    (labelled, lambda m: m.remove(range(100)), "indices must leave at least one pattern in the memory; got all 100"),
     (labelled, lambda m: m.replace([0, 1], [1.0, 2.0], "a"), "indices must have one entry for each of the 1 patterns; got 2"),
     (labelled, lambda m: m.replace([0, 0], [[1.0, 2.0]] * 2, ["a", "b"]), "indices must be unique integers from 0 to 99; got [0, 0]"),
     (labelled, lambda m: m.replace(0, [1.0, math.inf], "a"), "patterns must be finite; got inf at index (0, 1)"),
@@ -360,16 +390,16 @@ def test_a_change_that_raises_changes_nothing(make, change, expected):
 
 
 def test_running_out_of_memory_changes_nothing(monkeypatch):
-    memory, original = labelled(), np.empty
+    memory, original = labelled(), np.zeros
 
-    def empty(shape, dtype=float):
+    def zeros(shape, dtype=float):
         if np.ndim(shape) and len(shape) == 3:  # a buffer of panels
             raise MemoryError
         return original(shape, dtype)
 
     before = state(memory)
     with monkeypatch.context() as patch:
-        patch.setattr(np, "empty", empty)
+        patch.setattr(np, "zeros", zeros)
         with pytest.raises(MemoryError):
             memory.add(np.ones((1000, 2)), ["wide enough to be copied"] * 1000)
     assert state(memory) == before
@@ -378,7 +408,10 @@ def test_running_out_of_memory_changes_nothing(monkeypatch):
 @pytest.mark.parametrize(
     ("patterns", "values", "expected"),
     [
-        (np.zeros((0, 2)), None, "patterns must not be empty; got shape (0, 2)"),
+        (np.zeros((2, 0)), None, "patterns must not be empty; got shape (2, 0)"),
+        (np.zeros((0, 0)), None, "patterns must not be empty; got shape (0, 0)"),
+        ([], None, "patterns must have shape (n, d); got (0,)"),
+        (np.zeros((0, 2)), ["a"], "values must have shape (n, ...) with n = 0; got (1,)"),
         ([1.0, 2.0], None, "patterns must have shape (n, d); got (2,)"),
         ([[1.0, math.inf]], None, "patterns must be finite; got inf at index (0, 1)"),
         ([[1.0]], "a", "values must have shape (n, ...) with n = 1; got ()"),
@@ -416,16 +449,20 @@ def test_a_pattern_too_large_to_query_leaves_no_copies(backend, change):
     assert memory.energies([0.5]) <= 0.25
 
 
-@pytest.mark.parametrize("n", [63, 64, 65, 128])
-def test_changes_at_panel_boundaries(backend, n):
+@pytest.mark.parametrize("n", [63, 64, 65, 127, 128])
+def test_changes_at_the_ends_of_panels_and_blocks(backend, monkeypatch, n):
+    monkeypatch.setattr(reduction, "BLOCK", 128)
     rows = np.arange(2.0 * 200).reshape(200, 2)
     memory = Memory(rows[:n])
     memory.add(rows[n:])
     memory.remove(range(n, 200))
-    assert_same(memory._held_patterns._panels, hopmin.Packed(rows[:n])._panels)
     memory.replace(n - 1, [-1.0, -2.0])
     memory.add(rows[:1])
-    assert_same(memory._held_patterns._panels, hopmin.Packed([*rows[: n - 1], [-1.0, -2.0], rows[0]])._panels)
+    expected = np.array([*rows[: n - 1], [-1.0, -2.0], rows[0]])
+    assert_same(memory.patterns, expected)
+    assert_same(memory.energies(rows[:3]), DistanceEnergy().value(rows[:3], expected))
+    for part in (slice(60, 66), slice(120, None), slice(None, None, 7), slice(-2, None)):
+        assert_same(memory[part], expected[part])
 
 
 def test_adding_takes_amortized_constant_time(monkeypatch):
@@ -440,15 +477,18 @@ def test_adding_takes_amortized_constant_time(monkeypatch):
             packed.append(len(rows))
             core.pack(rows, panels)
 
-    original = np.empty
+    def counted(original):
+        def allocate(shape, dtype=float):
+            allocated.append(math.prod(np.atleast_1d(shape)))
+            return original(shape, dtype)
 
-    def empty(shape, dtype=float):
-        allocated.append(math.prod(np.atleast_1d(shape)))
-        return original(shape, dtype)
+        return allocate
 
+    monkeypatch.setattr(reduction, "BLOCK", 512)
     monkeypatch.setattr(_backend, "core", Counting())
     memory = Memory(np.zeros((1, 1)), [0])
-    monkeypatch.setattr(np, "empty", empty)
+    for name in ("empty", "zeros"):
+        monkeypatch.setattr(np, name, counted(getattr(np, name)))
     for i in range(2000):
         memory.add([float(i)], i)
     monkeypatch.undo()
@@ -461,7 +501,7 @@ def test_longer_strings_do_not_enlarge_the_buffer():
     memory = Memory([[0.0]], [""])
     for i in range(1, 40):
         memory.add([float(i)], "x" * i)
-    assert len(memory._values) == 64
+    assert len(memory._contents.buffer) == 64
     assert memory.values.tolist() == ["x" * i for i in range(40)]
 
 
@@ -547,7 +587,192 @@ def test_copies_are_equal_and_independent(make, copied):
     assert len(pickle.dumps(other)) < len(pickle.dumps(make()))  # removed patterns are not pickled
 
 
+# Empty memories
+
+
+QUERIES_OF_NONE = {
+    "energies": lambda m: m.energies([1.0, 2.0]), "weights": lambda m: m.weights([1.0, 2.0]),
+    "update": lambda m: m.update([1.0, 2.0]), "retrieve": lambda m: m.retrieve([1.0, 2.0]),
+    "nearest": lambda m: m.nearest([1.0, 2.0]), "cosine": lambda m: m.nearest([1.0, 2.0], metric="cosine"),
+    "within": lambda m: m.within([1.0, 2.0], 3.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("energy", [DistanceEnergy(), Bowl()], ids=repr)
+@pytest.mark.parametrize("query", QUERIES_OF_NONE)
+def test_queries_of_an_empty_memory_raise(query, energy):
+    for memory in (Memory(np.empty((0, 2)), energy=energy), Memory([[1.0, 2.0]], [3.0], energy)):
+        if len(memory):
+            memory.remove(0)
+        with pytest.raises(ValueError, match=r"^memory must hold at least one pattern to be queried; got an empty one$"):
+            QUERIES_OF_NONE[query](memory)
+
+
+@pytest.mark.parametrize(("values", "zero"), [(None, [0.0, 0.0]), (["a"], ""), ([7], 0), ([[1.0, 2.0, 3.0]], [0.0, 0.0, 0.0])])
+def test_a_lookup_in_an_empty_memory_finds_nothing(values, zero):
+    memory = Memory([[1.0, 2.0]], values)
+    memory.remove(0)
+    found = memory.lookup([3.0, 4.0])
+    assert_same(found.values, np.array(zero, found.values.dtype))
+    assert (found.indices, found.similarities) == (-1, -np.inf)
+    batch = memory.lookup(np.ones((3, 2)), k=2, min_similarity=0.5)
+    assert_same(batch.indices, np.full((3, 2), -1))
+    assert batch.values.shape == (3, 2, *np.shape(zero))
+    with pytest.raises(ValueError, match=r"^queries must have shape \(m, d\) with d = 2; got \(3,\)$"):
+        memory.lookup([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("declared", "values"), [(None, None), (None, ["a", "bc"]), ([], ["a", "bc"]), ([], [[1.0], [2.0]])])
+def test_the_first_patterns_decide_on_the_values(declared, values, dtype):
+    memory = Memory(np.empty((0, 2), dtype), declared)
+    assert (memory.shape, memory.dtype, list(memory), memory.patterns.shape) == ((0, 2), dtype, [], (0, 2))
+    assert memory.add(np.eye(2), values).tolist() == [0, 1]
+    assert state(memory) == state(Memory(np.eye(2, dtype=dtype), values))
+    memory.remove([0, 1])
+    assert (memory.values is None) == (values is None)
+    assert memory.add([5.0, 6.0], None if values is None else 7) == 0
+    assert values is None or memory.values.tolist() == [7]
+
+
+def test_an_empty_memory_with_values_requires_values():
+    memory = Memory(np.empty((0, 2)), [])
+    with pytest.raises(ValueError, match=r"^values must be given if and only if the memory has values; got None$"):
+        memory.add([1.0, 2.0])
+
+
+@pytest.mark.parametrize("values", [None, [], np.empty((0, 3), "float32"), np.empty(0, "U5")])
+@pytest.mark.parametrize("mmap", [False, True])
+def test_empty_memories_are_saved_and_copied(tmp_path, values, mmap):
+    memory = Memory(np.empty((0, 3), "float32"), values, DotEnergy(2.0))
+    for back in (saved(tmp_path / "memory.npz", memory, mmap=mmap), copy.copy(memory), pickle.loads(pickle.dumps(memory))):
+        assert (back.shape, back.dtype, back.energy) == ((0, 3), "float32", DotEnergy(2.0))
+        assert_same(back.values is None, values is None)
+        assert values is None or back.values.dtype == np.asarray(values).dtype
+        assert back.lookup([1.0, 2.0, 3.0]).indices == -1
+
+
+# One pattern, several patterns
+
+
+@pytest.mark.parametrize("index", [0, 3, -1, -100, np.int64(64), slice(2, 9), slice(None, None, -3), [3, 1, 3], [-1, 2], np.arange(100) > 90, (5, 1)])
+def test_indexing_is_that_of_the_patterns(tmp_path, index):
+    memory = labelled()
+    for each in (memory, saved(tmp_path / "memory.npz", memory, mmap=True)):
+        assert_same(each[index], memory.patterns[index])
+    part = np.asarray(memory[index])
+    part += part.dtype.type(1)
+    assert state(memory) == state(labelled())
+
+
+@pytest.mark.parametrize("index", [100, -101])
+def test_an_index_outside_raises(index):
+    with pytest.raises(IndexError) as caught:
+        labelled()[index]
+    assert str(caught.value) == f"index must be from -100 to 99; got {index}"
+    with pytest.raises(IndexError, match="out of bounds for axis 0 with size 100"):
+        labelled()[np.array([0, index])]
+
+
+# Values of mixed types
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([("a", 1), ("b", 2)], "'a' and 1"),
+        ([1, "a"], "1 and 'a'"),
+        ([1.5, "a"], "1.5 and 'a'"),
+        ([True, "a"], "True and 'a'"),
+        (["a", b"b"], "'a' and b'b'"),
+        ([np.float32(1), "a"], "np.float32(1.0) and 'a'"),
+    ],
+)
+def test_strings_mixed_with_numbers_raise(values, found):
+    message = f"values must be all strings or all numbers, or a structured array; got {found}"
+    memory = Memory(np.eye(2), ["a", "b"])
+    for store in (lambda: Memory(np.eye(2), values), lambda: memory.add(np.eye(2), values), lambda: memory.replace([0, 1], np.eye(2), values)):
+        with pytest.raises(TypeError) as caught:
+            store()
+        assert str(caught.value) == message
+    assert memory.values.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("values", [["a", np.str_("b")], np.array(["a", "b"]), [["a", "b"], ["c", "d"]], [b"a", np.bytes_(b"b")], [1, True], [np.array(["a"]), np.array(["b"])]])
+def test_values_of_one_type_are_stored(values):
+    assert_same(Memory(np.eye(2), values).values, np.asarray(values))
+
+
+def test_structured_values_hold_strings_and_numbers():
+    memory = Memory(np.eye(2), np.array([("a", 1), ("b", 2)], [("name", "U8"), ("count", int)]))
+    memory.add([2.0, 1.0], np.array(("c", 3), memory.values.dtype))
+    assert memory.values["count"].tolist() == [1, 2, 3]
+    assert memory.lookup([0.1, 1.0]).values["name"] == "b"
+    assert memory.lookup([0.1, -1.0], min_similarity=0.9).values["name"] == ""
+
+
 # Lookup
+
+
+@pytest.mark.parametrize("values", [None, [f"v{i}" for i in range(9)], np.arange(18.0).reshape(9, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lookup_of_several_gives_the_best_first(values, dtype, backend):
+    rng = np.random.default_rng(0)
+    p, x = rng.normal(size=(9, 4)).astype(dtype), rng.normal(size=(5, 4)).astype(dtype)
+    memory, stored = Memory(p, values), p if values is None else np.asarray(values)
+    distances, indices = hopmin.nearest(x, p, 9, metric="cosine")
+    for k in (1, 4, 9, 12):
+        found, kept = memory.lookup(x, k=k), min(k, 9)
+        assert_same(found.indices[:, :kept], indices[:, :kept])
+        assert_same(found.similarities[:, :kept], 1 - distances[:, :kept])
+        assert_same(found.values[:, :kept], stored[indices[:, :kept]])
+        assert (found.indices[:, kept:] == -1).all()
+        assert (found.similarities[:, kept:] == -np.inf).all()
+        assert_same(found.values[:, kept:], np.zeros((5, k - kept, *stored.shape[1:]), stored.dtype))
+        for i in range(5):
+            assert_same(memory.lookup(x[i], k=k), [field[i] for field in found])
+    least = float(np.median(1 - distances))
+    gated = memory.lookup(x, k=9, min_similarity=least)
+    assert_same(gated.indices, np.where(gated.similarities >= least, indices, -1))
+    assert_same([field[:, 0] for field in memory.lookup(x, k=1)], list(memory.lookup(x)))
+
+
+def test_directions_are_kept_after_the_first_lookup(monkeypatch):
+    memory, scaled = bare(), []
+    memory.remove(0)  # a pattern of zeros would have no direction
+    original = reduction.directions
+    monkeypatch.setattr(reduction, "directions", lambda name, rows, first=0: scaled.append(len(rows)) or original(name, rows, first))
+    memory.lookup([1.0, 2.0])
+    memory.nearest([1.0, 2.0], metric="cosine")
+    assert scaled == [99]
+    memory.add([1.0, 2.0])
+    memory.replace([0, 1], [[1.0, 2.0]] * 2)
+    memory.remove([4, 5])
+    assert memory.lookup([1.0, 2.0]).indices == 0
+    assert scaled == [99, 1, 2]
+    assert len(pickle.dumps(memory)) < 2 * memory.patterns.nbytes
+
+
+def test_a_pattern_of_zeros_has_no_direction_until_removed():
+    memory = Memory([[1.0, 0.0], [0.0, 1.0]], ["a", "b"])
+    assert memory.lookup([1.0, 0.1]).values == "a"
+    memory.add([0.0, 0.0], "zero")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^patterns must have no row of zeros for metric 'cosine'; got one at index 2$"):
+            memory.lookup([1.0, 0.1])
+    memory.replace(2, [5.0, 0.5], "c")
+    assert memory.lookup([1.0, 0.1]).values == "c"
+
+
+def test_representations_are_short():
+    rng = np.random.default_rng(0)
+    memory = Memory(rng.normal(size=(3000, 50)), ["long text " * 50] * 3000)
+    small, large = memory.lookup(rng.normal(size=50)), memory.lookup(rng.normal(size=(2000, 50)), k=3, min_similarity=0.3)
+    assert repr(small) == str(small) == f"Lookup(values <U500 (), indices {small.indices}, similarities {small.similarities:.3f})"
+    assert re.fullmatch(r"Lookup\(values <U500 \(2000, 3\), indices int64 \(2000, 3\), similarities float64 \(2000, 3\)\)", repr(large))
+    for each in (small, large, memory, Memory(np.ones((2, 900)), energy=HopfieldEnergy(bias=[0.5] * 900))):
+        assert len(repr(each)) < 200
+        assert "\n" not in repr(each)
 
 
 def vectors(least=1):
@@ -647,6 +872,8 @@ def test_lookup_gives_zero_below_the_threshold(values, zero):
         ([[1.0, 0.0], [0.0, 0.0]], [1.0, 0.0], {}, "patterns must have no row of zeros for metric 'cosine'; got one at index 1"),
         (np.eye(2), [1.0, 0.0], {"min_similarity": 1.5}, "min_similarity must be a number in [-1, 1]; got 1.5"),
         (np.eye(2), [1.0, 0.0], {"min_similarity": math.nan}, "min_similarity must be a number in [-1, 1]; got nan"),
+        (np.eye(2), [1.0, 0.0], {"k": 0}, "k must be an integer >= 1; got 0"),
+        (np.eye(2), [1.0, 0.0], {"k": 1.0}, "k must be an integer >= 1; got 1.0"),
         (np.eye(2), [1.0, 0.0], {"min_similarity": "0"}, "min_similarity must be a number in [-1, 1]; got '0'"),
     ],
 )

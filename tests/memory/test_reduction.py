@@ -1,5 +1,6 @@
 """The reduction: patterns may be split anywhere, and memory does not grow as queries times patterns."""
 
+import os
 import tracemalloc
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hopmin
 from hopmin.memory.reduction import BLOCK, Reduction, reduce
 from hopmin.testing import problems
 
@@ -88,3 +90,33 @@ def test_merging_into_the_identity_changes_nothing(problem, metric):
 
 def copy(reduction):
     return Reduction(reduction.beta, *(a.copy() for a in reduction[1:]))
+
+
+# Working memory
+
+FRUGAL = """
+import resource
+import numpy as np
+import hopmin
+
+rng = np.random.default_rng(0)
+p = rng.normal(size=(2, 1_000_000))
+hopmin.set_threads(1)
+hopmin.nearest(p[:, :9], p[:, :9])
+hopmin.DotEnergy().update(p[:, :9], p[:, :9])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 8 * p.nbytes, -1))
+for metric in ("euclidean", "dot", "cosine"):
+    assert hopmin.nearest(p, p, metric=metric)[1].ravel().tolist() == [0, 1]
+assert hopmin.DistanceEnergy().weights(p, p).tolist() == [[1, 0], [0, 1]]
+assert (hopmin.DotEnergy().update(p[:1], p) == p[:1]).all()
+assert hopmin.DistanceEnergy().value(p[1], p) == 0
+"""
+
+
+@pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="the NumPy twin would take minutes for a million coordinates")
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells how much memory is in use")
+def test_working_memory_does_not_grow_with_the_dimensions(run):
+    """A million: a panel would take 512 MB and a batch of queries 3 GB."""
+    finished = run(FRUGAL)
+    assert finished.returncode == 0, finished.stderr

@@ -1,5 +1,7 @@
 """Retrieval: fixed points, stopping reasons, the kinds of points, and the options."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -397,3 +399,32 @@ def test_binary_energies_refuse_damping_and_step_size(options, given):
 def test_step_size_needs_a_gradient():
     with pytest.raises(ValueError, match=r"^energy must have a gradient if step_size is given; got <"):
         hopmin.retrieve([[0.1, 0.2]], FIG1, Median(), step_size=0.1)
+
+
+# Representations
+
+
+def test_a_representation_tells_why_and_where_queries_stopped():
+    p, energy = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]]), DistanceEnergy(8.0)
+    found = hopmin.retrieve([[0.9, 0.2], [0.4, 0.1], [5.0, 5.0]], p, energy)
+    steps = f"{found.steps.min()} to {found.steps.max()}"
+    expected = f"Retrieval(states (3, 2), energies ({len(found.energies)}, 3), reason converged, steps {steps}, nearest [1 0 2], kind pattern)"
+    assert repr(found) == str(found) == expected
+    single = hopmin.retrieve([0.9, 0.2], p, energy)
+    count = int(single.steps)
+    assert repr(single) == f"Retrieval(states (2,), energies ({count + 1},), reason converged, steps {count}, nearest 1, kind pattern)"
+    none = hopmin.retrieve(np.zeros((0, 2)), p, energy)
+    assert repr(none) == "Retrieval(states (0, 2), energies (1, 0), reason none, steps none, nearest [], kind none)"
+    mixed = hopmin.retrieve([[0.9, 0.2], [0.5, 0.0]], p, energy, max_steps=1)
+    assert "reason converged (1), max_steps (1), steps 1, " in repr(mixed)
+
+
+def test_a_representation_of_much_is_short_and_computes_nothing():
+    rng = np.random.default_rng(0)
+    p = rng.normal(size=(2000, 100))
+    found = hopmin.retrieve(p, p, DistanceEnergy(2.0), max_steps=2)
+    assert re.fullmatch(r"Retrieval\(states \(2000, 100\), energies \(\d, 2000\), reason \S+, steps [12to ]+\)", repr(found))
+    assert not found.__dict__.keys() & {"weights", "kind", "nearest"}
+    assert found.nearest[0] == 0
+    assert "nearest [   0    1    2 ... 1997 1998 1999]" in repr(found)
+    assert len(repr(found)) < 250

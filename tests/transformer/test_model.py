@@ -3,19 +3,21 @@
 import copy
 import math
 import pickle
+from itertools import pairwise
 
 import models
 import numpy as np
 import pytest
 from helpers import error_message
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from models import drawn_gpt
 
 from hopmin import DistanceEnergy, retrieve, testing
 from hopmin._files import load_arrays, save_arrays
 from hopmin.data.tokenizers import SymbolTokenizer
-from hopmin.transformer.model import GPT, GPTConfig, load_model
+from hopmin.transformer.layers import cross_entropy
+from hopmin.transformer.model import GPT, Context, GPTConfig, groups_by_length, load_model
 from hopmin.transformer.training import Trainer
 
 SIZES = models.GPT_SIZES
@@ -504,6 +506,83 @@ def test_every_option_is_initialised_and_saved(options, tmp_path):
     np.testing.assert_array_equal(again.logits([[1, 2]]), model.logits([[1, 2]]))
 
 
+# Rows of unequal length
+
+LENGTHS = st.lists(st.integers(0, 24), min_size=1, max_size=9).filter(any)
+
+
+def ragged(lengths, seed, uncounted=0.2):
+    """Tokens and targets (B, 24) of rows of these lengths; some targets before the last are not counted either."""
+    rng, lengths = np.random.default_rng(seed), np.array(lengths)[:, None]
+    tokens, targets = rng.integers(0, V, (2, len(lengths), 24))
+    targets[(rng.random(targets.shape) < uncounted) & (np.arange(24) != lengths - 1)] = -1
+    targets[np.arange(24) >= lengths] = -1
+    return tokens, targets
+
+
+def padded(model, tokens, targets, rng=None):
+    """The loss and gradients computed at every position, padding included."""
+    logits, backward = model._forward(tokens, Context(rng))
+    loss, back_loss = cross_entropy(logits, targets)
+    return loss, backward(back_loss(1.0))
+
+
+@EACH_OPTION
+@settings(max_examples=20)
+@given(lengths=LENGTHS, seed=st.integers(0, 2**32))
+def test_packed_rows_have_the_gradients_of_padded_ones(options, lengths, seed):
+    model, (tokens, targets) = drawn_gpt(positions=24, **options), ragged(lengths, seed)
+    loss, gradients = model.loss_and_gradients(tokens, targets)
+    expected, wanted = padded(model, tokens, targets)
+    close(loss, expected)
+    assert model.cross_entropy(tokens, targets) == loss
+    assert list(gradients) == list(model.parameters)
+    for name, gradient in wanted.items():
+        close(gradients[name], gradient)
+
+
+@EACH_OPTION
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("B", [1, 5])
+def test_rows_of_one_length_keep_their_bits(options, dtype, B):
+    model, (tokens, targets) = drawn_gpt(positions=24, dtype=dtype, **options), ragged([24] * B, seed=B)
+    found = model.loss_and_gradients(tokens, targets, np.random.default_rng(3))
+    np.testing.assert_equal(found, padded(model, tokens, targets, np.random.default_rng(3)))
+
+
+@EACH_OPTION
+def test_the_gradient_of_unequal_rows_is_a_slope(options):
+    model, (tokens, targets) = drawn_gpt(positions=24, **options), ragged([1, 24, 7, 8, 0, 2], seed=1)
+    _, gradients = model.loss_and_gradients(tokens, targets, 5)
+    rng = np.random.default_rng(2)
+    direction = {name: rng.normal(size=p.shape) for name, p in model.parameters.items()}
+    before, losses = {name: p.copy() for name, p in model.parameters.items()}, []
+    for step in (1e-7, -1e-7):  # so short that no ReLU changes its side
+        for name, p in model.parameters.items():
+            p[...] = before[name] + step * direction[name]
+        losses.append(model.loss_and_gradients(tokens, targets, 5)[0])
+    slope = sum(float(np.vdot(gradients[name], direction[name])) for name in direction)
+    assert (losses[0] - losses[1]) / 2e-7 == pytest.approx(slope, rel=0, abs=3e-7)  # rounding of losses, 6e-14, over 2e-7
+
+
+@given(LENGTHS, st.integers(0, 2**32))
+def test_at_most_an_eighth_of_packed_positions_is_padding(lengths, seed):
+    sizes, model, (tokens, targets) = [], drawn_gpt(positions=24), ragged(lengths, seed, uncounted=0)
+    forward = model._forward
+    model._forward = lambda tokens, context: sizes.append(tokens.size) or forward(tokens, context)
+    model.cross_entropy(tokens, targets)
+    assert sum(lengths) <= sizes[0] <= sum(lengths) * 8 / 7
+
+
+@example([8, 7, 0, 6])  # 7 is just long enough for the group of 8, and 6 is not
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=50))
+def test_groups_hold_each_row_once_longest_first(lengths):
+    lengths, groups = np.array(lengths), list(groups_by_length(np.array(lengths)))
+    np.testing.assert_array_equal(sum((rows for rows, _ in groups), np.zeros(len(lengths), int)), lengths > 0)
+    assert all(lengths[rows].max() == T and 8 * lengths[rows].min() >= 7 * T for rows, T in groups)
+    assert all(8 * after < 7 * before for (_, before), (_, after) in pairwise(groups))
+
+
 def test_options_give_the_first_transformer():
     """Against the formulas: norm(x + f(x)), no norm at the end, embeddings times sqrt(D)."""
     model = drawn_gpt(norm="post", activation="relu", position_encoding="sinusoidal", tied_embeddings=False)
@@ -627,3 +706,8 @@ def test_energy_attention_can_be_trained():
     before = model.cross_entropy(rows[:, :-1], rows[:, 1:])
     Trainer(model, steps=200, learning_rate=0.02, batch_size=16).run(rows)
     assert model.cross_entropy(rows[:, :-1], rows[:, 1:]) < 0.7 * before
+
+
+def test_a_representation_gives_the_sizes():
+    model = GPT(GPTConfig(vocabulary=5, positions=8, layers=2, heads=4, width=16), rng=0)
+    assert repr(model) == str(model) == "GPT(2 layers, 4 heads, width 16, 5 tokens, 8 positions, 6,800 parameters, float32)"

@@ -139,6 +139,8 @@ def test_logits_loss_and_gradients_match_pytorch(dtype, options, seed):
     model = made(seed, dtype=dtype, **options)
     tokens, targets = examples(np.random.default_rng(seed))
     p, c = leaves(model), model.config
+    if c.dropout:
+        targets[:, -1] = tokens[:, -1]  # rows of one length are not reordered, and their masks are drawn as below
     slack = SLACK[dtype] * (100 if c.attention == "energy" else 1)  # some cases are ill-conditioned in both libraries
     logits = gpt_logits(p, c, torch.tensor(tokens)).detach()
     close({"logits": model.logits(tokens)}, {"logits": logits.numpy()}, slack)

@@ -26,6 +26,7 @@ from helpers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hopmin._extras import MissingExtra
 from hopmin.data.tokenizers import BPETokenizer
 from hopmin.transformer import pretrained
 from hopmin.transformer.llama import LlamaConfig
@@ -573,14 +574,14 @@ def test_the_dtype_of_a_tensor_is_quoted_safely(tmp_path, dtype):
 
 
 @pytest.mark.parametrize(
-    ("library", "load"),
-    [("gguf", load_llama), ("tokenizers", lambda path: BPETokenizer.from_merges({}, []))],
+    ("library", "needs", "load"),
+    [("gguf", "a GGUF file", load_llama), ("tokenizers", "BPETokenizer", lambda path: BPETokenizer.from_merges({}, []))],
     ids=["gguf", "tokenizers"],
 )
-def test_a_missing_library_is_named_with_its_extra(monkeypatch, tmp_path, library, load):
+def test_a_missing_library_is_named_with_its_extra(monkeypatch, tmp_path, library, needs, load):
     monkeypatch.setitem(sys.modules, library, None)
-    sentence = error_message(ImportError, load, tmp_path)
-    assert sentence == f"{library} must be installed: python -m pip install 'hopmin[pretrained]'"
+    sentence = error_message(MissingExtra, load, tmp_path)
+    assert sentence == f'{needs} needs {library}: python -m pip install "hopmin[pretrained]"'
 
 
 def test_the_module_can_be_imported_without_the_extra(monkeypatch):
