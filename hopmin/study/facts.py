@@ -88,7 +88,10 @@ def facts(count: int, *, objects: int = 20, seed: int = 0) -> Facts:
     relations = rng.integers(len(RELATIONS), size=count)
     choices = np.array([token[word] for word in chosen]).reshape(len(RELATIONS), objects)
     prompts = [
-        [[token[word] for word in f"<start> {sentence.format(f'first-{a} last-{b}')}".split()] for sentence in RELATIONS[r]]
+        [
+            [token[word] for word in f"<start> {sentence.format(f'first-{a} last-{b}')}".split()]
+            for sentence in RELATIONS[r]
+        ]
         for r, (a, b) in zip(relations, people, strict=True)
     ]
     return Facts(relations, choices[relations, rng.integers(objects, size=count)], prompts, choices, words)

@@ -208,5 +208,3 @@ def train(
 
     trainer.run(rows, callback=callback)
     return curve
-
-

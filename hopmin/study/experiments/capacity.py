@@ -234,7 +234,10 @@ def _with_answer(found: list[Finding]) -> list[Finding]:
         f"{value.get('cubes') or 0:,.0f}, the exponential one up to {value['exponential']:,.0f}; the exact nearest "
         f"pattern sets the limit at {value.get('nearest') or 0:,.0f}."
     )
-    return [Finding("answer", text, value["exponential"], n=len(found), expected="a power of d against exp(c d)"), *found]
+    return [
+        Finding("answer", text, value["exponential"], n=len(found), expected="a power of d against exp(c d)"),
+        *found,
+    ]
 
 
 def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
@@ -270,7 +273,9 @@ def panels(records: Sequence[Record]) -> list[Panel]:
     return drawn
 
 
-def _draw(ax: Any, records: Sequence[Record], memory: str, d: int, i: int, label: str, scale: Any = lambda n: n) -> None:
+def _draw(
+    ax: Any, records: Sequence[Record], memory: str, d: int, i: int, label: str, scale: Any = lambda n: n
+) -> None:
     rows = [(n, proportion(right, tries)) for n, tries, right in _shares(records, memory, d)]
     charts.points(
         ax, [scale(n) for n, _ in rows], [e.value for _, e in rows], i,

@@ -50,7 +50,13 @@ SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"model": (1, 1, 16), "known": 12, "new": (4, 8), "steps": 30, "descent": 10},
     "quick": {"model": (2, 4, 48), "known": 300, "new": (10, 100, 1_000), "steps": 1_200, "descent": 40},
     "standard": {"model": (2, 4, 96), "known": 1_000, "new": (10, 100, 1_000, 10_000), "steps": 4_000, "descent": 60},
-    "paper": {"model": (6, 8, 512), "known": 20_000, "new": (100, 1_000, 10_000, 100_000), "steps": 40_000, "descent": 60},
+    "paper": {
+        "model": (6, 8, 512),
+        "known": 20_000,
+        "new": (100, 1_000, 10_000, 100_000),
+        "steps": 40_000,
+        "descent": 60,
+    },
 }
 
 
@@ -108,7 +114,11 @@ def run(cell: Cell, progress: Progress) -> Record:
                 for gate in GATES
             ],
         })  # fmt: skip
-    return {"parameters": config.parameter_count, "known_before": [float(share) for share in before], "results": results}
+    return {
+        "parameters": config.parameter_count,
+        "known_before": [float(share) for share in before],
+        "results": results,
+    }
 
 
 class Prompts(NamedTuple):
@@ -147,7 +157,11 @@ def ask(model: GPT, of: Facts, which: Integers, paraphrase: int) -> Prompts:
 
 def _head(model: GPT, x: Floats) -> tuple[Floats, Any]:
     """Return the logits (n, V) of last states (n, D), and the function from their gradient to that of the states."""
-    p = {name: a.astype(np.float64) for name, a in model.parameters.items() if name in ("norm.gain", "norm.bias", "tokens")}
+    p = {
+        name: a.astype(np.float64)
+        for name, a in model.parameters.items()
+        if name in ("norm.gain", "norm.bias", "tokens")
+    }
     outputs, back_norm = layer_norm(x, p["norm.gain"], p["norm.bias"])
     logits, back_linear = linear(outputs, p["tokens"].T)
     return logits, lambda dlogits: back_norm(back_linear(dlogits)[0])[0]
@@ -215,6 +229,7 @@ def _edits(result: Record) -> list[tuple[str, Record]]:
 
 def _best_linear(records: Sequence[Record], count: int) -> str:
     """Return the linear edit with the best mean of the three measures: it is compared at its best."""
+
     def mean(name: str) -> float:
         return sum(e.value for e in _pooled(records, count, name).values())
 
@@ -238,7 +253,11 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     gate = f"gate {GATE:g}"
     for count in (most, *counts[:-1]):
         linear = _best_linear(records, count)
-        words = {gate: f"A memory with a gate of {GATE:g}", linear: "The best linear edit", "unedited": "Without an edit, the model"}
+        words = {
+            gate: f"A memory with a gate of {GATE:g}",
+            linear: "The best linear edit",
+            "unedited": "Without an edit, the model",
+        }
         for name in words:
             at = _pooled(records, count, name)
             text = (
@@ -280,12 +299,23 @@ def panels(records: Sequence[Record]) -> list[Panel]:
     for title, name in ((f"Memory with a gate of {GATE:g}", gate), ("Best linear edit", best)):
         figure, ax = charts.axes("facts written", "share", xscale="log", ylim=(-0.03, 1.05))
         for i, measure in enumerate(MEASURES):
-            _draw(ax, counts, [_pooled(records, count, name[count])[measure] for count in counts], i, measure, "{:,} facts")
-        drawn.append(Panel(title, f"Efficacy, generalization and specificity against the number of facts: {title}.", figure))
+            _draw(
+                ax,
+                counts,
+                [_pooled(records, count, name[count])[measure] for count in counts],
+                i,
+                measure,
+                "{:,} facts",
+            )
+        drawn.append(
+            Panel(title, f"Efficacy, generalization and specificity against the number of facts: {title}.", figure)
+        )
     figure, ax = charts.axes("gate (cosine)", "share", ylim=(-0.03, 1.05))
     for i, measure in enumerate(MEASURES):
         _draw(ax, GATES, [_pooled(records, counts[-1], f"gate {g:g}")[measure] for g in GATES], i, measure, "gate {:g}")
-    drawn.append(Panel(f"Against the gate, {counts[-1]:,} facts", "A higher gate generalizes less and disturbs less.", figure))
+    drawn.append(
+        Panel(f"Against the gate, {counts[-1]:,} facts", "A higher gate generalizes less and disturbs less.", figure)
+    )
     return drawn
 
 

@@ -139,7 +139,9 @@ def panels(records: Sequence[Record]) -> list[Panel]:
     figure, ax = charts.axes("entropy of the language (nats per token)", "held-out loss (nats per token)")
     ends = [0.9 * min(_column(records, "entropy")), 1.05 * max(_column(records, "entropy"))]
     ax.plot(ends, ends, color=charts.INK, linewidth=1.2, linestyle=(0, (4, 3)))
-    ax.annotate("loss = entropy", (ends[1], ends[1]), xytext=(-4, -16), textcoords="offset points", ha="right", fontsize=13)
+    ax.annotate(
+        "loss = entropy", (ends[1], ends[1]), xytext=(-4, -16), textcoords="offset points", ha="right", fontsize=13
+    )
     charts.reference(ax, "proposition 4: at least 1", y=1.0)
     for i, size in enumerate(sorted({r["parameters"] for r in records})):
         chosen = sorted((r for r in records if r["parameters"] == size), key=lambda r: r["entropy"])

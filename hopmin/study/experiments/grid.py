@@ -29,9 +29,7 @@ METHOD = (
     "Models of several sizes are trained on nested sets of rows. D* is the smallest amount of data at which the training "
     "loss agrees with the best held-out loss to within 0.2 nats per token, found between two amounts by interpolation."
 )
-PAPER = (
-    "Section 5.2 derives N = O(D²); section 6.4 reports N / D*² of 8.7, 8.8 and 8.4 × 10⁻¹⁰ for three models of one depth."
-)
+PAPER = "Section 5.2 derives N = O(D²); section 6.4 reports N / D*² of 8.7, 8.8 and 8.4 × 10⁻¹⁰ for three models of one depth."
 CONTROL = (
     "The estimator is first applied to synthetic losses with planted exponents of 1, 1.5, 2 and 3. All models are trained "
     "with the same rows, batches and steps, so that models are compared in pairs."
@@ -299,10 +297,20 @@ def panels(records: Sequence[Record]) -> list[Panel]:
                           low=[e.low for e in rates], high=[e.high for e in rates])  # fmt: skip
     if records[0]["entropy"] is not None:
         charts.reference(ax, "entropy of the language", y=records[0]["entropy"], at=0.3)
-    drawn.append(Panel("Loss against data: held-out (solid) and training rows (dashed)",
-                       "With few rows the training loss is far below the held-out loss; with more they meet.", loss))
-    drawn.append(Panel("Rows completed: held-out (solid) and training rows (dashed)",
-                       "With few rows only training rows are completed; with more, held-out rows are too.", rate))
+    drawn.append(
+        Panel(
+            "Loss against data: held-out (solid) and training rows (dashed)",
+            "With few rows the training loss is far below the held-out loss; with more they meet.",
+            loss,
+        )
+    )
+    drawn.append(
+        Panel(
+            "Rows completed: held-out (solid) and training rows (dashed)",
+            "With few rows only training rows are completed; with more, held-out rows are too.",
+            rate,
+        )
+    )
     reached = [(r, d) for r, d in data_needed(records) if np.isfinite(d)]
     if reached:
         figure, cx = charts.axes("parameters N", "D* (tokens)", xscale="log", yscale="log")
@@ -312,16 +320,29 @@ def panels(records: Sequence[Record]) -> list[Panel]:
         ends = np.array([min(x), max(x)])
         middle = np.exp(np.mean(np.log(y)) - np.mean(np.log(x)) / 2)
         cx.plot(ends, middle * np.sqrt(ends), color=charts.INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        cx.annotate("N ∝ D²", (ends[-1], middle * np.sqrt(ends[-1])), xytext=(-4, -14), textcoords="offset points",
-                    ha="right", fontsize=13)
+        cx.annotate(
+            "N ∝ D²",
+            (ends[-1], middle * np.sqrt(ends[-1])),
+            xytext=(-4, -14),
+            textcoords="offset points",
+            ha="right",
+            fontsize=13,
+        )
         drawn.append(Panel("The data at which the losses agree", "D* against the number of parameters.", figure))
     figure, dx = charts.axes("planted exponent", "recovered exponent")
     powers = (1, 1.5, 2, 3)
     estimates = [exponent(data_needed(planted(power))) for power in powers]
     dx.plot([0.8, 3.2], [0.8, 3.2], color=charts.INK, linewidth=1.2, linestyle=(0, (4, 3)))
     kept = [(p, e) for p, e in zip(powers, estimates, strict=True) if e is not None]
-    charts.points(dx, [p for p, _ in kept], [e.value for _, e in kept], 2, line=False,
-                  low=[e.low for _, e in kept], high=[e.high for _, e in kept],
-                  tips=[f"planted {p}: recovered {e}" for p, e in kept])
+    charts.points(
+        dx,
+        [p for p, _ in kept],
+        [e.value for _, e in kept],
+        2,
+        line=False,
+        low=[e.low for _, e in kept],
+        high=[e.high for _, e in kept],
+        tips=[f"planted {p}: recovered {e}" for p, e in kept],
+    )
     drawn.append(Panel("The estimator on planted exponents", "Recovered exponents lie on the diagonal.", figure))
     return drawn

@@ -65,7 +65,9 @@ def cells(settings: Settings) -> list[Cell]:
         layers, heads, width, rows, steps, seed=settings.seed, corpus=settings.corpus, corpus_seed=settings.seed,
     ))  # fmt: skip
     drawn = [
-        {"kind": "figure 1", "energy": name, "beta": beta, "grid": sizes["grid"]} for beta in (1.0, 4.0) for name in KINDS
+        {"kind": "figure 1", "energy": name, "beta": beta, "grid": sizes["grid"]}
+        for beta in (1.0, 4.0)
+        for name in KINDS
     ]
     slices = [
         {"kind": "slice", "energy": "distance", "trained": trained, "grid": sizes["grid"], "stored": sizes["stored"],
@@ -88,7 +90,9 @@ def run(cell: Cell, progress: Progress) -> Record:
     else:
         patterns = _activations(cell, progress)
         origin, plane, corners = _plane(patterns)
-        beta = 4 / float(np.median(separation(patterns)) ** 2)  # the nearest other pattern then weighs e^-4 at a pattern
+        beta = 4 / float(
+            np.median(separation(patterns)) ** 2
+        )  # the nearest other pattern then weighs e^-4 at a pattern
     energy: Energy = KINDS[cell["energy"]](beta)
     u, v = np.meshgrid(np.linspace(*corners[:2], cell["grid"]), np.linspace(*corners[2:], cell["grid"]))
     points = origin + np.stack([u.ravel(), v.ravel()], axis=1) @ plane
@@ -157,7 +161,9 @@ def findings(records: Sequence[Record]) -> list[Finding]:
                 f"Of {r['stored']} activations of the {'trained' if r['trained'] else 'untrained'} model, stored in a "
                 f"distance energy, {share.value:.0%} are kept as patterns of their own, with beta = {r['beta']:.3g}."
             )
-            found.append(Finding("trained" if r["trained"] else "untrained", text, *share, expected="the other model's"))
+            found.append(
+                Finding("trained" if r["trained"] else "untrained", text, *share, expected="the other model's")
+            )
     sharp = [r for r in records if r["kind"] == "figure 1"]
     if sharp:
         all_kept = {beta: [r["energy"] for r in sharp if r["beta"] == beta and r["kept"] == 3] for beta in (1.0, 4.0)}

@@ -72,7 +72,9 @@ def cells(settings: Settings) -> list[Cell]:
 def cost(cell: Cell) -> Cost:
     """Return the cost of training the model and of the measurements."""
     seconds = 2e-4 * cell["measured"] * cell["layers"] * cell["width"]
-    return Cost(seconds=seconds) if cell["kind"] == "untrained" else Cost(*Training(**cell["training"]).cost[:2], seconds)
+    return (
+        Cost(seconds=seconds) if cell["kind"] == "untrained" else Cost(*Training(**cell["training"]).cost[:2], seconds)
+    )
 
 
 def run(cell: Cell, progress: Progress) -> Record:
@@ -154,7 +156,10 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     for kind, of in kinds.items():
         if not of:
             continue
-        unit, rank, keys, spread = (bootstrap(_heads(of, name)) for name in ("nearest_direction", "rank_correlation", "effective_keys", "norm_spread"))
+        unit, rank, keys, spread = (
+            bootstrap(_heads(of, name))
+            for name in ("nearest_direction", "rank_correlation", "effective_keys", "norm_spread")
+        )
         text = (
             f"{kind.capitalize()} models: strongest and nearest key agree at {agreement[kind]} of positions, at {unit} once keys "
             f"have one length; rank correlation {rank}, effective keys {keys}, spread of the norms {spread}."
@@ -163,7 +168,11 @@ def findings(records: Sequence[Record]) -> list[Finding]:
         found.append(Finding(f"heads {kind}", text, *agreement[kind], expected=expected))
         share = proportion(sum(sum(r["raised"]) for r in of), sum(r["of"] * len(r["raised"]) for r in of))
         text = f"{kind.capitalize()} models: {share.value:.1%} of the steps through a block raise the global energy."
-        found.append(Finding(f"raised {kind}", text, *share, expected="0: it must fall" if kind == "energy" else "0 by section 4.2"))
+        found.append(
+            Finding(
+                f"raised {kind}", text, *share, expected="0: it must fall" if kind == "energy" else "0 by section 4.2"
+            )
+        )
     for kind in ("trained", "untrained"):
         of = kinds[kind]
         if not of:
@@ -201,15 +210,25 @@ def panels(records: Sequence[Record]) -> list[Panel]:
         figure, ax = charts.axes("", f"{label}", ylim=(-0.05, 1.05) if name == "nearest" else None)
         for i, kind in enumerate(KINDS):
             chosen = [r for r in records if r["kind"] == kind]
-            values = [(r, layer, head, v) for r in chosen for layer, row in enumerate(r["heads"][name]) for head, v in enumerate(row)]
+            values = [
+                (r, layer, head, v)
+                for r in chosen
+                for layer, row in enumerate(r["heads"][name])
+                for head, v in enumerate(row)
+            ]
             spread = np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else [0.0]
             charts.points(ax, [i + float(s) for s in spread], [v for *_, v in values], i, line=False,
                           tips=[f"{kind}, width {r['width']}, layer {layer + 1}, head {head + 1}: {v:.2f}" for r, layer, head, v in values])  # fmt: skip
         ax.set_xticks(range(len(KINDS)), KINDS)
         if name == "nearest":
             charts.reference(ax, "random key", y=float(np.mean([r["heads"]["chance"] for r in records])), at=0.4)
-        drawn.append(Panel(f"{label.capitalize()}, for every head".replace("Strongest", "The strongest"),
-                           f"Every point is a head: {label}, for trained, untrained and energy models.", figure))
+        drawn.append(
+            Panel(
+                f"{label.capitalize()}, for every head".replace("Strongest", "The strongest"),
+                f"Every point is a head: {label}, for trained, untrained and energy models.",
+                figure,
+            )
+        )
     figure, ax = charts.axes("block", "global energy, change from the start")
     seed, width = min(r["seed"] for r in records), max(r["width"] for r in records)
     for r in (r for r in records if r["seed"] == seed and r["width"] == width):
@@ -220,6 +239,11 @@ def panels(records: Sequence[Record]) -> list[Panel]:
                       tips=[f"{r['kind']}, after block {t}: {v:.3g}" for t, v in enumerate(y)])  # fmt: skip
     ax.set_ylabel("change of beta times the global energy")
     ax.set_xticks(range(max(r["layers"] for r in records) + 1))
-    drawn.append(Panel("The global energy along the depth of the widest models",
-                       "The mean global energy after each block, relative to its start.", figure))
+    drawn.append(
+        Panel(
+            "The global energy along the depth of the widest models",
+            "The mean global energy after each block, relative to its start.",
+            figure,
+        )
+    )
     return drawn

@@ -48,7 +48,8 @@ CAVEATS = (
 )
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {
-        "fractions": (1, 1, 8, 60, 6, (1.0, 0.1)), "bits": (((1, 1, 8, 8, 6),), (4, 8), 6),
+        "fractions": (1, 1, 8, 60, 6, (1.0, 0.1)),
+        "bits": (((1, 1, 8, 8, 6),), (4, 8), 6),
         "halves": (1, 1, 8, 20, 6, 4),
     },
     "quick": {
@@ -83,7 +84,17 @@ def cells(settings: Settings) -> list[Cell]:
     ]  # fmt: skip
     models, amounts, steps = sizes["bits"]
     bits = [
-        {"part": "bits", "layers": L, "heads": H, "width": D, "symbols": V, "length": S, "rows": rows, "steps": steps, "seed": seed}
+        {
+            "part": "bits",
+            "layers": L,
+            "heads": H,
+            "width": D,
+            "symbols": V,
+            "length": S,
+            "rows": rows,
+            "steps": steps,
+            "seed": seed,
+        }
         for L, H, D, V, S in models
         for rows in amounts
         for seed in settings.all_seeds
@@ -231,14 +242,22 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     found = []
     bits, halves = _part(records, "bits"), _part(records, "half")
     if bits:
-        plateau = [max((r for r in bits if _model(r) == model), key=lambda r: r["memorized_bits"]) for model in _models(bits)]
+        plateau = [
+            max((r for r in bits if _model(r) == model), key=lambda r: r["memorized_bits"]) for model in _models(bits)
+        ]
         ratio = bootstrap([r["memorized_bits"] / r["parameters"] for r in plateau])
         text = f"Models of {_span([r['parameters'] for r in plateau])} parameters memorize {ratio} bits per parameter."
         found.append(Finding("bits", text, *ratio, expected="3.5 to 4 for models above half a million parameters"))
         capacity = {_model(r): r["memorized_bits"] for r in plateau}
-        errors = [abs(min(capacity[_model(r)], r["entropy_bits"]) / r["memorized_bits"] - 1) for r in bits if r["memorized_bits"] > 0]
+        errors = [
+            abs(min(capacity[_model(r)], r["entropy_bits"]) / r["memorized_bits"] - 1)
+            for r in bits
+            if r["memorized_bits"] > 0
+        ]
         error = bootstrap(errors)
-        text = f"The smaller of capacity and entropy predicts the memorized bits to within {error.value:.0%} on average."
+        text = (
+            f"The smaller of capacity and entropy predicts the memorized bits to within {error.value:.0%} on average."
+        )
         found.append(Finding("law", text, *error, expected="0.017 in Morris et al."))
     if len(halves) > 1:
         seen = _stacked(halves)
@@ -251,7 +270,9 @@ def findings(records: Sequence[Record]) -> list[Finding]:
             )
             found.append(Finding(f"extraction {share:g}", text, inside.value - outside.value, n=member.size,
                                  expected="equal rates if nothing were memorized"))  # fmt: skip
-        areas = bootstrap([area_under_curve(loss[m > 0], loss[m == 0]) for loss, m in zip(seen["loss"], member, strict=True)])
+        areas = bootstrap(
+            [area_under_curve(loss[m > 0], loss[m == 0]) for loss, m in zip(seen["loss"], member, strict=True)]
+        )
         text = f"The loss of a row tells members from others with an area under the curve of {areas}."
         found.append(Finding("membership", text, *areas, expected="0.5 if nothing were memorized"))
         measures = _measures(seen)
@@ -340,8 +361,13 @@ def panels(records: Sequence[Record]) -> list[Panel]:
                     f"{r['memorized_bits'] / r['parameters']:.2f} per parameter" for r in chosen]  # fmt: skip
             charts.points(ax, [r["entropy_bits"] for r in chosen], [max(1.0, r["memorized_bits"]) for r in chosen], i, tips=tips,
                           label=f"{chosen[0]['parameters']:,}")  # fmt: skip
-        drawn.append(Panel("Random rows: bits memorized, by parameters",
-                           "Memorized bits follow the bits in the rows up to a plateau.", figure))
+        drawn.append(
+            Panel(
+                "Random rows: bits memorized, by parameters",
+                "Memorized bits follow the bits in the rows up to a plateau.",
+                figure,
+            )
+        )
     if fractions:
         figure, ax = charts.axes("step", "loss (nats per token)")
         seed = min(r["seed"] for r in fractions)
@@ -349,25 +375,43 @@ def panels(records: Sequence[Record]) -> list[Panel]:
             steps = [point[0] for point in r["curve"]]
             for column, hollow, what in ((2, False, "held-out"), (1, True, "training")):
                 y = [point[column] for point in r["curve"]]
-                tips = [f"{r['fraction']:.1%} of the rows, step {s}: {what} loss {v:.3f}" for s, v in zip(steps, y, strict=True)]
+                tips = [
+                    f"{r['fraction']:.1%} of the rows, step {s}: {what} loss {v:.3f}"
+                    for s, v in zip(steps, y, strict=True)
+                ]
                 charts.points(ax, steps, y, i, tips=tips, hollow=hollow, label="" if hollow else f"{r['fraction']:.1%}")
         ax.set_ylim(bottom=0)
         if fractions[0]["entropy"] is not None:
             charts.reference(ax, "entropy", y=fractions[0]["entropy"])
-        drawn.append(Panel("Held-out (solid) and training loss (dashed), by share of the corpus",
-                           "With a small share the training loss falls far below the entropy while the held-out loss rises.", figure))
+        drawn.append(
+            Panel(
+                "Held-out (solid) and training loss (dashed), by share of the corpus",
+                "With a small share the training loss falls far below the entropy while the held-out loss rises.",
+                figure,
+            )
+        )
     if len(halves) > 1:
         seen = _stacked(halves)
-        figure, ax = charts.axes("share of the row given", "share of rows extracted", ylim=(-0.03, 1.05), xlim=(0.18, 0.98))
+        figure, ax = charts.axes(
+            "share of the row given", "share of rows extracted", ylim=(-0.03, 1.05), xlim=(0.18, 0.98)
+        )
         once = np.exp(-seen["nats"])
         decodings = {"greedy": seen["greedy"], f"best of {SAMPLES}": 1 - (1 - once) ** SAMPLES, "one sample": once}
         for i, (name, hits) in enumerate(decodings.items()):
             for of, hollow, who in ((seen["member"], False, "members"), (1 - seen["member"], True, "others")):
                 y = [float((hits[..., j] * of).sum() / of.sum()) for j in range(len(PREFIXES))]
-                tips = [f"{name}, {share:.0%} given: {v:.1%} of {who} extracted" for share, v in zip(PREFIXES, y, strict=True)]
+                tips = [
+                    f"{name}, {share:.0%} given: {v:.1%} of {who} extracted"
+                    for share, v in zip(PREFIXES, y, strict=True)
+                ]
                 charts.points(ax, PREFIXES, y, i, tips=tips, hollow=hollow, label="" if hollow else name)
-        drawn.append(Panel("Extraction of training rows (solid) and of the same rows held out (dashed)",
-                           "More of the training rows are extracted than of the same rows when held out.", figure))
+        drawn.append(
+            Panel(
+                "Extraction of training rows (solid) and of the same rows held out (dashed)",
+                "More of the training rows are extracted than of the same rows when held out.",
+                figure,
+            )
+        )
         measures = _measures(seen)
         figure, ax = charts.axes("counterfactual memorization (nats per token)", "area under the membership curve")
         x, y = measures["counterfactual memorization"], measures["membership"]
@@ -375,5 +419,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
         charts.points(ax, x[shown].tolist(), y[shown].tolist(), 0, line=False,
                       tips=[f"row {i}: counterfactual memorization {x[i]:.3f}, membership {y[i]:.3f}, "
                             f"extraction {measures['extraction'][i]:.2f}" for i in shown])  # fmt: skip
-        drawn.append(Panel("Two measures of the same rows", "Every point is a row: its memorization by two measures.", figure))
+        drawn.append(
+            Panel("Two measures of the same rows", "Every point is a row: its memorization by two measures.", figure)
+        )
     return drawn

@@ -135,8 +135,12 @@ def findings(records: Sequence[Record]) -> list[Finding]:
             continue
         name = "trained" if trained else "untrained"
         ratios[name] = bootstrap([ratio(r)[0] for r in chosen])
-        text = f"The median distance of {name} models is {ratios[name]} times that of Gaussians with the same covariance."
-        found.append(Finding(f"gaussian {name}", text, *ratios[name], expected="1 if it says no more than the covariance"))
+        text = (
+            f"The median distance of {name} models is {ratios[name]} times that of Gaussians with the same covariance."
+        )
+        found.append(
+            Finding(f"gaussian {name}", text, *ratios[name], expected="1 if it says no more than the covariance")
+        )
         unseen = bootstrap([r["activations"][-1][2] / r["held_out"][2] for r in chosen])
         text = f"In {name} models it is {unseen} times that of as many held-out rows."
         found.append(Finding(f"held out {name}", text, *unseen, expected="1 if it does not depend on memory"))
@@ -149,7 +153,9 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     if len(ratios) == 2:
         trained, untrained = ratios["trained"].value, ratios["untrained"].value
         same = abs(trained - 1) < 0.1 and abs(untrained - 1) < 0.1
-        verdict = "The distances say little that a Gaussian does not" if same else "The distances are not those of a Gaussian"
+        verdict = (
+            "The distances say little that a Gaussian does not" if same else "The distances are not those of a Gaussian"
+        )
         text = (
             f"{verdict}: their median is {ratios['trained']} times that of a Gaussian with the same covariance in trained "
             f"models, and {ratios['untrained']} times in untrained ones."
@@ -161,7 +167,19 @@ def findings(records: Sequence[Record]) -> list[Finding]:
 
 def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
     """Return a row for every model and number of rows."""
-    header = ["layers", "width", "trained", "seed", "rows", "2.5%", "median", "97.5%", "mean", "Gaussian", "predicted 2r"]
+    header = [
+        "layers",
+        "width",
+        "trained",
+        "seed",
+        "rows",
+        "2.5%",
+        "median",
+        "97.5%",
+        "mean",
+        "Gaussian",
+        "predicted 2r",
+    ]
     return header, [
         [r["layers"], r["width"], "yes" if r["trained"] else "no", r["seed"], rows, *(r["activations"][i][q] for q in (0, 2, 4)),
          round(r["means"][i], 4), round(float(np.median(r["gaussian"][i])), 4), round(2 * r["predicted"], 4)]
@@ -187,15 +205,26 @@ def panels(records: Sequence[Record]) -> list[Panel]:
             charts.points(ax, r["rows"], [q[2] for q in r["activations"]], i, tips=tips, low=low, high=high,
                           label=f"{r['layers']}×{r['width']}")  # fmt: skip
             medians = [float(np.median(draws)) for draws in r["gaussian"]]
-            tips = [f"Gaussian like width {r['width']}, {rows} rows: median {m:.3g}" for rows, m in zip(r["rows"], medians, strict=True)]
+            tips = [
+                f"Gaussian like width {r['width']}, {rows} rows: median {m:.3g}"
+                for rows, m in zip(r["rows"], medians, strict=True)
+            ]
             charts.points(ax, r["rows"], medians, i, tips=tips, hollow=True)
         ax.set_ylim(bottom=0)
-        drawn.append(Panel(f"{name.capitalize()} models (solid) and Gaussians (dashed)",
-                           "Nearest distances fall as rows are added, for activations and for Gaussians alike.", figure))
+        drawn.append(
+            Panel(
+                f"{name.capitalize()} models (solid) and Gaussians (dashed)",
+                "Nearest distances fall as rows are added, for activations and for Gaussians alike.",
+                figure,
+            )
+        )
     figure, ax = charts.axes("depth (0: embeddings)", "median nearest distance")
     for i, r in enumerate(r for r in records if r["seed"] == seed and r["width"] == max(q["width"] for q in records)):
         name = "trained" if r["trained"] else "untrained"
-        tips = [f"{name}, {r['layers']} layers, width {r['width']}, depth {depth}: {d:.3g}" for depth, d in enumerate(r["depth"])]
+        tips = [
+            f"{name}, {r['layers']} layers, width {r['width']}, depth {depth}: {d:.3g}"
+            for depth, d in enumerate(r["depth"])
+        ]
         charts.points(ax, list(range(len(r["depth"]))), r["depth"], i, tips=tips, label=name, hollow=not r["trained"])
     ax.set_ylim(bottom=0)
     drawn.append(Panel("Along the depth of the widest model", "Median nearest distances after each block.", figure))

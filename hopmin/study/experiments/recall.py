@@ -87,7 +87,10 @@ def run(cell: Cell, progress: Progress) -> Record:
     shuffled = np.random.default_rng([cell["seed"], len(values)]).permutation(values)
     half = min(cell["queries"], len(held_out) // 2)
     tuning, scored = held_out[:half], held_out[half : 2 * half]
-    neighbours = {name: _ask(model, rows, keys) for name, rows in (("tuning", tuning), ("scored", scored), ("stored", stored[:half]))}
+    neighbours = {
+        name: _ask(model, rows, keys)
+        for name, rows in (("tuning", tuning), ("scored", scored), ("stored", stored[:half]))
+    }
     scale = 1 / float(np.median(neighbours["tuning"].distances[:, 0]) ** 2 + 1e-12)
     losses = {}
     for name, answers in (("memory", values), ("shuffled", shuffled)):
@@ -137,8 +140,16 @@ class Neighbours:
         The nearest keys.
     """
 
-    def __init__(self, predicted: Floats, targets: Integers, rows: Integers, distances: Floats, indices: Integers) -> None:
-        self.predicted, self.targets, self.rows, self.distances, self.indices = predicted, targets, rows, distances, indices
+    def __init__(
+        self, predicted: Floats, targets: Integers, rows: Integers, distances: Floats, indices: Integers
+    ) -> None:
+        self.predicted, self.targets, self.rows, self.distances, self.indices = (
+            predicted,
+            targets,
+            rows,
+            distances,
+            indices,
+        )
 
     def probabilities(self, values: Integers, weight: float, beta: float) -> Floats:
         """Return the probability (N,) of each target in the mixture with a memory of these values."""
@@ -181,7 +192,11 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     else:
         gain = bootstrap([first["gain"][0]])._replace(low=first["gain"][1], high=first["gain"][2], n=first["gain"][3])
     helps = gain.low is not None and gain.low > 0
-    verdict = f"Storing {tokens:,} tokens lowers the held-out loss" if helps else "The memory does not lower the held-out loss"
+    verdict = (
+        f"Storing {tokens:,} tokens lowers the held-out loss"
+        if helps
+        else "The memory does not lower the held-out loss"
+    )
     model, mixed = (float(np.mean([r[name]["held_out"] for r in largest])) for name in ("model", "memory"))
     text = f"{verdict}: from {model:.3f} to {mixed:.3f} nats per token, by {gain}."
     shuffled = bootstrap([r["model"]["held_out"] - r["shuffled"]["held_out"] for r in largest])
@@ -227,9 +242,18 @@ def panels(records: Sequence[Record]) -> list[Panel]:
         charts.reference(ax, "entropy of the language", y=chosen[0]["entropy"])
     other, bx = charts.axes("weight of the memory", "held-out loss (nats per token)")
     for i, r in enumerate(chosen[-3:]):
-        tips = [f"{r['tokens']:,} tokens, weight {w:g}: {v:.4f}" for w, v in zip(WEIGHTS, r["memory"]["by_weight"], strict=True)]
+        tips = [
+            f"{r['tokens']:,} tokens, weight {w:g}: {v:.4f}"
+            for w, v in zip(WEIGHTS, r["memory"]["by_weight"], strict=True)
+        ]
         charts.points(bx, WEIGHTS, r["memory"]["by_weight"], i, tips=tips, label=f"{r['tokens']:,}")
     return [
-        Panel("Loss against the size of the memory", "The held-out loss with a memory falls as more tokens are stored.", figure),
-        Panel("Loss against the weight of the memory, by stored tokens", "The loss has a minimum at some weight.", other),
+        Panel(
+            "Loss against the size of the memory",
+            "The held-out loss with a memory falls as more tokens are stored.",
+            figure,
+        ),
+        Panel(
+            "Loss against the weight of the memory, by stored tokens", "The loss has a minimum at some weight.", other
+        ),
     ]

@@ -18,18 +18,24 @@ def of(records, kind):
 
 def test_energy_attention_searches_and_never_raises_its_energy(records):
     found = of(records, "energy")
-    assert not any(found["raised"]) and np.all(np.diff(found["global_energy"]) < 0)
+    assert not any(found["raised"])
+    assert np.all(np.diff(found["global_energy"]) < 0)
     assert np.min(found["heads"]["nearest"]) > 0.99
 
 
 def test_the_bound_on_a_rise_holds(records):
     used = [u for kind in ("trained", "untrained") for u in of(records, kind)["bound_used"]]
-    assert used and 0 < min(used) and max(used) <= 1 + 1e-9
+    assert used
+    assert min(used) > 0
+    assert max(used) <= 1 + 1e-9
 
 
 def test_a_change_by_training_is_found_and_none_is_not(records):
     trained, untrained = of(records, "trained"), of(records, "untrained")
-    better = {**trained, "heads": {**trained["heads"], "nearest": np.minimum(1, np.array(untrained["heads"]["nearest"]) + 0.3).tolist()}}
+    better = {
+        **trained,
+        "heads": {**trained["heads"], "nearest": np.minimum(1, np.array(untrained["heads"]["nearest"]) + 0.3).tolist()},
+    }
     same = {**trained, "heads": untrained["heads"]}
     assert layers.findings([better, untrained])[0].text.startswith("Training makes heads search more")
     assert layers.findings([same, untrained])[0].text.startswith("Training does not make")

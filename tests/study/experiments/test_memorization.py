@@ -28,7 +28,9 @@ class Table:
     def cross_entropy(self, tokens, targets):
         from hopmin.numerics import log_softmax
 
-        log_p = np.take_along_axis(log_softmax(self.logits(tokens), axis=-1), np.maximum(targets, 0)[..., None], axis=-1)
+        log_p = np.take_along_axis(
+            log_softmax(self.logits(tokens), axis=-1), np.maximum(targets, 0)[..., None], axis=-1
+        )
         return -log_p[..., 0][targets >= 0].mean()
 
 
@@ -41,12 +43,14 @@ def test_random_rows_are_uniform_after_a_zero():
     rows = m.random_rows(4000, 3, 4, np.random.default_rng(1))
     assert (rows[:, 0] == 0).all()
     counts = np.bincount(rows[:, 1:].ravel(), minlength=5)
-    assert counts[0] == 0 and counts[1:] == pytest.approx(3000, rel=0.08)
+    assert counts[0] == 0
+    assert counts[1:] == pytest.approx(3000, rel=0.08)
 
 
 def test_rows_known_by_heart_are_scored_as_memorized(rows):
     found = m.score(Table(rows[:5]), rows)
-    assert np.array(found["greedy"])[:5].all() and np.array(found["loss"])[:5] == pytest.approx(0, abs=1e-6)
+    assert np.array(found["greedy"])[:5].all()
+    assert np.array(found["loss"])[:5] == pytest.approx(0, abs=1e-6)
     assert np.array(found["loss"])[5:] == pytest.approx(math.log(V))
     continued = np.array([4, 3, 2])  # of 5 tokens, after a quarter, a half and three quarters
     assert np.array(found["nats"])[5:] == pytest.approx(np.tile(continued * math.log(V), (7, 1)), abs=1e-3)
@@ -70,7 +74,8 @@ def test_planted_duplicates_are_not_memorized_counterfactually(rows):
     member = rng.random((200, 12)) < 0.5
     scores = np.array([m.score(Table(twins[of]), twins)["greedy"] for of in member])[..., 1]
     found = m.counterfactual(scores, member.astype(float))
-    assert found[0] == pytest.approx(0.5, abs=0.15) and found[6] == pytest.approx(0.5, abs=0.15)
+    assert found[0] == pytest.approx(0.5, abs=0.15)
+    assert found[6] == pytest.approx(0.5, abs=0.15)
     assert np.delete(found, [0, 6]) == pytest.approx(1)
 
 
@@ -90,4 +95,5 @@ def test_a_planted_capacity_is_found():
          "memorized_bits": min(10.0 * n, 350.0)} for n in (10, 20, 40, 80)
     ]  # fmt: skip
     found = {f.id: f for f in m.findings(bits)}
-    assert found["bits"].value == pytest.approx(3.5) and found["law"].value == pytest.approx(0)
+    assert found["bits"].value == pytest.approx(3.5)
+    assert found["law"].value == pytest.approx(0)

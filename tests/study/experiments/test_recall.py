@@ -8,7 +8,9 @@ from hopmin.study.experiments.recall import Neighbours
 
 def neighbours(distances):
     rows = np.array([0, 0, 1, 1])
-    return Neighbours(np.full(4, 0.25), np.array([5, 6, 7, 8]), rows, np.array(distances), np.array([[0, 4], [1, 4], [2, 4], [3, 4]]))
+    return Neighbours(
+        np.full(4, 0.25), np.array([5, 6, 7, 8]), rows, np.array(distances), np.array([[0, 4], [1, 4], [2, 4], [3, 4]])
+    )
 
 
 VALUES = np.array([5, 6, 7, 8, 0])  # what the nearest keys recall is right, the others wrong
