@@ -1,4 +1,4 @@
-"""The style of the study's figures: axes [`axes`], series of points [`points`], references [`reference`], SVG [`svg`].
+"""The style of the study's figures: [`axes`], series [`points`, `note`], lines [`reference`, `diagonal`], SVG [`svg`].
 
 A figure is one small panel, so that a page can show several side by side, or one below the other on a phone, with text
 as large as its own. Lines are labelled directly. Colours are those of Okabe & Ito, which colour-blind readers can tell
@@ -16,7 +16,6 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from hopmin.study import figures
 
@@ -25,7 +24,7 @@ COLOURS = ("#0072b2", "#c34e00", "#007d5c", "#a8497c", "#8a6d00", "#5b5ea6")
 LABEL = "label"  # gid of the labels of series
 MARKERS = ("o", "s", "^", "D", "v", "P")
 VARIABLES = {INK: "ink", GRID: "grid", PAPER: "paper"} | {c: f"series-{i}" for i, c in enumerate(COLOURS)}
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 13, "axes.titlesize": 13, "legend.fontsize": 13,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.7,
@@ -51,8 +50,8 @@ def points(
     series: int,
     *,
     tips: Sequence[str],
-    low: ArrayLike | None = None,
-    high: ArrayLike | None = None,
+    low: Sequence[float | None] | None = None,
+    high: Sequence[float | None] | None = None,
     label: str = "",
     hollow: bool = False,
     line: bool = True,
@@ -68,8 +67,8 @@ def points(
         Number of the series, which sets its colour and its marker.
     tips : sequence of str, length n
         What each point says when it is hovered or focused.
-    low, high : array_like, shape (n,), optional
-        The ends of the intervals of y.
+    low, high : sequence of float or None, length n, optional
+        The ends of the intervals of y; None where there is no interval.
     label : str
         Name of the series.
     hollow : bool
@@ -80,8 +79,9 @@ def points(
     colour, marker = COLOURS[series % len(COLOURS)], MARKERS[series % len(MARKERS)]
     if line:
         ax.plot(x, y, "--" if hollow else "-", color=colour)
-    if low is not None and high is not None:
-        ax.vlines(x, low, high, color=colour, linewidth=1.4)
+    for at, a, b in zip(x, low or (), high or (), strict=False):
+        if a is not None and b is not None:
+            ax.plot([at, at], [a, b], color=colour, linewidth=1.4)
     for a, b, tip in zip(x, y, tips, strict=True):
         face: Any = PAPER if hollow else colour
         ax.plot([a], [b], marker, color=colour, markerfacecolor=face, gid=f"tip:{tip}")
@@ -91,7 +91,7 @@ def points(
 
 
 def reference(ax: Axes, text: str, *, y: float | None = None, x: float | None = None, at: float = 0.02) -> None:
-    """Draw a horizontal or a vertical reference line, with its meaning written on it, `at` this fraction of its length."""
+    """Draw a horizontal or a vertical reference line, with its meaning written `at` this fraction of its length."""
     dashes: Any = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
     write: Any = {"color": INK, "fontsize": 13, "textcoords": "offset points"}
     if y is not None:
@@ -100,6 +100,20 @@ def reference(ax: Axes, text: str, *, y: float | None = None, x: float | None = 
     if x is not None:
         ax.axvline(x, **dashes)
         ax.annotate(text, (x, at), xycoords=("data", "axes fraction"), xytext=(-4, 0), rotation=90, ha="right", **write)
+
+
+def note(ax: Axes, text: str, series: int, count: int) -> None:
+    """Write the name of a series beside the axes, one below the other, for lines that end at the same place."""
+    ax.annotate(text, (1, 0.5), xycoords="axes fraction", xytext=(7, 8 * (count - 1) - 16 * series), va="center",
+                textcoords="offset points", color=COLOURS[series % len(COLOURS)], fontsize=13)  # fmt: skip
+
+
+def diagonal(ax: Axes, x: Sequence[float], y: Sequence[float], text: str, *, above: bool = False) -> None:
+    """Draw a reference line between two points, with its meaning written below its end, or above its start."""
+    ax.plot(x, y, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+    offset, ha = ((2, 10), "left") if above else ((0, -18), "right")
+    end = 0 if above else -1
+    ax.annotate(text, (x[end], y[end]), xytext=offset, textcoords="offset points", ha=ha, color=INK, fontsize=13)
 
 
 def svg(figure: Figure, alt: str, *, variables: bool = True) -> str:

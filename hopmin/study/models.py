@@ -152,7 +152,7 @@ def fit(training: Training, progress: Progress = lambda fraction, doing: None) -
     model = training.untrained
     curve = train(
         model, rows, held_out, steps=training.steps, batch_size=training.batch_size, seed=training.seed,
-        progress=lambda fraction, loss: progress(fraction, f"width {training.width}, {len(rows):,} rows, loss {loss:.2f}"),
+        progress=lambda done, loss: progress(done, f"width {training.width}, {len(rows):,} rows, loss {loss:.2f}"),
     )  # fmt: skip
     if path:
         path.parent.mkdir(exist_ok=True)

@@ -1,11 +1,14 @@
-"""Intervals: of a proportion [`proportion`], of a mean or another statistic [`bootstrap`], of a line [`line`].
+"""Intervals: of proportions [`proportion`, `share`], means [`mean`, `over_seeds`], lines [`line`], any [`bootstrap`].
 
-All intervals are two-sided and have 95% coverage. Randomness is seeded: the same sample has the same interval.
+All intervals are two-sided and have 95% coverage, for observations that are independent. Rows that one model has seen
+are not independent observations of models: where a conclusion is about models, the unit is a model or a seed. A
+bootstrap of few observations is too narrow (of three, it covers the mean in at most 75% of cases), so means of few
+models have Student's t intervals. Randomness is seeded: the same sample has the same interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 CONFIDENCE = 0.95
-RESAMPLES = 2000
+RESAMPLES = 1000
 
 
 class Estimate(NamedTuple):
@@ -23,6 +26,17 @@ class Estimate(NamedTuple):
     low: float | None
     high: float | None
     n: int
+
+    def side(self, of: float) -> int:
+        """Return 1 if the interval is above a number, -1 if it is below, and 0 if it does not decide.
+
+        >>> estimate = Estimate(3.0, 2.0, 4.0, 9)
+        >>> estimate.side(1.0), estimate.side(2.5), estimate.side(5.0), Estimate(3.0, None, None, 1).side(1.0)
+        (1, 0, -1, 0)
+        """
+        if self.low is None or self.high is None:
+            return 0
+        return (self.low > of) - (self.high < of)
 
     def __str__(self) -> str:
         return f"{self.value:.3g}" if self.low is None else f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
@@ -36,6 +50,61 @@ def proportion(successes: int, trials: int) -> Estimate:
     """
     interval = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE)
     return Estimate(successes / trials, round(float(interval.low), 4), round(float(interval.high), 4), trials)
+
+
+def mean(sample: ArrayLike) -> Estimate:
+    """Return the mean of a sample of independent observations (n,) and its Student's t interval.
+
+    >>> print(mean([1.0, 2.0, 3.0]), mean([4.0]))
+    2 (-0.484 to 4.48) 4
+    """
+    values = np.asarray(sample, float)
+    if len(values) < 2:
+        return Estimate(float(values.mean()), None, None, len(values))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * float(stats.sem(values))
+    value = float(values.mean())
+    return Estimate(value, value - reach, value + reach, len(values))
+
+
+def over_seeds(records: Sequence[Mapping[str, Any]], measure: Callable[[Any], float]) -> Estimate:
+    """Return the mean of a measure of records, and its interval over seeds; records of one seed are one observation.
+
+    >>> records = [{"seed": seed, "loss": loss} for seed, loss in ((0, 1.0), (0, 3.0), (1, 2.0), (1, 4.0))]
+    >>> over_seeds(records, lambda r: r["loss"]).value, over_seeds(records, lambda r: r["loss"]).n
+    (2.5, 2)
+    """
+    seeds = sorted({r["seed"] for r in records})
+    return mean([float(np.mean([measure(r) for r in records if r["seed"] == seed])) for seed in seeds])
+
+
+def share(counts: Sequence[tuple[int, int, int]]) -> Estimate:
+    """Return the mean of the shares that several models reach, and its interval.
+
+    Parameters
+    ----------
+    counts : sequence of (int, int, int)
+        For each model: successes, trials, and how many independent units the trials come from.
+
+    Returns
+    -------
+    Estimate
+        With several models, a Student's t interval over them, within 0 and 1. With one model, or if all models have a
+        share of 0 or all of 1, an exact binomial interval for the units of one model.
+
+    Examples
+    --------
+    >>> print(share([(30, 60, 20)]))
+    0.5 (0.272 to 0.728)
+    >>> print(share([(0, 60, 20), (0, 60, 20)]))
+    0 (0 to 0.168)
+    """
+    shares = np.array([hits / trials for hits, trials, _ in counts])
+    value = float(shares.mean())
+    if len(counts) > 1 and value not in (0, 1):
+        found = mean(shares)
+        return found._replace(low=max(0.0, found.low or 0.0), high=min(1.0, found.high or 0.0))
+    units = min(units for *_, units in counts)
+    return proportion(round(value * units), units)._replace(value=value, n=len(counts) if len(counts) > 1 else units)
 
 
 def bootstrap(
@@ -80,7 +149,11 @@ def line(x: ArrayLike, y: ArrayLike) -> tuple[Estimate, Estimate]:
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 2)) if n > 2 else None
 
     def estimate(value: float, error: float) -> Estimate:
-        value = float(value)
-        return Estimate(value, *((None, None) if reach is None else (value - reach * error, value + reach * error)), n)
+        if reach is None:
+            return Estimate(value, None, None, n)
+        return Estimate(value, value - reach * error, value + reach * error, n)
 
-    return estimate(fit.slope, float(fit.stderr)), estimate(fit.intercept, float(fit.intercept_stderr))
+    return (
+        estimate(float(fit.slope), float(fit.stderr)),
+        estimate(float(fit.intercept), float(fit.intercept_stderr)),
+    )

@@ -50,7 +50,7 @@ def test_a_head_with_distances_searches_whatever_the_lengths(seed):
 
 def test_a_head_that_follows_the_longest_key_does_not_search():
     rng = np.random.default_rng(5)
-    queries = [*rng.normal(size=(200, 2)), 3, 0]
+    queries = rng.normal(size=(200, 2)) + np.array([3, 0])
     keys = np.stack([np.linspace(1, 60, 200), np.zeros(200)], axis=1)
     found = measure.search(*head(queries, keys))
     assert found["nearest"] < 0.05
