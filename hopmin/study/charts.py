@@ -14,13 +14,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from hopmin.study import figures
 
 INK, GRID, PAPER = "#1a1b1c", "#d3d4d5", "#fefdfc"
 COLOURS = ("#0072b2", "#c34e00", "#007d5c", "#a8497c", "#8a6d00", "#5b5ea6")
+MOST_TICKS = 5  # of a logarithmic axis
 LABEL = "label"  # gid of the labels of series
 MARKERS = ("o", "s", "^", "D", "v", "P")
 VARIABLES = {INK: "ink", GRID: "grid", PAPER: "paper"} | {c: f"series-{i}" for i, c in enumerate(COLOURS)}
@@ -40,7 +43,34 @@ def axes(xlabel: str, ylabel: str, *, width: float = 4.1, height: float = 3.2, *
         figure = Figure(figsize=(width, height), layout="constrained")
         ax = figure.subplots()
         ax.set(xlabel=xlabel, ylabel=ylabel, **settings)
+    for axis, scale in ((ax.xaxis, ax.get_xscale()), (ax.yaxis, ax.get_yscale())):
+        if scale == "log":
+            axis.set_major_locator(Decades())
+            axis.set_major_formatter(lambda value, _: short(value))
+            axis.set_minor_formatter("")
     return figure, ax
+
+
+class Decades(LogLocator):
+    """At most five ticks of a logarithmic axis, at round numbers."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Return 1, 2 and 5 times the powers of ten, or 1 and 3 times them, or the powers: the most that fit."""
+        powers = 10.0 ** np.arange(np.floor(np.log10(vmin)), np.ceil(np.log10(vmax)) + 1)
+        choices = [np.outer(powers, subs).ravel() for subs in ((1, 2, 5), (1, 3), (1,))]
+        choices.append(powers[::2])
+        shown = [ticks[(ticks >= vmin) & (ticks <= vmax)] for ticks in choices]
+        return next((ticks for ticks in shown if len(ticks) <= MOST_TICKS), shown[-1])
+
+
+def short(value: float) -> str:
+    """Return a number in few characters.
+
+    >>> short(300), short(1000), short(20_000), short(5e6), short(0.05)
+    ('300', '1k', '20k', '5M', '0.05')
+    """
+    unit, name = next(((unit, name) for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= unit), (1.0, ""))
+    return f"{value / unit:g}{name}"
 
 
 def points(
@@ -87,7 +117,7 @@ def points(
         ax.plot([a], [b], marker, color=colour, markerfacecolor=face, gid=f"tip:{tip}")
     if label and len(x):
         ax.annotate(label, (x[-1], y[-1]), xytext=(7, 0), textcoords="offset points", color=colour, va="center",
-                    fontsize=13, annotation_clip=False, gid=LABEL).set_in_layout(False)  # fmt: skip
+                    fontsize=13, annotation_clip=False, gid=LABEL)  # fmt: skip
 
 
 def reference(ax: Axes, text: str, *, y: float | None = None, x: float | None = None, at: float = 0.02) -> None:
@@ -109,10 +139,9 @@ def note(ax: Axes, text: str, series: int, count: int) -> None:
 
 
 def diagonal(ax: Axes, x: Sequence[float], y: Sequence[float], text: str, *, above: bool = False) -> None:
-    """Draw a reference line between two points, with its meaning written below its end, or above its start."""
+    """Draw a reference line between two points, with its meaning written below its start, or above its end."""
     ax.plot(x, y, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-    offset, ha = ((2, 10), "left") if above else ((0, -18), "right")
-    end = 0 if above else -1
+    end, offset, ha = (-1, (-8, -6), "right") if above else (0, (14, -4), "left")
     ax.annotate(text, (x[end], y[end]), xytext=offset, textcoords="offset points", ha=ha, color=INK, fontsize=13)
 
 

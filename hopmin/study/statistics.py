@@ -1,4 +1,4 @@
-"""Intervals: of proportions [`proportion`, `share`], means [`mean`, `over_seeds`], lines [`line`], any [`bootstrap`].
+"""Intervals: of proportions [`proportion`, `share`], means [`mean`, `over_models`], lines [`line`], any [`bootstrap`].
 
 All intervals are two-sided and have 95% coverage, for observations that are independent. Rows that one model has seen
 are not independent observations of models: where a conclusion is about models, the unit is a model or a seed. A
@@ -66,14 +66,19 @@ def mean(sample: ArrayLike) -> Estimate:
     return Estimate(value, value - reach, value + reach, len(values))
 
 
-def over_seeds(records: Sequence[Mapping[str, Any]], measure: Callable[[Any], float]) -> Estimate:
-    """Return the mean of a measure of records, and its interval over seeds; records of one seed are one observation.
+def over_models(records: Sequence[Mapping[str, Any]], measure: Callable[[Any], float]) -> Estimate:
+    """Return the mean of a measure over models that were trained independently, and its interval.
+
+    Models of one seed saw the same batches, so with several seeds the mean of each seed is one observation. With one
+    seed, every record is one, and the interval is for models of such sizes rather than for seeds.
 
     >>> records = [{"seed": seed, "loss": loss} for seed, loss in ((0, 1.0), (0, 3.0), (1, 2.0), (1, 4.0))]
-    >>> over_seeds(records, lambda r: r["loss"]).value, over_seeds(records, lambda r: r["loss"]).n
-    (2.5, 2)
+    >>> over_models(records, lambda r: r["loss"]).n, over_models(records[:2], lambda r: r["loss"]).n
+    (2, 2)
     """
     seeds = sorted({r["seed"] for r in records})
+    if len(seeds) == 1:
+        return mean([measure(r) for r in records])
     return mean([float(np.mean([measure(r) for r in records if r["seed"] == seed])) for seed in seeds])
 
 
@@ -88,8 +93,8 @@ def share(counts: Sequence[tuple[int, int, int]]) -> Estimate:
     Returns
     -------
     Estimate
-        With several models, a Student's t interval over them, within 0 and 1. With one model, or if all models have a
-        share of 0 or all of 1, an exact binomial interval for the units of one model.
+        With several models, a Student's t interval over them, within 0 and 1. With one model, or if all have the same
+        share, an exact binomial interval for the units of one model.
 
     Examples
     --------
@@ -100,7 +105,7 @@ def share(counts: Sequence[tuple[int, int, int]]) -> Estimate:
     """
     shares = np.array([hits / trials for hits, trials, _ in counts])
     value = float(shares.mean())
-    if len(counts) > 1 and value not in (0, 1):
+    if np.ptp(shares) > 0:
         found = mean(shares)
         return found._replace(low=max(0.0, found.low or 0.0), high=min(1.0, found.high or 0.0))
     units = min(units for *_, units in counts)

@@ -60,8 +60,8 @@ ENERGIES: dict[str, Energy] = {
 LOADS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)  # p log p / d^2 of the linear memory
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"d": 16, "patterns": 5, "linear": (16,), "seeds": 2},
-    "quick": {"d": 40, "patterns": 14, "linear": (32, 64), "seeds": 4},
-    "standard": {"d": 48, "patterns": 17, "linear": (32, 64, 128, 256), "seeds": 10},
+    "quick": {"d": 40, "patterns": 13, "linear": (32, 64), "seeds": 3},
+    "standard": {"d": 48, "patterns": 16, "linear": (32, 64, 128, 256), "seeds": 6},
     "paper": {"d": 64, "patterns": 20, "linear": (32, 64, 128, 256, 512), "seeds": 20},
 }
 

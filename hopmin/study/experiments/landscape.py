@@ -27,7 +27,8 @@ NUMBER = 9
 TEXT = True
 METHOD = (
     "Every energy is drawn over the three patterns of the paper's figure 1, at two values of beta, and every point "
-    "of a grid is followed until it stops. The same is done in planes through three activations of a trained model."
+    "of a grid is followed until it stops; where that is at no single pattern, it stays white. The same is done in "
+    "planes through three activations of a trained model."
 )
 PAPER = (
     "Figure 1 shows that the distance energy approximates the distance to the nearest pattern, with the patterns as "

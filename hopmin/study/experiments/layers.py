@@ -21,7 +21,7 @@ from hopmin.study import charts
 from hopmin.study.measure import head_statistics, small_batches, states
 from hopmin.study.models import Training, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
-from hopmin.study.statistics import Estimate, over_seeds, share
+from hopmin.study.statistics import Estimate, over_models, share
 from hopmin.transformer.model import GPT
 
 NUMBER = 5
@@ -151,7 +151,7 @@ def findings(records: Sequence[Record]) -> list[Finding]:
         if not of:
             continue
         names = ("nearest", "nearest_direction", "rank_correlation", "effective_keys", "norm_spread")
-        nearest, unit, rank, keys, spread = (over_seeds(of, _mean(name)) for name in names)
+        nearest, unit, rank, keys, spread = (over_models(of, _mean(name)) for name in names)
         text = (
             f"{kind.capitalize()} models: the strongest key is the nearest at {nearest} of positions, and at {unit} "
             f"once keys have one length; rank correlation {rank}, effective keys {keys}, spread of the norms "
@@ -175,7 +175,7 @@ def findings(records: Sequence[Record]) -> list[Finding]:
         found.append(Finding(f"own {kind}", text, *own, expected="1 if a block minimized its own energy"))
         used = [r for r in of if r["bound_used"]]
         if used:
-            estimate = over_seeds(used, lambda r: float(np.mean(r["bound_used"])))
+            estimate = over_models(used, lambda r: float(np.mean(r["bound_used"])))
             most = max(max(r["bound_used"]) for r in used)
             text = (
                 f"{kind.capitalize()} models: such steps that raise the global energy use {estimate} of the bound "
@@ -193,12 +193,12 @@ def _search_finding(kinds: dict[str, list[Record]], chance: float) -> list[Findi
         return []
     differences = [np.subtract(a["heads"]["nearest"], b["heads"]["nearest"]) for a, b in pairs]
     changes = [{"seed": a["seed"], "change": float(d.mean())} for (a, _), d in zip(pairs, differences, strict=True)]
-    change = over_seeds(changes, lambda r: r["change"])
+    change = over_models(changes, lambda r: r["change"])
     heads = np.concatenate([d.ravel() for d in differences])
     verdict = {
         1: "Training makes heads search more",
         -1: "Training makes heads search less",
-        0: f"{'One seed' if change.low is None else 'This'} cannot tell whether training makes heads search more",
+        0: "These models do not tell whether training makes heads search more",
     }[change.side(0)]
     after, earlier = (float(np.mean([_mean("nearest")(r) for r in of])) for of in zip(*pairs, strict=True))
     text = (
@@ -234,7 +234,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
     )
     for name, label, title in measures:
         figure, ax = charts.axes(
-            "", label, ylim=(-1.05 if name == "rank_correlation" else -0.05, 1.05), xlim=(-0.5, len(kinds) - 0.5)
+            "", label, ylim=(None if name == "rank_correlation" else -0.05, 1.05), xlim=(-0.5, len(kinds) - 0.5)
         )
         for i, kind in enumerate(kinds):
             values = [

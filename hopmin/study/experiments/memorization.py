@@ -24,7 +24,7 @@ from hopmin.study import charts
 from hopmin.study.measure import cross_entropy
 from hopmin.study.models import Training, fit, train
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
-from hopmin.study.statistics import Estimate, bootstrap, mean, over_seeds
+from hopmin.study.statistics import Estimate, bootstrap, mean, over_models
 from hopmin.transformer.model import GPT, GPTConfig
 from hopmin.transformer.training import BATCH
 
@@ -239,6 +239,24 @@ def counterfactual(scores: Floats, member: Floats) -> Floats:
     return found
 
 
+def separation(loss: Floats, member: Floats) -> Floats:
+    """Return how far a row's losses (models, n) tell models trained on it from others, in standard deviations (n,).
+
+    This is what a likelihood-ratio attack uses (Carlini et al. 2022). Unlike the area under the curve of a row, it does
+    not stop at 1 for rows that all models memorize. NaN for rows that fewer than two models of a kind have seen.
+
+    >>> separation(np.array([[1.0], [1.5], [3.0], [3.5]]), np.array([[1], [1], [0], [0]])).round(2)
+    array([5.66])
+    """
+    parts = [np.where(member == of, loss, np.nan) for of in (1, 0)]
+    enough = np.minimum(member.sum(axis=0), (1 - member).sum(axis=0)) >= 2
+    found = np.full(loss.shape[1], np.nan)
+    inside, outside = (part[:, enough] for part in parts)
+    spread = np.sqrt((np.nanvar(inside, axis=0, ddof=1) + np.nanvar(outside, axis=0, ddof=1)) / 2)
+    found[enough] = (np.nanmean(outside, axis=0) - np.nanmean(inside, axis=0)) / np.maximum(spread, 1e-12)
+    return found
+
+
 def _stacked(records: Sequence[Record]) -> dict[str, Any]:
     """Return the measurements of all halves as arrays (models, n, ...)."""
     return {name: np.array([r[name] for r in records], float) for name in ("member", "loss", "greedy", "nats")}
@@ -266,9 +284,9 @@ def findings(records: Sequence[Record]) -> list[Finding]:
         found.append(_peak_finding(peak, bits))
     for fraction in sorted({r["fraction"] for r in fractions}, reverse=True):
         chosen = [r for r in fractions if r["fraction"] == fraction]
-        train = over_seeds(chosen, lambda r: r["loss"]["train"])
-        held_out = over_seeds(chosen, lambda r: r["loss"]["held_out"])
-        gap = over_seeds(chosen, lambda r: r["loss"]["held_out"] - r["loss"]["train"])
+        train = over_models(chosen, lambda r: r["loss"]["train"])
+        held_out = over_models(chosen, lambda r: r["loss"]["held_out"])
+        gap = over_models(chosen, lambda r: r["loss"]["held_out"] - r["loss"]["train"])
         text = (
             f"Trained on {fraction:.1%} of the rows ({chosen[0]['rows']:,}), the loss is {train.value:.3f} on "
             f"training rows and {held_out.value:.3f} on held-out rows, a difference of {gap} nats per token."
@@ -289,7 +307,7 @@ def _bits_findings(bits: Sequence[Record]) -> list[Finding]:
     found, plateau, most = [], capacities(bits), max(r["rows"] for r in bits)
     for parameters in sorted({r["parameters"] for r in plateau.values()}, reverse=True):
         of = [r for r in plateau.values() if r["parameters"] == parameters]
-        ratio = over_seeds(of, lambda r: r["memorized_bits"] / r["parameters"])
+        ratio = over_models(of, lambda r: r["memorized_bits"] / r["parameters"])
         limit = (
             "; it may hold more, as the most rows tried gave the most bits"
             if any(r["rows"] == most for r in of)
@@ -299,13 +317,13 @@ def _bits_findings(bits: Sequence[Record]) -> list[Finding]:
         found.append(
             Finding(f"bits {parameters}", text, *ratio, expected="3.5 to 4 for models above half a million parameters")
         )
-    errors = [
-        {"seed": r["seed"], "error": abs(min(top["memorized_bits"], r["entropy_bits"]) / r["memorized_bits"] - 1)}
-        for r in bits
-        if (top := plateau[_model(r)]) is not r and r["memorized_bits"] > 0  # the capacity predicts itself
-    ]
+    errors = []
+    for model, top in plateau.items():
+        others = [r for r in bits if _model(r) == model and r is not top and r["memorized_bits"] > 0]
+        misfits = [abs(min(top["memorized_bits"], r["entropy_bits"]) / r["memorized_bits"] - 1) for r in others]
+        errors += [{"seed": top["seed"], "error": float(np.mean(misfits))}] if misfits else []
     if errors:
-        error = over_seeds(errors, lambda r: r["error"])
+        error = over_models(errors, lambda r: r["error"])
         text = (
             f"The smaller of capacity and entropy predicts the memorized bits of the other {len(errors)} runs with a "
             f"mean relative error of {error}."
@@ -361,10 +379,10 @@ def _row_findings(seen: dict[str, Any]) -> list[Finding]:
         if rank is None:
             continue
         if a == b:
-            text = f"{a.capitalize()} ranks the rows alike in two halves of the models with a correlation of {rank}."
+            text = f"The rank correlation of {a} in two halves of the models is {rank}."
             found.append(Finding(f"{a}, again", text, *rank, expected="1 for a measure without noise"))
         else:
-            text = f"{a.capitalize()} and {b}, each from another half of the models, rank the rows alike with {rank}."
+            text = f"The rank correlation of {a} and {b}, each from another half of the models, is {rank}."
             found.append(
                 Finding(
                     f"{a}, {b}", text, *rank, expected="that of each measure with itself, if they measured one thing"
@@ -407,11 +425,8 @@ def _measures(seen: dict[str, Any]) -> dict[str, Floats]:
     return {
         "counterfactual memorization": counterfactual(-seen["loss"], member),
         "extraction": counterfactual(seen["greedy"][..., 1], member),
-        "membership": np.array([
-            area_under_curve(loss[m > 0], loss[m == 0]) if 0 < m.sum() < len(m) else np.nan
-            for loss, m in zip(seen["loss"].T, member.T, strict=True)
-        ]),
-    }  # fmt: skip
+        "membership": separation(seen["loss"], member),
+    }
 
 
 def _rates(hits: Floats, of: Floats) -> Floats:
@@ -530,14 +545,14 @@ def _row_panels(seen: dict[str, Any]) -> list[Panel]:
     measures = _measures(seen)
     x, y = measures["counterfactual memorization"], measures["membership"]
     shown = np.flatnonzero(np.isfinite(x) & np.isfinite(y))[:200]
-    other, bx = charts.axes("counterfactual memorization (nats/token)", "area under the curve", ylim=(-0.03, 1.05))
+    other, bx = charts.axes("counterfactual (nats per token)", "membership (standard deviations)")
     charts.points(bx, x[shown].tolist(), y[shown].tolist(), 0, line=False,
                   tips=[f"row {i}: counterfactual memorization {x[i]:.3f}, membership {y[i]:.3f}, "
                         f"extraction {measures['extraction'][i]:.2f}" for i in shown])  # fmt: skip
-    charts.reference(bx, "chance", y=0.5, at=0.7)
+    charts.reference(bx, "not told apart", y=0.0, at=0.5)
     return [
         Panel("Extraction of training rows (solid) and of the same rows held out (dashed)",
               "Share of rows completed from a quarter, a half and three quarters, under three decodings.", figure),
-        Panel("Two measures of the same rows", "Every point is a row: its counterfactual memorization and how well its "
+        Panel("Two measures of the same rows", "Every point is a row: its counterfactual memorization and how far its "
               "loss tells models that were trained on it from others.", other),
     ]  # fmt: skip

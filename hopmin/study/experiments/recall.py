@@ -21,7 +21,7 @@ from hopmin.numerics import log_softmax, softmax
 from hopmin.study import charts
 from hopmin.study.models import Training, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
-from hopmin.study.statistics import Estimate, bootstrap, over_seeds
+from hopmin.study.statistics import Estimate, bootstrap, over_models
 from hopmin.transformer.model import GPT
 from hopmin.transformer.training import BATCH
 
@@ -45,8 +45,9 @@ CONTROL = (
     "are in the memory."
 )
 CAVEATS = (
-    "The weight is chosen from a short list that contains 0, so a memory can only fail to help. On a language whose "
-    "entropy the model has reached, nothing is left to gain."
+    "The model is trained on few rows, many times, so that it has much to gain. The weight is chosen from a short "
+    "list that contains 0, so a memory can only fail to help. On a language whose entropy the model has reached, "
+    "nothing is left to gain."
 )
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"model": (1, 1, 8), "rows": 40, "steps": 6, "stored": (5, 20), "queries": 10},
@@ -194,9 +195,9 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     if sizes[-1] > trained:
         found.append(_gain_finding([r for r in records if r["stored"] == sizes[-1]], "gain of more rows"))
     chosen = [r for r in records if r["stored"] == trained]
-    shuffled = over_seeds(chosen, lambda r: r["model"]["held_out"] - r["shuffled"]["held_out"])
-    stored = over_seeds(chosen, lambda r: r["model"]["stored"] - r["memory"]["stored"])
-    weight = over_seeds(chosen, lambda r: r["memory"]["weight"])
+    shuffled = over_models(chosen, lambda r: r["model"]["held_out"] - r["shuffled"]["held_out"])
+    stored = over_models(chosen, lambda r: r["model"]["stored"] - r["memory"]["stored"])
+    weight = over_models(chosen, lambda r: r["memory"]["weight"])
     verbatim = float(np.mean([r["verbatim"] for r in chosen]))
     found += [
         Finding("shuffled", f"With shuffled values the held-out loss falls by {shuffled} nats per token.", *shuffled,
@@ -209,7 +210,7 @@ def findings(records: Sequence[Record]) -> list[Finding]:
                 expected="0 if it is of no use"),
     ]  # fmt: skip
     if chosen[0]["entropy"] is not None:
-        above = over_seeds(chosen, lambda r: r["memory"]["held_out"] - r["entropy"])
+        above = over_models(chosen, lambda r: r["memory"]["held_out"] - r["entropy"])
         text = f"With this memory, the held-out loss is {above} nats per token above the entropy of the language."
         found.append(Finding("above entropy", text, *above, expected="at least 0, apart from what a sample allows"))
     return found
@@ -217,7 +218,7 @@ def findings(records: Sequence[Record]) -> list[Finding]:
 
 def _gain_finding(records: Sequence[Record], name: str) -> Finding:
     """Return the gain of memories of one size: over seeds, or over rows if there is one seed."""
-    gain = Estimate(*records[0]["gain"]) if len(records) == 1 else over_seeds(records, lambda r: r["gain"][0])
+    gain = Estimate(*records[0]["gain"]) if len(records) == 1 else over_models(records, lambda r: r["gain"][0])
     rows, trained = records[0]["stored"], records[0]["trained_rows"]
     what = f"{rows:,} rows" if rows > trained else f"{'the' if rows == trained else rows} training rows"
     verdict = {

@@ -10,7 +10,7 @@ from hopmin.study.statistics import Estimate
 
 def record(n, entropy, loss, seed=0, floor=None):
     return {
-        "nouns": n, "verbs": n, "seed": seed, "parameters": 1000, "entropy": entropy, "repeated": 1, "scored": 100,
+        "nouns": n, "verbs": n, "seed": seed, "parameters": 1000, "entropy": entropy, "repeated": 1, "scored": 100, "falling": n / 100,
         "floor": entropy if floor is None else floor, "loss": {"train": 0.0, "held_out": loss},
         "training": {"layers": 1, "width": 8},
     }  # fmt: skip

@@ -49,7 +49,7 @@ def changed(records, by, seeds=3):
 @pytest.mark.parametrize(
     ("by", "seeds", "verdict"),
     [(0.3, 3, "Training makes heads search more"), (-0.3, 3, "Training makes heads search less"),
-     (0.0, 3, "This cannot tell"), (0.3, 1, "One seed cannot tell")],
+     (0.0, 3, "These models do not tell"), (0.3, 1, "These models do not tell")],
 )  # fmt: skip
 def test_a_change_by_training_is_found_and_none_is_not(records, by, seeds, verdict):
     found = layers.findings(changed(records, by, seeds))[0]
