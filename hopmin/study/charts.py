@@ -23,6 +23,7 @@ from hopmin.study import figures
 
 INK, GRID, PAPER = "#1a1b1c", "#d3d4d5", "#fefdfc"
 COLOURS = ("#0072b2", "#c34e00", "#007d5c", "#a8497c", "#8a6d00", "#5b5ea6")
+FINE = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
 MOST_TICKS = 5  # of a logarithmic axis
 LABEL = "label"  # gid of the labels of series
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -38,26 +39,41 @@ STYLE: Any = {
 
 
 def axes(xlabel: str, ylabel: str, *, width: float = 4.1, height: float = 3.2, **settings: Any) -> tuple[Figure, Axes]:
-    """Return a panel of this size, in inches, and its axes, with further settings of `Axes.set`."""
+    """Return a panel of this size, in inches, and its axes, with further settings of `Axes.set`.
+
+    Parameters
+    ----------
+    xlabel, ylabel : str
+        Labels, with units.
+    width, height : float
+        Size in inches.
+    **settings
+        Other settings of the axes.
+
+    Returns
+    -------
+    Figure, Axes
+        The panel and its axes.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         ax = figure.subplots()
         ax.set(xlabel=xlabel, ylabel=ylabel, **settings)
     for axis, scale in ((ax.xaxis, ax.get_xscale()), (ax.yaxis, ax.get_yscale())):
         if scale == "log":
-            axis.set_major_locator(Decades())
+            axis.set_major_locator(_Decades())
             axis.set_major_formatter(lambda value, _: short(value))
             axis.set_minor_formatter("")
     return figure, ax
 
 
-class Decades(LogLocator):
+class _Decades(LogLocator):
     """At most five ticks of a logarithmic axis, at round numbers."""
 
     def tick_values(self, vmin: float, vmax: float) -> Any:
-        """Return 1, 2 and 5 times the powers of ten, or 1 and 3 times them, or the powers: the most that fit."""
+        """Return the finest choice of multiples of the powers of ten that has few enough ticks."""
         powers = 10.0 ** np.arange(np.floor(np.log10(vmin)), np.ceil(np.log10(vmax)) + 1)
-        choices = [np.outer(powers, subs).ravel() for subs in ((1, 2, 5), (1, 3), (1,))]
+        choices = [np.outer(powers, subs).ravel() for subs in (FINE, (1, 2, 5), (1, 3), (1,))]
         choices.append(powers[::2])
         shown = [ticks[(ticks >= vmin) & (ticks <= vmax)] for ticks in choices]
         return next((ticks for ticks in shown if len(ticks) <= MOST_TICKS), shown[-1])
@@ -120,26 +136,64 @@ def points(
                     fontsize=13, annotation_clip=False, gid=LABEL)  # fmt: skip
 
 
-def reference(ax: Axes, text: str, *, y: float | None = None, x: float | None = None, at: float = 0.02) -> None:
-    """Draw a horizontal or a vertical reference line, with its meaning written `at` this fraction of its length."""
+def reference(
+    ax: Axes, text: str, *, y: float | None = None, x: float | None = None, at: float = 0.02, below: bool = False
+) -> None:
+    """Draw a horizontal or vertical reference line, its meaning `at` this fraction of its length.
+
+    Parameters
+    ----------
+    ax : Axes
+    text : str
+        The meaning of the line.
+    y, x : float, optional
+        Where the line is: one of them.
+    at : float
+        Where the text begins, as a fraction of the length of the line.
+    below : bool
+        Write below a horizontal line.
+    """
     dashes: Any = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
     write: Any = {"color": INK, "fontsize": 13, "textcoords": "offset points"}
     if y is not None:
         ax.axhline(y, **dashes)
-        ax.annotate(text, (at, y), xycoords=("axes fraction", "data"), xytext=(0, 3), va="bottom", **write)
+        ax.annotate(text, (at, y), xycoords=("axes fraction", "data"), xytext=(0, -3 if below else 3),
+                    va="top" if below else "bottom", **write)  # fmt: skip
     if x is not None:
         ax.axvline(x, **dashes)
         ax.annotate(text, (x, at), xycoords=("data", "axes fraction"), xytext=(-4, 0), rotation=90, ha="right", **write)
 
 
 def note(ax: Axes, text: str, series: int, count: int) -> None:
-    """Write the name of a series beside the axes, one below the other, for lines that end at the same place."""
+    """Write the name of a series beside the axes, one below the other, for lines that end at the same place.
+
+    Parameters
+    ----------
+    ax : Axes
+    text : str
+        The name.
+    series : int
+        Number of the series.
+    count : int
+        Number of series that have a name beside the axes.
+    """
     ax.annotate(text, (1, 0.5), xycoords="axes fraction", xytext=(7, 8 * (count - 1) - 16 * series), va="center",
                 textcoords="offset points", color=COLOURS[series % len(COLOURS)], fontsize=13)  # fmt: skip
 
 
 def diagonal(ax: Axes, x: Sequence[float], y: Sequence[float], text: str, *, above: bool = False) -> None:
-    """Draw a reference line between two points, with its meaning written below its start, or above its end."""
+    """Draw a reference line between two points, with its meaning written below its start, or above its end.
+
+    Parameters
+    ----------
+    ax : Axes
+    x, y : sequence of float
+        The two ends.
+    text : str
+        The meaning of the line.
+    above : bool
+        Write at the upper end, on its left.
+    """
     ax.plot(x, y, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
     end, offset, ha = (-1, (-8, -6), "right") if above else (0, (14, -4), "left")
     ax.annotate(text, (x[end], y[end]), xytext=offset, textcoords="offset points", ha=ha, color=INK, fontsize=13)

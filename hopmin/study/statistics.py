@@ -39,7 +39,19 @@ class Estimate(NamedTuple):
         return (self.low > of) - (self.high < of)
 
     def __str__(self) -> str:
-        return f"{self.value:.3g}" if self.low is None else f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+        value = _number(self.value)
+        return (
+            value if self.low is None or self.high is None else f"{value} ({_number(self.low)} to {_number(self.high)})"
+        )
+
+
+def _number(value: float) -> str:
+    """Return a number with three digits, or without decimals if it is large.
+
+    >>> _number(0.12345), _number(1234.5), _number(999.6), _number(-4.0)
+    ('0.123', '1,234', '1,000', '-4')
+    """
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def proportion(successes: int, trials: int) -> Estimate:
@@ -59,7 +71,7 @@ def mean(sample: ArrayLike) -> Estimate:
     2 (-0.484 to 4.48) 4
     """
     values = np.asarray(sample, float)
-    if len(values) < 2:
+    if len(values) < 2 or np.ptp(values) == 0:  # equal values do not tell how far others would differ
         return Estimate(float(values.mean()), None, None, len(values))
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * float(stats.sem(values))
     value = float(values.mean())

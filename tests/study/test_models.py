@@ -79,8 +79,9 @@ def test_descriptions_are_json():
 
 
 def test_the_cost_counts_parameters_and_tokens():
-    assert TINY.cost == (12 * 64, 6 * 4 * 21, 0)
-    assert replace(TINY, corpus="x.txt", positions=32).cost.tokens == 6 * 4 * 32
+    evaluated = models.EVALUATIONS * 2 * models.EVALUATED // 3
+    assert TINY.cost == (12 * 64, (6 * 4 + evaluated) * 21, 0)
+    assert replace(TINY, corpus="x.txt", positions=32).cost.tokens == (6 * 4 + evaluated) * 32
 
 
 def test_texts_are_cut_into_rows(tmp_path):

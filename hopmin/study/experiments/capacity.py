@@ -55,14 +55,14 @@ ENERGIES: dict[str, Energy] = {
     "dot": DotEnergy(),
     "Euclidean": EuclideanEnergy(),
     "sparse": SparseEnergy(1.5),
-    "Epanechnikov": EpanechnikovEnergy(1 / 32),  # reaches a squared distance of 64: 16 bits
+    "Epanechnikov": EpanechnikovEnergy(1 / 8),  # reaches a squared distance of 16: 4 bits
 }
 LOADS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)  # p log p / d^2 of the linear memory
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"d": 16, "patterns": 5, "linear": (16,), "seeds": 2},
-    "quick": {"d": 40, "patterns": 13, "linear": (32, 64), "seeds": 3},
-    "standard": {"d": 48, "patterns": 16, "linear": (32, 64, 128, 256), "seeds": 6},
-    "paper": {"d": 64, "patterns": 20, "linear": (32, 64, 128, 256, 512), "seeds": 20},
+    "quick": {"d": 20, "patterns": 14, "linear": (32, 64), "seeds": 3},
+    "standard": {"d": 24, "patterns": 17, "linear": (32, 64, 128, 256), "seeds": 6},
+    "paper": {"d": 28, "patterns": 20, "linear": (32, 64, 128, 256, 512), "seeds": 20},
 }
 
 
@@ -136,7 +136,7 @@ def _pairs(load: float, d: int) -> int:
     """Return p such that p log p / d^2 is the load.
 
     >>> _pairs(0.5, 64)
-    349
+    350
     """
     p = d * d * load
     for _ in range(50):

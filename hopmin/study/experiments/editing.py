@@ -51,7 +51,7 @@ CAVEATS = (
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"model": (1, 1, 16), "known": 12, "new": (4, 8), "steps": 30, "descent": 10},
     "quick": {"model": (2, 4, 48), "known": 300, "new": (10, 100, 1_000), "steps": 1_200, "descent": 40},
-    "standard": {"model": (2, 4, 96), "known": 1_000, "new": (10, 100, 1_000, 10_000), "steps": 4_000, "descent": 60},
+    "standard": {"model": (2, 4, 96), "known": 1_000, "new": (10, 100, 1_000, 10_000), "steps": 3_000, "descent": 60},
     "paper": {
         "model": (6, 8, 512),
         "known": 20_000,
@@ -124,7 +124,7 @@ def run(cell: Cell, progress: Progress) -> Record:
 
 
 class Prompts(NamedTuple):
-    """What a model makes of prompts at their last tokens.
+    """States of a model at the last tokens of prompts.
 
     Attributes
     ----------
@@ -144,7 +144,22 @@ class Prompts(NamedTuple):
 
 
 def ask(model: GPT, of: Facts, which: Integers, paraphrase: int) -> Prompts:
-    """Return what the model makes of the prompts of some facts in one paraphrase."""
+    """Return what the model makes of the prompts of some facts in one paraphrase.
+
+    Parameters
+    ----------
+    model : GPT
+    of : Facts
+    which : ndarray of int, shape (n,)
+        Numbers of the facts.
+    paraphrase : int
+        Number of the sentence that asks.
+
+    Returns
+    -------
+    Prompts
+        What the prompts lead to.
+    """
     states, hidden = [], []
     for first in range(0, len(which), 500):
         part = [of.prompts[i][paraphrase] for i in which[first : first + 500]]
@@ -173,6 +188,23 @@ def descend(model: GPT, states: Floats, objects: Integers, *, steps: int, rate: 
     """Return the changes (n, D) of last states that make the model answer with these objects, and whether it does (n,).
 
     Adam descends -log p(object) + PENALTY |change|^2, for all facts at once: they do not interact.
+
+    Parameters
+    ----------
+    model : GPT
+    states : ndarray, shape (n, D)
+        Last states of prompts.
+    objects : ndarray of int, shape (n,)
+        The answers that are wanted.
+    steps : int
+        Number of steps.
+    rate : float
+        Step size of Adam.
+
+    Returns
+    -------
+    ndarray, ndarray
+        The changes (n, D), and whether the model then gives the object (n,).
     """
     change = np.zeros_like(states)
     m, v = np.zeros_like(states), np.zeros_like(states)
@@ -191,6 +223,20 @@ def gated(keys: Floats, changes: Floats, gate: float) -> Any:
     """Return the change (n, D) of a memory for activations (n, M): that of the nearest key if it is near enough.
 
     Near enough is a cosine of at least `gate`.
+
+    Parameters
+    ----------
+    keys : ndarray, shape (n, M)
+        Activations of the prompts of the facts.
+    changes : ndarray, shape (n, D)
+        Their changes.
+    gate : float
+        Least cosine of an activation and a key.
+
+    Returns
+    -------
+    callable
+        The function.
     """
     memory = Memory(keys, values=changes)
     return lambda hidden: memory.lookup(hidden, min_similarity=gate).values
@@ -200,6 +246,22 @@ def linear_edit(keys: Floats, changes: Floats, other: Floats, *, weight: float) 
     """Return the change (n, D) that a change of the layer's weights makes: hidden @ W, with W in closed form.
 
     W minimizes |keys W - changes|^2 + weight |other W|^2, as in MEMIT: the answers for other facts should not change.
+
+    Parameters
+    ----------
+    keys : ndarray, shape (n, M)
+        Activations of the prompts of the facts.
+    changes : ndarray, shape (n, D)
+        Their changes.
+    other : ndarray, shape (m, M)
+        Activations whose outputs should stay.
+    weight : float
+        Weight of the latter.
+
+    Returns
+    -------
+    callable
+        The function.
     """
     gram = keys.T @ keys + weight * other.T @ other
     ridge = 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram))

@@ -51,7 +51,7 @@ KINDS: dict[str, Any] = {
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"grid": 9, "training": (1, 1, 8, 40, 6), "stored": 10},
     "quick": {"grid": 41, "training": (2, 4, 32, 400, 600), "stored": 100},
-    "standard": {"grid": 81, "training": (2, 4, 64, 800, 1_000), "stored": 400},
+    "standard": {"grid": 81, "training": (2, 4, 64, 800, 700), "stored": 400},
     "paper": {"grid": 161, "training": (6, 8, 512, 100_000, 100_000), "stored": 1_000},
 }
 STEPS = 200  # of retrieval

@@ -46,7 +46,7 @@ CAVEATS = (
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"models": ((2, 1, 8),), "rows": 40, "steps": 6, "measured": 10},
     "quick": {"models": ((2, 2, 16), (2, 4, 32), (2, 4, 48)), "rows": 400, "steps": 600, "measured": 60},
-    "standard": {"models": ((2, 4, 32), (2, 4, 64), (4, 4, 64)), "rows": 800, "steps": 1_000, "measured": 200},
+    "standard": {"models": ((2, 4, 32), (2, 4, 64), (4, 4, 64)), "rows": 800, "steps": 700, "measured": 100},
     "paper": {"models": ((6, 8, 512), (10, 8, 512)), "rows": 100_000, "steps": 100_000, "measured": 500},
 }
 ENERGY: Any = {"attention": "energy", "shared_layers": True, "hidden": 0}
@@ -71,7 +71,7 @@ def cells(settings: Settings) -> list[Cell]:
 
 def cost(cell: Cell) -> Cost:
     """Return the cost of training the model and of the measurements."""
-    seconds = 2e-4 * cell["measured"] * cell["layers"] * cell["width"]
+    seconds = 1e-4 * cell["measured"] * cell["layers"] * cell["width"]
     return (
         Cost(seconds=seconds) if cell["kind"] == "untrained" else Cost(*Training(**cell["training"]).cost[:2], seconds)
     )

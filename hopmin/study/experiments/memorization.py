@@ -64,8 +64,8 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "standard": {
         "fractions": (2, 4, 64, 10_000, 1_000, (1.0, 0.1, 0.01, 0.001)),
-        "bits": (((1, 2, 16, 32, 16), (2, 2, 16, 32, 16), (2, 4, 32, 32, 16)), (50, 100, 200, 400, 800), 4_000),
-        "peak": (2, 2, 16, (100, 200, 400, 800, 1_600, 3_200, 6_400), 1_000),
+        "bits": (((2, 2, 16, 32, 16), (2, 4, 32, 32, 16)), (100, 200, 400, 800), 2_500),
+        "peak": (2, 2, 16, (100, 200, 400, 800, 1_600, 3_200, 6_400), 700),
         "halves": (2, 4, 32, 400, 500, 40),
     },
     "paper": {
@@ -166,7 +166,24 @@ def _bits(cell: Cell, progress: Progress) -> Record:
 
 
 def random_rows(n: int, length: int, symbols: int, rng: np.random.Generator) -> Integers:
-    """Return rows (n, length + 1) of uniformly random tokens from 1 to `symbols`, each after a 0."""
+    """Return rows (n, length + 1) of uniformly random tokens from 1 to `symbols`, each after a 0.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    length : int
+        Number of random tokens of a row.
+    symbols : int
+        Number of different tokens.
+    rng : Generator
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray of int
+        The rows.
+    """
     rows: Integers = np.concatenate([np.zeros((n, 1), np.int64), rng.integers(1, symbols + 1, (n, length))], axis=1)
     return rows
 
@@ -507,7 +524,7 @@ def _peak_panel(peak: Sequence[Record], bits: Sequence[Record]) -> Panel:
     if load:
         charts.reference(ax, "capacity", x=peak[0]["rows"] / load, at=0.55)
     if peak[0]["entropy"] is not None:
-        charts.reference(ax, "entropy", y=peak[0]["entropy"], at=0.02)
+        charts.reference(ax, "entropy", y=peak[0]["entropy"], at=0.6, below=True)
     return Panel("Loss against data: is there a peak at the capacity?",
                  "Held-out and training loss after equal steps against the number of rows, and the number of rows "
                  "whose "
@@ -527,7 +544,7 @@ def _fractions_panel(fractions: Sequence[Record]) -> Panel:
             charts.points(ax, steps, y, i, tips=tips, hollow=hollow, label="" if hollow else f"{r['fraction']:.1%}")
     ax.set_ylim(bottom=0)
     if fractions[0]["entropy"] is not None:
-        charts.reference(ax, "entropy", y=fractions[0]["entropy"])
+        charts.reference(ax, "entropy", y=fractions[0]["entropy"], at=0.6, below=True)
     return Panel("Loss on held-out rows (solid) and training rows (dashed), by share of the corpus",
                  "Losses along the training, on 100, 10, 1 and 0.1% of the rows.", figure)  # fmt: skip
 
@@ -545,7 +562,7 @@ def _row_panels(seen: dict[str, Any]) -> list[Panel]:
     measures = _measures(seen)
     x, y = measures["counterfactual memorization"], measures["membership"]
     shown = np.flatnonzero(np.isfinite(x) & np.isfinite(y))[:200]
-    other, bx = charts.axes("counterfactual (nats per token)", "membership (standard deviations)")
+    other, bx = charts.axes("counterfactual (nats per token)", "membership (s.d.)")
     charts.points(bx, x[shown].tolist(), y[shown].tolist(), 0, line=False,
                   tips=[f"row {i}: counterfactual memorization {x[i]:.3f}, membership {y[i]:.3f}, "
                         f"extraction {measures['extraction'][i]:.2f}" for i in shown])  # fmt: skip

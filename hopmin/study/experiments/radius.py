@@ -46,7 +46,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"models": ((1, 1, 8), (2, 2, 16)), "rows": 40, "steps": 6, "sample": 40, "draws": 3},
     "quick": {"models": ((2, 2, 16), (2, 4, 32), (2, 4, 48)), "rows": 400, "steps": 600, "sample": 400, "draws": 20},
     "standard": {
-        "models": ((2, 2, 16), (2, 4, 32), (2, 4, 64), (4, 4, 64)), "rows": 800, "steps": 1_000, "sample": 800,
+        "models": ((2, 2, 16), (2, 4, 32), (2, 4, 64), (4, 4, 64)), "rows": 800, "steps": 700, "sample": 800,
         "draws": 20,
     },
     "paper": {

@@ -53,7 +53,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"model": (1, 1, 8), "rows": 40, "steps": 6, "stored": (5, 20), "queries": 10},
     "quick": {"model": (2, 4, 32), "rows": 400, "steps": 600, "stored": (25, 100, 400, 1_600), "queries": 100},
     "standard": {
-        "model": (2, 4, 64), "rows": 800, "steps": 1_000, "stored": (50, 200, 800, 3_200, 12_000), "queries": 400,
+        "model": (2, 4, 64), "rows": 800, "steps": 700, "stored": (50, 200, 800, 3_200, 6_400), "queries": 200,
     },
     "paper": {
         "model": (6, 8, 512), "rows": 100_000, "steps": 100_000, "stored": (1_000, 10_000, 100_000), "queries": 1_000,
@@ -156,18 +156,48 @@ class Neighbours:
         )
 
     def probabilities(self, values: Integers, weight: float, beta: float) -> Floats:
-        """Return the probability (N,) of each target in the mixture with a memory of these values."""
+        """Return the probability (N,) of each target in the mixture with a memory of these values.
+
+        Parameters
+        ----------
+        values : ndarray of int
+            The token that follows each stored key.
+        weight : float
+            Weight of the memory in the mixture, from 0 to 1.
+        beta : float
+            Sharpness of the weights of the neighbours.
+        """
         w = softmax(-beta * self.distances.astype(np.float64) ** 2, axis=1)
         recalled = (w * (values[self.indices] == self.targets[:, None])).sum(axis=1)
         mixed: Floats = (1 - weight) * self.predicted + weight * recalled
         return mixed
 
     def loss(self, values: Integers, weight: float, beta: float) -> float:
-        """Return the cross-entropy of the mixture, in nats per token."""
+        """Return the cross-entropy of the mixture, in nats per token.
+
+        Parameters
+        ----------
+        values : ndarray of int
+            The token that follows each stored key.
+        weight : float
+            Weight of the memory in the mixture, from 0 to 1.
+        beta : float
+            Sharpness of the weights of the neighbours.
+        """
         return float(-np.log(np.maximum(self.probabilities(values, weight, beta), 1e-300)).mean())
 
     def gain(self, values: Integers, weight: float, beta: float) -> Estimate:
-        """Return by how many nats per token the mixture lowers the loss, with an interval over rows."""
+        """Return by how many nats per token the mixture lowers the loss, with an interval over rows.
+
+        Parameters
+        ----------
+        values : ndarray of int
+            The token that follows each stored key.
+        weight : float
+            Weight of the memory in the mixture, from 0 to 1.
+        beta : float
+            Sharpness of the weights of the neighbours.
+        """
         nats = np.log(np.maximum(self.probabilities(values, weight, beta), 1e-300) / self.predicted)
         rows = np.stack([np.bincount(self.rows, nats), np.bincount(self.rows)], axis=1)
         return bootstrap(rows, lambda drawn: float(drawn[:, 0].sum() / drawn[:, 1].sum()))
