@@ -166,6 +166,11 @@ class Neighbours:
             Weight of the memory in the mixture, from 0 to 1.
         beta : float
             Sharpness of the weights of the neighbours.
+
+        Returns
+        -------
+        ndarray, shape (N,)
+            The probabilities.
         """
         w = softmax(-beta * self.distances.astype(np.float64) ** 2, axis=1)
         recalled = (w * (values[self.indices] == self.targets[:, None])).sum(axis=1)
@@ -183,6 +188,11 @@ class Neighbours:
             Weight of the memory in the mixture, from 0 to 1.
         beta : float
             Sharpness of the weights of the neighbours.
+
+        Returns
+        -------
+        float
+            The cross-entropy.
         """
         return float(-np.log(np.maximum(self.probabilities(values, weight, beta), 1e-300)).mean())
 
@@ -197,6 +207,11 @@ class Neighbours:
             Weight of the memory in the mixture, from 0 to 1.
         beta : float
             Sharpness of the weights of the neighbours.
+
+        Returns
+        -------
+        Estimate
+            The gain; positive if the memory helps.
         """
         nats = np.log(np.maximum(self.probabilities(values, weight, beta), 1e-300) / self.predicted)
         rows = np.stack([np.bincount(self.rows, nats), np.bincount(self.rows)], axis=1)
