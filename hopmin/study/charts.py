@@ -1,10 +1,9 @@
-"""The style of the study's figures: axes [`axes`], series of points [`points`], references [`reference`], SVG [`svg`].
+"""The style of the study's figures: [`axes`], series [`points`, `note`], lines [`reference`, `diagonal`], SVG [`svg`].
 
 A figure is one small panel, so that a page can show several side by side, or one below the other on a phone, with text
 as large as its own. Lines are labelled directly. Colours are those of Okabe & Ito, which colour-blind readers can tell
-apart, and every series has its own marker. Every point
-can be focused and has its numbers as a label, and `themed` replaces the colours by CSS variables, so that a page can
-have a dark scheme.
+apart, and every series has its own marker. `svg` replaces the colours by CSS variables, so that a page can have a dark
+scheme, and makes every point focusable, with its numbers as a label.
 """
 
 from __future__ import annotations
@@ -15,18 +14,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from matplotlib.ticker import LogLocator
 
 from hopmin.study import figures
 
 INK, GRID, PAPER = "#1a1b1c", "#d3d4d5", "#fefdfc"
 COLOURS = ("#0072b2", "#c34e00", "#007d5c", "#a8497c", "#8a6d00", "#5b5ea6")
+FINE = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+MOST_TICKS = 5  # of a logarithmic axis
 LABEL = "label"  # gid of the labels of series
 MARKERS = ("o", "s", "^", "D", "v", "P")
 VARIABLES = {INK: "ink", GRID: "grid", PAPER: "paper"} | {c: f"series-{i}" for i, c in enumerate(COLOURS)}
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 13, "axes.titlesize": 13, "legend.fontsize": 13,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.7,
@@ -37,12 +39,54 @@ STYLE: dict[str, Any] = {
 
 
 def axes(xlabel: str, ylabel: str, *, width: float = 4.1, height: float = 3.2, **settings: Any) -> tuple[Figure, Axes]:
-    """Return a panel of this size, in inches, and its axes, with further settings of `Axes.set`."""
+    """Return a panel of this size, in inches, and its axes, with further settings of `Axes.set`.
+
+    Parameters
+    ----------
+    xlabel, ylabel : str
+        Labels, with units.
+    width, height : float
+        Size in inches.
+    **settings
+        Other settings of the axes.
+
+    Returns
+    -------
+    Figure, Axes
+        The panel and its axes.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         ax = figure.subplots()
         ax.set(xlabel=xlabel, ylabel=ylabel, **settings)
+    for axis, scale in ((ax.xaxis, ax.get_xscale()), (ax.yaxis, ax.get_yscale())):
+        if scale == "log":
+            axis.set_major_locator(_Decades())
+            axis.set_major_formatter(lambda value, _: short(value))
+            axis.set_minor_formatter("")
     return figure, ax
+
+
+class _Decades(LogLocator):
+    """At most five ticks of a logarithmic axis, at round numbers."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Return the finest choice of multiples of the powers of ten that has few enough ticks."""
+        powers = 10.0 ** np.arange(np.floor(np.log10(vmin)), np.ceil(np.log10(vmax)) + 1)
+        choices = [np.outer(powers, subs).ravel() for subs in (FINE, (1, 2, 5), (1, 3), (1,))]
+        choices.append(powers[::2])
+        shown = [ticks[(ticks >= vmin) & (ticks <= vmax)] for ticks in choices]
+        return next((ticks for ticks in shown if len(ticks) <= MOST_TICKS), shown[-1])
+
+
+def short(value: float) -> str:
+    """Return a number in few characters.
+
+    >>> short(300), short(1000), short(20_000), short(5e6), short(0.05)
+    ('300', '1k', '20k', '5M', '0.05')
+    """
+    unit, name = next(((unit, name) for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= unit), (1.0, ""))
+    return f"{value / unit:g}{name}"
 
 
 def points(
@@ -52,8 +96,8 @@ def points(
     series: int,
     *,
     tips: Sequence[str],
-    low: ArrayLike | None = None,
-    high: ArrayLike | None = None,
+    low: Sequence[float | None] | None = None,
+    high: Sequence[float | None] | None = None,
     label: str = "",
     hollow: bool = False,
     line: bool = True,
@@ -69,8 +113,8 @@ def points(
         Number of the series, which sets its colour and its marker.
     tips : sequence of str, length n
         What each point says when it is hovered or focused.
-    low, high : array_like, shape (n,), optional
-        The ends of the intervals of y.
+    low, high : sequence of float or None, length n, optional
+        The ends of the intervals of y; None where there is no interval.
     label : str
         Name of the series.
     hollow : bool
@@ -81,26 +125,78 @@ def points(
     colour, marker = COLOURS[series % len(COLOURS)], MARKERS[series % len(MARKERS)]
     if line:
         ax.plot(x, y, "--" if hollow else "-", color=colour)
-    if low is not None and high is not None:
-        ax.vlines(x, low, high, color=colour, linewidth=1.4)
+    for at, a, b in zip(x, low or (), high or (), strict=False):
+        if a is not None and b is not None:
+            ax.plot([at, at], [a, b], color=colour, linewidth=1.4)
     for a, b, tip in zip(x, y, tips, strict=True):
         face: Any = PAPER if hollow else colour
         ax.plot([a], [b], marker, color=colour, markerfacecolor=face, gid=f"tip:{tip}")
     if label and len(x):
         ax.annotate(label, (x[-1], y[-1]), xytext=(7, 0), textcoords="offset points", color=colour, va="center",
-                    fontsize=13, annotation_clip=False, gid=LABEL).set_in_layout(False)  # fmt: skip
+                    fontsize=13, annotation_clip=False, gid=LABEL)  # fmt: skip
 
 
-def reference(ax: Axes, text: str, *, y: float | None = None, x: float | None = None, at: float = 0.02) -> None:
-    """Draw a horizontal or a vertical reference line, with its meaning written on it, `at` this fraction of its length."""
+def reference(
+    ax: Axes, text: str, *, y: float | None = None, x: float | None = None, at: float = 0.02, below: bool = False
+) -> None:
+    """Draw a horizontal or vertical reference line, its meaning `at` this fraction of its length.
+
+    Parameters
+    ----------
+    ax : Axes
+    text : str
+        The meaning of the line.
+    y, x : float, optional
+        Where the line is: one of them.
+    at : float
+        Where the text begins, as a fraction of the length of the line.
+    below : bool
+        Write below a horizontal line.
+    """
     dashes: Any = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
     write: Any = {"color": INK, "fontsize": 13, "textcoords": "offset points"}
     if y is not None:
         ax.axhline(y, **dashes)
-        ax.annotate(text, (at, y), xycoords=("axes fraction", "data"), xytext=(0, 3), va="bottom", **write)
+        ax.annotate(text, (at, y), xycoords=("axes fraction", "data"), xytext=(0, -3 if below else 3),
+                    va="top" if below else "bottom", **write)  # fmt: skip
     if x is not None:
         ax.axvline(x, **dashes)
         ax.annotate(text, (x, at), xycoords=("data", "axes fraction"), xytext=(-4, 0), rotation=90, ha="right", **write)
+
+
+def note(ax: Axes, text: str, series: int, count: int) -> None:
+    """Write the name of a series beside the axes, one below the other, for lines that end at the same place.
+
+    Parameters
+    ----------
+    ax : Axes
+    text : str
+        The name.
+    series : int
+        Number of the series.
+    count : int
+        Number of series that have a name beside the axes.
+    """
+    ax.annotate(text, (1, 0.5), xycoords="axes fraction", xytext=(7, 8 * (count - 1) - 16 * series), va="center",
+                textcoords="offset points", color=COLOURS[series % len(COLOURS)], fontsize=13)  # fmt: skip
+
+
+def diagonal(ax: Axes, x: Sequence[float], y: Sequence[float], text: str, *, above: bool = False) -> None:
+    """Draw a reference line between two points, with its meaning written below its start, or above its end.
+
+    Parameters
+    ----------
+    ax : Axes
+    x, y : sequence of float
+        The two ends.
+    text : str
+        The meaning of the line.
+    above : bool
+        Write at the upper end, on its left.
+    """
+    ax.plot(x, y, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+    end, offset, ha = (-1, (-8, -6), "right") if above else (0, (14, -4), "left")
+    ax.annotate(text, (x[end], y[end]), xytext=offset, textcoords="offset points", ha=ha, color=INK, fontsize=13)
 
 
 def svg(figure: Figure, alt: str) -> str:

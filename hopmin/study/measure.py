@@ -52,7 +52,7 @@ def halves(targets: Integers) -> Integers:
 
 
 def activations(model: GPT, rows: Integers) -> Floats:
-    """Return one vector (n, D) per row: the output of the last layer norm at the position that predicts the second half.
+    """Return one vector (n, D) per row: the output of the last layer norm where the second half is predicted.
 
     It is the position at which Niu et al. 2024, section 6.1, take the activation of a row.
     """
@@ -120,10 +120,10 @@ def search(seen: Any, real: Booleans) -> dict[str, Any]:
     Returns
     -------
     dict
-        Of shape (L, H): `nearest`, how often the strongest key is the nearest, and `nearest_direction`, the nearest once
-        all keys have one length; `rank_correlation`, between weights and closeness; `effective_keys`, exp of the entropy
-        of the weights; `norm_spread`, the standard deviation of the keys' norms over their mean. `chance` is how often a
-        random key is the strongest, and `positions` the number counted.
+        Of shape (L, H): `nearest`, how often the strongest key is the nearest, and `nearest_direction`, the nearest
+        once all keys have one length; `rank_correlation`, between weights and closeness; `effective_keys`, exp of the
+        entropy of the weights; `norm_spread`, the standard deviation of the keys' norms over their mean. `chance` is
+        how often a random key is the strongest, and `positions` the number counted.
     """
     ahead = np.triu(np.ones((real.shape[1],) * 2, bool), k=1)
     weights = np.where(ahead, -1, seen.weights)

@@ -26,7 +26,8 @@ from hopmin.transformer.model import GPT, GPTConfig, load_model
 from hopmin.transformer.training import Trainer, default_learning_rate
 
 HELD_OUT = 1000  # rows of the grammar that are held out
-EVALUATED = 300  # rows of each split that are evaluated during training
+EVALUATED = 200  # rows of each split that are evaluated during training
+EVALUATIONS = 8  # during a training
 _folder: Path | None = None
 
 
@@ -107,9 +108,13 @@ class Training:
 
     @property
     def cost(self) -> Cost:
-        """The approximate size of the model, without embeddings, and the tokens of its training."""
+        """The approximate size of the model, without embeddings, and the tokens of its training.
+
+        Three tokens that are evaluated count as one that is trained on.
+        """
         length = 21 if self.corpus == "question-formation" else self.positions
-        return Cost(12 * self.layers * self.width**2, self.steps * self.batch_size * length)
+        evaluated = EVALUATIONS * 2 * EVALUATED // 3
+        return Cost(12 * self.layers * self.width**2, (self.steps * self.batch_size + evaluated) * length)
 
     @property
     def untrained(self) -> GPT:
@@ -152,7 +157,7 @@ def fit(training: Training, progress: Progress = lambda fraction, doing: None) -
     model = training.untrained
     curve = train(
         model, rows, held_out, steps=training.steps, batch_size=training.batch_size, seed=training.seed,
-        progress=lambda fraction, loss: progress(fraction, f"width {training.width}, {len(rows):,} rows, loss {loss:.2f}"),
+        progress=lambda done, loss: progress(done, f"width {training.width}, {len(rows):,} rows, loss {loss:.2f}"),
     )  # fmt: skip
     if path:
         path.parent.mkdir(exist_ok=True)
@@ -168,7 +173,7 @@ def train(
     steps: int,
     batch_size: int = 16,
     seed: int = 0,
-    evaluations: int = 10,
+    evaluations: int = EVALUATIONS,
     learning_rate: float | None = None,
     progress: Callable[[float, float], None] = lambda fraction, loss: None,
 ) -> list[Point]:

@@ -12,7 +12,8 @@ from hopmin.study.facts import RELATIONS, facts
 def test_facts_are_about_different_people(count, objects, seed):
     found = facts(count, objects=objects, seed=seed)
     names = {tuple(t for t in prompts[0] if found.words[t].startswith(("first", "last"))) for prompts in found.prompts}
-    assert len(names) == count and all(len(name) == 2 for name in names)
+    assert len(names) == count
+    assert all(len(name) == 2 for name in names)
     assert all(o in found.choices[r] for r, o in zip(found.relations, found.objects, strict=True))
     assert len(set(found.words)) == len(found.words)
 
@@ -23,7 +24,8 @@ def test_paraphrases_state_the_same_fact():
     rows = found.rows(every, np.tile(np.arange(3), 9))
     for row, i in zip(rows, every, strict=True):
         tokens = row[row >= 0]
-        assert found.words[tokens[0]] == "<start>" and tokens[-1] == found.objects[i]
+        assert found.words[tokens[0]] == "<start>"
+        assert tokens[-1] == found.objects[i]
     assert len({tuple(row) for row in rows}) == 27
 
 
@@ -35,4 +37,5 @@ def test_facts_are_reproducible_and_differ_between_seeds():
 
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_every_relation_has_three_sentences_about_a_person(relation):
-    assert len(relation) == 3 and all(sentence.count("{}") == 1 for sentence in relation)
+    assert len(relation) == 3
+    assert all(sentence.count("{}") == 1 for sentence in relation)

@@ -118,7 +118,9 @@ def test_activations_are_taken_where_the_second_half_begins(model):
     seen = [model.activations(row[None, :-1]) for row in bare(rows)]
     at = [(len(row) - 1) // 2 for row in bare(rows)]
     # activations of order one, from a few hundred float64 operations
-    np.testing.assert_allclose(activations(model, rows), [s.outputs[0, t] for s, t in zip(seen, at, strict=True)], rtol=1e-10)
+    np.testing.assert_allclose(
+        activations(model, rows), [s.outputs[0, t] for s, t in zip(seen, at, strict=True)], rtol=1e-10
+    )
     depths = np.stack([s.states[:, 0, t] for s, t in zip(seen, at, strict=True)], axis=1)
     np.testing.assert_allclose(states(model, rows), depths, rtol=1e-10)
 
@@ -163,5 +165,9 @@ def test_agreement_of_heads_breaks_ties_by_the_first_key(model):
 
 
 def test_rows_of_one_target_are_rejected():
-    with pytest.raises(ValueError, match=r"^rows must have a position with more than one key; got rows of at most one target$"):
-        head_statistics(GPT(GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=2), 0), np.array([[0, 1, -1]]))
+    with pytest.raises(
+        ValueError, match=r"^rows must have a position with more than one key; got rows of at most one target$"
+    ):
+        head_statistics(
+            GPT(GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=2), 0), np.array([[0, 1, -1]])
+        )

@@ -19,7 +19,9 @@ def head(queries, keys, *, distances=False):
     weights = softmax(np.where(np.triu(np.ones((T, T), bool), 1), -np.inf, scores), axis=1)
     real = np.ones((1, T), bool)
     real[0, 0] = False
-    seen = SimpleNamespace(queries=queries[None, None, None], keys=keys[None, None, None], weights=weights[None, None, None])
+    seen = SimpleNamespace(
+        queries=queries[None, None, None], keys=keys[None, None, None], weights=weights[None, None, None]
+    )
     return seen, real
 
 
@@ -32,7 +34,8 @@ def test_a_head_with_keys_of_one_length_searches(seed):
     queries, keys = points(seed)
     found = measure.search(*head(queries, keys / np.linalg.norm(keys, axis=1, keepdims=True)))
     assert found["nearest"] == found["nearest_direction"] == 1
-    assert found["rank_correlation"] == pytest.approx(1) and found["norm_spread"] == pytest.approx(0)
+    assert found["rank_correlation"] == pytest.approx(1)
+    assert found["norm_spread"] == pytest.approx(0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -40,12 +43,14 @@ def test_a_head_with_distances_searches_whatever_the_lengths(seed):
     queries, keys = points(seed)
     keys *= np.linspace(0.2, 3, len(keys))[:, None]
     found = measure.search(*head(queries, keys, distances=True))
-    assert found["nearest"] == 1 and found["rank_correlation"] == pytest.approx(1) and found["norm_spread"] > 0.2
+    assert found["nearest"] == 1
+    assert found["rank_correlation"] == pytest.approx(1)
+    assert found["norm_spread"] > 0.2
 
 
 def test_a_head_that_follows_the_longest_key_does_not_search():
     rng = np.random.default_rng(5)
-    queries = rng.normal(size=(200, 2)) + [3, 0]
+    queries = rng.normal(size=(200, 2)) + np.array([3, 0])
     keys = np.stack([np.linspace(1, 60, 200), np.zeros(200)], axis=1)
     found = measure.search(*head(queries, keys))
     assert found["nearest"] < 0.05
@@ -56,7 +61,9 @@ def test_a_head_without_relation_agrees_by_chance():
     found = []
     for _ in range(40):
         seen, real = head(*rng.normal(size=(2, 12, 3)))
-        seen.weights = softmax(np.where(np.triu(np.ones((12, 12), bool), 1), -np.inf, rng.normal(size=(12, 12))), axis=1)[None, None, None]
+        seen.weights = softmax(
+            np.where(np.triu(np.ones((12, 12), bool), 1), -np.inf, rng.normal(size=(12, 12))), axis=1
+        )[None, None, None]
         found.append(measure.search(seen, real))
     assert np.mean([f["nearest"] for f in found]) == pytest.approx(found[0]["chance"], abs=0.06)
     assert np.mean([f["rank_correlation"] for f in found]) == pytest.approx(0, abs=0.06)

@@ -19,7 +19,8 @@ def tail(successes, trials, p):
 def test_binomial_intervals_are_exact(trials, data):
     successes = data.draw(st.integers(0, trials))
     found = proportion(successes, trials)
-    assert found.value == successes / trials and found.n == trials
+    assert found.value == successes / trials
+    assert found.n == trials
     assert found.low <= found.value <= found.high
     if successes:
         assert tail(successes, trials, found.low) == pytest.approx(0.025, abs=0.002)
@@ -47,7 +48,10 @@ def test_bootstrap_resamples_whole_rows():
 
 def test_line_intervals_cover_the_truth():
     rng, x = np.random.default_rng(2), np.linspace(0, 1, 12)
-    covered = [s.low <= 2 <= s.high and i.low <= -1 <= i.high for s, i in (line(x, 2 * x - 1 + 0.1 * rng.normal(size=12)) for _ in range(200))]
+    covered = [
+        s.low <= 2 <= s.high and i.low <= -1 <= i.high
+        for s, i in (line(x, 2 * x - 1 + 0.1 * rng.normal(size=12)) for _ in range(200))
+    ]
     assert np.mean(covered) > 0.85
     assert line([0, 1], [0, 1])[0].low is None
 

@@ -22,28 +22,29 @@ from hopmin.memory.sparse import EpanechnikovEnergy, SparseEnergy
 from hopmin.paper import capacity as theory
 from hopmin.study import charts
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
-from hopmin.study.statistics import bootstrap, proportion
+from hopmin.study.statistics import mean, proportion
 
 NUMBER = 8
 TEXT = True  # the corpus does not matter
 FLIPPED = 0.1  # fraction of the bits of a query that differ from its pattern
 QUERIES = 100
 METHOD = (
-    "Random patterns of signs are stored; a tenth of the bits of 100 of them are flipped, and each energy retrieves from "
-    "there. A pattern is recovered if every bit is right. The linear memory stores random pairs of directions in one "
-    "matrix, and a key recovers its value if that value has the largest product with the answer."
+    "Random patterns of signs are stored; a tenth of the bits of 100 of them are flipped, and each energy retrieves "
+    "from there. A pattern is recovered if every bit is right. The linear memory stores random pairs of directions "
+    "in one matrix, and a key recovers its value if that value has the largest product with the answer."
 )
 PAPER = (
-    "Table 1 gives the capacities: proportional to d for Hopfield's energy, to a power of d for Krotov's, and exponential "
-    "in d for Demircigil's and Ramsauer's."
+    "Table 1 gives the capacities: proportional to d for Hopfield's energy, to a power of d for Krotov's, and "
+    "exponential in d for Demircigil's and Ramsauer's."
 )
 CONTROL = (
-    "The nearest stored pattern is found exactly: no memory can recover more patterns than it, whatever its energy. "
-    "Theory's numbers are for large d and for the same share of flipped bits where it is known."
+    "The nearest stored pattern, found exactly: for flipped bits it is the best guess that any memory can make. "
+    "Theory's numbers are for patterns recovered exactly."
 )
 CAVEATS = (
-    "Theory's lines are limits for infinitely many neurons; with the few dozen here they are passed gradually. Continuous "
-    "energies have beta = 1, at which they separate random signs almost as the nearest pattern does."
+    "Theory's numbers are for many neurons, and for Hopfield's and Krotov's energies without flipped bits; with the "
+    "few dozen neurons here shares fall gradually. Continuous energies have beta = 1, at which they separate random "
+    "signs almost as the nearest pattern does."
 )
 
 ENERGIES: dict[str, Energy] = {
@@ -54,14 +55,14 @@ ENERGIES: dict[str, Energy] = {
     "dot": DotEnergy(),
     "Euclidean": EuclideanEnergy(),
     "sparse": SparseEnergy(1.5),
-    "Epanechnikov": EpanechnikovEnergy(1 / 32),  # reaches a squared distance of 64: 16 bits
+    "Epanechnikov": EpanechnikovEnergy(1 / 8),  # reaches a squared distance of 16: 4 bits
 }
 LOADS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)  # p log p / d^2 of the linear memory
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"d": 16, "patterns": 5, "linear": (16,), "seeds": 2},
-    "quick": {"d": 40, "patterns": 14, "linear": (32, 64), "seeds": 4},
-    "standard": {"d": 48, "patterns": 17, "linear": (32, 64, 128, 256), "seeds": 10},
-    "paper": {"d": 64, "patterns": 20, "linear": (32, 64, 128, 256, 512), "seeds": 20},
+    "quick": {"d": 20, "patterns": 14, "linear": (32, 64), "seeds": 3},
+    "standard": {"d": 24, "patterns": 17, "linear": (32, 64, 128, 256), "seeds": 6},
+    "paper": {"d": 28, "patterns": 20, "linear": (32, 64, 128, 256, 512), "seeds": 20},
 }
 
 
@@ -135,7 +136,7 @@ def _pairs(load: float, d: int) -> int:
     """Return p such that p log p / d^2 is the load.
 
     >>> _pairs(0.5, 64)
-    349
+    350
     """
     p = d * d * load
     for _ in range(50):
@@ -173,7 +174,7 @@ def half(rows: Sequence[tuple[float, float]]) -> float:
 def predicted(memory: str, d: int) -> tuple[float, str] | None:
     """Return the number of patterns that theory gives for an energy, and what it says; None where it gives none."""
     if memory == "Hopfield":
-        return theory.hebb_capacity().load * d, "0.138 d (Amit et al. 1987)"
+        return theory.exact_capacity(d), "d / (2 log d) (McEliece et al. 1987)"
     if memory == "cubes":
         return theory.exact_capacity(d, power=3), "d² / (6 log d) (Krotov & Hopfield 2016)"
     if memory == "exponential":
@@ -210,29 +211,30 @@ def findings(records: Sequence[Record]) -> list[Finding]:
             sentence = f"{memory}: more than half of the patterns are recovered up to {most:,} stored, the most tried."
             found.append(Finding(memory, sentence, float(most), n=len(at), expected=text))
         else:
-            estimate = bootstrap(reached)
+            estimate = mean(reached)
             sentence = f"{memory}: half of the patterns are recovered with {estimate} stored, for d = {d}."
             found.append(Finding(memory, sentence, *estimate, expected=text))
     for memory, d in _memories(records, "linear"):
         at = _halves(records, memory, d)
         if np.isfinite(at).all():
-            loads = bootstrap(at * np.log(at) / d**2)
+            loads = mean(at * np.log(at) / d**2)
             sentence = f"Linear memory, d = {d}: half of the pairs are recovered at p log p / d² = {loads}."
             found.append(Finding(f"linear {d}", sentence, *loads, expected="0.5, for large d"))
-    order = {"Hopfield": 0, "exponential": 1}
-    found.sort(key=lambda finding: order.get(finding.id, 2))
+    order = {"Hopfield": 0, "cubes": 1, "exponential": 2}
+    found.sort(key=lambda finding: order.get(finding.id, len(order)))
     return _with_answer(found)
 
 
 def _with_answer(found: list[Finding]) -> list[Finding]:
-    """Put a sentence that compares the energies first."""
+    """Put a sentence that compares the energies of signs first."""
     value = {finding.id: finding.value for finding in found}
-    if not {"Hopfield", "exponential"} <= value.keys():
+    names = ("Hopfield", "cubes", "exponential", "nearest")
+    if any(value.get(name) is None for name in names):
         return found
+    numbers = [f"{value[name]:,.0f}" for name in names]
     text = (
-        f"Hopfield's memory recovers half of its patterns up to {value['Hopfield']:,.0f}, Krotov's of cubes up to "
-        f"{value.get('cubes') or 0:,.0f}, the exponential one up to {value['exponential']:,.0f}; the exact nearest "
-        f"pattern sets the limit at {value.get('nearest') or 0:,.0f}."
+        f"Half of the patterns are recovered with {numbers[0]} stored in Hopfield's energy, {numbers[1]} with cubes "
+        f"and {numbers[2]} with the exponential; the exact nearest pattern reaches {numbers[3]}."
     )
     return [
         Finding("answer", text, value["exponential"], n=len(found), expected="a power of d against exp(c d)"),
@@ -251,7 +253,7 @@ def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
 
 
 def panels(records: Sequence[Record]) -> list[Panel]:
-    """Draw the share of recovered patterns: of the binary energies, of the continuous ones, and of the linear memory."""
+    """Draw the share of recovered patterns, for energies of signs, continuous ones, and the linear memory."""
     drawn = []
     binary = ("Hopfield", "cubes", "exponential", "nearest")
     groups = (("Energies of signs", binary), ("Continuous energies", (*list(ENERGIES)[3:], "nearest")))
@@ -262,13 +264,13 @@ def panels(records: Sequence[Record]) -> list[Panel]:
             expected = predicted(memory, d)
             if expected is not None:
                 ax.axvline(expected[0], color=charts.COLOURS[i], linewidth=1.2, linestyle=(0, (4, 3)))
-        alt = "The share of recovered patterns falls with the number stored, at theory's number for the energies of signs."
+        alt = f"Share of recovered patterns against the number stored: {title.lower()}."
         drawn.append(Panel(f"{title} (dashed: theory)" if names is binary else title, alt, figure))
     figure, ax = charts.axes("p log p / d²", "share recovered", ylim=(-0.03, 1.05))
     for i, (memory, d) in enumerate(_memories(records, "linear")):
         _draw(ax, records, memory, d, i, f"d = {d}", scale=lambda p, d=d: p * math.log(p) / d**2)
     charts.reference(ax, "1/2", x=0.5, at=0.06)
-    alt = "The share of recovered pairs falls from 1 to 0 around p log p / d squared of one half, more steeply for large d."
+    alt = "Share of recovered pairs against p log p / d squared, with theory's threshold of one half."
     drawn.append(Panel("Linear memory", alt, figure))
     return drawn
 

@@ -1,14 +1,15 @@
 """How does the data that a model can fit without overfitting grow with its size?
 
-The paper predicts that the number of parameters N grows with the square of the data D (proposition 5): an exponent of 2.
-If its interval excludes 2, the prediction fails at this scale; if the interval also contains other integers, the models
-are too few or too small to tell. Changing width alone, or width and depth together, must give the same exponent if N is
-what counts.
+The paper predicts that the number of parameters N grows with the square of the data D (proposition 5): an exponent of
+2. If its interval excludes 2, the prediction fails at this scale; if the interval also contains other integers, the
+models are too few or too small to tell. Changing width alone, or width and depth together, must give the same exponent
+if N is what counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,33 +21,39 @@ from hopmin.study import charts
 from hopmin.study.measure import cross_entropy, extraction_rate
 from hopmin.study.models import Training, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
-from hopmin.study.statistics import Estimate, bootstrap, proportion
+from hopmin.study.statistics import Estimate, line, mean, share
 
 NUMBER = 2
 TEXT = True
 SIGMA = 0.2  # nats per token, as in the paper: training and held-out loss agree if they differ by less
 METHOD = (
-    "Models of several sizes are trained on nested sets of rows. D* is the smallest amount of data at which the training "
-    "loss agrees with the best held-out loss to within 0.2 nats per token, found between two amounts by interpolation."
+    "Models of several sizes are trained on nested sets of rows. D* is the smallest amount of data at which the "
+    "training loss agrees with the best held-out loss to within 0.2 nats per token, found between two amounts by "
+    "interpolation."
 )
-PAPER = "Section 5.2 derives N = O(D²); section 6.4 reports N / D*² of 8.7, 8.8 and 8.4 × 10⁻¹⁰ for three models of one depth."
+PAPER = (
+    "Section 5.2 derives N = O(D²); section 6.4 reports N / D*² of 8.7, 8.8 and 8.4 × 10⁻¹⁰ for three models of one "
+    "depth, which differ by a factor of 2 in size."
+)
 CONTROL = (
-    "The estimator is first applied to synthetic losses with planted exponents of 1, 1.5, 2 and 3. All models are trained "
-    "with the same rows, batches and steps, so that models are compared in pairs."
+    "The estimator is first applied to synthetic losses with planted exponents of 1, 1.5, 2 and 3. All models are "
+    "trained with the same rows, batches and steps, so that models are compared in pairs."
 )
 CAVEATS = (
-    "The number of steps is fixed, so models differ in how far they have converged. With this little spread in size, "
-    "wide intervals are to be expected; D* beyond the largest amount of data is reported as such, and not used."
+    "The number of steps is fixed, so models differ in how far they have converged. Models whose D* lies outside the "
+    "amounts tried are counted and left out, which favours small models. Intervals are Student's t over models: with "
+    "three of them they are wide, and a bootstrap would hide it."
 )
 
+WIDTHS = ((2, 2, 16), (2, 2, 24), (2, 4, 32), (2, 4, 48), (2, 4, 64))  # layers, heads, width
+ASPECT = ((1, 2, 16), (3, 4, 48), (4, 4, 64))  # and (2, 4, 32): width is 16 times the depth
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"models": ((1, 1, 4), (1, 2, 8)), "rows": (20, 40, 80), "steps": 6, "measured": 20},
     "quick": {
-        "models": ((2, 2, 16), (2, 4, 32), (2, 4, 48)), "rows": (100, 400, 1_600, 6_400), "steps": 700, "measured": 200,
+        "models": ((2, 2, 16), (2, 4, 32), (2, 4, 48)), "rows": (100, 400, 1_600, 6_400), "steps": 600, "measured": 200,
     },
     "standard": {
-        "models": ((2, 2, 16), (2, 2, 24), (2, 4, 32), (2, 4, 48), (2, 4, 64), (1, 2, 16), (3, 3, 24), (4, 4, 32)),
-        "rows": (100, 200, 400, 800, 1_600, 3_200, 6_400), "steps": 1_500, "measured": 500,
+        "models": WIDTHS + ASPECT, "rows": (100, 200, 400, 800, 1_600, 3_200, 6_400), "steps": 700, "measured": 500,
     },
     "paper": {
         "models": ((8, 15, 960), (8, 20, 1_280), (8, 22, 1_408)),
@@ -58,29 +65,26 @@ SIZES: dict[str, dict[str, Any]] = {
 def cells(settings: Settings) -> list[Cell]:
     """Return a cell for every model, amount of data and seed."""
     sizes = SIZES[settings.preset]
+    drawn = max(12_500, *sizes["rows"])
     return [
-        {**asdict(Training(
+        {"layers": layers, "width": width, "seed": seed, "measured": sizes["measured"], "training": asdict(Training(
             layers, heads, width, rows, sizes["steps"], seed=seed,
-            corpus=settings.corpus, drawn=max(sizes["rows"]), corpus_seed=settings.seed,
-        )), "measured": sizes["measured"]}
+            corpus=settings.corpus, drawn=drawn, corpus_seed=settings.seed,
+        ))}
         for layers, heads, width in sizes["models"]
         for rows in sizes["rows"]
         for seed in settings.all_seeds
     ]  # fmt: skip
 
 
-def _training(cell: Cell) -> Training:
-    return Training(**{name: value for name, value in cell.items() if name != "measured"})
-
-
 def cost(cell: Cell) -> Cost:
     """Return the size and the length of a cell's training."""
-    return _training(cell).cost
+    return Training(**cell["training"]).cost
 
 
 def run(cell: Cell, progress: Progress) -> Record:
     """Train one model on one amount of data; return its losses and extraction rates."""
-    training, measured = _training(cell), cell["measured"]
+    training, measured = Training(**cell["training"]), cell["measured"]
     model, train, held_out, curve = fit(training, progress)
     return {
         "parameters": model.config.parameter_count - model.config.vocabulary * model.config.width,
@@ -145,23 +149,53 @@ def data_needed(records: Sequence[Record]) -> list[tuple[Record, float]]:
     return found
 
 
-def exponent(needed: Sequence[tuple[Record, float]]) -> Estimate | None:
-    """Return the exponent of N against D*, the slope of their logarithms, resampling models and seeds."""
-    points = np.array([[np.log(d), np.log(record["parameters"])] for record, d in needed if np.isfinite(d)])
-    if len(points) < 2 or len(np.unique(points[:, 1])) < 2:
+def growth(needed: Sequence[tuple[Record, float]]) -> Estimate | None:
+    """Return the exponent of D* against N: the slope of their logarithms, over models, each the mean of its seeds.
+
+    N is known and D* is measured, so it is D* that is regressed. With fewer than two models there is none.
+    """
+    by_size: dict[int, list[float]] = {}
+    for record, d in needed:
+        if np.isfinite(d):
+            by_size.setdefault(record["parameters"], []).append(float(np.log(d)))
+    if len(by_size) < 2:
         return None
+    return line(np.log(list(by_size)), [float(np.mean(logs)) for logs in by_size.values()])[0]
 
-    def slope(rows: Floats) -> float:
-        x, y = rows.T
-        # N is known and D* is measured, so D* is regressed on N and the slope inverted
-        spread = np.var(y)
-        return float(spread / np.mean((x - x.mean()) * (y - y.mean()))) if spread > 0 else float("nan")
 
-    return bootstrap(points, slope)
+def exponent(needed: Sequence[tuple[Record, float]]) -> Estimate | None:
+    """Return the exponent of N against D*, one over `growth`; it has an interval if that of `growth` is above 0."""
+    slope = growth(needed)
+    if slope is None or slope.value == 0:
+        return None
+    if slope.side(0) <= 0:
+        return Estimate(1 / slope.value, None, None, slope.n)
+    return Estimate(1 / slope.value, 1 / (slope.high or 1), 1 / (slope.low or 1), slope.n)
+
+
+def alike(needed: Sequence[tuple[Record, float]], trait: Callable[[Record], float]) -> list[tuple[Record, float]]:
+    """Return the models that have the most common value of a trait, such as the number of layers."""
+    (common, _), *_ = Counter(trait(record) for record, _ in needed).most_common(1)
+    return [(record, d) for record, d in needed if trait(record) == common]
 
 
 def planted(power: float, *, seed: int = 0, noise: float = 0.05) -> list[Record]:
-    """Return synthetic records in which N grows exactly like D*^power, with noise on the losses."""
+    """Return synthetic records in which N grows exactly like D*^power, with noise on the losses.
+
+    Parameters
+    ----------
+    power : float
+        The exponent.
+    seed : int
+        Seed of the noise.
+    noise : float
+        Standard deviation of the logarithm of the gap between the losses.
+
+    Returns
+    -------
+    list of dict
+        The records, as far as `data_needed` reads them.
+    """
     rng = np.random.default_rng(seed)
     return [
         {
@@ -220,46 +254,85 @@ def _natural(p: Floats) -> Floats:
 
 
 def findings(records: Sequence[Record]) -> list[Finding]:
-    """Return the exponent, of all models and of width alone, the planted ones, and extraction at both ends."""
+    """Return the exponent, of all models and of width alone, the planted ones, and extraction from the fewest rows."""
     needed = data_needed(records)
-    reached = [(record, d) for record, d in needed if np.isfinite(d)]
-    found, estimate = [], exponent(needed)
-    if estimate is None:
-        text = f"D* lies between the amounts tried for {len(reached)} of {len(needed)} models: too few for an exponent."
-        found.append(Finding("exponent", text, n=len(reached), expected="2 by proposition 5"))
-    else:
-        wide = estimate.low is None or estimate.low < 1 or not estimate.low <= 2 <= (estimate.high or 0)
-        contains = estimate.low is not None and estimate.high is not None and estimate.low <= 2 <= estimate.high
-        verdict = "which contains the paper's 2" if contains else "which does not contain the paper's 2"
-        verdict = verdict if estimate.low is not None else "without an interval"
-        text = f"N grows with D* to the power of {estimate}, {verdict}, from {len(reached)} models of {len(needed)}."
-        found.append(Finding("exponent", text, *estimate, expected="2 by proposition 5"))
-        width = exponent([(r, d) for r, d in needed if r["layers"] == 2])
-        deep = exponent([(r, d) for r, d in needed if r["layers"] != 2])
-        for name, part in (("width alone", width), ("depth and width together", deep)):
-            if part is not None and deep is not None:
-                found.append(Finding(name, f"Changing {name}, the exponent is {part}.", *part, expected="2 as well"))
+    found = [_exponent_finding(needed)]
+    parts = {
+        "Width alone": alike(needed, lambda r: float(r["layers"])),
+        "Depth and width together": alike(needed, lambda r: r["width"] / r["layers"]),
+    }
+    for name, part in parts.items():
+        estimate, models = growth(part), len({r["parameters"] for r, _ in part})
+        if estimate is not None and estimate.low is not None and models < len({r["parameters"] for r, _ in needed}):
+            text = f"{name}, D* grows with N to the power of {estimate}, from {estimate.n} of {models} models."
+            found.append(
+                Finding(name.lower(), text, *estimate, expected="the same as for all models, if N is what counts")
+            )
     for power in (1, 1.5, 2, 3):
         recovered = exponent(data_needed(planted(power)))
         if recovered is not None:
-            found.append(Finding(f"planted {power}", f"From synthetic losses with an exponent of {power}, the estimator "
-                                 f"finds {recovered}.", *recovered, expected=str(power)))  # fmt: skip
+            text = f"From synthetic losses with an exponent of {power}, the estimator finds {recovered}."
+            found.append(Finding(f"planted {power}", text, *recovered, expected=str(power)))
+    return [*found, *_chinchilla_finding(records), *_extraction_finding(records)]
+
+
+def _exponent_finding(needed: Sequence[tuple[Record, float]]) -> Finding:
+    """Return what the models say about the exponent, or that they say nothing."""
+    slope, estimate, expected = (
+        growth(needed),
+        exponent(needed),
+        "2 by proposition 5: D* grows as N to the power of 1/2",
+    )
+    reached = sum(np.isfinite(d) for _, d in needed)
+    of = f"{reached} of {len(needed)} models and seeds"
+    if slope is None or estimate is None:
+        text = f"D* lies between the amounts tried for {of}: too few for an exponent."
+        return Finding("exponent", text, n=int(reached), expected=expected)
+    if slope.low is None:
+        verdict = "Two sizes give an exponent without an interval"
+    elif slope.side(0) <= 0:
+        verdict = "These models do not determine the exponent"
+    elif slope.side(0.5) == 0:
+        verdict = "The paper's exponent of 2 cannot be excluded"
+    else:
+        verdict = "The exponent differs from the paper's 2"
+    text = (
+        f"{verdict}: N grows with D* to the power of {estimate}, as D* grows with N to the power of {slope}, from {of} "
+        f"({slope.n} sizes)."
+    )
+    return Finding("exponent", text, *estimate, expected=expected)
+
+
+def _chinchilla_finding(records: Sequence[Record]) -> list[Finding]:
     fitted = chinchilla(records)
-    if fitted is not None:
-        (e, *_, alpha, beta), ((low_e, *_, low_a, low_b), (high_e, *_, high_a, high_b)) = fitted[0], fitted[1]
-        text = (
-            f"Chinchilla's form fits the best held-out losses with E = {e:.2f} ({low_e:.2f} to {high_e:.2f}), exponents "
-            f"{alpha:.2f} ({low_a:.2f} to {high_a:.2f}) of N and {beta:.2f} ({low_b:.2f} to {high_b:.2f}) of D."
+    if fitted is None:
+        return []
+    (e, *_, alpha, beta), (low, high) = fitted
+    text = (
+        f"Chinchilla's form fits the best held-out losses with E = {e:.2f} ({low[0]:.2f} to {high[0]:.2f}), exponents "
+        f"{alpha:.2f} ({low[3]:.2f} to {high[3]:.2f}) of N and {beta:.2f} ({low[4]:.2f} to {high[4]:.2f}) of D."
+    )
+    entropy = records[0]["entropy"]
+    expected = "E is the entropy" if entropy is None else f"E = {entropy:.3f}, the entropy of the language"
+    return [Finding("chinchilla", text, float(e), float(low[0]), float(high[0]), len(records), expected)]
+
+
+def _extraction_finding(records: Sequence[Record]) -> list[Finding]:
+    """Return how many rows the largest model completes that was trained on the fewest and on the most rows."""
+    largest = max(r["parameters"] for r in records)
+    found = []
+    for name, used in (("fewest", min(r["used"] for r in records)), ("most", max(r["used"] for r in records))):
+        chosen = [r for r in records if (r["parameters"], r["used"]) == (largest, used)]
+        train, held_out = (
+            share([(r["extracted"][split], r["scored"][split], r["scored"][split]) for r in chosen])
+            for split in ("train", "held_out")
         )
-        entropy = records[0]["entropy"]
-        expected = "E is the entropy" if entropy is None else f"E = {entropy:.3f}, the entropy of the language"
-        found.append(Finding("chinchilla", text, float(e), float(low_e), float(high_e), len(records), expected))
-    for split in ("train", "held_out"):
-        chosen = [r for r in records if r["used"] == min(r["used"] for r in records)]
-        rate = proportion(sum(r["extracted"][split] for r in chosen), sum(r["scored"][split] for r in chosen))
-        rows = "training" if split == "train" else "held-out"
-        text = f"On the fewest rows ({chosen[0]['used']:,}), the models complete {rate} of the {rows} rows."
-        found.append(Finding(f"extraction {split}", text, *rate, expected="held-out rows: what the rule predicts"))
+        text = (
+            f"Trained on the {name} rows ({used:,}), the largest model completes {train} of its training rows from "
+            f"their first half, and {held_out} of held-out rows."
+        )
+        found.append(Finding(f"extraction {name}", text, train.value - held_out.value, n=len(chosen),
+                             expected="equal shares if no row were memorized"))  # fmt: skip
     return found
 
 
@@ -277,72 +350,53 @@ def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
 
 def panels(records: Sequence[Record]) -> list[Panel]:
     """Draw losses against data, D* against size, extraction against data, and the planted exponents."""
-    drawn = []
     loss, ax = charts.axes("training rows", "loss (nats per token)", xscale="log")
-    rate, bx = charts.axes("training rows", "rows completed from their first half", xscale="log", ylim=(-0.03, 1.05))
-    for i, (layers, width) in enumerate(sorted({(r["layers"], r["width"]) for r in records}, key=lambda m: m[1])):
-        runs = sorted((r for r in records if (r["layers"], r["width"]) == (layers, width)), key=lambda r: r["used"])
-        for split, hollow in (("held_out", False), ("train", True)):
-            rows = [r["used"] for r in runs]
-            name = "" if hollow else f"{layers}×{width}"
-            y = [r["loss"][split] for r in runs]
-            what = "training" if hollow else "held-out"
-            tips = [f"{layers} layers, width {width}, {r['used']:,} rows, seed {r['seed']}: {what} loss {r['loss'][split]:.3f}"
-                    for r in runs]  # fmt: skip
-            charts.points(ax, rows, y, i, tips=tips, label=name, hollow=hollow)
-            rates = [proportion(r["extracted"][split], r["scored"][split]) for r in runs]
-            tips = [f"{layers} layers, width {width}, {r['used']:,} rows, seed {r['seed']}: {e} of {what} rows completed"
-                    for r, e in zip(runs, rates, strict=True)]  # fmt: skip
-            charts.points(bx, rows, [e.value for e in rates], i, tips=tips, label=name, hollow=hollow,
-                          low=[e.low for e in rates], high=[e.high for e in rates])  # fmt: skip
+    rate, bx = charts.axes("training rows", "share of rows completed", xscale="log", ylim=(-0.03, 1.05))
+    depth = alike(data_needed(records), lambda r: float(r["layers"]))[0][0]["layers"]
+    shapes = sorted({(r["layers"], r["width"]) for r in records if r["layers"] == depth})
+    for i, (layers, width) in enumerate(shapes):
+        runs = [r for r in records if (r["layers"], r["width"]) == (layers, width)]
+        rows = sorted({r["used"] for r in runs})
+        for split, hollow, what in (("held_out", False, "held-out"), ("train", True, "training")):
+            for axis, measure in ((ax, _loss), (bx, _extracted)):
+                at = [measure([r for r in runs if r["used"] == used], split) for used in rows]
+                tips = [f"{layers} layers, width {width}, {used:,} rows, {what} rows: {e}"
+                        for used, e in zip(rows, at, strict=True)]  # fmt: skip
+                charts.points(axis, rows, [e.value for e in at], i, tips=tips, hollow=hollow,
+                              low=[e.low for e in at], high=[e.high for e in at],
+                              label="" if hollow or axis is bx else f"{layers}×{width}")  # fmt: skip
+        charts.note(bx, f"{layers}×{width}", i, len(shapes))
     if records[0]["entropy"] is not None:
-        charts.reference(ax, "entropy of the language", y=records[0]["entropy"], at=0.3)
-    drawn.append(
-        Panel(
-            "Loss against data: held-out (solid) and training rows (dashed)",
-            "With few rows the training loss is far below the held-out loss; with more they meet.",
-            loss,
-        )
-    )
-    drawn.append(
-        Panel(
-            "Rows completed: held-out (solid) and training rows (dashed)",
-            "With few rows only training rows are completed; with more, held-out rows are too.",
-            rate,
-        )
-    )
+        charts.reference(ax, "entropy", y=records[0]["entropy"], at=0.6, below=True)
+    drawn = [
+        Panel("Loss on held-out rows (solid) and training rows (dashed), by layers × width",
+              "Losses of models of several widths against the number of training rows.", loss),
+        Panel("Rows completed from their first half: held out (solid), training (dashed)",
+              "Share of rows whose second half is decoded exactly, against the number of training rows.", rate),
+    ]  # fmt: skip
     reached = [(r, d) for r, d in data_needed(records) if np.isfinite(d)]
     if reached:
         figure, cx = charts.axes("parameters N", "D* (tokens)", xscale="log", yscale="log")
         x, y = [r["parameters"] for r, _ in reached], [d for _, d in reached]
         tips = [f"{r['layers']} layers, width {r['width']}, seed {r['seed']}: D* {d:,.0f} tokens" for r, d in reached]
         charts.points(cx, x, y, 0, tips=tips, line=False)
-        ends = np.array([min(x), max(x)])
+        ends = np.array([min(x), max(x)], float)
         middle = np.exp(np.mean(np.log(y)) - np.mean(np.log(x)) / 2)
-        cx.plot(ends, middle * np.sqrt(ends), color=charts.INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        cx.annotate(
-            "N ∝ D²",
-            (ends[-1], middle * np.sqrt(ends[-1])),
-            xytext=(-4, -14),
-            textcoords="offset points",
-            ha="right",
-            fontsize=13,
-        )
-        drawn.append(Panel("The data at which the losses agree", "D* against the number of parameters.", figure))
-    figure, dx = charts.axes("planted exponent", "recovered exponent")
-    powers = (1, 1.5, 2, 3)
-    estimates = [exponent(data_needed(planted(power))) for power in powers]
-    dx.plot([0.8, 3.2], [0.8, 3.2], color=charts.INK, linewidth=1.2, linestyle=(0, (4, 3)))
-    kept = [(p, e) for p, e in zip(powers, estimates, strict=True) if e is not None]
-    charts.points(
-        dx,
-        [p for p, _ in kept],
-        [e.value for _, e in kept],
-        2,
-        line=False,
-        low=[e.low for _, e in kept],
-        high=[e.high for _, e in kept],
-        tips=[f"planted {p}: recovered {e}" for p, e in kept],
-    )
-    drawn.append(Panel("The estimator on planted exponents", "Recovered exponents lie on the diagonal.", figure))
-    return drawn
+        charts.diagonal(cx, ends.tolist(), (middle * np.sqrt(ends)).tolist(), "slope of N ∝ D²")
+        drawn.append(Panel("Data D* at which the two losses agree", "D* against the number of parameters.", figure))
+    figure, dx = charts.axes("planted exponent", "recovered exponent", xticks=(1, 1.5, 2, 3))
+    charts.diagonal(dx, [0.8, 3.2], [0.8, 3.2], "equal")
+    found = [(power, exponent(data_needed(planted(power)))) for power in (1, 1.5, 2, 3)]
+    kept = [(p, e) for p, e in found if e is not None]
+    charts.points(dx, [p for p, _ in kept], [e.value for _, e in kept], 2, line=False,
+                  low=[e.low for _, e in kept], high=[e.high for _, e in kept],
+                  tips=[f"planted {p}: recovered {e}" for p, e in kept])  # fmt: skip
+    return [*drawn, Panel("The estimator on planted exponents", "Recovered against planted exponents.", figure)]
+
+
+def _loss(runs: Sequence[Record], split: str) -> Estimate:
+    return mean([r["loss"][split] for r in runs])
+
+
+def _extracted(runs: Sequence[Record], split: str) -> Estimate:
+    return share([(r["extracted"][split], r["scored"][split], r["scored"][split]) for r in runs])

@@ -22,25 +22,25 @@ from hopmin.study import charts
 from hopmin.study.measure import activations
 from hopmin.study.models import Training, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
-from hopmin.study.statistics import proportion
 
 NUMBER = 9
 TEXT = True
 METHOD = (
-    "Every energy is drawn over the three patterns of the paper's figure 1, at two values of beta, and every point of a "
-    "grid is followed until it stops. The same is done in planes through three activations of a trained model."
+    "Every energy is drawn over the three patterns of the paper's figure 1, at two values of beta, and every point "
+    "of a grid is followed until it stops; where that is at no single pattern, it stays white. The same is done in "
+    "planes through three activations of a trained model."
 )
 PAPER = (
-    "Figure 1 shows that the distance energy approximates the distance to the nearest pattern, with the patterns as its "
-    "minima, and that the regularized energy of the modern Hopfield network resembles it."
+    "Figure 1 shows that the distance energy approximates the distance to the nearest pattern, with the patterns as "
+    "its minima, and that the regularized energy of the modern Hopfield network resembles it."
 )
 CONTROL = (
-    "The share of the grid whose nearest pattern is the one retrieved: a memory that searches for the nearest neighbour "
-    "has 100%. The slices use the same model before training."
+    "The share of the grid whose nearest pattern is the one retrieved: a memory that searches for the nearest "
+    "neighbour has 100%. The slices use the same model before training."
 )
 CAVEATS = (
-    "Planes through three patterns of a space of many dimensions show only what happens in that plane: other patterns lie "
-    "off it and are farther away there than they seem."
+    "Planes through three patterns of a space of many dimensions show only what happens in that plane: other "
+    "patterns lie off it and are farther away there than they seem."
 )
 
 FIGURE_1 = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])  # Niu et al. 2024, figure 1
@@ -50,8 +50,8 @@ KINDS: dict[str, Any] = {
 }  # fmt: skip
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"grid": 9, "training": (1, 1, 8, 40, 6), "stored": 10},
-    "quick": {"grid": 41, "training": (2, 4, 32, 400, 700), "stored": 100},
-    "standard": {"grid": 81, "training": (2, 4, 64, 800, 1_500), "stored": 400},
+    "quick": {"grid": 41, "training": (2, 4, 32, 400, 600), "stored": 100},
+    "standard": {"grid": 81, "training": (2, 4, 64, 800, 700), "stored": 400},
     "paper": {"grid": 161, "training": (6, 8, 512, 100_000, 100_000), "stored": 1_000},
 }
 STEPS = 200  # of retrieval
@@ -84,15 +84,17 @@ def cost(cell: Cell) -> Cost:
 
 def run(cell: Cell, progress: Progress) -> Record:
     """Return the energy on a grid, and for every point of it the pattern at which it ends."""
+    patterns: Floats
+    plane: Floats
+    origin: Floats
     if cell["kind"] == "figure 1":
         patterns, plane = FIGURE_1, np.eye(2)
         origin, corners, beta = np.zeros(2), (-3.2, 2.8, -2.0, 2.8), cell["beta"]
     else:
         patterns = _activations(cell, progress)
         origin, plane, corners = _plane(patterns)
-        beta = 4 / float(
-            np.median(separation(patterns)) ** 2
-        )  # the nearest other pattern then weighs e^-4 at a pattern
+        # at a pattern, the nearest other one then weighs e^-4
+        beta = 4 / float(np.median(separation(patterns)) ** 2)
     energy: Energy = KINDS[cell["energy"]](beta)
     u, v = np.meshgrid(np.linspace(*corners[:2], cell["grid"]), np.linspace(*corners[2:], cell["grid"]))
     points = origin + np.stack([u.ravel(), v.ravel()], axis=1) @ plane
@@ -127,7 +129,7 @@ def _activations(cell: Cell, progress: Progress) -> Floats:
 
 
 def _plane(patterns: Floats) -> tuple[Floats, Floats, tuple[float, float, float, float]]:
-    """Return the origin and an orthonormal basis (2, d) of the plane through three patterns, and the corners to draw."""
+    """Return origin and orthonormal basis (2, d) of the plane through three patterns, and the corners to draw."""
     origin = patterns[:3].mean(axis=0)
     plane = np.linalg.svd(patterns[:3] - origin, full_matrices=False)[2][:2]
     shown = (patterns[:3] - origin) @ plane.T
@@ -140,7 +142,8 @@ def _path(start: Floats, patterns: Floats, energy: Energy, origin: Floats, plane
     path = [start]
     for _ in range(40):
         path.append(path[-1] + 0.2 * (energy.update(path[-1], patterns) - path[-1]))
-    return ((np.array(path)[::4] - origin) @ plane.T).round(3).tolist()
+    shown: list[list[float]] = ((np.array(path)[::4] - origin) @ plane.T).round(3).tolist()
+    return shown
 
 
 def findings(records: Sequence[Record]) -> list[Finding]:
@@ -148,21 +151,28 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     found = []
     for r in records:
         if r["kind"] == "figure 1":
-            share = proportion(r["right"], r["grid"] ** 2)
+            share = r["right"] / r["grid"] ** 2
             text = (
-                f"The {r['energy']} energy with beta = {r['beta']:g} keeps {r['kept']} of 3 patterns; {share.value:.0%} of "
-                "the grid end at the nearest pattern."
+                f"The {r['energy']} energy with beta = {r['beta']:g} keeps {r['kept']} of 3 patterns; {share:.0%} of "
+                "the grid ends at the nearest pattern."
             )
-            found.append(Finding(f"{r['energy']} {r['beta']:g}", text, share.value, n=share.n,
+            found.append(Finding(f"{r['energy']} {r['beta']:g}", text, share, n=r["grid"] ** 2,
                                  expected="100% for a search of the nearest pattern"))  # fmt: skip
         else:
-            share = proportion(r["kept"], r["stored"])
+            share = r["kept"] / r["stored"]
             text = (
-                f"Of {r['stored']} activations of the {'trained' if r['trained'] else 'untrained'} model, stored in a "
-                f"distance energy, {share.value:.0%} are kept as patterns of their own, with beta = {r['beta']:.3g}."
+                f"Of {r['stored']} activations of the {'trained' if r['trained'] else 'untrained'} model, stored in "
+                f"a distance energy, {share:.0%} are kept as patterns of their own, with beta = {r['beta']:.3g}: "
+                "that is 4 over the median squared distance of nearest ones."
             )
             found.append(
-                Finding("trained" if r["trained"] else "untrained", text, *share, expected="the other model's")
+                Finding(
+                    "trained" if r["trained"] else "untrained",
+                    text,
+                    share,
+                    n=r["stored"],
+                    expected="that of the other model, if training does not matter",
+                )
             )
     sharp = [r for r in records if r["kind"] == "figure 1"]
     if sharp:

@@ -1,8 +1,8 @@
 """Is attention a nearest-neighbour search, and do layers descend an energy?
 
-If a head searches, its strongest key is the nearest one, more often after training than before and far more often than a
-random key. If layers minimize a global energy, as the paper says, no block raises it; what holds is a bound on how much
-a layer may raise it, and for attention that is built as a step of an energy, a decrease.
+If a head searches, its strongest key is the nearest one, more often after training than before and far more often than
+a random key. If layers minimize a global energy, as the paper says, no block raises it; what holds is a bound on how
+much a layer may raise it, and for attention that is built as a step of an energy, a decrease.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hopmin._typing import Floats, Integers
+from hopmin._typing import Integers
 from hopmin.memory.energy import DistanceEnergy
 from hopmin.memory.layered import LayeredMemory
 from hopmin.memory.nearest import separation
@@ -21,7 +21,7 @@ from hopmin.study import charts
 from hopmin.study.measure import head_statistics, small_batches, states
 from hopmin.study.models import Training, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
-from hopmin.study.statistics import bootstrap, proportion
+from hopmin.study.statistics import Estimate, over_models, share
 from hopmin.transformer.model import GPT
 
 NUMBER = 5
@@ -45,8 +45,8 @@ CAVEATS = (
 )
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"models": ((2, 1, 8),), "rows": 40, "steps": 6, "measured": 10},
-    "quick": {"models": ((2, 4, 32), (2, 4, 48)), "rows": 400, "steps": 700, "measured": 60},
-    "standard": {"models": ((2, 4, 32), (2, 4, 64), (4, 4, 64)), "rows": 800, "steps": 1_500, "measured": 200},
+    "quick": {"models": ((2, 2, 16), (2, 4, 32), (2, 4, 48)), "rows": 400, "steps": 600, "measured": 60},
+    "standard": {"models": ((2, 4, 32), (2, 4, 64), (4, 4, 64)), "rows": 800, "steps": 700, "measured": 100},
     "paper": {"models": ((6, 8, 512), (10, 8, 512)), "rows": 100_000, "steps": 100_000, "measured": 500},
 }
 ENERGY: Any = {"attention": "energy", "shared_layers": True, "hidden": 0}
@@ -57,8 +57,8 @@ def cells(settings: Settings) -> list[Cell]:
     """Return a cell for every model, trained, untrained and with energy attention, and every seed."""
     sizes = SIZES[settings.preset]
     return [
-        {"kind": kind, "layers": layers, "width": width, "seed": seed, "measured": sizes["measured"], "training": asdict(
-            Training(
+        {"kind": kind, "layers": layers, "width": width, "seed": seed, "measured": sizes["measured"],
+         "training": asdict(Training(
                 layers, heads, width, sizes["rows"], sizes["steps"], seed=seed, corpus=settings.corpus,
                 corpus_seed=settings.seed, options=ENERGY if kind == "energy" else None,
             )
@@ -71,7 +71,7 @@ def cells(settings: Settings) -> list[Cell]:
 
 def cost(cell: Cell) -> Cost:
     """Return the cost of training the model and of the measurements."""
-    seconds = 2e-4 * cell["measured"] * cell["layers"] * cell["width"]
+    seconds = 1e-4 * cell["measured"] * cell["layers"] * cell["width"]
     return (
         Cost(seconds=seconds) if cell["kind"] == "untrained" else Cost(*Training(**cell["training"]).cost[:2], seconds)
     )
@@ -118,11 +118,11 @@ def _own_energy(model: GPT, rows: Integers) -> Record:
     sums, raised, counted = np.zeros(model.config.layers + 1), np.zeros(model.config.layers, int), 0
     energy = DistanceEnergy(1 / (2 * np.sqrt(model.config.width / model.config.heads)))
     for seen, real in small_batches(model, rows):
-        L, B, T, D = seen.states.shape
+        L, B, T, _ = seen.states.shape
         x = seen.states.reshape(L, B, T, model.config.heads, -1).astype(np.float64)
         for row, t in zip(*np.nonzero(real), strict=True):
             keys = seen.keys[0, row, :, : t + 1].astype(np.float64)  # the same in all blocks
-            values = sum(energy.value(x[:, row, t, h], keys[h]) for h in range(model.config.heads))
+            values = np.sum([energy.value(x[:, row, t, h], keys[h]) for h in range(model.config.heads)], axis=0)
             sums += values
             raised += np.diff(values) > 1e-4 * np.abs(values[1:])  # states are float32
             counted += 1
@@ -132,60 +132,81 @@ def _own_energy(model: GPT, rows: Integers) -> Record:
 # The report
 
 
-def _heads(records: Sequence[Record], name: str) -> Floats:
-    """Return a measurement of all heads of all models."""
-    return np.concatenate([np.array(r["heads"][name]).ravel() for r in records]) if records else np.zeros(0)
+def _mean(name: str) -> Any:
+    """Return a function from a record to the mean of a measurement over its heads."""
+    return lambda r: float(np.mean(r["heads"][name]))
+
+
+def _steps(records: Sequence[Record], name: str) -> Estimate:
+    """Return the share of the steps of rows through blocks that are counted under a name."""
+    return share([(sum(r[name]), r["of"] * len(r[name]), r["measured"]) for r in records])
 
 
 def findings(records: Sequence[Record]) -> list[Finding]:
     """Return agreement with the nearest key, before and after training, and how often blocks raise the energy."""
-    found = []
     kinds = {kind: [r for r in records if r["kind"] == kind] for kind in KINDS}
-    agreement = {kind: bootstrap(_heads(of, "nearest")) for kind, of in kinds.items() if of}
     chance = float(np.mean([r["heads"]["chance"] for r in records]))
-    if "trained" in agreement and "untrained" in agreement:
-        after, before = agreement["trained"], agreement["untrained"]
-        gain = bootstrap(_heads(kinds["trained"], "nearest") - _heads(kinds["untrained"], "nearest"))
-        learned = gain.low is not None and gain.low > 0
-        verdict = "Training makes heads search more" if learned else "Training does not make heads search more"
-        text = (
-            f"{verdict}: the strongest key is the nearest at {after.value:.0%} of positions, {before.value:.0%} before "
-            f"training and {chance:.0%} for a random key; the change is {gain} of positions per head."
-        )
-        found.append(Finding("search", text, *gain, expected="above 0 if training makes attention a search"))
+    found = _search_finding(kinds, chance)
     for kind, of in kinds.items():
         if not of:
             continue
-        unit, rank, keys, spread = (
-            bootstrap(_heads(of, name))
-            for name in ("nearest_direction", "rank_correlation", "effective_keys", "norm_spread")
-        )
+        names = ("nearest", "nearest_direction", "rank_correlation", "effective_keys", "norm_spread")
+        nearest, unit, rank, keys, spread = (over_models(of, _mean(name)) for name in names)
         text = (
-            f"{kind.capitalize()} models: strongest and nearest key agree at {agreement[kind]} of positions, at {unit} once keys "
-            f"have one length; rank correlation {rank}, effective keys {keys}, spread of the norms {spread}."
+            f"{kind.capitalize()} models: the strongest key is the nearest at {nearest} of positions, and at {unit} "
+            f"once keys have one length; rank correlation {rank}, effective keys {keys}, spread of the norms "
+            f"{spread}."
         )
         expected = "1: it is built as a search" if kind == "energy" else f"{chance:.2f} for a random key"
-        found.append(Finding(f"heads {kind}", text, *agreement[kind], expected=expected))
-        share = proportion(sum(sum(r["raised"]) for r in of), sum(r["of"] * len(r["raised"]) for r in of))
-        text = f"{kind.capitalize()} models: {share.value:.1%} of the steps through a block raise the global energy."
+        found.append(Finding(f"heads {kind}", text, *nearest, expected=expected))
+        raised = _steps(of, "raised")
+        text = f"{kind.capitalize()} models: {raised} of the steps through a block raise the global energy."
         found.append(
             Finding(
-                f"raised {kind}", text, *share, expected="0: it must fall" if kind == "energy" else "0 by section 4.2"
+                f"raised {kind}", text, *raised, expected="0: it must fall" if kind == "energy" else "0 by section 4.2"
             )
         )
     for kind in ("trained", "untrained"):
         of = kinds[kind]
         if not of:
             continue
-        own = proportion(sum(sum(r["lowered_own"]) for r in of), sum(r["of"] * len(r["lowered_own"]) for r in of))
-        text = f"{kind.capitalize()} models: {own.value:.1%} of the steps through a block lower the energy of its own layer."
+        own = _steps(of, "lowered_own")
+        text = f"{kind.capitalize()} models: {own} of the steps through a block lower the energy of its own layer."
         found.append(Finding(f"own {kind}", text, *own, expected="1 if a block minimized its own energy"))
-        used = [u for r in of for u in r["bound_used"]]
+        used = [r for r in of if r["bound_used"]]
         if used:
-            estimate = bootstrap(used)
-            text = f"{kind.capitalize()} models: such steps that raise the global energy use {estimate} of the bound -log w."
+            estimate = over_models(used, lambda r: float(np.mean(r["bound_used"])))
+            most = max(max(r["bound_used"]) for r in used)
+            text = (
+                f"{kind.capitalize()} models: such steps that raise the global energy use {estimate} of the bound "
+                f"-log w on average, and {most:.3g} at most."
+            )
             found.append(Finding(f"bound {kind}", text, *estimate, expected="at most 1, which is proved"))
     return found
+
+
+def _search_finding(kinds: dict[str, list[Record]], chance: float) -> list[Finding]:
+    """Return how training changes the agreement of heads with a search, model by model."""
+    before = {(r["layers"], r["width"], r["seed"]): r for r in kinds["untrained"]}
+    pairs = [(r, before[key]) for r in kinds["trained"] if (key := (r["layers"], r["width"], r["seed"])) in before]
+    if not pairs:
+        return []
+    differences = [np.subtract(a["heads"]["nearest"], b["heads"]["nearest"]) for a, b in pairs]
+    changes = [{"seed": a["seed"], "change": float(d.mean())} for (a, _), d in zip(pairs, differences, strict=True)]
+    change = over_models(changes, lambda r: r["change"])
+    heads = np.concatenate([d.ravel() for d in differences])
+    verdict = {
+        1: "Training makes heads search more",
+        -1: "Training makes heads search less",
+        0: "These models do not tell whether training makes heads search more",
+    }[change.side(0)]
+    after, earlier = (float(np.mean([_mean("nearest")(r) for r in of])) for of in zip(*pairs, strict=True))
+    text = (
+        f"{verdict}: the strongest key is the nearest at {after:.0%} of positions, {earlier:.0%} before training and "
+        f"{chance:.0%} for a random key; the change is {change} of positions, and an increase in {(heads > 0).sum()} "
+        f"of {len(heads)} heads."
+    )
+    return [Finding("search", text, *change, expected="above 0 if training makes attention a search")]
 
 
 def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
@@ -205,45 +226,36 @@ def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
 def panels(records: Sequence[Record]) -> list[Panel]:
     """Draw the agreement of every head, the rank correlations, and the global energy along the depth."""
     drawn = []
-    measures = (("nearest", "strongest key is the nearest"), ("rank_correlation", "rank correlation"))
-    for name, label in measures:
-        figure, ax = charts.axes("", f"{label}", ylim=(-0.05, 1.05) if name == "nearest" else None)
-        for i, kind in enumerate(KINDS):
-            chosen = [r for r in records if r["kind"] == kind]
-            values = [
-                (r, layer, head, v)
-                for r in chosen
-                for layer, row in enumerate(r["heads"][name])
-                for head, v in enumerate(row)
-            ]
-            spread = np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else [0.0]
-            charts.points(ax, [i + float(s) for s in spread], [v for *_, v in values], i, line=False,
-                          tips=[f"{kind}, width {r['width']}, layer {layer + 1}, head {head + 1}: {v:.2f}" for r, layer, head, v in values])  # fmt: skip
-        ax.set_xticks(range(len(KINDS)), KINDS)
-        if name == "nearest":
-            charts.reference(ax, "random key", y=float(np.mean([r["heads"]["chance"] for r in records])), at=0.4)
-        drawn.append(
-            Panel(
-                f"{label.capitalize()}, for every head".replace("Strongest", "The strongest"),
-                f"Every point is a head: {label}, for trained, untrained and energy models.",
-                figure,
-            )
-        )
-    figure, ax = charts.axes("block", "global energy, change from the start")
-    seed, width = min(r["seed"] for r in records), max(r["width"] for r in records)
-    for r in (r for r in records if r["seed"] == seed and r["width"] == width):
-        i = KINDS.index(r["kind"])
-        y = np.array(r["global_energy"]) - r["global_energy"][0]
-        y = y * r["beta"]
-        charts.points(ax, list(range(len(y))), y.tolist(), i, label=f"{r['kind']}, {r['layers']} blocks",
-                      tips=[f"{r['kind']}, after block {t}: {v:.3g}" for t, v in enumerate(y)])  # fmt: skip
-    ax.set_ylabel("change of beta times the global energy")
-    ax.set_xticks(range(max(r["layers"] for r in records) + 1))
-    drawn.append(
-        Panel(
-            "The global energy along the depth of the widest models",
-            "The mean global energy after each block, relative to its start.",
-            figure,
-        )
+    kinds = [kind for kind in KINDS if any(r["kind"] == kind for r in records)]
+    measures = (
+        ("nearest", "share of positions", "How often the strongest key is the nearest, for every head"),
+        ("nearest_direction", "share of positions", "The same once keys have one length"),
+        ("rank_correlation", "rank correlation", "Rank correlation of weight and closeness, for every head"),
     )
+    for name, label, title in measures:
+        figure, ax = charts.axes(
+            "", label, ylim=(None if name == "rank_correlation" else -0.05, 1.05), xlim=(-0.5, len(kinds) - 0.5)
+        )
+        for i, kind in enumerate(kinds):
+            values = [
+                (f"{kind}, {r['layers']} layers, width {r['width']}, layer {layer + 1}, head {head + 1}: {v:.2f}", v)
+                for r in records if r["kind"] == kind
+                for layer, row in enumerate(r["heads"][name]) for head, v in enumerate(row)
+            ]  # fmt: skip
+            places = i + np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else np.array([float(i)])
+            charts.points(ax, places.tolist(), [v for _, v in values], i, line=False, tips=[tip for tip, _ in values])
+        ax.set_xticks(range(len(kinds)), kinds)
+        if name != "rank_correlation":
+            charts.reference(ax, "random key", y=float(np.mean([r["heads"]["chance"] for r in records])), at=0.34)
+        drawn.append(Panel(title, f"Every point is a head. {title}, of {', '.join(kinds)} models.", figure))
+    figure, ax = charts.axes("block", "change of β × energy")
+    widest = max(records, key=lambda r: (r["width"], r["layers"]))
+    shape = (min(r["seed"] for r in records), widest["layers"], widest["width"])
+    for r in (r for r in records if (r["seed"], r["layers"], r["width"]) == shape):
+        y = (np.array(r["global_energy"]) - r["global_energy"][0]) * r["beta"]
+        charts.points(ax, list(range(len(y))), y.tolist(), KINDS.index(r["kind"]), label=r["kind"],
+                      tips=[f"{r['kind']}, after block {t}: {v:.3g}" for t, v in enumerate(y)])  # fmt: skip
+    ax.set_xticks(range(widest["layers"] + 1))
+    drawn.append(Panel("Global energy along the depth of the widest models",
+                       "Mean global energy after each block, relative to its start, times beta.", figure))  # fmt: skip
     return drawn

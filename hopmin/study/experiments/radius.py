@@ -1,8 +1,8 @@
 """Do the distances between activations say anything about memory that a Gaussian does not?
 
 The paper takes half the distance between nearest activations as the radius of a stored pattern. If it measures memory,
-it must differ from that of a Gaussian cloud with the same covariance, from that of the untrained model, and between rows
-that were trained on and rows that were not. If it differs from none, it measures the width and the number of rows.
+it must differ from that of a Gaussian cloud with the same covariance, from that of the untrained model, and between
+rows that were trained on and rows that were not. If it differs from none, it measures the width and the number of rows.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from hopmin.study import charts
 from hopmin.study.measure import activations, predicted_radius, states
 from hopmin.study.models import Training, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
-from hopmin.study.statistics import bootstrap
+from hopmin.study.statistics import over_models
 
 NUMBER = 3
 TEXT = True
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 METHOD = (
-    "One activation per row is taken after the last layer, where the second half of the row begins, and the distance of "
-    "each to the nearest other one is measured, for 25, 50, 75 and 100% of the rows and at every depth."
+    "One activation per row is taken after the last layer, where the second half of the row begins, and the "
+    "distance of each to the nearest other one is measured, for 25, 50, 75 and 100% of the rows and at every depth."
 )
 PAPER = (
     "Section 6.1 finds a mean distance of about 20 for GPT-2 medium, so a radius of 10, and compares it with "
@@ -35,7 +35,8 @@ PAPER = (
 )
 CONTROL = (
     "Gaussian clouds with the mean and the covariance of the activations, of the same size, drawn 20 times; the same "
-    "model before training; and rows that were held out."
+    "model before training; and rows that were held out, whose sentences are longer, so that they are compared before "
+    "training as well."
 )
 CAVEATS = (
     "The last layer norm fixes the norm of every activation to about sqrt(n) times its gain, so distances grow with "
@@ -43,9 +44,10 @@ CAVEATS = (
 )
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"models": ((1, 1, 8), (2, 2, 16)), "rows": 40, "steps": 6, "sample": 40, "draws": 3},
-    "quick": {"models": ((2, 2, 16), (2, 4, 32), (2, 4, 48)), "rows": 400, "steps": 700, "sample": 400, "draws": 20},
+    "quick": {"models": ((2, 2, 16), (2, 4, 32), (2, 4, 48)), "rows": 400, "steps": 600, "sample": 400, "draws": 20},
     "standard": {
-        "models": ((2, 2, 16), (2, 4, 32), (2, 4, 64), (4, 4, 64)), "rows": 800, "steps": 1_500, "sample": 800, "draws": 20,
+        "models": ((2, 2, 16), (2, 4, 32), (2, 4, 64), (4, 4, 64)), "rows": 800, "steps": 700, "sample": 800,
+        "draws": 20,
     },
     "paper": {
         "models": ((6, 8, 512), (10, 8, 512)), "rows": 100_000, "steps": 100_000, "sample": 80_000, "draws": 20,
@@ -120,49 +122,66 @@ def distances(points: Floats) -> list[float]:
 
 
 def ratio(r: Record, i: int = -1) -> tuple[float, float, float]:
-    """Return the median distance over that of the Gaussians, and over those of the 2.5% and 97.5% quantile of draws."""
+    """Return the median distance over that of the Gaussians, and over the 97.5% and 2.5% quantiles of their draws."""
     median, draws = r["activations"][i][2], np.array(r["gaussian"][i])
     low, high = np.quantile(draws, [0.025, 0.975])
     return median / float(np.median(draws)), median / float(high), median / float(low)
 
 
+def unseen(r: Record) -> float:
+    """Return the median distance over that of as many held-out rows."""
+    return float(r["activations"][-1][2] / r["held_out"][2])
+
+
 def findings(records: Sequence[Record]) -> list[Finding]:
-    """Return the distances relative to the Gaussians, before and after training, and to held-out rows."""
-    found, ratios = [], {}
-    for trained in (True, False):
-        chosen = [r for r in records if r["trained"] == trained]
-        if not chosen:
+    """Return the distances relative to held-out rows, to Gaussians and to theory, before and after training."""
+    found: list[Finding] = []
+    parts = {
+        name: [r for r in records if r["trained"] == trained]
+        for name, trained in (("trained", True), ("untrained", False))
+    }
+    for name, of in parts.items():
+        if not of:
             continue
-        name = "trained" if trained else "untrained"
-        ratios[name] = bootstrap([ratio(r)[0] for r in chosen])
+        gaussian = over_models(of, lambda r: ratio(r)[0])
+        outside = sum(not low <= 1 <= high for _, low, high in map(ratio, of))
         text = (
-            f"The median distance of {name} models is {ratios[name]} times that of Gaussians with the same covariance."
+            f"{name.capitalize()} models: the median distance is {gaussian} times that of Gaussians with the same "
+            f"covariance; in {outside} of {len(of)} models it lies outside what 95% of the draws give."
         )
-        found.append(
-            Finding(f"gaussian {name}", text, *ratios[name], expected="1 if it says no more than the covariance")
-        )
-        unseen = bootstrap([r["activations"][-1][2] / r["held_out"][2] for r in chosen])
-        text = f"In {name} models it is {unseen} times that of as many held-out rows."
-        found.append(Finding(f"held out {name}", text, *unseen, expected="1 if it does not depend on memory"))
-        radius = bootstrap([r["activations"][-1][2] / 2 / r["predicted"] for r in chosen])
-        text = f"Half of it is {radius} times sqrt(n / 2πe) in {name} models."
+        found.append(Finding(f"gaussian {name}", text, *gaussian, expected="1 if it says no more than the covariance"))
+        radius = over_models(of, lambda r: r["activations"][-1][2] / 2 / r["predicted"])
+        text = f"{name.capitalize()} models: half the median distance is {radius} times sqrt(n / 2πe)."
         found.append(Finding(f"radius {name}", text, *radius, expected="1 by section 5.2; 1.3 for the paper's GPT-2"))
-        fewer = bootstrap([r["activations"][0][2] / r["activations"][-1][2] for r in chosen])
-        text = f"With a quarter of the rows it is {fewer} times as large, in {name} models."
+        fewer = over_models(of, lambda r: r["activations"][0][2] / r["activations"][-1][2])
+        text = f"{name.capitalize()} models: with a quarter of the rows the median distance is {fewer} times as large."
         found.append(Finding(f"rows {name}", text, *fewer, expected="1 if it were a property of the patterns"))
-    if len(ratios) == 2:
-        trained, untrained = ratios["trained"].value, ratios["untrained"].value
-        same = abs(trained - 1) < 0.1 and abs(untrained - 1) < 0.1
-        verdict = (
-            "The distances say little that a Gaussian does not" if same else "The distances are not those of a Gaussian"
-        )
-        text = (
-            f"{verdict}: their median is {ratios['trained']} times that of a Gaussian with the same covariance in trained "
-            f"models, and {ratios['untrained']} times in untrained ones."
-        )
-        found.insert(0, Finding("answer", text, trained, ratios["trained"].low, ratios["trained"].high, len(records),
-                                "1 if it says no more than the covariance"))  # fmt: skip
+    if all(parts.values()):
+        found.insert(0, _answer(parts))
     return found
+
+
+def _answer(parts: dict[str, list[Record]]) -> Finding:
+    """Return whether training brings rows that were trained on apart from, or closer to, each other than other rows."""
+    after, before = (over_models(of, unseen) for of in parts.values())
+    gaussian = [over_models(of, lambda r: ratio(r)[0]).value for of in parts.values()]
+    pairs = {(r["layers"], r["width"], r["seed"]): unseen(r) for r in parts["untrained"]}
+    changes = [
+        {"seed": r["seed"], "change": unseen(r) - pairs[key]}
+        for r in parts["trained"]
+        if (key := (r["layers"], r["width"], r["seed"])) in pairs
+    ]
+    change = over_models(changes, lambda r: r["change"])
+    if change.side(0) == 0:
+        verdict = "No effect of memory on the distances of rows that were trained on is found"
+    else:
+        verdict = "Training changes the distances of rows that were trained on more than those of others"
+    text = (
+        f"{verdict}: their median is {after.value:.3g} times that of held-out rows, {before.value:.3g} times before "
+        f"training, a change of {change}; relative to Gaussians it is {gaussian[0]:.3g}, before training "
+        f"{gaussian[1]:.3g}."
+    )
+    return Finding("answer", text, *change, expected="0 if they do not depend on memory")
 
 
 def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
@@ -181,8 +200,9 @@ def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
         "predicted 2r",
     ]
     return header, [
-        [r["layers"], r["width"], "yes" if r["trained"] else "no", r["seed"], rows, *(r["activations"][i][q] for q in (0, 2, 4)),
-         round(r["means"][i], 4), round(float(np.median(r["gaussian"][i])), 4), round(2 * r["predicted"], 4)]
+        [r["layers"], r["width"], "yes" if r["trained"] else "no", r["seed"], rows,
+         *(r["activations"][i][q] for q in (0, 2, 4)), round(r["means"][i], 4),
+         round(float(np.median(r["gaussian"][i])), 4), round(2 * r["predicted"], 4)]
         for r in records
         for i, rows in enumerate(r["rows"])
     ]  # fmt: skip
@@ -190,42 +210,34 @@ def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
 
 def panels(records: Sequence[Record]) -> list[Panel]:
     """Draw distances against the number of rows, relative to the Gaussians, and along the depth."""
-    drawn = []
-    seed = min(r["seed"] for r in records)
-    for trained in (True, False):
+    drawn, seed = [], min(r["seed"] for r in records)
+    for name, trained in (("trained", True), ("untrained", False)):
         chosen = sorted((r for r in records if r["trained"] == trained and r["seed"] == seed), key=lambda r: r["width"])
         if not chosen:
             continue
-        name = "trained" if trained else "untrained"
         figure, ax = charts.axes("rows", "median nearest distance")
         for i, r in enumerate(chosen):
-            low, high = ([q[j] for q in r["activations"]] for j in (1, 3))
-            tips = [f"{r['layers']} layers, width {r['width']}, {rows} rows: median {q[2]:.3g}, quartiles {q[1]:.3g} and {q[3]:.3g}"
-                    for rows, q in zip(r["rows"], r["activations"], strict=True)]  # fmt: skip
-            charts.points(ax, r["rows"], [q[2] for q in r["activations"]], i, tips=tips, low=low, high=high,
-                          label=f"{r['layers']}×{r['width']}")  # fmt: skip
+            quartiles, model = r["activations"], f"{r['layers']} layers, width {r['width']}"
+            tips = [f"{model}, {rows} rows: median {q[2]:.3g}, quartiles {q[1]:.3g} and {q[3]:.3g}"
+                    for rows, q in zip(r["rows"], quartiles, strict=True)]  # fmt: skip
+            charts.points(ax, r["rows"], [q[2] for q in quartiles], i, tips=tips, low=[q[1] for q in quartiles],
+                          high=[q[3] for q in quartiles], label=f"{r['layers']}×{r['width']}")  # fmt: skip
             medians = [float(np.median(draws)) for draws in r["gaussian"]]
-            tips = [
-                f"Gaussian like width {r['width']}, {rows} rows: median {m:.3g}"
-                for rows, m in zip(r["rows"], medians, strict=True)
-            ]
+            tips = [f"Gaussians like {model}, {rows} rows: median {m:.3g}"
+                    for rows, m in zip(r["rows"], medians, strict=True)]  # fmt: skip
             charts.points(ax, r["rows"], medians, i, tips=tips, hollow=True)
         ax.set_ylim(bottom=0)
-        drawn.append(
-            Panel(
-                f"{name.capitalize()} models (solid) and Gaussians (dashed)",
-                "Nearest distances fall as rows are added, for activations and for Gaussians alike.",
-                figure,
-            )
-        )
+        drawn.append(Panel(f"{name.capitalize()} models (solid, with quartiles) and Gaussians (dashed)",
+                           f"Median nearest distance against the number of rows, for {name} models, by layers × "
+                           "width, and "
+                           "for Gaussians with the same covariance.", figure))  # fmt: skip
     figure, ax = charts.axes("depth (0: embeddings)", "median nearest distance")
-    for i, r in enumerate(r for r in records if r["seed"] == seed and r["width"] == max(q["width"] for q in records)):
+    widest = max(records, key=lambda r: (r["width"], r["layers"]))
+    shown = [r for r in records if (r["seed"], r["width"], r["layers"]) == (seed, widest["width"], widest["layers"])]
+    for i, r in enumerate(shown):
         name = "trained" if r["trained"] else "untrained"
-        tips = [
-            f"{name}, {r['layers']} layers, width {r['width']}, depth {depth}: {d:.3g}"
-            for depth, d in enumerate(r["depth"])
-        ]
+        tips = [f"{name}, depth {depth}: {d:.3g}" for depth, d in enumerate(r["depth"])]
         charts.points(ax, list(range(len(r["depth"]))), r["depth"], i, tips=tips, label=name, hollow=not r["trained"])
-    ax.set_ylim(bottom=0)
-    drawn.append(Panel("Along the depth of the widest model", "Median nearest distances after each block.", figure))
+    ax.set(ylim=(0, None), xticks=range(widest["layers"] + 1))
+    drawn.append(Panel("Along the depth of the widest model", "Median nearest distance after each block.", figure))
     return drawn

@@ -48,4 +48,5 @@ def test_pairs_have_the_load_asked_for(load, d):
 
 def test_half_is_interpolated_or_unknown():
     assert capacity.half([(1, 1.0), (100, 0.75), (10_000, 0.25)]) == pytest.approx(1000)
-    assert math.isnan(capacity.half([(1, 1.0), (2, 0.9)])) and math.isnan(capacity.half([(1, 0.1), (2, 0.0)]))
+    assert math.isnan(capacity.half([(1, 1.0), (2, 0.9)]))
+    assert math.isnan(capacity.half([(1, 0.1), (2, 0.0)]))

@@ -58,4 +58,6 @@ def test_no_edit_keeps_every_answer(model):
     of, new, known = facts(6), np.arange(3, 6), np.arange(3)
     asked, kept = ([editing.ask(model, of, which, j) for j in range(3)] for which in (new, known))
     found = editing._score(model, of, new, known, asked, kept, lambda hidden: 0.0)
-    assert found["specificity"] == [9, 9] and found["efficacy"][1] == 3 and found["generalization"][1] == 6
+    assert found["specificity"] == [9, 9]
+    assert found["efficacy"][1] == 3
+    assert found["generalization"][1] == 6

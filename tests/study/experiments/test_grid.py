@@ -40,11 +40,16 @@ def test_too_few_models_have_no_exponent():
 def test_the_form_of_chinchilla_is_fitted():
     truth = (1.0, 40.0, 30.0, 0.5, 0.4)
     records = [
-        {"parameters": N, "tokens": D, "curve": [[1, 0.0, truth[0] + truth[1] / N ** truth[3] + truth[2] / D ** truth[4]]]}
+        {
+            "parameters": N,
+            "tokens": D,
+            "curve": [[1, 0.0, truth[0] + truth[1] / N ** truth[3] + truth[2] / D ** truth[4]]],
+        }
         for N in (1e3, 4e3, 16e3, 64e3)
         for D in (1e3, 1e4, 1e5, 1e6)
     ]
     fitted, (low, high) = grid.chinchilla(records)
     assert fitted == pytest.approx(truth, rel=0.05)
-    assert np.all(low <= fitted * 1.01) and np.all(high >= fitted * 0.99)
+    assert np.all(low <= fitted * 1.01)
+    assert np.all(high >= fitted * 0.99)
     assert grid.chinchilla(records[:5]) is None

@@ -12,12 +12,14 @@ def run(energy, beta, grid=15):
 
 def test_a_sharp_distance_energy_is_a_search_of_the_nearest_pattern():
     found = run("distance", 50.0)
-    assert found["kept"] == 3 and found["right"] == 15**2
+    assert found["kept"] == 3
+    assert found["right"] == 15**2
 
 
 def test_a_flat_energy_keeps_nothing_apart():
     found = run("distance", 0.01)
-    assert found["kept"] == 0 and set(found["ends"]) == {-1}
+    assert found["kept"] == 0
+    assert set(found["ends"]) == {-1}
 
 
 def test_the_dot_energy_favours_the_longer_patterns():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hopmin.study.experiments import radius
+from hopmin.study.plan import Settings
 
 
 def record(points, rng, width=8):
@@ -27,7 +28,9 @@ def test_a_gaussian_like_another_has_its_mean_and_covariance():
 def test_a_gaussian_has_a_ratio_of_one(d):
     rng = np.random.default_rng(d)
     value, low, high = radius.ratio(record(rng.normal(size=(400, d)), rng))
-    assert low <= 1.05 and high >= 0.95 and value == pytest.approx(1, abs=0.1)
+    assert low <= 1.05
+    assert high >= 0.95
+    assert value == pytest.approx(1, abs=0.1)
 
 
 def test_clusters_have_a_smaller_ratio_and_a_lattice_a_larger_one():
@@ -40,10 +43,45 @@ def test_clusters_have_a_smaller_ratio_and_a_lattice_a_larger_one():
     assert radius.distances(lattice) == [1.0] * 5
 
 
-def test_the_answer_depends_on_both_ratios():
-    rng = np.random.default_rng(2)
-    gaussian = record(rng.normal(size=(300, 8)), rng)
-    clusters = record(np.repeat(rng.normal(size=(30, 8)), 10, axis=0) + 0.01 * rng.normal(size=(300, 8)), rng)
-    same = radius.findings([gaussian, {**gaussian, "trained": False}])[0]
-    other = radius.findings([clusters, {**gaussian, "trained": False}])[0]
-    assert same.text.startswith("The distances say little") and other.text.startswith("The distances are not")
+def pair(ratio, seed, before=0.9):
+    """Return the records of a trained and an untrained model whose distances are these times those of held-out rows."""
+    base = {"layers": 1, "width": 8, "seed": seed, "rows": [10], "predicted": 1.0, "gaussian": [[1.0, 1.0]]}
+    return [
+        {**base, "trained": trained, "activations": [[value] * 5], "held_out": [1.0] * 5}
+        for trained, value in ((True, ratio), (False, before))
+    ]
+
+
+def answer(ratios):
+    return radius.findings([r for seed, ratio in enumerate(ratios) for r in pair(ratio, seed)])[0]
+
+
+def test_the_answer_compares_with_the_untrained_model():
+    """Training rows are shorter than held-out ones: a ratio below 1 that was there before training is not memory."""
+    assert answer([0.89, 0.9, 0.91]).text.startswith("No effect of memory")
+    assert answer([0.5, 0.51, 0.52]).text.startswith("Training changes the distances")
+    assert answer([0.5, 0.51, 0.52]).value == pytest.approx(-0.39)
+    assert answer([0.5]).text.startswith("No effect of memory")
+
+
+def test_distances_outside_the_draws_are_counted():
+    found = {f.id: f for f in radius.findings([r for ratio in (1.0, 2.0) for r in pair(ratio, 0)])}
+    assert "in 1 of 2 models" in found["gaussian trained"].text
+    assert found["gaussian trained"].value == pytest.approx(1.5)
+    assert found["radius trained"].value == pytest.approx(0.75)
+
+
+def test_a_run_measures_as_many_held_out_rows_as_training_rows():
+    cell = {**radius.cells(Settings("smoke"))[0], "sample": 30}
+    found = radius.run(cell, lambda *_: None)
+    training = radius.Training(**cell["training"])
+    model, train, held_out, _ = radius.fit(training)
+    assert found["rows"] == [8, 15, 22, 30]
+    assert found["held_out"] == radius.distances(radius.activations(model, held_out[:30]).astype(float))
+    assert found["activations"][1] == radius.distances(radius.activations(model, train[:15]).astype(float))
+    assert len(found["depth"]) == training.layers + 1
+
+
+def test_a_quarter_of_the_rows_is_compared_with_all():
+    more = {**pair(1.0, 0)[0], "rows": [5, 10], "activations": [[3.0] * 5, [2.0] * 5], "gaussian": [[1.0, 1.0]] * 2}
+    assert {f.id: f for f in radius.findings([more])}["rows trained"].value == pytest.approx(1.5)

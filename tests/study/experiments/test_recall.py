@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 
+from hopmin.study.experiments import recall
 from hopmin.study.experiments.recall import Neighbours
+from hopmin.study.plan import Settings
 
 
 def neighbours(distances):
     rows = np.array([0, 0, 1, 1])
-    return Neighbours(np.full(4, 0.25), np.array([5, 6, 7, 8]), rows, np.array(distances), np.array([[0, 4], [1, 4], [2, 4], [3, 4]]))
+    return Neighbours(
+        np.full(4, 0.25), np.array([5, 6, 7, 8]), rows, np.array(distances), np.array([[0, 4], [1, 4], [2, 4], [3, 4]])
+    )
 
 
 VALUES = np.array([5, 6, 7, 8, 0])  # what the nearest keys recall is right, the others wrong
@@ -32,6 +36,69 @@ def test_a_memory_of_other_tokens_knows_nothing():
     assert neighbours([[0.0, 10.0]] * 4).loss(np.roll(VALUES, 1), 0.5, 1.0) == pytest.approx(-np.log(0.125))
 
 
-def test_row_losses_average_to_the_loss_of_rows():
+def test_the_gain_is_the_difference_of_the_losses():
     near = neighbours([[0.0, 1.0], [1.0, 0.0], [3.0, 1.0], [0.0, 0.0]])
-    assert near.row_losses(VALUES, 0.5, 1.0).mean() == pytest.approx(near.loss(VALUES, 0.5, 1.0))
+    near.rows[1] = 1  # rows of one and of three tokens
+    found = near.gain(VALUES, 0.5, 1.0)
+    assert found.value == pytest.approx(near.loss(VALUES, 0.0, 1.0) - near.loss(VALUES, 0.5, 1.0))
+    assert found.low <= found.value <= found.high
+    assert found.n == 2
+
+
+def record(stored, gain, seed=0, trained=100):
+    losses = {"held_out": 1.0 - gain[0], "stored": 0.5, "weight": 0.1}
+    return {
+        "stored": stored, "tokens": 20 * stored, "seed": seed, "trained_rows": trained, "entropy": 0.9, "verbatim": 0.0,
+        "model": {"held_out": 1.0, "stored": 1.0}, "memory": losses, "shuffled": {**losses, "held_out": 1.0}, "gain": gain,
+    }  # fmt: skip
+
+
+def test_training_rows_and_other_rows_are_told_apart():
+    """A gain from rows that the model has not seen says nothing about what it kept of those that it has."""
+    records = [record(100, [0.0, -0.1, 0.1, 50]), record(400, [0.2, 0.1, 0.3, 50])]
+    kept, more = recall.findings(records)[:2]
+    assert "the training rows (2,000 tokens) does not clearly change the held-out loss" in kept.text
+    assert "400 rows (8,000 tokens) lowers the held-out loss" in more.text
+    assert "trained on 100 of the rows" in more.text
+
+
+def test_a_memory_that_hurts_is_said_to():
+    assert "raises the held-out loss" in recall.findings([record(100, [-0.2, -0.3, -0.1, 50])])[0].text
+
+
+def test_seeds_give_the_interval_where_there_are_several():
+    found = recall.findings([record(100, [0.1 + s / 100, 0.0, 1.0, 50], seed=s) for s in range(3)])[0]
+    assert found.n == 3
+    assert found.value == pytest.approx(0.11)
+    assert 0 < found.low < 0.1
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    cell = recall.cells(Settings("smoke"))[-1]
+    return {**cell, **recall.run(cell, lambda *_: None)}
+
+
+def test_a_memory_repeats_the_rows_that_it_stores(tiny):
+    """An untrained model gains most on rows whose own tokens are the nearest."""
+    assert tiny["memory"]["stored"] < tiny["memory"]["held_out"]
+    assert tiny["model"]["stored"] - tiny["memory"]["stored"] > tiny["gain"][0]
+
+
+def test_shuffled_values_repeat_nothing(tiny):
+    assert tiny["shuffled"]["stored"] > tiny["memory"]["stored"] + 0.1
+
+
+def test_loss_by_weight_starts_with_the_model(tiny):
+    assert tiny["memory"]["by_weight"][0] == pytest.approx(tiny["model"]["held_out"])
+    assert tiny["model"]["held_out"] - tiny["memory"]["held_out"] == pytest.approx(tiny["gain"][0])
+
+
+def test_keys_are_followed_by_their_values():
+    training = recall.Training(1, 1, 8, rows=5, steps=1)
+    model, rows = training.untrained, training.language.train[:5]
+    keys, values, numbers = recall.activations_and_targets(model, rows)
+    assert values.tolist() == rows[:, 1:][rows[:, 1:] >= 0].tolist()
+    assert np.bincount(numbers).tolist() == (rows[:, 1:] >= 0).sum(axis=1).tolist()
+    alone = model.activations(rows[2:3, :4]).outputs[0, 3]
+    assert keys[numbers == 2][3] == pytest.approx(alone, abs=1e-5)
