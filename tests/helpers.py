@@ -28,7 +28,7 @@ def error_message(error, function, *arguments, **options):
 EXTRAS = {
     "pretrained": ["gguf", "tokenizers"],
     "sklearn": ["sklearn"],
-    "study": ["jinja2", "matplotlib", "threadpoolctl", "tqdm"],
+    "study": ["jinja2", "matplotlib", "scipy", "threadpoolctl", "tqdm"],
     "testing": ["hypothesis", "mpmath"],
 }
 

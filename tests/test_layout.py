@@ -24,7 +24,11 @@ APART = {"memory", "data"}  # neither imports the other
 OPTIONAL = {"pytest", "scipy", *(library for libraries in helpers.EXTRAS.values() for library in libraries)}
 MAY_IMPORT = {
     "study/figures.py": {"matplotlib"},
-    "study/report.py": {"matplotlib", "jinja2"},
+    "study/charts.py": {"matplotlib"},
+    "study/report.py": {"jinja2"},
+    "study/statistics.py": {"scipy"},
+    "study/experiments/grid.py": {"scipy"},
+    "study/experiments/memorization.py": {"scipy"},
     "cli.py": {"tqdm"},
     "transformer/pretrained.py": {"gguf", "tokenizers"},
     "transformer/data_parallel.py": {"threadpoolctl"},

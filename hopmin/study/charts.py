@@ -13,13 +13,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
+from hopmin._extras import needed_by
 from hopmin.study import figures
+
+with needed_by("hopmin.study.charts", "study"):
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
 INK, GRID, PAPER = "#1a1b1c", "#d3d4d5", "#fefdfc"
 COLOURS = ("#0072b2", "#c34e00", "#007d5c", "#a8497c", "#8a6d00", "#5b5ea6")

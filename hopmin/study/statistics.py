@@ -13,7 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+
+from hopmin._extras import needed_by
+
+with needed_by("hopmin.study.statistics", "study"):
+    from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000

@@ -89,7 +89,7 @@ def words(figure):
 
 def test_the_time_of_a_study_is_the_same_everywhere():
     pages = [ROOT / name for name in ("README.md", "docs/README.md", "docs/study.md", "hopmin/cli.py")]
-    times = {page.name: re.findall(r"(\w+ to \w+) minutes", page.read_text(encoding="utf-8")) for page in pages}
+    times = {page.name: re.findall(r"within (\w+)\s+minutes", page.read_text(encoding="utf-8")) for page in pages}
     assert all(times.values()), times
     assert len(set().union(*times.values())) == 1, times
 

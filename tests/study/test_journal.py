@@ -27,7 +27,8 @@ def test_a_journal_is_read_back(tmp_path):
     assert header["settings"] == SETTINGS
     assert [entries[job.key]["record"] for job in JOBS] == [{"value": i / 3} for i in range(4)]
     journal = Journal(tmp_path, SETTINGS)
-    assert all(journal.done(job) for job in JOBS) and not journal.done(Job("floor", {"n": 9}))
+    assert all(journal.done(job) for job in JOBS)
+    assert not journal.done(Job("floor", {"n": 9}))
     journal.close()
 
 
@@ -57,7 +58,7 @@ def test_a_failed_cell_is_kept_and_run_again(tmp_path):
 @pytest.mark.parametrize(("name", "value"), [("preset", "quick"), ("seed", 7), ("corpus_digest", "0" * 64)])
 def test_a_folder_of_another_study_is_refused(tmp_path, name, value):
     content = written(tmp_path).read_bytes()
-    with pytest.raises(ValueError, match=f"out must be a new folder or that of the same study; .* has {name} "):
+    with pytest.raises(ValueError, match=rf"^out must be a new folder or that of the same study; .* has {name}\b"):
         Journal(tmp_path, {**SETTINGS, name: value})
     assert (tmp_path / "records.jsonl").read_bytes() == content
 

@@ -17,9 +17,11 @@ def test_experiments_are_in_the_order_of_the_report():
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_says_what_it_asks_and_compares(name):
     experiment = experiments()[name]
-    assert question(experiment).endswith("?") and len(outcomes(experiment)) > 80
+    assert question(experiment).endswith("?")
+    assert len(outcomes(experiment)) > 80
     for text in (experiment.METHOD, experiment.PAPER, experiment.CONTROL, experiment.CAVEATS):
-        assert text.endswith(".") and "  " not in text
+        assert text.endswith(".")
+        assert "  " not in text
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -11,10 +11,9 @@ import pytest
 
 from hopmin.study import journal, models, runner
 from hopmin.study.plan import Settings, experiments, plan
-from hopmin.study.results import read_results
 from hopmin.study.runner import run, study
 
-NAMES = ("capacity", "grid", "landscape")  # some train, some do not, and two share models
+NAMES = ("landscape", "recall")  # some cells train, some do not, and two share a model
 SETTINGS = Settings("smoke")
 
 
@@ -42,11 +41,12 @@ def test_every_cell_is_reported_and_recorded(whole):
     assert {(job.key, None) for job in jobs} <= set(events)
     assert all(0 <= event[1] <= 1 for event in events if len(event) == 3)
     found = json.loads(results(folder))
-    assert found["complete"] and [s["name"] for s in found["experiments"]] == ["grid", "capacity", "landscape"]
+    assert found["complete"]
+    assert [s["name"] for s in found["experiments"]] == ["recall", "landscape"]
 
 
 def test_results_do_not_depend_on_the_number_of_workers(whole, tmp_path):
-    study(SETTINGS, tmp_path, NAMES, workers=3)
+    study(SETTINGS, tmp_path, NAMES, workers=2)
     assert results(tmp_path) == results(whole[0])
 
 
@@ -57,11 +57,7 @@ def test_a_record_depends_on_its_cell_alone(whole):
     assert models._folder is None
 
 
-def test_results_are_made_from_the_records_alone(whole):
-    assert json.loads(results(whole[0])) == read_results(whole[0])
-
-
-@pytest.mark.parametrize("lines", [1, 2, 7])
+@pytest.mark.parametrize("lines", [1, 7])
 def test_a_study_continues_with_what_is_missing(whole, tmp_path, lines):
     content = (whole[0] / "records.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "records.jsonl").write_bytes(b"".join(content[:lines]) + content[lines][:20])
@@ -92,12 +88,13 @@ def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
     found = study(SETTINGS, tmp_path, ["capacity", "landscape"])
     section = found["experiments"][0]
     assert [f["error"] for f in section["failed"]] == ["ArithmeticError: a cell that fails"] * len(jobs)
-    assert not found["complete"] and found["experiments"][1]["records"]
+    assert not found["complete"]
+    assert found["experiments"][1]["records"]
     models.keep_in(None)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize("after", [1, 4])
+@pytest.mark.parametrize("after", [2])
 def test_a_killed_study_loses_at_most_the_cells_in_flight(whole, tmp_path, after):
     command = [sys.executable, "-m", "hopmin", "study", *NAMES, "--preset", "smoke", "--out", str(tmp_path), "--workers", "2"]
     with subprocess.Popen([*command, "--quiet"], stdout=subprocess.DEVNULL) as process:

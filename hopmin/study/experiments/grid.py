@@ -14,14 +14,17 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from scipy import optimize
 
+from hopmin._extras import needed_by
 from hopmin._typing import Floats
 from hopmin.study import charts
 from hopmin.study.measure import cross_entropy, extraction_rate
 from hopmin.study.models import Training, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
 from hopmin.study.statistics import Estimate, line, mean, share
+
+with needed_by("hopmin.study.experiments.grid", "study"):
+    from scipy import optimize
 
 NUMBER = 2
 TEXT = True

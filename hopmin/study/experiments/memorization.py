@@ -15,8 +15,8 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from hopmin._extras import needed_by
 from hopmin._typing import Floats, Integers
 from hopmin.data.corpus import inputs_and_targets
 from hopmin.numerics import log_softmax
@@ -27,6 +27,9 @@ from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Sett
 from hopmin.study.statistics import Estimate, bootstrap, mean, over_models
 from hopmin.transformer.model import GPT, GPTConfig
 from hopmin.transformer.training import BATCH
+
+with needed_by("hopmin.study.experiments.memorization", "study"):
+    from scipy import stats
 
 NUMBER = 4
 TEXT = True
