@@ -37,6 +37,7 @@ def run_tasks(
     workers: int | None = None,
     received: Send[Message] = lambda message: None,
     finished: Send[Result] = lambda result: None,
+    lost: Callable[[Task, str], Result] | None = None,
 ) -> None:
     """Call `function(task, send)` for every task, in worker processes.
 
@@ -55,43 +56,66 @@ def run_tasks(
         Called in this thread with each message that a task sends.
     finished : callable, optional
         Called in this thread with the result of each task, in the order in which they finish.
+    lost : callable, optional
+        Called as `lost(task, sentence)` if a worker ends before its task, because it was killed or crashed; it returns
+        the result of the task, and another worker takes over.
 
     Raises
     ------
     ValueError
         If `workers` is not a positive integer.
     BrokenProcessPool
-        If a worker ends before its task, because it was killed or crashed.
+        If a worker ends before its task, and `lost` is not given.
     Exception
         Whatever `function` raises, with the worker's traceback as a note.
     """
     workers = min(os.cpu_count() or 1, 8) if workers is None else _check.integer("workers", workers)
     waiting, context = deque(tasks), multiprocessing.get_context("spawn")
     running: dict[Any, SpawnProcess] = {}  # the worker at the other end of each connection
+    assigned: dict[Any, Task] = {}  # what it is working on
     connection: Any
+
+    def start() -> None:
+        with _signals.deferred(), _one_thread_each(), _sigint_blocked():  # the worker inherits the last two
+            end, other_end = context.Pipe()
+            worker = context.Process(target=_work, args=(function, other_end), daemon=True)
+            worker.start()
+            running[end] = worker
+            other_end.close()  # the worker has its own, which closes when it ends
+
+    def replace(connection: Any) -> None:
+        """Account for the task of a worker that has ended, and start another; it is an error if it had no task."""
+        worker = running.pop(connection)
+        worker.join()
+        sentence = f"a worker process ended with exit code {worker.exitcode} before its task"
+        if lost is None or connection not in assigned:
+            raise BrokenProcessPool(sentence)
+        finished(lost(assigned.pop(connection), sentence))
+        if waiting:
+            start()
+
     try:
-        with _signals.deferred(), _one_thread_each(), _sigint_blocked():  # the workers inherit the last two
-            for _ in range(min(workers, len(waiting))):
-                connection, other_end = context.Pipe()
-                worker = context.Process(target=_work, args=(function, other_end), daemon=True)
-                worker.start()
-                running[connection] = worker
-                other_end.close()  # the worker has its own, which closes when it ends
+        for _ in range(min(workers, len(waiting))):
+            start()
         while running:
             for connection in wait(running):
-                worker = running[connection]
-                with _end_is_an_error(worker):
+                try:
                     kind, content = connection.recv()
+                except (EOFError, ConnectionError):
+                    replace(connection)
+                    continue
                 if kind == "message":
                     received(content)
                     continue
                 if kind == "error":
                     raise content
                 if kind == "result":
+                    del assigned[connection]
                     finished(content)
                 if waiting:
-                    with _end_is_an_error(worker):
-                        connection.send(waiting.popleft())
+                    assigned[connection] = waiting.popleft()
+                    with suppress(ConnectionError):  # if the worker has ended, the next `recv` finds it
+                        connection.send(assigned[connection])
                 else:
                     connection.close()  # ends the worker
                     running.pop(connection).join()
@@ -124,15 +148,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-@contextmanager
-def _end_is_an_error(worker: SpawnProcess) -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, ConnectionError):
-        worker.join()
-        raise BrokenProcessPool(f"a worker process ended with exit code {worker.exitcode} before its task") from None
 
 
 @contextmanager

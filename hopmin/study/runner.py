@@ -79,6 +79,7 @@ def study(
             workers=workers,
             received=lambda message: progress(*message),
             finished=keep,
+            lost=lambda task, sentence: Outcome(task[0], None, sentence, 0.0),
         )
     finally:
         journal.close()

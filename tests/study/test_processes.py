@@ -30,6 +30,11 @@ def fail(number, send):
 def end(code, send):
     os.kill(os.getpid(), signal.SIGKILL) if code < 0 else os._exit(code)
 
+def end_if_odd(number, send):
+    if number % 2:
+        os._exit(number)
+    return number
+
 def hang(_, send):
     send(os.getpid())
     time.sleep(600)
@@ -159,6 +164,13 @@ def test_an_error_of_a_task_ends_all_workers(tasks):
 def test_a_worker_that_ends_early_is_an_error(tasks, code):
     with pytest.raises(BrokenProcessPool, match=rf"^a worker process ended with exit code {code} before its task$"):
         run_tasks(tasks.end, [int(code)], workers=1)
+
+
+def test_a_lost_task_is_given_to_the_caller_and_the_rest_goes_on(tasks):
+    found = []
+    run_tasks(tasks.end_if_odd, range(5), workers=2, finished=found.append, lost=lambda number, sentence: (number, sentence))
+    lost = [(code, f"a worker process ended with exit code {code} before its task") for code in (1, 3)]
+    assert sorted(found, key=str) == sorted([0, 2, 4, *lost], key=str)
 
 
 def test_an_error_of_a_callback_ends_a_sleeping_worker(tasks):
