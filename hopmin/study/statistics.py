@@ -164,7 +164,7 @@ def line(x: ArrayLike, y: ArrayLike) -> tuple[Estimate, Estimate]:
 
     >>> slope, intercept = line([0, 1, 2, 3], [1.0, 3.1, 4.9, 7.0])
     >>> print(slope, intercept)
-    1.98 (1.84 to 2.12) 1.03 (0.77 to 1.29)
+    1.98 (1.8 to 2.16) 1.03 (0.688 to 1.37)
     """
     fit, n = stats.linregress(x, y), len(np.asarray(x))
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 2)) if n > 2 else None

@@ -63,3 +63,17 @@ def test_apart_keeps_order_distance_and_centre(places, least):
     assert np.mean(moved or [0]) == pytest.approx(np.mean(places or [0]), abs=1e-9)
     if all(np.diff(places) >= least):
         assert moved == pytest.approx(places)
+
+
+def test_logarithmic_axes_have_a_few_round_ticks():
+    for low, high in ((17e3, 27e3), (100, 6400), (1, 1e8), (0.3, 40)):
+        ticks = charts._Decades().tick_values(low, high)
+        assert 2 <= len(ticks) <= 5
+        assert all(low <= tick <= high for tick in ticks)
+
+
+def test_points_without_an_interval_have_no_bar():
+    _, ax = charts.axes("x", "y")
+    charts.points(ax, [1, 2], [1.0, 2.0], 0, tips=["a", "b"], low=[None, 1.5], high=[None, 2.5], line=False)
+    bars = [line.get_ydata().tolist() for line in ax.lines if len(line.get_ydata()) == 2]
+    assert bars == [[1.5, 2.5]]

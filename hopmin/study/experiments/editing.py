@@ -187,7 +187,7 @@ def _head(model: GPT, x: Floats) -> tuple[Floats, Any]:
 def descend(model: GPT, states: Floats, objects: Integers, *, steps: int, rate: float = 0.5) -> tuple[Floats, Array]:
     """Return the changes (n, D) of last states that make the model answer with these objects, and whether it does (n,).
 
-    Adam descends -log p(object) + PENALTY |change|^2, for all facts at once: they do not interact.
+    Adam descends -log p(object) + PENALTY |change|^2, for all facts at once: they do not interact. Steps shrink.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def descend(model: GPT, states: Floats, objects: Integers, *, steps: int, rate: 
     steps : int
         Number of steps.
     rate : float
-        Step size of Adam.
+        First step size of Adam.
 
     Returns
     -------
@@ -215,7 +215,7 @@ def descend(model: GPT, states: Floats, objects: Integers, *, steps: int, rate: 
         d[at, objects] -= 1
         gradient = back(d) + 2 * PENALTY * change
         m, v = 0.9 * m + 0.1 * gradient, 0.99 * v + 0.01 * gradient**2
-        change -= rate * m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
+        change -= rate * (1 - t / (steps + 1)) * m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
     return change, _head(model, states + change)[0].argmax(axis=1) == objects
 
 

@@ -101,7 +101,7 @@ def _layered(model: GPT, train: Integers, measured: Integers) -> Record:
         before, after = seen[t], seen[t + 1]
         change = memory.global_energy(after) - memory.global_energy(before)
         own_change = np.subtract(*(memory.layer_energies(x)[t] for x in (after, before)))
-        bound = -np.log(np.maximum(memory.responsibilities(before)[t], 1e-300)) / memory.beta
+        bound = memory.layer_energies(before)[t] - memory.global_energy(before)  # -log w / beta, which may underflow
         applies = (own_change <= 0) & (change > 0)  # the bound is for steps that lower the layer's own energy
         whole.append(float(memory.global_energy(after).mean()))
         raised.append(int((change > 0).sum()))

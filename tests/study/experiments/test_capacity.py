@@ -50,3 +50,53 @@ def test_half_is_interpolated_or_unknown():
     assert capacity.half([(1, 1.0), (100, 0.75), (10_000, 0.25)]) == pytest.approx(1000)
     assert math.isnan(capacity.half([(1, 1.0), (2, 0.9)]))
     assert math.isnan(capacity.half([(1, 0.1), (2, 0.0)]))
+
+
+def record(memory, falls_at, seed=0, d=20, kind="energy"):
+    """Return a record in which all patterns are recovered up to a number, and none beyond."""
+    rows = [[2**i, 10, 10 if 2**i <= falls_at else 0] for i in range(1, 9)]
+    return {"kind": kind, "memory": memory, "d": d, "seed": seed, "recovered": rows}
+
+
+def test_findings_are_the_numbers_at_which_half_is_recovered():
+    records = [record(name, n, seed) for name, n in (("Hopfield", 4), ("cubes", 16), ("exponential", 64), ("nearest", 128))
+               for seed in range(2)]  # fmt: skip
+    found = {f.id: f for f in capacity.findings(records)}
+    assert found["Hopfield"].value == pytest.approx(4 * math.sqrt(2))
+    assert found["exponential"].value == pytest.approx(64 * math.sqrt(2))
+    assert next(iter(found)) == "answer"
+    assert "6 stored in Hopfield's energy, 23 with cubes and 91 with the exponential" in found["answer"].text
+
+
+def test_a_memory_that_never_fails_has_a_lower_bound():
+    found = {f.id: f for f in capacity.findings([record("dot", 256), record("dot", 64, seed=1)])}
+    assert "up to 256 stored, the most tried" in found["dot"].text
+
+
+def test_the_linear_memory_is_measured_in_its_load():
+    found = capacity.findings([record("linear", 32, kind="linear")])[0]
+    at = 32 * math.sqrt(2)
+    assert found.value == pytest.approx(at * math.log(at) / 20**2)
+
+
+def test_theory_is_for_each_energy_its_own():
+    d = 20
+    assert capacity.predicted("Hopfield", d)[0] == pytest.approx(d / (2 * math.log(d)))
+    assert capacity.predicted("cubes", d)[0] == pytest.approx(d**2 / (6 * math.log(d)))
+    assert capacity.predicted("exponential", d)[0] == pytest.approx(math.exp(0.1840 * d), rel=0.01)
+    assert capacity.predicted("dot", d) is None
+
+
+def test_a_single_pattern_pair_is_recovered_from_flipped_bits():
+    """Two patterns of 100 signs differ in about half of them: a tenth of flipped bits does no harm, but is there."""
+    cell = {"kind": "energy", "memory": "nearest", "d": 100, "seed": 0, "patterns": 1}
+    assert capacity.run(cell, lambda *_: None)["recovered"] == [[2, 100, 100]]
+    kept = {**cell, "memory": "Epanechnikov"}  # reaches 4 bits, and 10 are flipped
+    assert capacity.run(kept, lambda *_: None)["recovered"] == [[2, 100, 0]]
+
+
+def test_a_record_has_a_row_for_each_load():
+    cell = {"kind": "linear", "memory": "linear", "d": 16, "seed": 0, "patterns": 1}
+    found = capacity.run(cell, lambda *_: None)["recovered"]
+    assert [n for n, _, _ in found] == [capacity._pairs(load, 16) for load in capacity.LOADS]
+    assert found[0][2] > 0.9 * found[0][1]

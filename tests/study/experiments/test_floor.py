@@ -97,3 +97,20 @@ def test_a_run_scores_its_model_on_rows_that_it_has_not_seen():
     assert found["repeated"] == 0
     assert found["scored"] == len(language.held_out)
     assert found["floor"] == language.floors["test"] != found["entropy"] == language.entropy
+
+
+def test_the_lowest_loss_and_the_least_converged_model_are_named():
+    found = by_id(floor.findings([record(2, 0.8, 0.85), record(5, 1.2, 1.25)]))
+    assert found["lowest"].value == 0.85
+    assert found["convergence"].value == 0.05
+    assert "5 nouns" in found["convergence"].text
+
+
+def test_the_figure_shows_every_model_at_its_floor():
+    panel = floor.panels(records(lambda h: h))[0]
+    shown = [
+        line.get_xydata()[0].tolist()
+        for line in panel.figure.axes[0].lines
+        if (line.get_gid() or "").startswith("tip:")
+    ]
+    assert shown == [[r["floor"], r["loss"]["held_out"]] for r in records(lambda h: h)]

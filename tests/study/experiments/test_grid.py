@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hopmin.study.experiments import grid
+from hopmin.study.plan import Settings
 
 
 @pytest.mark.parametrize("power", [1, 1.5, 2, 3])
@@ -53,3 +54,67 @@ def test_the_form_of_chinchilla_is_fitted():
     assert np.all(low <= fitted * 1.01)
     assert np.all(high >= fitted * 0.99)
     assert grid.chinchilla(records[:5]) is None
+
+
+def needed(*pairs, layers=2, seed=0):
+    return [({"parameters": n, "layers": layers, "width": 8, "seed": seed}, d) for n, d in pairs]
+
+
+def test_seeds_are_averaged_before_the_line_is_fitted():
+    """D* of each size is the geometric mean of its seeds, and more seeds are no more models."""
+    seeds = [
+        *needed((10, 50.0), (100, 200.0), (1000, 800.0)),
+        *needed((10, 200.0), (100, 800.0), (1000, 3200.0), seed=1),
+    ]
+    means = needed((10, 100.0), (100, 400.0), (1000, 1600.0))
+    assert grid.growth(seeds).value == pytest.approx(grid.growth(means).value) == pytest.approx(math.log10(4))
+    assert grid.growth(seeds).n == 3
+
+
+@pytest.mark.parametrize(
+    ("amounts", "verdict"),
+    [
+        ((100.0, 316.0, 1000.0, 3150.0), "The paper's exponent of 2 cannot be excluded"),
+        ((100.0, 1000.0, 10_010.0, 100_000.0), "The exponent differs from the paper's 2"),
+        ((100.0, 300.0, 50.0, 200.0), "These models do not determine the exponent"),
+        ((100.0, 300.0), "Two sizes give an exponent without an interval"),
+    ],
+)
+def test_verdicts_follow_the_interval(amounts, verdict):
+    found = grid._exponent_finding(needed(*((10 ** (i + 1), d) for i, d in enumerate(amounts))))
+    assert found.text.startswith(verdict)
+
+
+def test_models_that_never_agree_are_counted():
+    found = grid._exponent_finding(needed((10, 100.0), (100, math.nan)))
+    assert found.value is None
+    assert "1 of 2 models" in found.text
+
+
+def test_models_alike_in_a_trait_are_told_from_others():
+    models = [*needed((10, 1.0), (20, 1.0)), *needed((30, 1.0), layers=4)]
+    assert grid.alike(models, lambda r: r["layers"]) == models[:2]
+
+
+def run_record(parameters, used, train, held_out):
+    return {"parameters": parameters, "used": used, "seed": 0, "extracted": {"train": train, "held_out": held_out},
+            "scored": {"train": 10, "held_out": 10}}  # fmt: skip
+
+
+def test_extraction_is_that_of_the_largest_model():
+    records = [run_record(1, 5, 1, 1), run_record(2, 5, 10, 2), run_record(2, 50, 6, 5), run_record(1, 50, 0, 0)]
+    fewest, most = grid._extraction_finding(records)
+    assert fewest.value == pytest.approx(0.8)
+    assert most.value == pytest.approx(0.1)
+
+
+def test_a_run_counts_completed_rows_of_both_splits():
+    cell = grid.cells(Settings("smoke"))[0]
+    found = grid.run(cell, lambda *_: None)
+    model, train, held_out, curve = grid.fit(grid.Training(**cell["training"]))
+    assert found["used"] == len(train) == 20
+    assert found["tokens"] == (train[:, 1:] >= 0).sum()
+    assert found["scored"] == {"train": 20, "held_out": 20}
+    assert found["loss"]["held_out"] == grid.cross_entropy(model, held_out)
+    assert found["parameters"] == model.config.parameter_count - model.parameters["tokens"].size
+    assert [tuple(point) for point in found["curve"]] == curve

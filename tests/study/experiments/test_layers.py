@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hopmin.numerics import softmax
 from hopmin.study.experiments import layers
 from hopmin.study.plan import Settings
 
@@ -82,3 +83,32 @@ def test_energies_along_the_depth_are_those_of_stored_patterns():
         squared = np.square(seen[depth][:, None] - stored).sum(axis=2)
         expected = -np.log(np.exp(-found["beta"] * squared).sum(axis=1)) / found["beta"]
         assert found["global_energy"][depth] == pytest.approx(expected.mean(), rel=1e-6)
+
+
+def test_the_bound_is_used_by_steps_that_lower_their_own_energy(monkeypatch):
+    """Patterns near 0 in the first layer and near 5 in the second; a row moves from 0.5 over 1.5 to 2.5."""
+    stored = np.array([[[9.0], [9.0]], [[0.0], [0.1]], [[5.0], [5.1]]])
+    seen = np.array([[[0.5]], [[1.5]], [[2.5]]])
+    monkeypatch.setattr(layers, "states", lambda model, rows: stored if rows == "stored" else seen)
+
+    class Rows(str):
+        def __getitem__(self, which):
+            return str(self)
+
+    found = layers._layered(None, Rows("stored"), ["seen"])
+    assert found["raised"] == [1, 1]
+    assert found["lowered_own"] == [0, 1]
+    # squared distances to the nearest pattern stand for the energies, as beta is 100
+    assert found["bound_used"] == pytest.approx([(2.4**2 - 1.4**2) / (3.5**2 - 1.4**2)], rel=0.01)
+    assert found["global_energy"] == pytest.approx([0.4**2, 1.4**2, 2.4**2], rel=0.01)
+
+
+def test_the_energy_is_that_of_which_attention_is_a_step(records):
+    """Weights of an energy head are softmax(-beta |q - k|^2) with the beta of the energy that is followed."""
+    found = of(records, "energy")
+    model, _, held_out, _ = layers.fit(layers.Training(**found["training"]))
+    seen = model.activations(held_out[:1, :6])
+    q, keys = seen.queries[0, 0, 0, 5], seen.keys[0, 0, 0]
+    assert seen.weights[0, 0, 0, 5] == pytest.approx(
+        softmax(-found["beta"] * np.square(q - keys).sum(axis=1)), abs=1e-5
+    )

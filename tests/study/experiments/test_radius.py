@@ -45,9 +45,10 @@ def test_clusters_have_a_smaller_ratio_and_a_lattice_a_larger_one():
 
 def pair(ratio, seed, before=0.9):
     """Return the records of a trained and an untrained model whose distances are these times those of held-out rows."""
+    spread = np.array([0.5, 0.8, 1.0, 1.3, 2.0])
     base = {"layers": 1, "width": 8, "seed": seed, "rows": [10], "predicted": 1.0, "gaussian": [[1.0, 1.0]]}
     return [
-        {**base, "trained": trained, "activations": [[value] * 5], "held_out": [1.0] * 5}
+        {**base, "trained": trained, "activations": [(value * spread).tolist()], "held_out": spread.tolist()}
         for trained, value in ((True, ratio), (False, before))
     ]
 
