@@ -67,8 +67,11 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def study(options: argparse.Namespace) -> int:
     """Run experiments on transformers as memories, and write a report."""
-    from hopmin.study import plan, runner
+    with needed_by("hopmin study", "study"):
+        import tqdm  # noqa: F401 - and the report: what is missing is to be said before anything is run
+    from hopmin.study import plan, report, runner  # noqa: F401
     from hopmin.study.estimate import measure_speed
+    from hopmin.study.results import read_results
 
     settings = plan.Settings(options.preset, options.corpus, options.seed, options.seeds)
     workers = runner.default_workers() if options.workers is None else _check.integer("workers", options.workers)
@@ -80,20 +83,21 @@ def study(options: argparse.Namespace) -> int:
     quiet = options.quiet or options.json
     with locked(folder):
         missing = runner.missing(jobs, folder, settings)
-        if not quiet:
-            _print_plan(missing, measure_speed(), workers)
-            if len(missing) < len(jobs):
-                print(f"{len(jobs) - len(missing)} of {len(jobs)} cells are in {folder} already", flush=True)
-        with _Bars(len(missing), workers, quiet) as bars:
-            try:
+        try:
+            if not quiet:
+                _print_plan(missing, measure_speed(), workers)
+                if len(missing) < len(jobs):
+                    print(f"{len(jobs) - len(missing)} of {len(jobs)} cells are in {folder} already", flush=True)
+            with _Bars(len(missing), workers, quiet) as bars:
                 found = runner.study(
                     settings, folder, options.names, workers=workers, progress=bars.progress, finished=bars.finished
                 )
-            except BaseException:
-                bars.close()
-                if not quiet:
-                    print(f"{bars.done} of {len(missing)} cells have finished; the same command runs the rest")
-                raise
+        except BaseException:
+            if done := len(missing) - len(runner.missing(jobs, folder, settings)):
+                _write_report(folder, read_results(folder))
+            if not quiet:
+                print(f"{done} of {len(missing)} cells have finished; the same command runs the rest")
+            raise
         page = _write_report(folder, found)
     if options.json:
         return _print_json(found)

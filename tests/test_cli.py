@@ -1,6 +1,7 @@
 """The hopmin command: its output and files, resuming, and errors, which are one sentence with exit code 2."""
 
 import errno
+import importlib
 import json
 import math
 import os
@@ -24,7 +25,7 @@ from hopmin._files import load_arrays, save_arrays
 from hopmin.cli import main
 from hopmin.data.corpus import from_file
 from hopmin.data.tokenizers import BPETokenizer, SymbolTokenizer
-from hopmin.study import grid
+from hopmin.study import runner
 from hopmin.transformer.model import GPT, PRESETS, load_model
 from hopmin.transformer.training import AdamW, Trainer, cross_entropy
 
@@ -163,17 +164,32 @@ def test_samples_follow_their_seed(run, text, tmp_path):
 
 
 def test_study_writes_a_report(run, tmp_path):
-    code, out, _ = run("study", "--preset", "smoke", "--out", tmp_path, "--workers", 2)
+    code, out, _ = run("study", "landscape", "recall", "--preset", "smoke", "--out", tmp_path, "--workers", 2)
     assert code == 0
-    assert out.startswith("question-formation: 40 rows to train on, 1,000 held out, 0.987 nats per token")
+    assert re.match(r"recall +2 cells, up to +[\d,]+ parameters, +[\d,]+ tokens, about .*\nlandscape +12 cells", out)
     assert out.endswith(f"The report is {tmp_path / 'report.html'}\n")
     record = json.loads((tmp_path / "results.json").read_text())
     assert record["complete"]
-    assert len(record["runs"]) == 9
-    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 6
+    assert all(section["findings"][0]["text"] in out for section in record["experiments"])
+    before = {name: (tmp_path / name).read_bytes() for name in ("results.json", "report.md")}
+    for name in before:
+        (tmp_path / name).unlink()
+    code, out, _ = run("report", tmp_path)
+    assert (code, out.endswith(f"The report is {tmp_path / 'report.html'}\n")) == (0, True)
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    code, out, _ = run("study", "landscape", "recall", "--preset", "smoke", "--out", tmp_path, "--json")
+    assert (code, json.loads(out)) == (0, record)
+    assert run("study", "landscape", "recall", "--preset", "smoke", "--out", tmp_path, "--quiet") == (0, "", "")
 
 
-@pytest.mark.parametrize("command", ["study", "tokenize", "train", "evaluate", "generate", "claims"])
+def test_study_lists_its_experiments(run):
+    code, out, _ = run("study", "--list")
+    assert code == 0
+    assert out.count("?\n") == 9
+    assert len(re.findall(r"^  (?:smoke|quick|standard|paper) +\d+ cells, about .+$", out, flags=re.MULTILINE)) == 36
+
+
+@pytest.mark.parametrize("command", ["study", "report", "tokenize", "train", "evaluate", "generate", "claims"])
 def test_help_of_a_command_fits_80_columns(run, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run(command, "--help")
@@ -419,37 +435,44 @@ def test_a_repeatedly_killed_training_ends_bit_for_bit_alike(run, text, tmp_path
 
 
 @pytest.mark.parametrize(("number", "code", "word"), ENDS)
-def test_an_interrupted_study_reports_its_finished_runs(run, tmp_path, monkeypatch, number, code, word):
-    whole = grid.study
+def test_an_interrupted_study_reports_its_finished_cells(run, tmp_path, monkeypatch, number, code, word):
+    whole = runner.study
 
-    def half(corpus, preset, seed, *, finished, **options):
-        def stop(record, done):
-            finished(record, done)
+    def partly(*arguments, finished, **options):
+        def stop(job, entry):
+            finished(job, entry)
             signal.raise_signal(number)
 
-        return whole(corpus, preset, seed, finished=stop, **options)
+        return whole(*arguments, finished=stop, **options)
 
-    monkeypatch.setattr(grid, "study", half)
-    assert run("study", "--preset", "smoke", "--out", tmp_path)[::2] == (code, f"\nhopmin: {word}\n")
+    monkeypatch.setattr(runner, "study", partly)
+    command = ("study", "landscape", "--preset", "smoke", "--out", tmp_path)
+    ended, out, error = run(*command)
+    assert (ended, error) == (code, f"\nhopmin: {word}\n")
+    assert out.endswith("1 of 12 cells have finished; the same command runs the rest\n")
     record = json.loads((tmp_path / "results.json").read_text())
     assert not record["complete"]
-    assert len(record["runs"]) == 1
-    assert "The study was interrupted" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert len(record["experiments"][0]["records"]) == 1
+    assert "Some cells have not finished" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert ".lock" not in {path.name for path in tmp_path.iterdir()}
+    monkeypatch.setattr(runner, "study", whole)
+    ended, out, _ = run(*command)
+    assert ended == 0
+    assert f"1 of 12 cells are in {tmp_path} already" in out
+    assert json.loads((tmp_path / "results.json").read_text())["complete"]
 
 
 @pytest.fixture
 def endless(tmp_path):
-    """endless(): start a study, in a session of its own, whose runs do not end; wait until they begin."""
+    """endless(): start a study, in a session of its own, whose cells do not end; wait until they begin."""
     script = """
 import sys
-from dataclasses import replace
 from hopmin.cli import main
-from hopmin.study import grid
+from hopmin.study.experiments import floor
 
 if __name__ == "__main__":  # not in its workers
-    grid.PRESETS["smoke"] = replace(grid.PRESETS["smoke"], steps=10**9)
-    sys.exit(main(["study", "--preset", "smoke", "--out", "out"]))
+    floor.SIZES["smoke"]["training"] = (60, 10**9, 8)
+    sys.exit(main(["study", "floor", "--preset", "smoke", "--out", "out"]))
 """
     path = tmp_path / "endless.py"
     path.write_text(script)
@@ -458,7 +481,8 @@ if __name__ == "__main__":  # not in its workers
 
     def start():
         started.append(subprocess.Popen([sys.executable, path], cwd=tmp_path, start_new_session=True, **pipes))
-        assert started[-1].stdout.readline().startswith("question-formation: 40 rows")
+        assert started[-1].stdout.readline().startswith("floor")
+        assert started[-1].stdout.readline().startswith("2 cells take about")
         return started[-1]
 
     yield start
@@ -474,8 +498,8 @@ def test_an_early_signal_ends_a_study_and_its_workers(endless, tmp_path, number,
     send(study.pid, number)
     out, error = study.communicate(timeout=60)  # which ends when the last worker has closed the pipes it inherited
     assert (study.returncode, error) == (code, f"\nhopmin: {word}\n")
-    assert out == "0 of 9 runs have finished\n"
-    assert list((tmp_path / "out").iterdir()) == []
+    assert out == "0 of 2 cells have finished; the same command runs the rest\n"
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= {"records.jsonl", "results.json"}
 
 
 def test_two_studies_in_one_folder_are_refused(endless, refused, tmp_path):
@@ -485,26 +509,41 @@ def test_two_studies_in_one_folder_are_refused(endless, refused, tmp_path):
     assert refused("study", "--preset", "smoke", "--out", out) == sentence
     study.kill()  # a killed study leaves no lock
     study.communicate(timeout=60)
-    (out / "report.html").write_text("mine")
-    assert refused("study", "--preset", "smoke", "--out", out) == f"out must hold no results yet; {out / 'report.html'} exists"
-    assert (out / "report.html").read_text() == "mine"
 
 
-def test_results_of_another_study_are_not_overwritten(refused, tmp_path):
-    (tmp_path / "results.json").write_text("{}")
+@pytest.mark.parametrize("name", ["results.json", "report.html"])
+def test_results_of_something_else_are_not_overwritten(refused, tmp_path, name):
+    (tmp_path / name).write_text("mine")
     sentence = refused("study", "--preset", "smoke", "--out", tmp_path)
-    assert sentence == f"out must hold no results yet; {tmp_path / 'results.json'} exists"
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"results.json": "{}"}
+    assert sentence == f"out must be a new folder or that of the same study; {tmp_path} has {name} but no records"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
+
+
+def test_a_study_of_other_settings_is_not_overwritten(run, refused, tmp_path):
+    run("study", "landscape", "--preset", "smoke", "--out", tmp_path, "--quiet")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    for options, found in ((("--preset", "quick"), "preset 'smoke', not 'quick'"), (("--preset", "smoke", "--seed", 5), "seed 0, not 5")):
+        sentence = refused("study", "landscape", *options, "--out", tmp_path)
+        assert sentence == f"out must be a new folder or that of the same study; {tmp_path} has {found}"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_unusable_experiments_and_records_are_named(refused, text, tmp_path):
+    assert refused("study", "ceiling", "--out", tmp_path).startswith("experiment must be one of 'floor', 'grid', ")
+    sentence = refused("study", "floor", "--corpus", text, "--out", tmp_path / "out")
+    assert sentence == f"corpus must be question-formation for experiment 'floor'; got {text}"
+    sentence = refused("report", tmp_path)
+    assert sentence == f"folder must hold the records of a study; {tmp_path / 'records.jsonl'}: No such file or directory"
 
 
 def test_a_worker_that_is_killed_is_one_sentence(run, tmp_path, monkeypatch):
     def killed(*_, **__):
         raise BrokenProcessPool("a worker process ended with exit code -9 before its task")
 
-    monkeypatch.setattr(grid, "study", killed)
+    monkeypatch.setattr(runner, "study", killed)
     code, out, error = run("study", "--preset", "smoke", "--out", tmp_path)
     assert (code, error) == (2, "hopmin: a worker process ended with exit code -9 before its task\n")
-    assert out.endswith("0 of 9 runs have finished\n")
+    assert out.endswith("cells have finished; the same command runs the rest\n")
 
 
 # Errors
@@ -753,10 +792,10 @@ def test_a_model_without_a_tokenizer_generates_no_text(refused, tmp_path):
     assert sentence == f"model must come with a tokenizer to generate text; {path} has none"
 
 
-@pytest.mark.parametrize(("options", "name"), [(("--seed", -1), "seed"), (("--workers", 0), "workers")])
+@pytest.mark.parametrize(("options", "name"), [(("--seed", -1), "seed"), (("--seeds", 0), "seeds"), (("--workers", 0), "workers")])
 def test_wrong_options_of_study_are_named(refused, tmp_path, options, name):
     sentence = refused("study", "--preset", "smoke", "--out", tmp_path, *options)
-    assert sentence == f"{name} must be an integer >= {int(name == 'workers')}; got {options[1]}"
+    assert sentence == f"{name} must be an integer >= {int(name != 'seed')}; got {options[1]}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -829,10 +868,10 @@ def test_running_out_of_memory_is_one_sentence(run, text, tmp_path):
     [("hopmin.study.figures", "matplotlib"), ("hopmin.study.report", "jinja2"), ("hopmin study", "tqdm")],
 )
 def test_a_missing_library_is_named(refused, monkeypatch, tmp_path, needs, library):
-    for module in [name for name in sys.modules if name in ("hopmin.study.figures", "hopmin.study.report")]:
+    for module in [name for name in sys.modules if name.startswith("hopmin.study.")]:
         monkeypatch.delitem(sys.modules, module)
-    for name in ("figures", "report"):
-        monkeypatch.delattr(hopmin.study, name, raising=False)
+        parent, _, child = module.rpartition(".")
+        monkeypatch.delattr(importlib.import_module(parent) if parent in sys.modules else hopmin.study, child, raising=False)
     for module in {library, *(name for name in sys.modules if name.startswith(f"{library}."))}:
         monkeypatch.setitem(sys.modules, module, None)
     sentence = refused("study", "--out", tmp_path)

@@ -11,6 +11,7 @@ import hopmin
 from hopmin.study.plan import FORMAT, Job, Record
 
 FILE = "records.jsonl"
+OTHERS = ("results.json", "report.html", "report.md")  # what else a study writes into its folder
 
 
 class Entry(TypedDict):
@@ -48,7 +49,7 @@ class Journal:
     Raises
     ------
     ValueError
-        If the folder has a journal of another study or of another version, or one that is damaged.
+        If the folder has a journal of another study or of another version, a damaged one, or results without one.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -56,8 +57,9 @@ class Journal:
         self.header = {"format": FORMAT, "hopmin": hopmin.__version__, "settings": settings}
         self.entries: dict[str, Entry] = {}
         content = self.path.read_bytes() if self.path.exists() else b""
-        if not content and (folder / "results.json").exists():
-            raise ValueError(f"out must be a new folder or that of the same study; {folder} has results but no records")
+        if not content and (found := [name for name in OTHERS if (folder / name).exists()]):
+            sentence = "out must be a new folder or that of the same study"
+            raise ValueError(f"{sentence}; {folder} has {found[0]} but no records")
         whole = content[: content.rfind(b"\n") + 1]  # without a line that was cut
         if whole:
             header, self.entries = _parse(self.path, whole)

@@ -67,7 +67,7 @@ def test_a_journal_of_another_version_is_refused(tmp_path):
     path = written(tmp_path)
     header, *rest = path.read_text().splitlines(keepends=True)
     path.write_text(json.dumps({**json.loads(header), "hopmin": "0.0.1"}) + "\n" + "".join(rest))
-    with pytest.raises(ValueError, match="has hopmin '0.0.1'"):
+    with pytest.raises(ValueError, match=r"has hopmin '0\.0\.1'"):
         Journal(tmp_path, SETTINGS)
 
 
