@@ -22,7 +22,7 @@ from hopmin.memory.sparse import EpanechnikovEnergy, SparseEnergy
 from hopmin.paper import capacity as theory
 from hopmin.study import charts
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
-from hopmin.study.statistics import mean, proportion
+from hopmin.study.statistics import mean, share
 
 NUMBER = 8
 TEXT = True  # the corpus does not matter
@@ -278,7 +278,10 @@ def panels(records: Sequence[Record]) -> list[Panel]:
 def _draw(
     ax: Any, records: Sequence[Record], memory: str, d: int, i: int, label: str, scale: Any = lambda n: n
 ) -> None:
-    rows = [(n, proportion(right, tries)) for n, tries, right in _shares(records, memory, d)]
+    chosen = [r["recovered"] for r in records if r["memory"] == memory and r["d"] == d]
+    # several queries of one pattern are no independent units
+    counts = [[(right, tries, min(n, tries)) for n, tries, right in row] for row in zip(*chosen, strict=True)]
+    rows = [(n, share(row)) for (n, *_), row in zip(chosen[0], counts, strict=True)]
     charts.points(
         ax, [scale(n) for n, _ in rows], [e.value for _, e in rows], i,
         low=[e.low for _, e in rows], high=[e.high for _, e in rows], label=label,

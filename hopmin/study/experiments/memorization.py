@@ -345,8 +345,8 @@ def _bits_findings(bits: Sequence[Record]) -> list[Finding]:
     if errors:
         error = over_models(errors, lambda r: r["error"])
         text = (
-            f"The smaller of capacity and entropy predicts the memorized bits of the other {len(errors)} runs with a "
-            f"mean relative error of {error}."
+            "The smaller of entropy and capacity, which is the most bits that a model memorized, predicts its bits of "
+            f"other amounts of random rows with a mean relative error of {error}."
         )
         found.append(Finding("law", text, *error, expected="0.017 in Morris et al."))
     return found

@@ -62,9 +62,11 @@ def needed(*pairs, layers=2, seed=0):
 
 def test_seeds_are_averaged_before_the_line_is_fitted():
     """D* of each size is the geometric mean of its seeds, and more seeds are no more models."""
+    first, second = (50.0, 200.0, 400.0), (200.0, 800.0, 6400.0)
     seeds = [
-        *needed((10, 50.0), (100, 200.0), (1000, 800.0)),
-        *needed((10, 200.0), (100, 800.0), (1000, 3200.0), seed=1),
+        pair
+        for seed, d in enumerate((first, second))
+        for pair in needed(*zip((10, 100, 1000), d, strict=True), seed=seed)
     ]
     means = needed((10, 100.0), (100, 400.0), (1000, 1600.0))
     assert grid.growth(seeds).value == pytest.approx(grid.growth(means).value) == pytest.approx(math.log10(4))

@@ -5,10 +5,16 @@ import math
 import numpy as np
 import pytest
 
+from hopmin.study import statistics
 from hopmin.study.experiments import memorization as m
 from hopmin.study.measure import cross_entropy
 
 V = 6
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 200)
 
 
 class Table:

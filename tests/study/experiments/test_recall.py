@@ -5,6 +5,7 @@ import pytest
 
 from hopmin.study.experiments import recall
 from hopmin.study.experiments.recall import Neighbours
+from hopmin.study.measure import cross_entropy
 from hopmin.study.plan import Settings
 
 
@@ -102,3 +103,11 @@ def test_keys_are_followed_by_their_values():
     assert np.bincount(numbers).tolist() == (rows[:, 1:] >= 0).sum(axis=1).tolist()
     alone = model.activations(rows[2:3, :4]).outputs[0, 3]
     assert keys[numbers == 2][3] == pytest.approx(alone, abs=1e-5)
+
+
+def test_weights_are_chosen_on_other_rows_than_they_are_scored_on(tiny):
+    training = recall.Training(**tiny["training"])
+    model, _, held_out, _ = recall.fit(training)
+    half = tiny["queries"]
+    assert tiny["model"]["held_out"] == pytest.approx(cross_entropy(model, held_out[half : 2 * half]), rel=1e-5)
+    assert tiny["memory"]["held_out"] < tiny["model"]["held_out"]
