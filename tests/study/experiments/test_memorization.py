@@ -194,3 +194,30 @@ def test_noise_that_halves_of_the_models_do_not_share_is_no_agreement():
     assert abs(m.rank_agreement(*shared).value) < 0.15
     assert m.rank_agreement(np.stack([noise[0], noise[1]]), np.stack([noise[1], noise[0]])).value == pytest.approx(1)
     assert m.rank_agreement(np.ones((2, 9)), np.ones((2, 9))) is None
+
+
+def test_a_model_that_knows_nothing_has_memorized_less_than_nothing():
+    """It spends log2(5) bits on tokens of two bits, as it does not know that the first symbol does not return."""
+    cell = {
+        "part": "bits",
+        "layers": 1,
+        "heads": 1,
+        "width": 8,
+        "symbols": 4,
+        "length": 4,
+        "rows": 6,
+        "steps": 1,
+        "seed": 0,
+    }
+    assert m.run(cell, lambda *_: None)["memorized_bits"] == pytest.approx(24 * (2 - math.log2(5)), abs=4)
+
+
+def test_only_the_continuation_must_be_right(rows):
+    class Always:
+        def logits(self, tokens):
+            return np.tile(9.0 * np.eye(V)[rows[0, 1:]], (len(tokens), 1, 1))
+
+    first, last = rows[:1].copy(), rows[:1].copy()
+    first[0, 1], last[0, -1] = rows[0, 1] % (V - 1) + 1, rows[0, -1] % (V - 1) + 1
+    assert m.score(Always(), first)["greedy"] == [[1, 1, 1]]
+    assert m.score(Always(), last)["greedy"] == [[0, 0, 0]]

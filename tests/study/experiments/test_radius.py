@@ -66,10 +66,10 @@ def test_the_answer_compares_with_the_untrained_model():
 
 
 def test_distances_outside_the_draws_are_counted():
-    found = {f.id: f for f in radius.findings([r for ratio in (1.0, 2.0) for r in pair(ratio, 0)])}
-    assert "in 1 of 2 models" in found["gaussian trained"].text
-    assert found["gaussian trained"].value == pytest.approx(1.5)
-    assert found["radius trained"].value == pytest.approx(0.75)
+    found = {f.id: f for f in radius.findings([r for ratio in (1.0, 1.0, 2.0) for r in pair(ratio, 0)])}
+    assert "in 1 of 3 models" in found["gaussian trained"].text
+    assert found["gaussian trained"].value == pytest.approx(4 / 3)
+    assert found["radius trained"].value == pytest.approx(2 / 3)
 
 
 def test_a_run_measures_as_many_held_out_rows_as_training_rows():
