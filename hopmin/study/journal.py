@@ -73,7 +73,23 @@ class Journal:
             self._append(self.header)
 
     def add(self, job: Job, record: Record | None, error: str | None, seconds: float) -> Entry:
-        """Append the record, or the error, of a cell; it is on the disk when this returns."""
+        """Append the record, or the error, of a cell; it is on the disk when this returns.
+
+        Parameters
+        ----------
+        job : Job
+        record : dict or None
+            What `run` returned; None if it failed.
+        error : str or None
+            The error that ended it.
+        seconds : float
+            The time that it took.
+
+        Returns
+        -------
+        Entry
+            The line.
+        """
         entry: Entry = {
             "key": job.key, "experiment": job.experiment, "cell": job.cell,
             "record": record, "error": error, "seconds": round(seconds, 2),

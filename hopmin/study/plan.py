@@ -76,12 +76,12 @@ class Settings:
 
     @property
     def grammar(self) -> bool:
-        """Whether the corpus is drawn from the grammar of Question Formation, so that its entropy is known."""
+        """True if the corpus is drawn from the grammar of Question Formation, so that its entropy is known."""
         return self.corpus == "question-formation"
 
 
 class Cost(NamedTuple):
-    """What a cell takes: training on `tokens` tokens of a model with `parameters` parameters, and other work.
+    """The work of a cell: training on `tokens` tokens of a model with `parameters` parameters, and other work.
 
     `seconds` is the time of the other work on the machine of the README.
     """
@@ -140,12 +140,29 @@ class Experiment(Protocol):
     CONTROL: str
     CAVEATS: str
 
-    def cells(self, settings: Settings) -> list[Cell]: ...
-    def cost(self, cell: Cell) -> Cost: ...
-    def run(self, cell: Cell, progress: Progress) -> Record: ...
-    def findings(self, records: Sequence[Record]) -> list[Finding]: ...
-    def table(self, records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]: ...
-    def panels(self, records: Sequence[Record]) -> list[Panel]: ...
+    def cells(self, settings: Settings) -> list[Cell]:
+        """Return the configurations to run."""
+        ...
+
+    def cost(self, cell: Cell) -> Cost:
+        """Return the work of a cell."""
+        ...
+
+    def run(self, cell: Cell, progress: Progress) -> Record:
+        """Return the record of a cell, which depends on the cell alone."""
+        ...
+
+    def findings(self, records: Sequence[Record]) -> list[Finding]:
+        """Return the findings, the first of which answers the question; any part of the records has some."""
+        ...
+
+    def table(self, records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
+        """Return the header and the rows of the measurements."""
+        ...
+
+    def panels(self, records: Sequence[Record]) -> list[Panel]:
+        """Return the figures."""
+        ...
 
 
 @cache

@@ -67,12 +67,42 @@ Drawings = Mapping[str, Sequence[Drawing]]
 
 
 def html_page(found: Record, drawn: Drawings, seconds: float | None = None) -> str:
-    """Return the report as one page of HTML, which needs no network."""
+    """Return the report as one page of HTML, which needs no network.
+
+    Parameters
+    ----------
+    found : dict
+        The results of a study.
+    drawn : mapping of str to sequence of Drawing
+        The figures of each experiment.
+    seconds : float, optional
+        The time that all cells took together.
+
+    Returns
+    -------
+    str
+        The page.
+    """
     return _render("report.html.jinja", True, found=found, drawn=drawn, seconds=seconds)
 
 
 def markdown(found: Record, drawn: Drawings, seconds: float | None = None) -> str:
-    """Return the report as Markdown, which refers to the figures as files."""
+    """Return the report as Markdown, which refers to the figures as files.
+
+    Parameters
+    ----------
+    found : dict
+        The results of a study.
+    drawn : mapping of str to sequence of Drawing
+        The figures of each experiment.
+    seconds : float, optional
+        The time that all cells took together.
+
+    Returns
+    -------
+    str
+        The text.
+    """
     return _render("report.md.jinja", False, found=found, drawn=drawn, seconds=seconds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -72,7 +73,7 @@ def study(
         finished(outcome.job, journal.add(*outcome))
 
     try:
-        todo = sorted((job for job in jobs if not journal.done(job)), key=_size, reverse=True)
+        todo = _in_order([job for job in jobs if not journal.done(job)])
         run_tasks(
             _work,
             [(job, folder / "models") for job in todo],
@@ -89,7 +90,25 @@ def study(
 
 
 def missing(jobs: Sequence[Job], folder: Path, settings: Settings) -> list[Job]:
-    """Return the jobs that the folder has no record of. Raises ValueError if it holds another study."""
+    """Return the jobs that a folder has no record of.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    folder : Path
+        A new folder, or that of the same study.
+    settings : Settings
+        The settings of the study.
+
+    Returns
+    -------
+    list of Job
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another study.
+    """
     journal = Journal(folder, settings_record(settings))
     journal.close()
     return [job for job in jobs if not journal.done(job)]
@@ -107,7 +126,20 @@ def default_workers() -> int:
 
 
 def run(job: Job, folder: Path | None, progress: Progress) -> Outcome:
-    """Run one cell in this process, keeping the models that it trains in a folder."""
+    """Run one cell in this process.
+
+    Parameters
+    ----------
+    job : Job
+    folder : Path or None
+        Folder in which to keep the models that it trains, and to look for them.
+    progress : callable
+        Called with the job, the fraction done, and a short text.
+
+    Returns
+    -------
+    Outcome
+    """
     models.keep_in(folder)
     began = time.perf_counter()
     try:
@@ -133,7 +165,19 @@ def _work(task: tuple[Job, Path], send: Callable[[Any], None]) -> Outcome:
     return run(*task, progress)
 
 
+def _in_order(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs in the order in which they start.
+
+    The longest start first, so that no process is left with one. Of the cells that share a model one comes before the
+    others, which then find it trained.
+    """
+    longest = sorted(jobs, key=_size, reverse=True)
+    models = {json.dumps(job.cell.get("training", job.cell), sort_keys=True): job for job in reversed(longest)}
+    first = {job.key for job in models.values()}
+    return sorted(longest, key=lambda job: job.key not in first)
+
+
 def _size(job: Job) -> float:
-    """Return a measure of how long a cell takes: the longest start first, so that no process is left with one."""
+    """Return a measure of how long a cell takes."""
     cost = experiments()[job.experiment].cost(job.cell)
     return cost.parameters * cost.tokens + 1e10 * cost.seconds

@@ -72,7 +72,7 @@ def test_equal_observations_have_no_interval():
     assert mean([1.0, 1.0, 1.0]) == Estimate(1.0, None, None, 3)
 
 
-def test_models_of_one_seed_are_one_observation_if_there_are_several_seeds():
+def test_models_of_one_seed_are_one_observation():
     records = [{"seed": seed, "x": 10 * seed + model} for seed in range(3) for model in range(4)]
     assert over_models(records, lambda r: r["x"]) == mean([1.5, 11.5, 21.5])
     assert over_models(records[:4], lambda r: r["x"]) == mean([0, 1, 2, 3])

@@ -99,7 +99,7 @@ def test_a_run_scores_its_model_on_rows_that_it_has_not_seen():
     assert found["floor"] == language.floors["test"] != found["entropy"] == language.entropy
 
 
-def test_the_lowest_loss_and_the_least_converged_model_are_named():
+def test_the_lowest_loss_and_the_least_converged_are_named():
     found = by_id(floor.findings([record(2, 0.8, 0.85), record(5, 1.2, 1.25)]))
     assert found["lowest"].value == 0.85
     assert found["convergence"].value == 0.05

@@ -11,7 +11,7 @@ def run(energy, beta, grid=15):
     return landscape.run({"kind": "figure 1", "energy": energy, "beta": beta, "grid": grid}, lambda *_: None)
 
 
-def test_a_sharp_distance_energy_is_a_search_of_the_nearest_pattern():
+def test_a_sharp_distance_energy_searches_the_nearest_pattern():
     found = run("distance", 50.0)
     assert found["kept"] == 3
     assert found["right"] == 15**2

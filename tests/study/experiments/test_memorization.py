@@ -66,7 +66,7 @@ def test_memorized_bits_are_all_bits_of_rows_known_by_heart(rows):
     assert 12 * 5 * cross_entropy(Table(rows), rows) == pytest.approx(0, abs=1e-6)
 
 
-def test_counterfactual_memorization_is_the_effect_of_membership(rows):
+def test_counterfactual_scores_are_the_effect_of_membership(rows):
     rng = np.random.default_rng(2)
     member = rng.random((30, 12)) < 0.5
     scores = np.array([m.score(Table(rows[of]), rows)["greedy"] for of in member])[..., 1]
@@ -89,7 +89,7 @@ def test_rows_in_all_models_have_no_counterfactual():
     assert np.isnan(m.counterfactual(np.ones((3, 1)), np.ones((3, 1)))).all()
 
 
-def test_membership_is_a_coin_for_equal_losses_and_certain_for_separate_ones():
+def test_membership_is_a_coin_for_equal_losses():
     assert m.area_under_curve(np.ones(5), np.ones(7)) == 0.5
     assert m.area_under_curve(np.zeros(5), np.ones(7)) == 1.0
     assert m.area_under_curve(np.ones(5), np.zeros(7)) == 0.0
@@ -115,7 +115,7 @@ def test_a_capacity_that_was_not_reached_is_a_lower_bound():
     assert "may hold more" in m.findings([bits_record(n, 10.0 * n) for n in (10, 20)])[0].text
 
 
-def test_the_law_is_not_tested_on_the_run_that_defines_the_capacity():
+def test_the_law_is_not_tested_on_the_run_of_the_capacity():
     found = {f.id: f for f in m.findings([bits_record(10, 50.0), bits_record(80, 350.0)])}
     assert found["law"].value == pytest.approx(1.0)  # 100 bits predicted, 50 memorized
     assert not any(f.id == "law" for f in m.findings([bits_record(80, 350.0)]))
@@ -186,7 +186,7 @@ def test_measures_agree_on_rows_of_different_memorization():
     assert found["counterfactual memorization, extraction"].low > 0.6
 
 
-def test_noise_that_halves_of_the_models_do_not_share_is_no_agreement():
+def test_noise_that_halves_do_not_share_is_no_agreement():
     """Two measures of the same models share their noise; of different models they do not."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(2, 500))
@@ -196,7 +196,7 @@ def test_noise_that_halves_of_the_models_do_not_share_is_no_agreement():
     assert m.rank_agreement(np.ones((2, 9)), np.ones((2, 9))) is None
 
 
-def test_a_model_that_knows_nothing_has_memorized_less_than_nothing():
+def test_a_model_that_knows_nothing_has_memorized_nothing():
     """It spends log2(5) bits on tokens of two bits, as it does not know that the first symbol does not return."""
     cell = {
         "part": "bits",

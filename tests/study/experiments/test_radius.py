@@ -33,7 +33,7 @@ def test_a_gaussian_has_a_ratio_of_one(d):
     assert value == pytest.approx(1, abs=0.1)
 
 
-def test_clusters_have_a_smaller_ratio_and_a_lattice_a_larger_one():
+def test_clusters_have_a_smaller_ratio_and_lattices_a_larger():
     rng = np.random.default_rng(1)
     centres = rng.normal(size=(20, 4))
     clusters = np.repeat(centres, 20, axis=0) + 0.01 * rng.normal(size=(400, 4))

@@ -105,7 +105,7 @@ def test_keys_are_followed_by_their_values():
     assert keys[numbers == 2][3] == pytest.approx(alone, abs=1e-5)
 
 
-def test_weights_are_chosen_on_other_rows_than_they_are_scored_on(tiny):
+def test_weights_are_chosen_on_rows_that_are_not_scored(tiny):
     training = recall.Training(**tiny["training"])
     model, _, held_out, _ = recall.fit(training)
     half = tiny["queries"]
