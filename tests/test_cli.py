@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import hopmin
+import hopmin.paper.claims
 import hopmin.study
 from hopmin._config import EXTRAS
 from hopmin._files import load_arrays, save_arrays
@@ -211,6 +212,20 @@ def test_a_broken_pipe_ends_a_command_quietly(tmp_path, arguments):
         os.close(write)
         assert ended.communicate(timeout=60) == (None, "")
     assert ended.returncode == 141
+
+
+def test_claims_are_printed_one_by_one(run, monkeypatch):
+    examine, calls = hopmin.paper.claims.examine, []
+
+    def interrupted(claim, **options):
+        calls.append(claim)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return examine(claim, **options)
+
+    monkeypatch.setattr(hopmin.paper.claims, "examine", interrupted)
+    code, out, _ = run("claims", "--cases", 1)
+    assert (code, [claim.statement in out for claim in calls]) == (130, [True, True, False])
 
 
 def test_progress_bars_are_for_terminals_only(run, text, tmp_path):
