@@ -193,7 +193,8 @@ def indices(name: str, a: Any, n: int) -> Integers:
         raise TypeError(f"{name} must be integers; got dtype {array.dtype}")
     outside = array.size and (array.min() < 0 or array.max() >= n)
     if array.ndim != 1 or outside or len(np.unique(array)) != len(array):
-        raise ValueError(f"{name} must be unique integers from 0 to {n - 1}; got {array.tolist()!s:.60}")
+        wanted = f"unique integers from 0 to {n - 1}" if n else "empty, as nothing is stored"
+        raise ValueError(f"{name} must be {wanted}; got {array.tolist()!s:.60}")
     return array.astype(np.int64)
 
 
