@@ -191,6 +191,7 @@ def test_the_configuration_lists_every_extra(run, capsys):
     assert {extra: sorted(found) for extra, found in EXTRAS.items()} == {k: v for k, v in libraries.items() if v}
     hopmin.show_config()
     shown = capsys.readouterr().out
+    assert ("SIMD" in shown) == (hopmin.BACKEND == "compiled")
     assert all(re.search(rf"\b{library} (\d|not installed)", shown) for found in libraries.values() for library in found)
 
 
