@@ -416,6 +416,15 @@ def printable(text: object, *, keep: str = "") -> str:
     return CONTROL.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], str(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1.
+
+    >>> counted(1, "pattern"), counted(0, "pattern")
+    ('1 pattern', '0 patterns')
+    """
+    return f"{number:d} {noun}{'s' * (number != 1)}"
+
+
 def update_order(name: str, x: Any, words: Iterable[str]) -> Any:
     """Return one of `words` or a numpy Generator unchanged, or a sequence of neurons to visit as a tuple."""
     if isinstance(x, np.random.Generator) or (isinstance(x, str) and x in words):

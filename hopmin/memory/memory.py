@@ -244,7 +244,7 @@ class Memory:
         values = "" if contents.values is None else f", values {contents.values.dtype}"
         mapped = ", mapped" if self._mapped else ""
         (n, d), dtype = contents.patterns.shape, contents.patterns.dtype
-        return f"Memory({n} pattern{'s' * (n != 1)}, d = {d}, {dtype}{mapped}{values}, {shortened(self.energy)})"
+        return f"Memory({_check.counted(n, 'pattern')}, d = {d}, {dtype}{mapped}{values}, {shortened(self.energy)})"
 
     # Changes
 

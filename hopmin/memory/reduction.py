@@ -134,7 +134,7 @@ class Packed:
 
     def __repr__(self) -> str:
         n, d = self.shape
-        return f"Packed({n} pattern{'s' * (n != 1)}, d = {d}, {self.dtype})"
+        return f"Packed({_check.counted(n, 'pattern')}, d = {d}, {self.dtype})"
 
     def _block(self, block: slice, dtype: DTypeLike) -> Floats:
         """Return the panels of a block of patterns that starts with a panel and lies in one of the blocks stored."""
