@@ -40,7 +40,7 @@ def _missing(folder: Path) -> str:
         return "the compiled core is not available"
     return (
         f"the compiled core is not built in {folder}, which hides the hopmin installed in {hidden}; "
-        f'leave {folder.parent}, or build it there with python -m pip install -e "{folder.parent}"'
+        f'start Python in another folder, or build the core with python -m pip install -e "{folder.parent}"'
     )
 
 

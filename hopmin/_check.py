@@ -193,7 +193,8 @@ def indices(name: str, a: Any, n: int) -> Integers:
         raise TypeError(f"{name} must be integers; got dtype {array.dtype}")
     outside = array.size and (array.min() < 0 or array.max() >= n)
     if array.ndim != 1 or outside or len(np.unique(array)) != len(array):
-        raise ValueError(f"{name} must be unique integers from 0 to {n - 1}; got {array.tolist()!s:.60}")
+        wanted = f"unique integers from 0 to {n - 1}" if n else "empty, as nothing is stored"
+        raise ValueError(f"{name} must be {wanted}; got {array.tolist()!s:.60}")
     return array.astype(np.int64)
 
 
@@ -396,7 +397,7 @@ def path(name: str, x: Any) -> str:
     """
     found = os.fspath(x) if isinstance(x, os.PathLike) else x
     if not isinstance(found, str):
-        raise TypeError(f"{name} must be a path; got {x!r:.60}")
+        raise TypeError(f"{name} must be a string or a path object; got {x!r:.60}")
     try:
         valid = b"\0" not in os.fsencode(found)
     except UnicodeEncodeError:
@@ -413,6 +414,15 @@ def printable(text: object, *, keep: str = "") -> str:
     plain, \x1b[31mred
     """
     return CONTROL.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], str(text))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1.
+
+    >>> counted(1, "pattern"), counted(0, "pattern")
+    ('1 pattern', '0 patterns')
+    """
+    return f"{number:d} {noun}{'s' * (number != 1)}"
 
 
 def update_order(name: str, x: Any, words: Iterable[str]) -> Any:

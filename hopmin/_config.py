@@ -26,7 +26,8 @@ def show_config() -> None:
     """
     print(f"hopmin {hopmin.__version__}, backend {hopmin.BACKEND}")
     core = _backend.core
-    print(f"SIMD {core.simd()} (of {', '.join(core.SIMD)}), {_threads.get_threads()} threads")
+    simd = f"SIMD {core.simd()} (of {', '.join(core.SIMD)}), " if hopmin.BACKEND == "compiled" else ""
+    print(f"{simd}{_threads.get_threads()} threads")
     print(f"Python {platform.python_version()} on {sys.platform} {platform.machine()}, {os.cpu_count()} processors")
     print(_installed("numpy"))
     for extra, libraries in EXTRAS.items():

@@ -259,7 +259,7 @@ def claims(options: argparse.Namespace) -> int:
     """Check the statements of the paper on random instances."""
     from hopmin.paper.claims import CLAIMS, examine
 
-    found = [(claim, examine(claim, cases=options.cases, seed=options.seed)) for claim in CLAIMS]
+    found = ((claim, examine(claim, cases=options.cases, seed=options.seed)) for claim in CLAIMS)
     if options.json:
         rows = [
             {
@@ -276,6 +276,7 @@ def claims(options: argparse.Namespace) -> int:
             print(f"      {claim.condition}: {_evidence(findings.corrected)}")
         elif claim.condition:
             print(f"      {claim.condition}")
+        print(end="", flush=True)
     return 0
 
 

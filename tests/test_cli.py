@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import hopmin
+import hopmin.paper.claims
 import hopmin.study
 from hopmin._config import EXTRAS
 from hopmin._files import load_arrays, save_arrays
@@ -206,6 +207,7 @@ def test_the_configuration_lists_every_extra(run, capsys):
     assert {extra: sorted(found) for extra, found in EXTRAS.items()} == {k: v for k, v in libraries.items() if v}
     hopmin.show_config()
     shown = capsys.readouterr().out
+    assert ("SIMD" in shown) == (hopmin.BACKEND == "compiled")
     assert all(re.search(rf"\b{library} (\d|not installed)", shown) for found in libraries.values() for library in found)
 
 
@@ -227,6 +229,20 @@ def test_a_broken_pipe_ends_a_command_quietly(tmp_path, arguments):
         os.close(write)
         assert ended.communicate(timeout=60) == (None, "")
     assert ended.returncode == 141
+
+
+def test_claims_are_printed_one_by_one(run, monkeypatch):
+    examine, calls = hopmin.paper.claims.examine, []
+
+    def interrupted(claim, **options):
+        calls.append(claim)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return examine(claim, **options)
+
+    monkeypatch.setattr(hopmin.paper.claims, "examine", interrupted)
+    code, out, _ = run("claims", "--cases", 1)
+    assert (code, [claim.statement in out for claim in calls]) == (130, [True, True, False])
 
 
 def test_progress_bars_are_for_terminals_only(run, text, tmp_path):

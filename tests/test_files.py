@@ -242,7 +242,7 @@ PATHS = {
 @pytest.mark.parametrize("path", [True, False, 0, np.int64(1), 3.0, None, b"file", ["file"]], ids=repr)
 def test_only_strings_and_paths_are_paths(function, path):
     """`open` would take integers and booleans for descriptors of open files, read them and close them."""
-    assert error_message(TypeError, function, path) == f"path must be a path; got {path!r}"
+    assert error_message(TypeError, function, path) == f"path must be a string or a path object; got {path!r}"
 
 
 def test_an_open_file_is_neither_read_nor_closed(tmp_path):

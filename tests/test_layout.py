@@ -215,7 +215,7 @@ def test_a_tree_that_hides_a_compiled_core_is_reported(tmp_path):
 
     told = (
         f"the compiled core is not built in {clone / 'hopmin'}, which hides the hopmin installed in {site / 'hopmin'}; "
-        f'leave {clone}, or build it there with python -m pip install -e "{clone}"'
+        f'start Python in another folder, or build the core with python -m pip install -e "{clone}"'
     )
     assert message("") == f"hopmin: {told}; using the much slower NumPy twin.\n"
     assert f"ImportError: HOPMIN_BACKEND=compiled, but {told}: " in message("compiled")

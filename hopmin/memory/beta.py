@@ -49,7 +49,7 @@ def suggest_beta(patterns: ArrayLike) -> Betas:
     Raises
     ------
     ValueError or TypeError
-        If patterns are not valid, all equal, or too close for beta to be a float.
+        If patterns are not valid, all equal, or so close together or far apart that beta is not a normal float.
 
     Notes
     -----
@@ -81,12 +81,14 @@ def suggest_beta(patterns: ArrayLike) -> Betas:
     if not distances.all():
         distances = separation(np.unique(p, axis=0))
     if len(distances) == 1:
-        raise ValueError(f"patterns must be at least two different ones; got {len(p)} of which none differ")
+        found = "a single one" if len(p) == 1 else f"{len(p)} equal ones"
+        raise ValueError(f"patterns must contain two different ones; got {found}")
     others = len(p) - 1
-    least, median = float(distances.min()) ** 2, float(np.median(distances)) ** 2
-    if least < 1e-300:
-        found = f"{float(distances.min()):.3g}"
-        raise ValueError(f"patterns must be far enough apart for beta to be a float; got a distance of {found}")
+    separations = float(distances.min()), float(np.median(distances))
+    for distance in separations:
+        if not 1e-150 <= distance <= 1e150:
+            raise ValueError(f"patterns must have separations from 1e-150 to 1e150; got {distance:.3g}")
+    least, median = (distance**2 for distance in separations)
     L = math.log(4 * others)
     sharpness = math.log(others / float(np.finfo(p.dtype).eps))
     return Betas(math.log(9 * others) / median, 2 * (L + math.log(L) + 1) / least, 2 * sharpness / least)

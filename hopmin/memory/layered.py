@@ -105,7 +105,7 @@ class LayeredMemory:
         number = f"{least} to {most}" if least < most else f"{least}"
         patterns = "pattern" if most == 1 else "patterns"
         d, energy = self.layers[0].shape[1], shortened(self.energy)
-        return f"LayeredMemory({len(self)} layers of {number} {patterns}, d = {d}, {energy})"
+        return f"LayeredMemory({_check.counted(len(self), 'layer')} of {number} {patterns}, d = {d}, {energy})"
 
     def layer_energies(self, queries: ArrayLike) -> Floats:
         """Return E_t(x) (L, m), or (L,) for a single query."""

@@ -244,7 +244,7 @@ class Memory:
         values = "" if contents.values is None else f", values {contents.values.dtype}"
         mapped = ", mapped" if self._mapped else ""
         (n, d), dtype = contents.patterns.shape, contents.patterns.dtype
-        return f"Memory({n} patterns, d = {d}, {dtype}{mapped}{values}, {shortened(self.energy)})"
+        return f"Memory({_check.counted(n, 'pattern')}, d = {d}, {dtype}{mapped}{values}, {shortened(self.energy)})"
 
     # Changes
 
@@ -455,7 +455,8 @@ class Memory:
         -------
         Lookup
             `values` (m, ...) or (m, k, ...), or without values the patterns themselves; `indices` and `similarities`,
-            (m,) or (m, k). In an empty memory nothing is found: every index is -1.
+            (m,) or (m, k). The index of a pattern that is not similar enough is -1, beside its similarity; where fewer
+            than k patterns are stored, the index is -1 and the similarity -inf.
 
         Raises
         ------

@@ -211,7 +211,7 @@ def within(
             for start, stop in pairwise([0, *counts.cumsum().tolist()]):
                 if stop - start > 1:
                     mine = order[start:stop]
-                    order[start:stop] = mine[np.lexsort([key[mine] for key in keys])]
+                    order[start:stop] = mine[_order([key[mine] for key in keys])]
         return counts, _check.cast(distances[order], x, p, x.dtype), indices[order]
 
     selected = _threads.run([partial(select, *part) for part in parts])
@@ -224,6 +224,13 @@ def within(
         return distances, indices
     each = [slice(*ends) for ends in pairwise(offsets.tolist())]
     return [distances[part] for part in each], [indices[part] for part in each]
+
+
+def _order(keys: list[Array]) -> Integers:
+    """Return the stable order by the last key, then by the one before it; a key that is 0 throughout orders nothing."""
+    if len(keys) > 1 and not keys[-1].any():
+        keys = keys[:-1]
+    return np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys)
 
 
 def _least_scores(radii: Floats, metric: str) -> Floats:

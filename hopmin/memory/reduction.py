@@ -106,7 +106,8 @@ class Packed:
     def __getitem__(self, index: Any) -> Floats:
         if isinstance(index, int | np.integer):
             if not -len(self) <= index < len(self):
-                raise IndexError(f"index must be from {-len(self)} to {len(self) - 1}; got {index}")
+                wanted = f"from {-len(self)} to {len(self) - 1}" if len(self) else "a slice, as there are no patterns"
+                raise IndexError(f"index must be {wanted}; got {index}")
             pattern: Floats = self._at(np.array([index % len(self)]))[0]
             return pattern
         places = isinstance(index, np.ndarray) and index.ndim == 1 and index.dtype == np.int64
@@ -132,7 +133,8 @@ class Packed:
         return Packed, (self[:],)
 
     def __repr__(self) -> str:
-        return f"Packed({self.shape[0]} patterns, d = {self.shape[1]}, {self.dtype})"
+        n, d = self.shape
+        return f"Packed({_check.counted(n, 'pattern')}, d = {d}, {self.dtype})"
 
     def _block(self, block: slice, dtype: DTypeLike) -> Floats:
         """Return the panels of a block of patterns that starts with a panel and lies in one of the blocks stored."""

@@ -340,8 +340,10 @@ class GPT(CausalModel):
 
     def __repr__(self) -> str:
         c = self.config
-        sizes = f"{c.layers} layers, {c.heads} heads, width {c.width}, {c.vocabulary} tokens, {c.positions} positions"
-        return f"GPT({sizes}, {c.parameter_count:,} parameters, {c.dtype})"
+        layers, heads = _check.counted(c.layers, "layer"), _check.counted(c.heads, "head")
+        tokens, positions = _check.counted(c.vocabulary, "token"), _check.counted(c.positions, "position")
+        sizes = f"{layers}, {heads}, width {c.width}, {tokens}, {positions}, {c.parameter_count:,} parameters"
+        return f"GPT({sizes}, {c.dtype})"
 
     @classmethod
     def _from_parameters(cls, config: GPTConfig, parameters: Parameters) -> GPT:

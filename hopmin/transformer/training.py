@@ -382,6 +382,9 @@ class Trainer:
         self.best: BestEvaluation | None = None
         self.evaluations_without_improvement = 0
 
+    def __repr__(self) -> str:
+        return f"Trainer({self.model}, {self.steps_taken} of {_check.counted(self.options.steps, 'step')})"
+
     @property
     def steps_taken(self) -> int:
         """The number of steps taken."""

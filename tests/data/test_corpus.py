@@ -127,7 +127,7 @@ def test_only_text_is_text(text):
 @pytest.mark.parametrize("path", [True, 0, None, b"text"])
 def test_only_a_path_is_the_path_of_a_text(path):
     for options in ({}, {"tokenizer": "bytes"}):
-        assert error_message(TypeError, from_file, path, **options) == f"path must be a path; got {path!r}"
+        assert error_message(TypeError, from_file, path, **options) == f"path must be a string or a path object; got {path!r}"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_a_text_has_rows_of_the_requested_length(tmp_path):
 @pytest.mark.parametrize("name", [3, True, None, b"text"])
 def test_only_a_name_or_a_path_opens_a_corpus(name):
     sentence = error_message(TypeError, open_corpus, name, rows=10, positions=4, seed=0)
-    assert sentence == f"corpus must be a path; got {name!r}"
+    assert sentence == f"corpus must be a string or a path object; got {name!r}"
 
 
 def test_a_missing_file_is_refused():

@@ -207,9 +207,9 @@ def test_the_path_must_end_in_npz_and_its_folder_exist(tmp_path, name):
 
 @pytest.mark.parametrize("path", [3, True, None])
 def test_numbers_are_not_paths_of_tokens(tmp_path, tokens, path):
-    assert error_message(TypeError, from_tokens, path) == f"path must be a path; got {path}"
-    assert error_message(TypeError, write_tokens, path, tokens) == f"source must be a path; got {path}"
-    assert error_message(TypeError, write_tokens, tokens, path) == f"path must be a path; got {path}"
+    assert error_message(TypeError, from_tokens, path) == f"path must be a string or a path object; got {path}"
+    assert error_message(TypeError, write_tokens, path, tokens) == f"source must be a string or a path object; got {path}"
+    assert error_message(TypeError, write_tokens, tokens, path) == f"path must be a string or a path object; got {path}"
 
 
 def test_a_file_of_tokens_may_be_renamed(tmp_path, tokens):

@@ -90,9 +90,11 @@ def test_the_formulas():
 @pytest.mark.parametrize(
     ("patterns", "expected"),
     [
-        ([[1.0, 2.0]], "patterns must be at least two different ones; got 1 of which none differ"),
-        ([[1.0]] * 3, "patterns must be at least two different ones; got 3 of which none differ"),
-        ([[0.0], [1e-160]], "patterns must be far enough apart for beta to be a float; got a distance of 1e-160"),
+        ([[1.0, 2.0]], "patterns must contain two different ones; got a single one"),
+        ([[1.0]] * 3, "patterns must contain two different ones; got 3 equal ones"),
+        ([[0.0], [1e-160]], "patterns must have separations from 1e-150 to 1e150; got 1e-160"),
+        ([[0.0], [1e200]], "patterns must have separations from 1e-150 to 1e150; got 1e+200"),
+        ([[0.0], [1.0], [1e200], [3e200], [9e200]], "patterns must have separations from 1e-150 to 1e150; got 1e+200"),
         ([1.0], "patterns must have shape (n, d); got (1,)"),
         ([[np.nan]], "patterns must be finite; got nan at index (0, 0)"),
     ],

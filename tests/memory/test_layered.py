@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hopmin import DistanceEnergy, DotEnergy, EpanechnikovEnergy, LayeredMemory, SparseEnergy
+from hopmin import DistanceEnergy, DotEnergy, EpanechnikovEnergy, LayeredMemory, Packed, SparseEnergy
 from hopmin.testing import betas
 
 PINNED = LayeredMemory([[[0.0]], [[5.0]]])
@@ -198,4 +198,6 @@ def test_invalid_arguments_raise_one_line_errors(attempt, message):
 def test_a_representation_is_short():
     one, many = LayeredMemory([[[0.0]], [[5.0]]]), LayeredMemory([np.zeros((1 + i % 3, 2)) for i in range(500)])
     assert repr(one) == "LayeredMemory(2 layers of 1 pattern, d = 1, DistanceEnergy(beta=1.0))"
+    assert repr(LayeredMemory([[[1.0]]])) == "LayeredMemory(1 layer of 1 pattern, d = 1, DistanceEnergy(beta=1.0))"
+    assert repr(Packed([[1.0]])) == "Packed(1 pattern, d = 1, float64)"
     assert repr(many) == "LayeredMemory(500 layers of 1 to 3 patterns, d = 2, DistanceEnergy(beta=1.0))"

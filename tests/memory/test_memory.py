@@ -667,6 +667,11 @@ def test_indexing_is_that_of_the_patterns(tmp_path, index):
 
 @pytest.mark.parametrize("index", [100, -101])
 def test_an_index_outside_raises(index):
+    empty = Memory(np.empty((0, 2)))
+    with pytest.raises(IndexError, match=r"^index must be a slice, as there are no patterns; got 0$"):
+        empty[0]
+    with pytest.raises(ValueError, match=r"^indices must be empty, as nothing is stored; got \[0\]$"):
+        empty.remove(0)
     with pytest.raises(IndexError) as caught:
         labelled()[index]
     assert str(caught.value) == f"index must be from -100 to 99; got {index}"

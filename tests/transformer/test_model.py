@@ -711,3 +711,6 @@ def test_energy_attention_can_be_trained():
 def test_a_representation_gives_the_sizes():
     model = GPT(GPTConfig(vocabulary=5, positions=8, layers=2, heads=4, width=16), rng=0)
     assert repr(model) == str(model) == "GPT(2 layers, 4 heads, width 16, 5 tokens, 8 positions, 6,800 parameters, float32)"
+    single = GPT(GPTConfig(vocabulary=1, positions=1, layers=1, heads=1, width=2), rng=0)
+    assert repr(single).startswith("GPT(1 layer, 1 head, width 2, 1 token, 1 position, ")
+    assert repr(Trainer(single, steps=3)) == f"Trainer({single}, 0 of 3 steps)"

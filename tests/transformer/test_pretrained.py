@@ -252,7 +252,7 @@ def test_a_lack_of_memory_for_a_model_is_not_called_damage(tmp_path, wide, kind)
 def test_numbers_are_not_paths_of_models(load):
     name = "folder" if load is load_gpt2 else "path"
     for path in (3, True, None):
-        assert error_message(TypeError, load, path) == f"{name} must be a path; got {path}"
+        assert error_message(TypeError, load, path) == f"{name} must be a string or a path object; got {path}"
 
 
 def damage(path, data, end):

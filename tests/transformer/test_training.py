@@ -540,7 +540,7 @@ def test_only_a_model_is_trained(model):
 @pytest.mark.parametrize("path", [3, True, None])
 def test_numbers_are_not_paths_of_checkpoints(path):
     for function in (Trainer.load, Trainer(made(), steps=1).save, GPT.load, made().save):
-        assert error_message(TypeError, function, path) == f"path must be a path; got {path}"
+        assert error_message(TypeError, function, path) == f"path must be a string or a path object; got {path}"
 
 
 @pytest.mark.parametrize(
