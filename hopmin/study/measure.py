@@ -2,6 +2,7 @@
 
 - the mean loss per token [`cross_entropy`]
 - the fraction of rows that the model completes from their first half [`extraction_rate`]
+- an estimate of the entropy of a language from counts [`ngram_cross_entropy`]
 - the activation of each row [`activations`], also at every depth [`states`], and the radius the paper predicts for the
   distances between them [`predicted_radius`]
 - how far heads search for the nearest key [`head_statistics`], also of any activations [`search`]
@@ -11,6 +12,8 @@ All functions take a GPT and rows (n, T + 1) of a corpus, padded with -1.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,8 +26,8 @@ from hopmin.transformer.model import GPT
 from hopmin.transformer.training import BATCH, cross_entropy
 
 __all__ = [
-    "activations", "cross_entropy", "extraction_rate", "halves", "head_statistics", "predicted_radius", "search",
-    "small_batches", "states",
+    "activations", "cross_entropy", "extraction_rate", "halves", "head_statistics", "ngram_cross_entropy",
+    "predicted_radius", "search", "small_batches", "states",
 ]  # fmt: skip
 
 
@@ -49,6 +52,60 @@ def halves(targets: Integers) -> Integers:
     """Return the number of targets (B,) that belong to the first half of each row (B, T)."""
     counts: Integers = (targets >= 0).sum(axis=1)
     return counts // 2
+
+
+def ngram_cross_entropy(rows: Integers, held_out: Integers, vocabulary: int, *, order: int = 4) -> float:
+    """Return the cross-entropy of held-out rows under an n-gram model, in nats per token: an estimate of the entropy.
+
+    Counts of all orders are interpolated (Witten & Bell 1991), starting from the uniform distribution:
+
+        p(w | h) = (count(h w) + kinds(h) p(w | h without its first token)) / (count(h) + kinds(h)),
+
+    where kinds(h) is the number of different tokens that follow h. The entropy is lower, for no model of the language
+    has a lower expected cross-entropy.
+
+    Parameters
+    ----------
+    rows, held_out : ndarray, shape (n, T + 1)
+        Rows to count and rows to score, padded with -1. The first token of a row is not scored.
+    vocabulary : int
+        Number of symbols.
+    order : int
+        Longest number of tokens counted together.
+
+    Returns
+    -------
+    float
+        The cross-entropy.
+
+    Examples
+    --------
+    >>> rows = np.array([[0, 1, 0, 1, 0, 1]] * 50)
+    >>> ngram_cross_entropy(rows, rows, 2) < 0.02
+    True
+    """
+    counts: Counter[tuple[int, ...]] = Counter()
+    for row in rows.tolist():
+        tokens = row[: row.index(-1)] if -1 in row else row
+        for t in range(1, len(tokens)):
+            counts.update(tuple(tokens[t - n : t + 1]) for n in range(min(order, t + 1)))
+    totals: Counter[tuple[int, ...]] = Counter()
+    kinds: Counter[tuple[int, ...]] = Counter()
+    for gram, count in counts.items():
+        totals[gram[:-1]] += count
+        kinds[gram[:-1]] += 1
+    nats = scored = 0.0
+    for row in held_out.tolist():
+        tokens = row[: row.index(-1)] if -1 in row else row
+        for t in range(1, len(tokens)):
+            p = 1 / vocabulary
+            for n in range(min(order, t + 1)):
+                gram = tuple(tokens[t - n : t + 1])
+                if total := totals[gram[:-1]]:
+                    p = (counts[gram] + kinds[gram[:-1]] * p) / (total + kinds[gram[:-1]])
+            nats -= math.log(p)
+            scored += 1
+    return nats / scored
 
 
 def activations(model: GPT, rows: Integers) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from hopmin._typing import Array, Integers
 from hopmin.data.corpus import Corpus
 from hopmin.data.open import open_corpus
 from hopmin.data.question_formation import question_formation
-from hopmin.study.measure import cross_entropy
+from hopmin.study.measure import cross_entropy, ngram_cross_entropy
 from hopmin.study.plan import Cost, Progress
 from hopmin.transformer.model import GPT, GPTConfig, load_model
 from hopmin.transformer.training import Trainer, default_learning_rate
@@ -99,6 +99,14 @@ class Training:
         return _text(self.corpus, self.positions, self.corpus_seed)
 
     @property
+    def reference(self) -> dict[str, Any]:
+        """The entropy of the language in nats per token or, where it is unknown, an estimate, which is marked."""
+        known = self.language.entropy
+        if known is not None:
+            return {"entropy": known}
+        return {"entropy": _estimate(self.corpus, self.positions, self.corpus_seed), "estimated": True}
+
+    @property
     def config(self) -> GPTConfig:
         """The sizes of the model."""
         corpus, sizes = self.language, (self.layers, self.heads, self.width)
@@ -132,6 +140,21 @@ def _questions(rows: int, seed: int, nouns: int, verbs: int, mix: Any) -> Corpus
 @lru_cache(4)
 def _text(corpus: str, positions: int, seed: int) -> Corpus:
     return open_corpus(corpus, rows=1, positions=positions, seed=seed)
+
+
+@lru_cache(4)
+def _estimate(corpus: str, positions: int, seed: int) -> float:
+    text = _text(corpus, positions, seed)
+    return ngram_cross_entropy(text.train, text.held_out[:HELD_OUT], len(text.tokenizer.symbols))
+
+
+def entropy_name(record: Mapping[str, Any]) -> str:
+    """Return what the entropy in a record is: that of the language, or an estimate.
+
+    >>> entropy_name({"entropy": 0.987}), entropy_name({"entropy": 1.9, "estimated": True})
+    ('entropy', '4-gram estimate')
+    """
+    return "4-gram estimate" if record.get("estimated") else "entropy"
 
 
 class Fit(NamedTuple):

@@ -11,6 +11,7 @@ from hopmin.study.measure import (
     cross_entropy,
     extraction_rate,
     head_statistics,
+    ngram_cross_entropy,
     predicted_radius,
     states,
 )
@@ -171,3 +172,30 @@ def test_rows_of_one_target_are_rejected():
         head_statistics(
             GPT(GPTConfig(vocabulary=3, positions=4, layers=1, heads=1, width=2), 0), np.array([[0, 1, -1]])
         )
+
+
+# The n-gram estimate
+
+
+def test_ngrams_find_the_entropy_of_a_chain():
+    """A token is followed by its successor with probability 3/4, by the one after it otherwise."""
+    rng = np.random.default_rng(0)
+    steps = rng.choice([1, 2], p=[0.75, 0.25], size=(600, 30))
+    rows = np.cumsum(steps, axis=1) % 7
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    found = ngram_cross_entropy(rows[:500], rows[500:], 7)
+    assert entropy - 0.02 < found < entropy + 0.1
+    assert ngram_cross_entropy(rows[:500], rows[500:], 7, order=1) == pytest.approx(math.log(7), abs=0.02)
+
+
+def test_ngrams_equal_a_plain_recursion():
+    rows = rows_of([10, 7, 3, 9, 2])
+
+    def p(word, history):
+        follow = [row[t] for row in bare(rows) for t in range(1, len(row)) if t >= len(history) and list(row[t - len(history) : t]) == history]
+        shorter = 1 / V if not history else p(word, history[1:])
+        return (follow.count(word) + len(set(follow)) * shorter) / (len(follow) + len(set(follow))) if follow else shorter
+
+    other = rows_of([10, 4, 6], seed=1)
+    nats = [-math.log(p(row[t], list(row[max(0, t - 2) : t]))) for row in bare(other) for t in range(1, len(row))]
+    assert ngram_cross_entropy(rows, other, V, order=3) == pytest.approx(np.mean(nats), rel=1e-12)

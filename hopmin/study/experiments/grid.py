@@ -19,7 +19,7 @@ from hopmin._extras import needed_by
 from hopmin._typing import Floats
 from hopmin.study import charts
 from hopmin.study.measure import cross_entropy, extraction_rate
-from hopmin.study.models import Training, fit
+from hopmin.study.models import Training, entropy_name, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
 from hopmin.study.statistics import Estimate, line, mean, share
 
@@ -93,7 +93,7 @@ def run(cell: Cell, progress: Progress) -> Record:
         "parameters": model.config.parameter_count - model.config.vocabulary * model.config.width,
         "used": len(train),
         "tokens": int((train[:, 1:] >= 0).sum()),
-        "entropy": training.language.entropy,
+        **training.reference,
         "loss": {"train": cross_entropy(model, train[:1000]), "held_out": cross_entropy(model, held_out)},
         "curve": [list(point) for point in curve],
         "extracted": {
@@ -316,7 +316,7 @@ def _chinchilla_finding(records: Sequence[Record]) -> list[Finding]:
         f"{alpha:.2f} ({low[3]:.2f} to {high[3]:.2f}) of N and {beta:.2f} ({low[4]:.2f} to {high[4]:.2f}) of D."
     )
     entropy = records[0]["entropy"]
-    expected = "E is the entropy" if entropy is None else f"E = {entropy:.3f}, the entropy of the language"
+    expected = f"E = {entropy:.3f}, the {entropy_name(records[0])} of the language"
     return [Finding("chinchilla", text, float(e), float(low[0]), float(high[0]), len(records), expected)]
 
 
@@ -370,7 +370,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
                               label="" if hollow or axis is bx else f"{layers}×{width}")  # fmt: skip
         charts.note(bx, f"{layers}×{width}", i, len(shapes))
     if records[0]["entropy"] is not None:
-        charts.reference(ax, "entropy", y=records[0]["entropy"], at=0.6, below=True)
+        charts.reference(ax, entropy_name(records[0]), y=records[0]["entropy"], at=0.6, below=True)
     drawn = [
         Panel("Loss on held-out rows (solid) and training rows (dashed), by layers × width",
               "Losses of models of several widths against the number of training rows.", loss),

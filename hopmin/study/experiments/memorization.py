@@ -22,7 +22,7 @@ from hopmin.data.corpus import inputs_and_targets
 from hopmin.numerics import log_softmax
 from hopmin.study import charts
 from hopmin.study.measure import cross_entropy
-from hopmin.study.models import Training, fit, train
+from hopmin.study.models import Training, entropy_name, fit, train
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
 from hopmin.study.statistics import Estimate, bootstrap, mean, over_models
 from hopmin.transformer.model import GPT, GPTConfig
@@ -145,7 +145,7 @@ def _fraction(cell: Cell, progress: Progress) -> Record:
         "rows": len(rows),
         "tokens": int((rows[:, 1:] >= 0).sum()),
         "parameters": model.config.parameter_count,
-        "entropy": training.language.entropy,
+        **training.reference,
         "curve": [list(point) for point in curve],
         "loss": {"train": cross_entropy(model, rows[:1000]), "held_out": cross_entropy(model, held_out)},
     }
@@ -527,7 +527,7 @@ def _peak_panel(peak: Sequence[Record], bits: Sequence[Record]) -> Panel:
     if load:
         charts.reference(ax, "capacity", x=peak[0]["rows"] / load, at=0.55)
     if peak[0]["entropy"] is not None:
-        charts.reference(ax, "entropy", y=peak[0]["entropy"], at=0.6, below=True)
+        charts.reference(ax, entropy_name(peak[0]), y=peak[0]["entropy"], at=0.6, below=True)
     return Panel("Loss against data: is there a peak at the capacity?",
                  "Held-out and training loss after equal steps against the number of rows, and the number of rows "
                  "whose "
@@ -547,7 +547,7 @@ def _fractions_panel(fractions: Sequence[Record]) -> Panel:
             charts.points(ax, steps, y, i, tips=tips, hollow=hollow, label="" if hollow else f"{r['fraction']:.1%}")
     ax.set_ylim(bottom=0)
     if fractions[0]["entropy"] is not None:
-        charts.reference(ax, "entropy", y=fractions[0]["entropy"], at=0.6, below=True)
+        charts.reference(ax, entropy_name(fractions[0]), y=fractions[0]["entropy"], at=0.6, below=True)
     return Panel("Loss on held-out rows (solid) and training rows (dashed), by share of the corpus",
                  "Losses along the training, on 100, 10, 1 and 0.1% of the rows.", figure)  # fmt: skip
 

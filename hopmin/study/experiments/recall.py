@@ -19,7 +19,7 @@ from hopmin.data.corpus import inputs_and_targets
 from hopmin.memory.nearest import nearest
 from hopmin.numerics import log_softmax, softmax
 from hopmin.study import charts
-from hopmin.study.models import Training, fit
+from hopmin.study.models import Training, entropy_name, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
 from hopmin.study.statistics import Estimate, bootstrap, over_models
 from hopmin.transformer.model import GPT
@@ -111,7 +111,7 @@ def run(cell: Cell, progress: Progress) -> Record:
     return {
         "tokens": len(values),
         "trained_rows": len(trained_on),
-        "entropy": training.language.entropy,
+        **training.reference,
         "verbatim": sum(row.tobytes() in known for row in scored) / len(scored),
         "model": {"held_out": plain.loss(values, 0.0, scale), "stored": neighbours["stored"].loss(values, 0.0, scale)},
         **losses,
@@ -256,8 +256,13 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     ]  # fmt: skip
     if chosen[0]["entropy"] is not None:
         above = over_models(chosen, lambda r: r["memory"]["held_out"] - r["entropy"])
-        text = f"With this memory, the held-out loss is {above} nats per token above the entropy of the language."
-        found.append(Finding("above entropy", text, *above, expected="at least 0, apart from what a sample allows"))
+        reference = entropy_name(chosen[0])
+        text = f"With this memory, the held-out loss is {above} nats per token above the {reference} of the language."
+        found.append(
+            Finding(
+                "above entropy", text, *above, expected="at least 0 above the entropy, apart from what a sample allows"
+            )
+        )
     return found
 
 
@@ -303,7 +308,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
         tips = [f"{name}, {n:,} tokens stored: {v:.4f} nats per token" for n, v in zip(tokens, y, strict=True)]
         charts.points(ax, tokens, y, i, tips=tips, label=name, hollow=name == "shuffled")
     if chosen[0]["entropy"] is not None:
-        charts.reference(ax, "entropy", y=chosen[0]["entropy"])
+        charts.reference(ax, entropy_name(chosen[0]), y=chosen[0]["entropy"])
     other, bx = charts.axes("weight of the memory", "held-out loss (nats/token)")
     for i, r in enumerate(chosen[-4:]):
         y = r["memory"]["by_weight"]
