@@ -49,7 +49,7 @@ def suggest_beta(patterns: ArrayLike) -> Betas:
     Raises
     ------
     ValueError or TypeError
-        If patterns are not valid, all equal, or too close for beta to be a float.
+        If patterns are not valid, all equal, or too close or too far apart for beta to be a float.
 
     Notes
     -----
@@ -83,10 +83,12 @@ def suggest_beta(patterns: ArrayLike) -> Betas:
     if len(distances) == 1:
         raise ValueError(f"patterns must be at least two different ones; got {len(p)} of which none differ")
     others = len(p) - 1
-    least, median = float(distances.min()) ** 2, float(np.median(distances)) ** 2
+    D, median_D = float(distances.min()), float(np.median(distances))
+    least, median = D * D, median_D * median_D
     if least < 1e-300:
-        found = f"{float(distances.min()):.3g}"
-        raise ValueError(f"patterns must be far enough apart for beta to be a float; got a distance of {found}")
+        raise ValueError(f"patterns must be far enough apart for beta to be a float; got a distance of {D:.3g}")
+    if median > 1e300:
+        raise ValueError(f"patterns must be close enough for beta to be a float; got a distance of {median_D:.3g}")
     L = math.log(4 * others)
     sharpness = math.log(others / float(np.finfo(p.dtype).eps))
     return Betas(math.log(9 * others) / median, 2 * (L + math.log(L) + 1) / least, 2 * sharpness / least)

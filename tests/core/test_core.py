@@ -814,7 +814,8 @@ def test_what_follows_the_last_pattern_changes_nothing(rest, dtype, metric):
             finite = core.absorb(x, panels, p, metric, 40.0, 0, *r[1:])
             core.scores(x, panels, metric, out)
             core.unpack(panels, back)
-            results.append([np.array(finite), *r[1:], out, back])
+            pairs = core.gather(x, panels, n, metric, np.full(7, -1.0), 0)
+            results.append([np.array(finite), *r[1:], out, back, *map(np.array, pairs)])
             panels[-1, :, (n - 1) % PANEL + 1 :] = rest
         for one, other in zip(*results, strict=True):
             same_bits(one, other)

@@ -93,6 +93,7 @@ def test_the_formulas():
         ([[1.0, 2.0]], "patterns must be at least two different ones; got 1 of which none differ"),
         ([[1.0]] * 3, "patterns must be at least two different ones; got 3 of which none differ"),
         ([[0.0], [1e-160]], "patterns must be far enough apart for beta to be a float; got a distance of 1e-160"),
+        ([[0.0], [1e160]], "patterns must be close enough for beta to be a float; got a distance of 1e+160"),
         ([1.0], "patterns must have shape (n, d); got (1,)"),
         ([[np.nan]], "patterns must be finite; got nan at index (0, 0)"),
     ],
