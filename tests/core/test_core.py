@@ -798,6 +798,12 @@ def test_packed_patterns_convert_back_to_the_patterns(n, part, dtype):
     same_bits(packed[part].copy(), p[part].copy())
 
 
+@pytest.mark.parametrize("index", [np.uint8(3), np.int8(-2), np.int64(299), True, np.True_, np.array(7)])
+def test_packed_patterns_take_any_integer_as_an_index(index):
+    p = np.random.default_rng(0).normal(size=(300, 3))
+    same_bits(hopmin.Packed(p)[index], p[index])
+
+
 @pytest.mark.parametrize("rest", [np.nan, np.inf, -1e30, 0.0])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("metric", METRICS)
