@@ -247,9 +247,9 @@ cdef struct Hits:
 
 cdef _gather(const floating[:, ::1] queries, const floating[::1] patterns, bint packed, Py_ssize_t n, bint difference,
              const double[::1] least, long long first):
-    cdef Py_ssize_t m = queries.shape[0], d = queries.shape[1], row, batch, start, count, width, i, j, c
+    cdef Py_ssize_t m = queries.shape[0], d = queries.shape[1], row, batch, start, count, whole, width, i, j, c
     cdef bint finite = True, ready
-    cdef double reach
+    cdef double reach, largest
     expect("numbers in patterns", patterns.shape[0], (panels_for(n) * _PANEL if packed else n) * d)
     expect("length of least", least.shape[0], m)
     cdef Patterns p = Patterns(<const char*> &patterns[0], n, d, sizeof(floating), packed, difference, first,
@@ -274,6 +274,7 @@ cdef _gather(const floating[:, ::1] queries, const floating[::1] patterns, bint 
                 for start from 0 <= start < n by _TILE:
                     count = min(_TILE, n - start)
                     # 1. scores
+                    reach = 0
                     for c from 0 <= c < d by COORDINATES:
                         width = min(COORDINATES, d - c)
                         if start == 0 or d > COORDINATES:  # otherwise they are still there
@@ -281,9 +282,15 @@ cdef _gather(const floating[:, ::1] queries, const floating[::1] patterns, bint 
                         for j from 0 <= j < count by _PANEL:
                             kernels.score(groups, batch, panel_at(&p, start + j, c, panel), width, difference, c > 0,
                                           s + j)
+                        if packed and count % _PANEL:  # the last panel, filled by `panel_at`
+                            largest = kernels.max_abs(panel, _PANEL * width)
+                            finite &= largest <= DBL_MAX
+                            reach = max(reach, largest)
                     # 2. those that are large enough
-                    reach = kernels.max_abs(&patterns[start * d], (panels_for(count) * _PANEL if packed else count) * d)
-                    finite &= reach <= DBL_MAX
+                    whole = count // _PANEL * _PANEL if packed else count
+                    largest = kernels.max_abs(&patterns[start * d], whole * d)
+                    finite &= largest <= DBL_MAX
+                    reach = max(reach, largest)
                     for i in range(batch):
                         cuts[i] = _loosen(&search[i], least[row + i], reach)
                     for j from 0 <= j < count by _PANEL:

@@ -150,8 +150,8 @@ def gather(
     finite : bool
         Whether all patterns and, for "dot", all exact scores were finite. If not, pairs may be missing.
     """
-    finite = bool(np.isfinite(max_abs(patterns.reshape(-1))))
     patterns = _unpacked(patterns, n)
+    finite = bool(np.isfinite(max_abs(patterns.reshape(-1))))
     hits = [(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))]
     for start in range(0, n, PANEL):
         # 1. scores

@@ -1,19 +1,23 @@
-"""A pool of threads, shared by all of hopmin: [`set_threads`], [`get_threads`], [`run`], [`run_steps`].
+"""Threads for large jobs: [`set_threads`], [`get_threads`], [`run`], [`run_steps`].
 
 The compiled core releases the GIL, so a large job is split into tasks that several threads take from a shared list. The
-calling thread is one of them: it never waits for a worker to become free, only for tasks that have started. How a job
-is split may depend on the number of threads; its result does not (see `memory/reduction.py`).
+calling thread is one of them; the others, its helpers, are started for the job, and are waited for only if they have
+taken a task. How a job is split may depend on the number of threads; its result does not (see `memory/reduction.py`).
 
 A long task is an iterator of steps. An interrupt, or an error on any thread, ends a job after the steps that are being
-computed. There are no locks, so a signal handler may call `set_threads`.
+computed. Jobs share no lock, and a helper is started in a single call of the interpreter, which no signal divides: a
+signal handler may set the number of threads and run jobs of its own. (An executor's locks would not allow that, and an
+interrupt while it starts a thread keeps the interpreter from exiting.)
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from hopmin import _check
@@ -23,7 +27,6 @@ Result = TypeVar("Result")
 MOST = 1024  # threads
 POLL = 0.05  # seconds between reports of progress while the calling thread waits for others
 
-_pool: Any = None  # a ThreadPoolExecutor, created when first needed; its threads end when it is dropped
 _count = 0  # 0: not yet determined
 
 
@@ -57,13 +60,12 @@ def set_threads(threads: int) -> None:
     2
     >>> set_threads(before)
     """
-    global _count, _pool
+    global _count
     _count = _check.integer("threads", threads, 1, MOST)
-    _pool = None
 
 
 def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Return the results of the tasks, in order, after running them on the calling thread and on those of the pool.
+    """Return the results of the tasks, in order, after running them on the calling thread and its helpers.
 
     If a task raises an exception, the tasks that have not started are dropped, and the exception is raised here.
     """
@@ -78,7 +80,7 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
 
 
 def run_steps(tasks: Sequence[Iterator[int]], progress: Callable[[int], object] | None = None) -> None:
-    """Run tasks in steps, on the calling thread and on those of the pool.
+    """Run tasks in steps, on the calling thread and its helpers.
 
     A task does its work while it is iterated over, and yields the amount of work of each step. If a step or `progress`
     raises an exception, or the calling thread is interrupted, the steps that have not started are dropped, and the
@@ -116,6 +118,7 @@ def run_steps(tasks: Sequence[Iterator[int]], progress: Callable[[int], object] 
             raise
 
     started: list[threading.Event] = []
+    errors: list[BaseException] = []
 
     def help() -> None:
         ended = threading.Event()
@@ -123,24 +126,27 @@ def run_steps(tasks: Sequence[Iterator[int]], progress: Callable[[int], object] 
         try:
             if not stop.is_set():
                 work()
+        except BaseException as error:
+            errors.append(error)
         finally:
             ended.set()
 
-    helpers: list[Any] = []
     try:
-        helpers += _helpers(help, min(get_threads(), len(tasks)) - 1)
+        with suppress(RuntimeError):  # no more threads can be started, as at interpreter exit
+            for _ in range(min(get_threads(), len(tasks)) - 1):
+                start_new_thread(help, ())
         work(calling=True)
-        while _running(helpers, POLL):
-            report()
+        for ended in tuple(started):  # those that start later find no task
+            while not ended.wait(POLL):
+                report()
         report()
     finally:
         stop.set()
         todo.clear()
-        for ended in tuple(started):  # not `helpers`: an interrupt may have come between a start and its record there
+        for ended in tuple(started):
             ended.wait()
-    for helper in helpers:
-        if not helper.cancelled():
-            helper.result()
+    if errors:
+        raise errors[0]
 
 
 def _next(todo: deque[Iterator[int]]) -> Iterator[int] | None:
@@ -151,50 +157,9 @@ def _next(todo: deque[Iterator[int]]) -> Iterator[int] | None:
         return None
 
 
-def _helpers(work: Callable[[], None], count: int) -> list[Any]:
-    """Start `work` on `count` threads of the pool, or on fewer if no thread can be started, as at interpreter exit."""
-    global _pool
-    helpers: list[Any] = []
-    if count < 1:
-        return helpers
-    try:
-        if (pool := _pool) is None:
-            from concurrent.futures import ThreadPoolExecutor  # takes half as long as importing hopmin
-
-            threads = get_threads()
-            pool = _pool = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="hopmin")
-            if get_threads() != threads:  # set_threads was called meanwhile
-                _pool = None
-        for _ in range(count):
-            helpers.append(pool.submit(work))
-    except (RuntimeError, ImportError):
-        pass
-    return helpers
-
-
-def _running(helpers: list[Any], seconds: float) -> bool:
-    """Return whether helpers are still running after this time; those that have not started are cancelled."""
-    running = [helper for helper in helpers if not helper.cancel() and not helper.done()]
-    if not running:
-        return False
-    from concurrent.futures import wait
-
-    return bool(wait(running, seconds).not_done)
-
-
 def _processors() -> int:
     """Return the number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not available on this system
         return os.cpu_count() or 1
-
-
-def _forget() -> None:
-    """Drop the pool in a forked child, which inherits no threads."""
-    global _pool
-    _pool = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

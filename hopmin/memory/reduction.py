@@ -104,11 +104,11 @@ class Packed:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Floats:
-        if isinstance(index, int | np.integer):
+        if isinstance(index, int | np.integer) and not isinstance(index, bool):
             if not -len(self) <= index < len(self):
                 wanted = f"from {-len(self)} to {len(self) - 1}" if len(self) else "a slice, as there are no patterns"
                 raise IndexError(f"index must be {wanted}; got {index}")
-            pattern: Floats = self._at(np.array([index % len(self)]))[0]
+            pattern: Floats = self._at(np.array([int(index) % len(self)]))[0]
             return pattern
         places = isinstance(index, np.ndarray) and index.ndim == 1 and index.dtype == np.int64
         if places and ((index >= 0) & (index < len(self))).all():

@@ -798,6 +798,12 @@ def test_packed_patterns_convert_back_to_the_patterns(n, part, dtype):
     same_bits(packed[part].copy(), p[part].copy())
 
 
+@pytest.mark.parametrize("index", [np.uint8(3), np.int8(-2), np.int64(299), True, np.True_, np.array(7)])
+def test_packed_patterns_take_any_integer_as_an_index(index):
+    p = np.random.default_rng(0).normal(size=(300, 3))
+    same_bits(hopmin.Packed(p)[index], p[index])
+
+
 @pytest.mark.parametrize("rest", [np.nan, np.inf, -1e30, 0.0])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("metric", METRICS)
@@ -814,7 +820,8 @@ def test_what_follows_the_last_pattern_changes_nothing(rest, dtype, metric):
             finite = core.absorb(x, panels, p, metric, 40.0, 0, *r[1:])
             core.scores(x, panels, metric, out)
             core.unpack(panels, back)
-            results.append([np.array(finite), *r[1:], out, back])
+            pairs = core.gather(x, panels, n, metric, np.full(7, -1.0), 0)
+            results.append([np.array(finite), *r[1:], out, back, *map(np.array, pairs)])
             panels[-1, :, (n - 1) % PANEL + 1 :] = rest
         for one, other in zip(*results, strict=True):
             same_bits(one, other)

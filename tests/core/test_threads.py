@@ -1,6 +1,5 @@
 """Threads: bit for bit the same results for any number of threads and callers, before and after a fork."""
 
-import concurrent.futures
 import multiprocessing
 import sys
 import threading
@@ -93,29 +92,20 @@ def test_steps_are_of_bounded_size_and_cover_everything(m, d):
     assert (count == 1).all()
 
 
-def test_only_large_jobs_use_the_pool(split, monkeypatch):
+def test_only_large_jobs_start_threads(split, monkeypatch):
     x, p = problem(2, 300, 2)
-    split(2)
-    monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size + 1)
-    reduce(x, p, metric="dot", k=1)
-    assert _threads._pool is None
-    monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size)
-    reduce(x, p, metric="dot", k=1)
-    assert _threads._pool is not None
-    split(1)
-    reduce(x, p, metric="dot", k=1)
-    hopmin.within(x, p, 1.0)
-    assert _threads._pool is None
-    split(2)
-    monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size + 1)
-    hopmin.within(x, p, 1.0)
-    assert _threads._pool is None
-    monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size)
-    hopmin.within(x, p, 1.0)
-    assert _threads._pool is not None
+    started, start = [], _threads.start_new_thread
+    monkeypatch.setattr(_threads, "start_new_thread", lambda *arguments: started.append(start(*arguments)))
+    for search in (lambda: reduce(x, p, metric="dot", k=1), lambda: hopmin.within(x, p, 1.0)):
+        for count, excess, expected in [(2, 1, 0), (1, 0, 0), (2, 0, 1)]:
+            split(count)
+            monkeypatch.setattr(reduction, "SMALL", x.shape[0] * p.size + excess)
+            started.clear()
+            search()
+            assert len(started) == expected
 
 
-# The pool
+# Tasks
 
 
 def test_each_task_runs_once_and_results_are_in_order(threads):
@@ -134,11 +124,11 @@ def test_tasks_run_concurrently(threads):
 
     def meet():
         meeting.wait()
-        return threading.current_thread()
+        return threading.get_ident()
 
     met = _threads.run([meet] * 3)
     assert len(set(met)) == 3
-    assert threading.current_thread() in met
+    assert threading.get_ident() in met
 
 
 def test_tasks_may_run_tasks(threads):
@@ -149,7 +139,7 @@ def test_tasks_may_run_tasks(threads):
 
 @pytest.mark.parametrize("count", [1, 2, 16])
 @pytest.mark.parametrize("bad", [0, 7, 99])
-def test_an_error_in_a_task_is_raised_and_the_pool_survives(count, bad, threads):
+def test_an_error_in_a_task_is_raised_and_the_next_job_runs(count, bad, threads):
     threads(count)
 
     def task(i):
@@ -165,11 +155,11 @@ def test_an_error_in_a_task_is_raised_and_the_pool_survives(count, bad, threads)
 
 def test_an_error_on_a_helper_is_raised_by_the_caller(threads):
     threads(2)
-    caller, meeting = threading.current_thread(), threading.Barrier(2, timeout=60)
+    caller, meeting = threading.get_ident(), threading.Barrier(2, timeout=60)
 
     def task():
         meeting.wait()
-        if threading.current_thread() is not caller:
+        if threading.get_ident() != caller:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -180,20 +170,19 @@ def test_an_error_on_a_helper_is_raised_by_the_caller(threads):
 def test_tasks_finish_if_no_thread_can_be_started(had, threads, monkeypatch):
     """The number of threads of a process may be limited; the threads that did start are waited for."""
     threads(4)
-    _threads.run([int] * 4)
-    submit, helpers = _threads._pool.submit, iter(range(had))
+    start, helpers = _threads.start_new_thread, iter(range(had))
 
-    def limited(work):
+    def limited(*arguments):
         if next(helpers, None) is None:
             raise RuntimeError("can't start new thread")
-        return submit(work)
+        return start(*arguments)
 
-    monkeypatch.setattr(_threads._pool, "submit", limited)
-    caller, meeting = threading.current_thread(), threading.Barrier(had + 1, timeout=60)
+    monkeypatch.setattr(_threads, "start_new_thread", limited)
+    caller, meeting = threading.get_ident(), threading.Barrier(had + 1, timeout=60)
 
     def task():
         meeting.wait()
-        if threading.current_thread() is not caller:
+        if threading.get_ident() != caller:
             time.sleep(0.2)
         return 1
 
@@ -413,26 +402,28 @@ reduction.SMALL = 0
 x = np.random.default_rng(0).normal(size=(1000, 3))
 hopmin.set_threads(3)
 expected = [a.tobytes() for a in hopmin.nearest(x, x, 3)]
-count = 0
+count, searches = 0, 0
 def handler(*_):
-    global count
+    global count, searches
     count += 1
     hopmin.set_threads(1 + count % 4)
     assert 1 <= hopmin.get_threads() <= 4
+    if not searches:  # not in a handler that interrupts this search
+        searches = 1
+        assert [a.tobytes() for a in hopmin.nearest(x, x, 3)] == expected
+        searches = 0
 signal.signal(signal.SIGALRM, handler)
-class Pool:  # a signal arrives while a job is handed to the pool
-    def __init__(self, pool):
-        self.pool = pool
-    def submit(self, work):
-        with self.pool._shutdown_lock:
-            signal.raise_signal(signal.SIGALRM)
-        return self.pool.submit(work)
+start = _threads.start_new_thread
+def signalled(*arguments):  # as threads are started
+    signal.raise_signal(signal.SIGALRM)
+    start(*arguments)
+    signal.raise_signal(signal.SIGALRM)
+_threads.start_new_thread = signalled
 for _ in range(10):
     hopmin.set_threads(3)
-    hopmin.nearest(x, x)
-    _threads._pool = Pool(_threads._pool)
     assert [a.tobytes() for a in hopmin.nearest(x, x, 3)] == expected
-signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)  # and anywhere
+_threads.start_new_thread = start
+signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)  # and anywhere
 for _ in range(30):
     assert [a.tobytes() for a in hopmin.nearest(x, x, 3)] == expected
 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -441,22 +432,38 @@ print(count > 20)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no SIGALRM")
-def test_a_signal_handler_may_set_the_number_of_threads(run):
+def test_a_signal_handler_may_set_threads_and_search(run):
     finished = run(HANDLED)
     assert (finished.stdout, finished.stderr) == ("True\n", "")
 
 
-def test_a_pool_made_while_the_number_changes_is_not_kept(threads, monkeypatch):
-    threads(3)
-    executor = concurrent.futures.ThreadPoolExecutor
+STARTING = """
+import faulthandler, signal, threading
+import numpy as np, hopmin
+from hopmin.memory import reduction
+faulthandler.dump_traceback_later(60, exit=True)
+reduction.SMALL = 0
+hopmin.set_threads(2)
+x = np.random.default_rng(0).normal(size=(1000, 3))
+wait = threading.Event.wait
+def interrupted(*arguments):
+    done = wait(*arguments)
+    threading.Event.wait = wait
+    signal.raise_signal(signal.SIGINT)
+    return done
+threading.Event.wait = interrupted
+try:
+    hopmin.nearest(x, x)
+except KeyboardInterrupt:
+    pass
+print(hopmin.nearest(x, x)[1].sum())
+"""
 
-    def slow(*arguments, **options):
-        threads(5)
-        return executor(*arguments, **options)
 
-    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", slow)
-    assert _threads.run([int] * 9) == [0] * 9
-    assert _threads._pool is None
+def test_the_interpreter_exits_after_an_interrupt_of_a_wait(run):
+    """An interrupt while an executor waits for a thread to start would keep the interpreter from exiting."""
+    finished = run(STARTING)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, f"{sum(range(1000))}\n", "")
 
 
 # The number of threads
@@ -502,7 +509,7 @@ def test_an_invalid_environment_variable_is_rejected(wanted, run):
 
 
 def search_in_child(queue, x, p, expected):
-    queue.put((_threads._pool is None, [a.tobytes() for a in hopmin.nearest(x, p, 3)] == expected, _threads._pool is not None))
+    queue.put([a.tobytes() for a in hopmin.nearest(x, p, 3)] == expected)
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
@@ -511,9 +518,8 @@ def test_a_forked_child_has_its_own_threads(split):
     split(3)
     x, p = problem(2, 1000, 3)
     expected = [a.tobytes() for a in hopmin.nearest(x, p, 3)]
-    assert _threads._pool is not None
     fork = multiprocessing.get_context("fork")
-    for busy in (False, True):  # the threads of the pool, at the moment of the fork
+    for busy in (False, True):  # whether helpers are running at the moment of the fork
         queue, meeting = fork.SimpleQueue(), threading.Barrier(3, timeout=60)
         child = fork.Process(target=search_in_child, args=(queue, x, p, expected))
 
@@ -529,7 +535,7 @@ def test_a_forked_child_has_its_own_threads(split):
             child.start()
         child.join(60)
         assert child.exitcode == 0
-        assert queue.get() == (True, True, True)
+        assert queue.get()
     assert [a.tobytes() for a in hopmin.nearest(x, p, 3)] == expected
 
 
@@ -550,8 +556,3 @@ x, nearest = np.random.default_rng(0).normal(size=(1000, 3)), hopmin.nearest
 def test_the_interpreter_exits_cleanly_after_late_calls(code, run):
     finished = run(LARGE + code)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, f"{sum(range(1000))}\n", "")
-
-
-def test_small_jobs_do_not_import_the_pool(run):
-    finished = run("import sys, hopmin; hopmin.nearest([[1.0]], [[1.0]]); print('concurrent.futures' in sys.modules)")
-    assert finished.stdout == "False\n"
