@@ -48,6 +48,8 @@ def extras(path):
 def hide(monkeypatch, extras):
     """Make imports of the libraries of these extras fail."""
     libraries = {library for extra in extras for library in EXTRAS[extra]}
+    if "sklearn" not in extras:
+        libraries -= {"scipy"}  # scikit-learn needs it too
     for name in {*libraries, *(name for name in sys.modules if name.split(".")[0] in libraries)}:
         monkeypatch.setitem(sys.modules, name, None)
     hidden = {name for name, extra in NEED_AN_EXTRA.items() if extra in extras} & sys.modules.keys()
