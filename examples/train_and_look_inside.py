@@ -33,4 +33,5 @@ for layer, head in np.ndindex(2, 2):
     print(f"  layer {layer + 1}, head {head + 1}: {top}")
 
 found = head_statistics(model, corpus.train)
-print(f"The largest weight is on the nearest key at {found['nearest'].mean():.0%} of positions (chance {found['chance']:.0%}).")
+agreement = found["nearest"].mean()
+print(f"The largest weight is on the nearest key at {agreement:.0%} of positions (chance {found['chance']:.0%}).")
