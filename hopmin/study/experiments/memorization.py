@@ -403,11 +403,8 @@ def _row_findings(seen: dict[str, Any]) -> list[Finding]:
             found.append(Finding(f"{a}, again", text, *rank, expected="1 for a measure without noise"))
         else:
             text = f"The rank correlation of {a} and {b}, each from another half of the models, is {rank}."
-            found.append(
-                Finding(
-                    f"{a}, {b}", text, *rank, expected="that of each measure with itself, if they measured one thing"
-                )
-            )
+            expected = "the geometric mean of that of each with itself, if they measured one thing"
+            found.append(Finding(f"{a}, {b}", text, *rank, expected=expected))
     return found
 
 
