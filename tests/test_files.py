@@ -168,7 +168,7 @@ for path in sys.argv[1:]:
 def test_twenty_killed_writes_leave_at_most_one_file_each(tmp_path):
     first, second = tmp_path / "a[1]", tmp_path / "a"  # a name that is also a pattern
     second.write_bytes(b"old")
-    subprocess.run([sys.executable, "-c", KILLED, *20 * [first], *2 * [second]], check=True)
+    subprocess.run([sys.executable, "-c", KILLED, *20 * [first], *2 * [second]], cwd=tmp_path, check=True)
     assert len(list(tmp_path.iterdir())) == 3
     assert second.read_bytes() == b"old"
     write_text(first, "new")
@@ -298,7 +298,7 @@ def test_a_lack_of_memory_is_not_called_damage(tmp_path):
     save_arrays(path, "thing", {"a": np.zeros(10_000_000)})
     (tmp_path / "file.npz.txt").write_bytes(b" " * 50_000_000)
     command = [sys.executable, "-c", SHORT_OF_MEMORY, path, "thing"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
     size = path.stat().st_size
     assert found == [
         *2 * [f"MemoryError no memory for the {size:,} bytes of {path}"],

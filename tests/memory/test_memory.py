@@ -1059,10 +1059,11 @@ def test_a_copy_of_a_mapped_memory_can_be_changed(mapped):
 
 
 LIMITED = """
-import resource, sys
+import resource, sys, threading
 import numpy as np
 import hopmin
 hopmin.set_threads(2)
+threading.stack_size(1 << 19)  # the limit counts the stacks of threads
 path, small, available = sys.argv[1], sys.argv[2], int(sys.argv[3])
 def answers(path):
     memory = hopmin.Memory.load(path, mmap=True)

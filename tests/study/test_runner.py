@@ -97,7 +97,7 @@ def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize("after", [2])
 def test_a_killed_study_loses_at_most_the_cells_in_flight(whole, tmp_path, after):
     command = [sys.executable, "-m", "hopmin", "study", *NAMES, "--preset", "smoke", "--out", str(tmp_path), "--workers", "2"]
-    with subprocess.Popen([*command, "--quiet"], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([*command, "--quiet"], cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
         path, deadline = tmp_path / "records.jsonl", time.monotonic() + 100
         while time.monotonic() < deadline and not (path.exists() and path.read_bytes().count(b"\n") > after):
             time.sleep(0.01)

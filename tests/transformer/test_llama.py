@@ -41,7 +41,7 @@ def test_logits_match_a_loop_over_single_numbers(options):
 def test_a_float32_model_approximates_the_float64_model():
     whole, single = drawn_llama(), drawn_llama(dtype="float32")
     assert single.logits(tokens()).dtype == np.float32
-    assert {a.dtype for a in vars(single.activations(tokens())).values()} == {np.dtype("float32")}
+    assert {a.dtype for a in vars(single.activations(tokens())).values() if a is not None} == {np.dtype("float32")}
     scale = np.abs(whole.logits(tokens())).max()
     np.testing.assert_allclose(single.logits(tokens()), whole.logits(tokens()), rtol=0, atol=3e-6 * scale)
 

@@ -244,7 +244,7 @@ def test_a_lack_of_memory_for_a_model_is_not_called_damage(tmp_path, wide, kind)
         path = folder(tmp_path, {**hugging(gpt().parameters), "large": np.zeros(10**7, "f4")})
         path, size = path / "model.safetensors", (path / "model.safetensors").stat().st_size
     command = [sys.executable, "-c", SHORT_OF_MEMORY, kind, path if kind == "gguf" else tmp_path]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert (found.stdout, found.stderr) == (f"MemoryError no memory for the {size:,} bytes of {path}\n", "")
 
 
