@@ -186,14 +186,14 @@ cdef inline const void* panel_at(const Patterns* p, Py_ssize_t j, Py_ssize_t c, 
     """
     cdef const char* start = p.start + j * p.d * p.size
     cdef char* filled = <char*> panel
-    cdef Py_ssize_t i, lane, count = min(_PANEL, p.n - j), width = min(COORDINATES, p.d - c), size = p.size
+    cdef Py_ssize_t lane, count = min(_PANEL, p.n - j), width = min(COORDINATES, p.d - c), size = p.size
     if not p.packed:
         p.kernels.pack(start + c * size, p.d, count, width, panel)
         return panel
     start += c * _PANEL * size
     if count == _PANEL:
         return start
-    for i in range(width):
+    for _ in range(width):
         memcpy(filled, start, count * size)
         for lane in range(count, _PANEL):
             memcpy(filled + lane * size, start + (count - 1) * size, size)
