@@ -116,6 +116,7 @@ assert hopmin.DistanceEnergy().value(p[1], p) == 0
 
 @pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="the NumPy twin would take minutes for a million coordinates")
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells how much memory is in use")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer reserves memory of its own")
 def test_working_memory_does_not_grow_with_the_dimensions(run):
     """A million: a panel would take 512 MB and a batch of queries 3 GB."""
     finished = run(FRUGAL)
