@@ -453,7 +453,8 @@ def interrupted(*arguments):
     return done
 threading.Event.wait = interrupted
 try:
-    hopmin.nearest(x, x)
+    while True:  # until a helper has started before the caller is done, so that the caller waits for it
+        hopmin.nearest(x, x)
 except KeyboardInterrupt:
     pass
 print(hopmin.nearest(x, x)[1].sum())
