@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from hopmin._extras import needed_by
 
 with needed_by("hopmin.study.statistics", "study"):
-    from scipy import stats
+    import scipy  # imports its modules when they are used
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -64,7 +64,7 @@ def proportion(successes: int, trials: int) -> Estimate:
     >>> proportion(0, 100)
     Estimate(value=0.0, low=0.0, high=0.0362, n=100)
     """
-    interval = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE)
+    interval = scipy.stats.binomtest(successes, trials).proportion_ci(CONFIDENCE)
     return Estimate(successes / trials, round(float(interval.low), 4), round(float(interval.high), 4), trials)
 
 
@@ -77,7 +77,7 @@ def mean(sample: ArrayLike) -> Estimate:
     values = np.asarray(sample, float)
     if len(values) < 2 or np.ptp(values) == 0:  # equal values do not tell how far others would differ
         return Estimate(float(values.mean()), None, None, len(values))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * float(stats.sem(values))
+    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * float(scipy.stats.sem(values))
     value = float(values.mean())
     return Estimate(value, value - reach, value + reach, len(values))
 
@@ -166,8 +166,8 @@ def line(x: ArrayLike, y: ArrayLike) -> tuple[Estimate, Estimate]:
     >>> print(slope, intercept)
     1.98 (1.8 to 2.16) 1.03 (0.688 to 1.37)
     """
-    fit, n = stats.linregress(x, y), len(np.asarray(x))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 2)) if n > 2 else None
+    fit, n = scipy.stats.linregress(x, y), len(np.asarray(x))
+    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 2)) if n > 2 else None
 
     def estimate(value: float, error: float) -> Estimate:
         if reach is None:

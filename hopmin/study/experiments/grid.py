@@ -24,7 +24,7 @@ from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Sett
 from hopmin.study.statistics import Estimate, line, mean, share
 
 with needed_by("hopmin.study.experiments.grid", "study"):
-    from scipy import optimize
+    import scipy  # imports its modules when they are used
 
 NUMBER = 2
 TEXT = True
@@ -230,7 +230,7 @@ def chinchilla(records: Sequence[Record]) -> tuple[Floats, Floats] | None:
             misfit: Floats = np.logaddexp.reduce(terms) - np.log(loss)
             return misfit
 
-        solution: Floats = optimize.least_squares(errors, start, loss="huber", f_scale=1e-2, max_nfev=400).x
+        solution: Floats = scipy.optimize.least_squares(errors, start, loss="huber", f_scale=1e-2, max_nfev=400).x
         return solution
 
     starts = [[np.log(e), a, b, alpha, beta] for e in (0.5, 1.0) for a in (0.0, 5.0) for b in (0.0, 5.0)

@@ -29,7 +29,7 @@ from hopmin.transformer.model import GPT, GPTConfig
 from hopmin.transformer.training import BATCH
 
 with needed_by("hopmin.study.experiments.memorization", "study"):
-    from scipy import stats
+    import scipy  # imports its modules when they are used
 
 NUMBER = 4
 TEXT = True
@@ -288,7 +288,7 @@ def area_under_curve(members: Floats, others: Floats) -> float:
     >>> area_under_curve(np.array([0.1, 0.2]), np.array([0.2, 0.9]))
     0.875
     """
-    return float(stats.mannwhitneyu(others, members).statistic / (len(members) * len(others)))
+    return float(scipy.stats.mannwhitneyu(others, members).statistic / (len(members) * len(others)))
 
 
 # The report
@@ -427,7 +427,7 @@ def rank_agreement(first: Floats, second: Floats) -> Estimate | None:
         return None
 
     def agreement(drawn: Floats) -> float:
-        ranks = stats.rankdata(drawn, axis=0)
+        ranks = scipy.stats.rankdata(drawn, axis=0)
         if not np.ptp(ranks, axis=0).all():
             return math.nan
         correlation = np.corrcoef(ranks.T)
