@@ -15,7 +15,7 @@ from hopmin.study.figures import FLOOR, MARKERS, SHADES, svg
 target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".svg")
 
 LOADS = (0.04, 0.08, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.25)
-NETWORKS = {100: 8, 300: 2, 1000: 1}  # d: number of networks
+NETWORKS = {100: 16, 250: 4, 500: 1}  # d: number of networks
 D, FLIPPED = 20, 2
 ENERGIES = {  # with the number of patterns that theory guarantees for large d
     "Hopfield, $F(o) = o^2/2$": (HopfieldEnergy(), D / (2 * np.log(D))),
@@ -25,9 +25,9 @@ ENERGIES = {  # with the number of patterns that theory guarantees for large d
 
 
 def overlap(d: int, load: float, rng: np.random.Generator) -> float:
-    """Return the mean overlap of 20 stored patterns with the states that at most 20 updates reach from them."""
+    """Return the mean overlap of 20 stored patterns with the states that at most 10 updates reach from them."""
     p = rng.choice([-1.0, 1.0], (round(load * d), d))
-    return float(np.mean(retrieve(p[:20], p, HopfieldEnergy(), max_steps=20).states * p[:20]))
+    return float(np.mean(retrieve(p[:20], p, HopfieldEnergy(), max_steps=10).states * p[:20]))
 
 
 def recovered(p: Array, energy: Any, rng: np.random.Generator) -> float:
@@ -53,9 +53,9 @@ def draw() -> Figure:
              ylabel="overlap with the pattern", ylim=(0, 1.04), xlim=(0, 0.255))  # fmt: skip
     load.legend(loc="lower left", fontsize=10)
 
-    counts = np.unique(np.geomspace(1, 10_000, 18).round().astype(int))
+    counts = np.unique(np.geomspace(1, 10_000, 16).round().astype(int))
     for (name, (energy, guaranteed)), color, marker in zip(ENERGIES.items(), SHADES, MARKERS, strict=False):
-        rates = [np.mean([recovered(rng.choice([-1.0, 1.0], (n, D)), energy, rng) for _ in range(3)]) for n in counts]
+        rates = [recovered(rng.choice([-1.0, 1.0], (n, D)), energy, rng) for n in counts]
         count.plot(counts, rates, color=color, marker=marker, markersize=5, linewidth=1.5, label=name)
         count.axvline(guaranteed, color=color, linestyle=(0, (5, 2)), linewidth=1.2)
     count.set(title=f"$d$ = {D}, a tenth of the bits flipped", xlabel="patterns $n$",
