@@ -165,9 +165,9 @@ def test_samples_follow_their_seed(run, text, tmp_path):
 
 
 def test_study_writes_a_report(run, tmp_path):
-    code, out, _ = run("study", "landscape", "recall", "--preset", "smoke", "--out", tmp_path, "--workers", 2)
+    code, out, _ = run("study", "floor", "recall", "--preset", "smoke", "--out", tmp_path, "--workers", 2)
     assert code == 0
-    assert re.match(r"recall +2 cells, up to +[\d,]+ parameters, +[\d,]+ tokens, about .*\nlandscape +12 cells", out)
+    assert re.match(r"floor +2 cells, up to +[\d,]+ parameters, +[\d,]+ tokens, about .*\nrecall +2 cells", out)
     assert out.endswith(f"The report is {tmp_path / 'report.html'}\n")
     record = json.loads((tmp_path / "results.json").read_text())
     assert record["complete"]
@@ -178,9 +178,9 @@ def test_study_writes_a_report(run, tmp_path):
     code, out, _ = run("report", tmp_path)
     assert (code, out.endswith(f"The report is {tmp_path / 'report.html'}\n")) == (0, True)
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
-    code, out, _ = run("study", "landscape", "recall", "--preset", "smoke", "--out", tmp_path, "--json")
+    code, out, _ = run("study", "floor", "recall", "--preset", "smoke", "--out", tmp_path, "--json")
     assert (code, json.loads(out)) == (0, record)
-    assert run("study", "landscape", "recall", "--preset", "smoke", "--out", tmp_path, "--quiet") == (0, "", "")
+    assert run("study", "floor", "recall", "--preset", "smoke", "--out", tmp_path, "--quiet") == (0, "", "")
 
 
 def test_study_lists_its_experiments(run):
@@ -462,10 +462,10 @@ def test_an_interrupted_study_reports_its_finished_cells(run, tmp_path, monkeypa
         return whole(*arguments, finished=stop, **options)
 
     monkeypatch.setattr(runner, "study", partly)
-    command = ("study", "landscape", "--preset", "smoke", "--out", tmp_path)
+    command = ("study", "recall", "--preset", "smoke", "--out", tmp_path)
     ended, out, error = run(*command)
     assert (ended, error) == (code, f"\nhopmin: {word}\n")
-    assert out.endswith("1 of 12 cells have finished; the same command runs the rest\n")
+    assert out.endswith("1 of 2 cells have finished; the same command runs the rest\n")
     record = json.loads((tmp_path / "results.json").read_text())
     assert not record["complete"]
     assert len(record["experiments"][0]["records"]) == 1
@@ -474,7 +474,7 @@ def test_an_interrupted_study_reports_its_finished_cells(run, tmp_path, monkeypa
     monkeypatch.setattr(runner, "study", whole)
     ended, out, _ = run(*command)
     assert ended == 0
-    assert f"1 of 12 cells are in {tmp_path} already" in out
+    assert f"1 of 2 cells are in {tmp_path} already" in out
     assert json.loads((tmp_path / "results.json").read_text())["complete"]
 
 
@@ -536,10 +536,10 @@ def test_results_of_something_else_are_not_overwritten(refused, tmp_path, name):
 
 
 def test_a_study_of_other_settings_is_not_overwritten(run, refused, tmp_path):
-    run("study", "landscape", "--preset", "smoke", "--out", tmp_path, "--quiet")
+    run("study", "recall", "--preset", "smoke", "--out", tmp_path, "--quiet")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     for options, found in ((("--preset", "quick"), "preset 'smoke', not 'quick'"), (("--preset", "smoke", "--seed", 5), "seed 0, not 5")):
-        sentence = refused("study", "landscape", *options, "--out", tmp_path)
+        sentence = refused("study", "recall", *options, "--out", tmp_path)
         assert sentence == f"out must be a new folder or that of the same study; {tmp_path} has {found}"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
