@@ -26,7 +26,7 @@ from hopmin._files import load_arrays, save_arrays
 from hopmin.cli import main
 from hopmin.data.corpus import from_file
 from hopmin.data.tokenizers import BPETokenizer, SymbolTokenizer
-from hopmin.study import runner
+from hopmin.study import charts, runner
 from hopmin.transformer.model import GPT, PRESETS, load_model
 from hopmin.transformer.training import AdamW, Trainer, cross_entropy
 
@@ -68,6 +68,12 @@ def refused(run):
         return error.removeprefix("hopmin: ").removesuffix("\n")
 
     return refused
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Put an empty picture in the place of every figure of a report; test_report.py draws them."""
+    monkeypatch.setattr(charts, "svg", lambda figure, alt: "<svg></svg>")
 
 
 def bits(model):
@@ -178,9 +184,14 @@ def test_study_writes_a_report(run, tmp_path):
     code, out, _ = run("report", tmp_path)
     assert (code, out.endswith(f"The report is {tmp_path / 'report.html'}\n")) == (0, True)
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
-    code, out, _ = run("study", "floor", "recall", "--preset", "smoke", "--out", tmp_path, "--json")
-    assert (code, json.loads(out)) == (0, record)
-    assert run("study", "floor", "recall", "--preset", "smoke", "--out", tmp_path, "--quiet") == (0, "", "")
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_study_prints_its_results_or_nothing(run, tmp_path):
+    study = ("study", "recall", "--preset", "smoke", "--out", tmp_path, "--workers", 1)
+    assert run(*study, "--quiet") == (0, "", "")
+    code, out, _ = run(*study, "--json")
+    assert (code, json.loads(out)) == (0, json.loads((tmp_path / "results.json").read_text()))
 
 
 def test_study_lists_its_experiments(run):
@@ -450,6 +461,7 @@ def test_a_repeatedly_killed_training_ends_bit_for_bit_alike(run, text, tmp_path
     assert logs[0] == logs[1]
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(("number", "code", "word"), ENDS)
 def test_an_interrupted_study_reports_its_finished_cells(run, tmp_path, monkeypatch, number, code, word):
     whole = runner.study
@@ -462,7 +474,7 @@ def test_an_interrupted_study_reports_its_finished_cells(run, tmp_path, monkeypa
         return whole(*arguments, finished=stop, **options)
 
     monkeypatch.setattr(runner, "study", partly)
-    command = ("study", "recall", "--preset", "smoke", "--out", tmp_path)
+    command = ("study", "recall", "--preset", "smoke", "--out", tmp_path, "--workers", 1)
     ended, out, error = run(*command)
     assert (ended, error) == (code, f"\nhopmin: {word}\n")
     assert out.endswith("1 of 2 cells have finished; the same command runs the rest\n")
@@ -535,8 +547,9 @@ def test_results_of_something_else_are_not_overwritten(refused, tmp_path, name):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_study_of_other_settings_is_not_overwritten(run, refused, tmp_path):
-    run("study", "recall", "--preset", "smoke", "--out", tmp_path, "--quiet")
+    run("study", "recall", "--preset", "smoke", "--out", tmp_path, "--quiet", "--workers", 1)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     for options, found in ((("--preset", "quick"), "preset 'smoke', not 'quick'"), (("--preset", "smoke", "--seed", 5), "seed 0, not 5")):
         sentence = refused("study", "recall", *options, "--out", tmp_path)
