@@ -6,6 +6,7 @@ The references are loops over `math`, `fractions` or `mpmath`, written for clari
 import cmath
 import math
 from fractions import Fraction
+from functools import cache
 
 import mpmath
 import numpy as np
@@ -84,8 +85,13 @@ def softmax(scores):
 
 def entmax(scores, alpha):
     """Entmax with forty digits, by bisection for its largest entry."""
+    return list(_entmax(tuple(map(float, scores)), alpha))
+
+
+@cache  # several tests, on both backends, ask for the same
+def _entmax(scores, alpha):
     with mpmath.workdps(40):
-        scores, power = [mpmath.mpf(float(s)) for s in scores], mpmath.mpf(alpha) - 1
+        scores, power = [mpmath.mpf(s) for s in scores], mpmath.mpf(alpha) - 1
         peak = max(scores)
         if power == 0:
             terms = [mpmath.exp(s - peak) for s in scores]

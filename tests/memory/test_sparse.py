@@ -72,9 +72,9 @@ def test_sparse_energy_is_nonnegative(problem, alpha):
 
 @pytest.mark.parametrize("alpha", [1.5, 2.0, 3.0])
 def test_one_step_is_exact_iff_the_margin_suffices(alpha):
-    """beta (p_i.p_i - max_j p_i.p_j) >= 1 / (alpha - 1): 10 000 patterns on whole coordinates, no exception."""
+    """beta (p_i.p_i - max_j p_i.p_j) >= 1 / (alpha - 1): 4000 patterns on whole coordinates, no exception."""
     rng, seen = np.random.default_rng(1), {True: 0, False: 0}
-    while sum(seen.values()) < 10_000:
+    while sum(seen.values()) < 4_000:
         n, d = rng.integers(2, 8, 2)
         p = rng.integers(-3, 4, (n, d)).astype(float)
         beta = float(rng.choice([0.0625, 0.125, 0.25, 0.5, 1.0]))  # powers of two: no product is rounded
@@ -87,7 +87,7 @@ def test_one_step_is_exact_iff_the_margin_suffices(alpha):
         np.testing.assert_array_equal(alone, expected)
         for flag in expected:
             seen[bool(flag)] += 1
-    assert min(seen.values()) > 1000
+    assert min(seen.values()) > 400
 
 
 def test_smallest_sufficient_margin_is_sharp():

@@ -30,7 +30,7 @@ def test_binomial_intervals_are_exact(trials, data):
 
 def test_bootstrap_intervals_cover_the_mean():
     rng = np.random.default_rng(0)
-    covered = [found.low <= 3 <= found.high for found in (bootstrap(rng.normal(3, 1, 40)) for _ in range(200))]
+    covered = [found.low <= 3 <= found.high for found in (bootstrap(rng.normal(3, 1, 40)) for _ in range(100))]
     assert 0.88 <= np.mean(covered) <= 0.99
 
 
