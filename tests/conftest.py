@@ -71,8 +71,10 @@ def run(tmp_path_factory):
     return run
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
 def pytest_collection_modifyitems(config, items):
-    if not config.option.markexpr:
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="takes minutes: run with -m slow"))
+    for item in items:
+        if "backend" in item.fixturenames:
+            item.add_marker("both_backends")
+        if item.get_closest_marker("slow") and not config.option.markexpr:
+            item.add_marker(pytest.mark.skip(reason="takes minutes: run with -m slow"))

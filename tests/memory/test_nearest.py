@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import hopmin
+from hopmin.memory import reduction
 from hopmin.testing import lattice_problems
 
 
@@ -125,16 +126,17 @@ def test_within_of_no_queries_is_empty():
 
 @pytest.mark.parametrize("search", [lambda *a, **o: hopmin.nearest(*a, 2, **o), lambda *a, **o: hopmin.within(*a, 1.0, **o)])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_progress_counts_the_pairs(search, metric):
-    x, p = np.random.default_rng(0).normal(size=(600, 2)), np.random.default_rng(1).normal(size=(20_000, 2))
+def test_progress_counts_the_pairs(search, metric, monkeypatch):
+    monkeypatch.setattr(reduction, "STEP", 1 << 20)
+    x, p = np.random.default_rng(0).normal(size=(60, 2)), np.random.default_rng(1).normal(size=(20_000, 2))
     calls = []
     expected = search(x, p, metric=metric)
     found = search(x, p, metric=metric, progress=lambda done, total: calls.append((done, total)))
     done = [done for done, _ in calls]
     assert done == sorted(set(done))
     assert len(done) > 1
-    assert calls[-1] == (600 * 20_000, 600 * 20_000)
-    assert {total for _, total in calls} == {600 * 20_000}
+    assert calls[-1] == (60 * 20_000, 60 * 20_000)
+    assert {total for _, total in calls} == {60 * 20_000}
     for a, b in zip(expected, found, strict=True):
         np.testing.assert_array_equal(np.concatenate(a), np.concatenate(b))
 
