@@ -245,7 +245,7 @@ def panels(records: Sequence[Record]) -> list[Panel]:
         if not chosen:
             continue
         figure, ax = charts.axes("rows", "median nearest distance")
-        for i, (name, r) in enumerate(sorted(chosen, key=lambda pair: pair[1]["width"])):
+        for i, (name, r) in enumerate(sorted(chosen, key=lambda pair: (pair[1]["width"], pair[1]["layers"]))):
             quartiles, model = r["activations"], f"{r['layers']} layers, width {r['width']}, {name}"
             tips = [f"{model}, {rows} rows: median {q[2]:.3g}, quartiles {q[1]:.3g} and {q[3]:.3g}"
                     for rows, q in zip(r["rows"], quartiles, strict=True)]  # fmt: skip
