@@ -198,9 +198,10 @@ def resampled_growth(needed: Sequence[tuple[Record, float]], *, draw: Drawn = "s
         at = sizes.index(record["parameters"]), seeds.index(record["seed"])
         sums[at], counts[at] = sums[at] + log, counts[at] + 1
     rng, x = np.random.default_rng(0), np.log(sizes)
-    with np.errstate(invalid="ignore", divide="ignore"):  # draws of one size, or without the seeds of a size
+    with np.errstate(invalid="ignore", divide="ignore"):  # draws without the seeds of a size
         if draw == "sizes":
             which = rng.integers(len(sizes), size=(RESAMPLES, len(sizes)))
+            which = which[np.ptp(which, axis=1) > 0]  # one size has no slope
             x, y = x[which], (sums.sum(axis=1) / counts.sum(axis=1))[which]
         else:
             times = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=RESAMPLES)
@@ -389,8 +390,9 @@ def _extraction_finding(records: Sequence[Record]) -> list[Finding]:
     """Return how many rows the largest model completes that was trained on the fewest and on the most rows."""
     largest = max(r["parameters"] for r in records)
     found = []
-    for name, used in (("fewest", min(r["used"] for r in records)), ("most", max(r["used"] for r in records))):
-        chosen = [r for r in records if (r["parameters"], r["used"]) == (largest, used)]
+    own = [r for r in records if r["parameters"] == largest]
+    for name, used in (("fewest", min(r["used"] for r in own)), ("most", max(r["used"] for r in own))):
+        chosen = [r for r in own if r["used"] == used]
         train, held_out = (
             share([(r["extracted"][split], r["scored"][split], r["scored"][split]) for r in chosen])
             for split in ("train", "held_out")

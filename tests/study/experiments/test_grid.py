@@ -1,11 +1,14 @@
 """The estimator of the exponent finds planted ones, and tells them apart."""
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from hopmin.study.experiments import grid
+from hopmin.study.measure import cross_entropy
+from hopmin.study.models import Fit
 from hopmin.study.plan import Settings
 
 
@@ -153,6 +156,8 @@ def test_seeds_are_drawn_together_for_all_sizes():
 
 def test_a_bootstrap_of_sizes_lies_between_the_slopes_of_pairs():
     bent = needed((10, 10.0), (100, 100.0), (1000, 10_000.0))
+    uneven = needed((7_376, 17_000.0), (27_040, 24_100.0), (59_000, 25_800.0))  # whose logarithms are rounded
+    assert 0 < grid.resampled_growth(uneven).low < grid.resampled_growth(uneven).high < 1
     found = grid.resampled_growth(bent)
     assert (found.value, found.low, found.high) == (pytest.approx(1.5), pytest.approx(1), pytest.approx(2))
 
@@ -171,3 +176,31 @@ def test_bootstrap_intervals_are_findings_where_there_are_any():
     assert [f.id for f in grid._bootstrap_findings(seeds)] == ["bootstrap of sizes", "bootstrap of seeds"]
     assert [f.id for f in grid._bootstrap_findings(needed(*LINE))] == ["bootstrap of sizes"]
     assert grid._bootstrap_findings(needed((10, 10.0))) == []
+
+
+def test_losses_and_completions_are_those_of_their_split(monkeypatch):
+    training = grid.Training(1, 1, 8, 30, 6, drawn=30)
+    model, language = training.untrained, training.language
+    monkeypatch.setattr(grid, "fit", lambda *_: Fit(model, language.train, language.held_out, []))
+    monkeypatch.setattr(
+        grid, "extraction_rate", lambda model, rows: 0.5 if np.array_equal(rows, language.train[:10]) else 0.1
+    )
+    found = grid.run({"training": asdict(training), "measured": 10}, lambda *_: None)
+    splits = {"train": language.train, "held_out": language.held_out}
+    assert found["loss"] == {name: cross_entropy(model, rows) for name, rows in splits.items()}
+    assert found["extracted"] == {"train": 5, "held_out": 1}
+
+
+def test_depth_and_width_grow_together_at_one_aspect(monkeypatch):
+    monkeypatch.setattr(grid, "chinchilla", lambda records: None)
+    shapes = ((1, 16), (2, 32), (3, 49), (3, 48), (4, 64), (2, 16), (2, 24))  # four are 16 times as wide as deep
+    records = [
+        {"layers": L, "width": D, "parameters": L * D**2, "seed": 0, "tokens": tokens, "used": used, "entropy": 1.0,
+         "curve": [[1, 1.0, 1 + 40 * gap / tokens]], "extracted": {"train": 1, "held_out": 1},
+         "scored": {"train": 2, "held_out": 2}}
+        for i, (L, D) in enumerate(shapes)
+        for gap in [L * D * (1 + 0.05 * (i % 3))]
+        for used, tokens in ((5, 50 * gap), (99, 1000 * gap))
+    ]  # fmt: skip
+    found = {f.id: f.text for f in grid.findings(records)}
+    assert "from 4 of 4 models" in found["depth and width together"]
