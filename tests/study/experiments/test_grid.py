@@ -204,3 +204,9 @@ def test_depth_and_width_grow_together_at_one_aspect(monkeypatch):
     ]  # fmt: skip
     found = {f.id: f.text for f in grid.findings(records)}
     assert "from 4 of 4 models" in found["depth and width together"]
+
+
+def test_the_largest_model_may_lack_amounts_of_data():
+    """As in a study that has not finished."""
+    fewest, most = grid._extraction_finding([run_record(1, 5, 1, 1), run_record(2, 50, 6, 5)])
+    assert fewest.value == most.value == pytest.approx(0.1)
