@@ -88,7 +88,7 @@ def test_a_folder_without_a_journal_has_no_report(tmp_path):
         read(tmp_path)
 
 
-def test_a_study_with_a_setting_that_this_one_does_not_have_is_refused(tmp_path):
+def test_a_study_with_a_further_setting_is_refused(tmp_path):
     written(tmp_path)
     fewer = {name: value for name, value in SETTINGS.items() if name != "preset"}
     with pytest.raises(ValueError, match="has preset 'smoke', not None"):

@@ -149,7 +149,7 @@ class Answers(list):
         return np.array(self)
 
 
-def test_answers_in_other_words_are_counted_without_those_in_their_own():
+def test_answers_in_other_words_are_counted_apart():
     of = facts(6)
     new, known, right = np.arange(3, 6), np.arange(3), of.objects[3:6]
     asked = [Answers(right), Answers(right * 0), Answers([right[0], 0, 0])]

@@ -114,7 +114,7 @@ def test_weights_are_chosen_on_rows_that_are_not_scored(tiny):
     assert tiny["memory"]["held_out"] < tiny["model"]["held_out"]
 
 
-def test_the_weight_that_is_best_on_tuning_rows_is_scored_on_others(monkeypatch):
+def test_the_best_weight_of_tuning_rows_is_scored_on_others(monkeypatch):
     """On the scored rows another weight is better, and worse ones abound; neither may be chosen."""
     best, asked = {"tuning": (0.3, 4.0), "scored": (0.7, 0.25), "stored": (0.5, 1.0)}, []
 
