@@ -71,9 +71,10 @@ def study(options: argparse.Namespace) -> int:
         import tqdm  # noqa: F401 - and the report: what is missing is to be said before anything is run
     from hopmin.study import plan, report, runner  # noqa: F401
     from hopmin.study.estimate import measure_speed
+    from hopmin.study.pretrained import installed
     from hopmin.study.results import read_results
 
-    settings = plan.Settings(options.preset, options.corpus, options.seed, options.seeds)
+    settings = plan.Settings(options.preset, options.corpus, options.seed, options.seeds, installed())
     workers = runner.default_workers() if options.workers is None else _check.integer("workers", options.workers)
     if options.list:
         return _list_experiments(settings, workers)

@@ -206,9 +206,14 @@ def python_topics(**options: Unpack[TextOptions]) -> Corpus:
 
     The options are those of `from_text`. The texts differ between Python versions, and so do results.
     """
+    return from_text(python_topics_text(), name="python-topics", **options)
+
+
+def python_topics_text() -> str:
+    """Return the help texts that ship with Python as one text."""
     from pydoc_data.topics import topics
 
-    return from_text("\n\n".join(topics[topic].strip() for topic in sorted(topics)), name="python-topics", **options)
+    return "\n\n".join(topics[topic].strip() for topic in sorted(topics))
 
 
 def from_file(path: Name, **options: Unpack[TextOptions]) -> Corpus:

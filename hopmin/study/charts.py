@@ -230,7 +230,8 @@ def _spread_labels(figure: Figure) -> None:
         labels: list[Any] = [text for text in ax.texts if text.get_gid() == LABEL]
         at = [float(ax.transData.transform(label.xy)[1]) for label in labels]
         order = sorted(range(len(labels)), key=at.__getitem__)
-        for i, y in zip(order, apart([at[i] for i in order], 14 * figure.dpi / 72), strict=True):
+        least = 14 * figure.dpi / 72
+        for i, y in zip(order, _above(apart([at[i] for i in order], least), least, ax.bbox.y0), strict=True):
             labels[i].set_position((7, (y - at[i]) * 72 / figure.dpi))
 
 
@@ -246,6 +247,18 @@ def apart(places: Sequence[float], least: float) -> list[float]:
         while len(groups) > 1 and _end(groups[-2], least) + least > _start(groups[-1], least):
             groups[-2:] = [groups[-2] + groups[-1]]
     return [_start(group, least) + i * least for group in groups for i in range(len(group))]
+
+
+def _above(places: Sequence[float], least: float, bottom: float) -> list[float]:
+    """Move ascending places up that are below a bottom, and those above as far as they must, `least` apart.
+
+    >>> _above([-3.0, -1.0, 9.0], 2.0, 0.0)
+    [0.0, 2.0, 9.0]
+    """
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + least if moved else bottom))
+    return moved
 
 
 def _start(group: list[float], least: float) -> float:

@@ -107,9 +107,12 @@ class Journal:
         self._file.close()
 
     def _append(self, line: Any) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:  # it does not name the file, as when the disk is full
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
@@ -137,6 +140,6 @@ def _parse(path: Path, content: bytes) -> tuple[dict[str, Any], dict[str, Entry]
 def _other_study(folder: Path, name: str, theirs: Any, ours: Any) -> str:
     """Return the sentence that says how the study in a folder differs."""
     if name == "settings" and isinstance(theirs, dict):
-        different = [key for key in ours if theirs.get(key) != ours[key]]
-        name, theirs, ours = different[0], theirs.get(different[0]), ours[different[0]]
+        name = next(key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key))
+        theirs, ours = theirs.get(name), ours.get(name)
     return f"out must be a new folder or that of the same study; {folder} has {name} {theirs!r}, not {ours!r}"

@@ -7,7 +7,7 @@
   distances between them [`predicted_radius`]
 - how far heads search for the nearest key [`head_statistics`], also of any activations [`search`]
 
-All functions take a GPT and rows (n, T + 1) of a corpus, padded with -1.
+All functions take a model and rows (n, T + 1) of a corpus, padded with -1.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ import numpy as np
 from hopmin._typing import Array, Booleans, Floats, Integers
 from hopmin.data.corpus import inputs_and_targets
 from hopmin.paper.density import paper_radius
+from hopmin.transformer.llama import Llama
 from hopmin.transformer.model import GPT
 from hopmin.transformer.training import BATCH, cross_entropy
 
 __all__ = [
-    "activations", "cross_entropy", "extraction_rate", "halves", "head_statistics", "ngram_cross_entropy",
-    "predicted_radius", "search", "small_batches", "states",
+    "activations", "at_the_half", "cross_entropy", "extraction_rate", "halves", "head_statistics",
+    "ngram_cross_entropy", "predicted_radius", "search", "small_batches", "states",
 ]  # fmt: skip
+
+FEW = 20  # rows in a forward pass whose activations are kept
 
 
 def extraction_rate(model: GPT, rows: Integers) -> float:
@@ -108,24 +111,29 @@ def ngram_cross_entropy(rows: Integers, held_out: Integers, vocabulary: int, *, 
     return nats / scored
 
 
-def activations(model: GPT, rows: Integers) -> Floats:
+def activations(model: GPT | Llama, rows: Integers) -> Floats:
     """Return one vector (n, D) per row: the output of the last layer norm where the second half is predicted.
 
     It is the position at which Niu et al. 2024, section 6.1, take the activation of a row.
     """
-    return np.concatenate([outputs for outputs, _ in _at_the_half(model, rows)])
+    return at_the_half(model, rows)[0]
 
 
-def states(model: GPT, rows: Integers) -> Floats:
+def states(model: GPT | Llama, rows: Integers) -> Floats:
     """Return the residual stream (L + 1, n, D) before the first block and after each, where `activations` are taken."""
-    return np.concatenate([found for _, found in _at_the_half(model, rows)], axis=1)
+    return at_the_half(model, rows)[1]
 
 
-def _at_the_half(model: GPT, rows: Integers) -> Iterator[tuple[Floats, Floats]]:
-    for start in range(0, len(rows), BATCH):
-        tokens, targets = inputs_and_targets(rows[start : start + BATCH])
-        seen, at = model.activations(tokens), (np.arange(len(tokens)), halves(targets))
-        yield seen.outputs[at], seen.states[:, *at]
+def at_the_half(model: GPT | Llama, rows: Integers) -> tuple[Floats, Floats]:
+    """Return `activations` (n, D) and `states` (L + 1, n, D) at once."""
+    outputs, found = [], []
+    for start in range(0, len(rows), FEW):
+        tokens, targets = inputs_and_targets(rows[start : start + FEW])
+        at = halves(targets)
+        seen = model.activations(tokens[:, : at.max() + 1])  # later tokens do not matter
+        outputs.append(seen.outputs[np.arange(len(at)), at])
+        found.append(seen.states[:, np.arange(len(at)), at])
+    return np.concatenate(outputs), np.concatenate(found, axis=1)
 
 
 def predicted_radius(width: int) -> float:
@@ -139,16 +147,16 @@ def predicted_radius(width: int) -> float:
     return paper_radius(width)
 
 
-def small_batches(model: GPT, rows: Integers) -> Iterator[tuple[Any, Booleans]]:
+def small_batches(model: GPT | Llama, rows: Integers) -> Iterator[tuple[Any, Booleans]]:
     """Yield the activations of a few rows at a time, and which positions (B, T) have more than one key."""
-    for start in range(0, len(rows), 20):
-        tokens, targets = inputs_and_targets(rows[start : start + 20])
+    for start in range(0, len(rows), FEW):
+        tokens, targets = inputs_and_targets(rows[start : start + FEW])
         real = targets >= 0
         real[:, 0] = False  # the first position sees only itself
         yield model.activations(tokens), real
 
 
-def head_statistics(model: GPT, rows: Integers) -> dict[str, Any]:
+def head_statistics(model: GPT | Llama, rows: Integers) -> dict[str, Any]:
     """Return what `search` returns for all positions of rows (n, T + 1).
 
     Raises ValueError if no position has more than one key.

@@ -29,7 +29,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 from hopmin import _check
 from hopmin.study import experiments as package
 
-FORMAT = 1  # of cells and records: a change of what `run` returns needs a new number
+FORMAT = 2  # of cells and records: a change of what `run` returns needs a new number
 Cell: TypeAlias = dict[str, Any]
 Record: TypeAlias = dict[str, Any]
 Progress: TypeAlias = Callable[[float, str], None]  # the fraction done, and what is being done
@@ -50,6 +50,8 @@ class Settings:
         The first seed.
     seeds : int, optional
         Number of seeds where a conclusion depends on them; by default 1 for smoke and quick, 3 for standard and paper.
+    pretrained : str, optional
+        A pretrained model that takes part, as `hopmin.study.pretrained.installed` names it; by default none does.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class Settings:
     corpus: str = "question-formation"
     seed: int = 0
     seeds: int | None = None
+    pretrained: str | None = None
 
     def __post_init__(self) -> None:
         _check.choice("preset", self.preset, get_args(Preset))

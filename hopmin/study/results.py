@@ -10,7 +10,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def results(settings: dict[str, Any], entries: Mapping[str, Entry], names: Seque
     """
     known = {entry["experiment"] for entry in entries.values()} | set(names)
     names = [name for name in experiments() if name in known]
-    jobs = plan(Settings(**{name: settings[name] for name in ("preset", "corpus", "seed", "seeds")}), names)
+    jobs = plan(Settings(**{field.name: settings[field.name] for field in fields(Settings)}), names)
     sections = [_section(name, [job for job in jobs if job.experiment == name], entries) for name in names]
     return {
         "hopmin": hopmin.__version__,

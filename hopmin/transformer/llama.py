@@ -187,8 +187,9 @@ class Llama(CausalModel):
 
             # feed forward
             z = rms_norm(x, p[f"layers.{layer}.norm2.gain"], c.epsilon)
-            x = x + (silu(z @ w["gate"]) * (z @ w["expand"])) @ w["contract"]
-            context.record(queries=q, keys=k, values=v, weights=weights, states=x)
+            hidden = silu(z @ w["gate"]) * (z @ w["expand"])
+            x = x + hidden @ w["contract"]
+            context.record(queries=q, keys=k, values=v, weights=weights, hidden=hidden, states=x)
         if cache is not None:
             cache.length += tokens.shape[1]
         outputs = rms_norm(x, p["norm.gain"], c.epsilon)

@@ -77,3 +77,14 @@ def test_points_without_an_interval_have_no_bar():
     charts.points(ax, [1, 2], [1.0, 2.0], 0, tips=["a", "b"], low=[None, 1.5], high=[None, 2.5], line=False)
     bars = [line.get_ydata().tolist() for line in ax.lines if len(line.get_ydata()) == 2]
     assert bars == [[1.5, 2.5]]
+
+
+def test_labels_stay_above_the_bottom_of_the_axes():
+    """Labels of series that end at the bottom would cover the numbers of the axis below it."""
+    figure, ax = charts.axes("x", "y", ylim=(0, 1))
+    for i in range(3):
+        charts.points(ax, [0, 1], [0.9, 0.0], i, tips=["a", "b"], label=f"series {i}")
+    charts.svg(figure, "Three series that end at the bottom.")
+    heights = sorted(text.get_position()[1] for text in ax.texts)
+    assert heights[0] >= 0
+    assert min(np.diff(heights)) >= 13.9

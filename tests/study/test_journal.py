@@ -1,6 +1,7 @@
 """A journal keeps what it was given: durably, once, and only for the same study."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -71,7 +72,9 @@ def test_a_journal_of_another_version_is_refused(tmp_path):
         Journal(tmp_path, SETTINGS)
 
 
-@given(st.sampled_from([b"\n", b"[]\n", b"{}\n{}\n", b"null\n", b'{"format": 1}\n{"key": 1}\n', b"\xff\xfe\n", b"{]\n"]))
+@given(
+    st.sampled_from([b"\n", b"[]\n", b"{}\n{}\n", b"null\n", b'{"format": 1}\n{"key": 1}\n', b"\xff\xfe\n", b"{]\n"])
+)
 def test_damaged_journals_are_refused_and_kept(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("damaged")
     (folder / "records.jsonl").write_bytes(content)
@@ -83,3 +86,22 @@ def test_damaged_journals_are_refused_and_kept(tmp_path_factory, content):
 def test_a_folder_without_a_journal_has_no_report(tmp_path):
     with pytest.raises(ValueError, match="folder must hold the records of a study"):
         read(tmp_path)
+
+
+def test_a_study_with_a_further_setting_is_refused(tmp_path):
+    written(tmp_path)
+    fewer = {name: value for name, value in SETTINGS.items() if name != "preset"}
+    with pytest.raises(ValueError, match="has preset 'smoke', not None"):
+        Journal(tmp_path, fewer)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path):
+    path = written(tmp_path, JOBS[:2])
+    journal = Journal(tmp_path, SETTINGS)
+    journal.close()
+    with open("/dev/full", "wb", buffering=0) as journal._file, pytest.raises(OSError, match="No space left") as caught:
+        journal.add(JOBS[2], {"value": 1}, None, 0.1)
+    assert caught.value.filename == str(path)
+    assert not journal.done(JOBS[2])
+    assert [job for job in JOBS if job.key in read(tmp_path)[1]] == JOBS[:2]

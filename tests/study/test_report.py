@@ -5,10 +5,11 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from hopmin.study import report
-from hopmin.study.plan import Settings, plan
+from hopmin.study.plan import Settings, experiments, plan
 from hopmin.study.report import answer, write_report
 from hopmin.study.results import results, settings_record
 from hopmin.study.runner import run
@@ -137,6 +138,16 @@ def test_an_experiment_without_records_has_a_section(tmp_path):
     made = results(settings_record(Settings("smoke")), {}, ["floor"])
     write_report(made, tmp_path)
     assert "No cell has finished." in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_any_part_of_the_records_has_findings_and_a_table(found):
+    """As of a study that is still running, or in which cells have failed."""
+    for section in found["experiments"]:
+        experiment, records = experiments()[section["name"]], section["records"]
+        for part in filter(None, (records[:1], records[-1:], records[1::2])):
+            numbers = [n for f in experiment.findings(part) for n in (f.value, f.low, f.high) if n is not None]
+            assert np.isfinite(numbers).all(), section["name"]
+            assert experiment.table(part)[0]
 
 
 def test_numbers_of_tables():

@@ -77,6 +77,7 @@ def test_a_block_is_a_memory_update_per_head_and_a_gate():
         x = activations.states[layer, b] + merged.reshape(T, -1) @ p[f"layers.{layer}.output.weight"]
         z = rms_norm(x, p[f"layers.{layer}.norm2.gain"])
         wide = silu(z @ p[f"layers.{layer}.gate.weight"]) * (z @ p[f"layers.{layer}.expand.weight"])
+        np.testing.assert_allclose(activations.hidden[layer, b], wide, rtol=1e-11, atol=1e-12)
         x = x + wide @ p[f"layers.{layer}.contract.weight"]
         np.testing.assert_allclose(activations.states[layer + 1, b], x, rtol=1e-11, atol=1e-12)
 

@@ -27,7 +27,7 @@ NUMBER = 9
 TEXT = True
 METHOD = (
     "Every energy is drawn over the three patterns of the paper's figure 1, at two values of beta, and every point "
-    "of a grid is followed until it stops; where that is at no single pattern, it stays white. The same is done in "
+    "of a grid is followed until it stops; where that is at no single pattern, it has no colour. The same is done in "
     "planes through three activations of a trained model."
 )
 PAPER = (

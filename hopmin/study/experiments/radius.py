@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from hopmin._typing import Floats
+from hopmin._typing import Floats, Integers
 from hopmin.memory.nearest import separation
-from hopmin.study import charts
-from hopmin.study.measure import activations, predicted_radius, states
+from hopmin.study import charts, pretrained
+from hopmin.study.measure import activations, at_the_half, predicted_radius
 from hopmin.study.models import Training, fit
 from hopmin.study.plan import Cell, Cost, Finding, Panel, Progress, Record, Settings
 from hopmin.study.statistics import over_models
+from hopmin.transformer.llama import Llama
+from hopmin.transformer.model import GPT
 
 NUMBER = 3
 TEXT = True
@@ -27,7 +29,8 @@ FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 METHOD = (
     "One activation per row is taken after the last layer, where the second half of the row begins, and the "
-    "distance of each to the nearest other one is measured, for 25, 50, 75 and 100% of the rows and at every depth."
+    "distance of each to the nearest other one is measured, for 25, 50, 75 and 100% of the rows and at every depth. "
+    "Models are trained here; SmolLM2-135M, shown a text, joins them where its package is installed."
 )
 PAPER = (
     "Section 6.1 finds a mean distance of about 20 for GPT-2 medium, so a radius of 10, and compares it with "
@@ -36,29 +39,34 @@ PAPER = (
 CONTROL = (
     "Gaussian clouds with the mean and the covariance of the activations, of the same size, drawn 20 times; the same "
     "model before training; and rows that were held out, whose sentences are longer, so that they are compared before "
-    "training as well."
+    "training as well. SmolLM2-135M is compared with a model of its size that has random weights."
 )
 CAVEATS = (
     "The last layer norm fixes the norm of every activation to about sqrt(n) times its gain, so distances grow with "
-    "sqrt(n) in any model. Nearest distances shrink as rows are added: a radius belongs to a number of rows."
+    "sqrt(n) in any model. Nearest distances shrink as rows are added: a radius belongs to a number of rows. Which "
+    "rows SmolLM2-135M was trained on is unknown, so it cannot tell those from others."
 )
 SIZES: dict[str, dict[str, Any]] = {
-    "smoke": {"models": ((1, 1, 8), (2, 2, 16)), "rows": 40, "steps": 6, "sample": 40, "draws": 3},
-    "quick": {"models": ((2, 2, 16), (2, 4, 32), (2, 4, 48)), "rows": 400, "steps": 600, "sample": 400, "draws": 20},
+    "smoke": {"models": ((1, 1, 8), (2, 2, 16)), "rows": 40, "steps": 6, "sample": 40, "draws": 3, "pretrained": 6},
+    "quick": {
+        "models": ((2, 2, 16), (2, 4, 32), (2, 4, 48)), "rows": 400, "steps": 600, "sample": 400, "draws": 20,
+        "pretrained": 100,
+    },
     "standard": {
         "models": ((2, 2, 16), (2, 4, 32), (2, 4, 64), (4, 4, 64)), "rows": 800, "steps": 700, "sample": 800,
-        "draws": 20,
+        "draws": 20, "pretrained": 800,
     },
     "paper": {
         "models": ((6, 8, 512), (10, 8, 512)), "rows": 100_000, "steps": 100_000, "sample": 80_000, "draws": 20,
+        "pretrained": 3_000,
     },
 }  # fmt: skip
 
 
 def cells(settings: Settings) -> list[Cell]:
-    """Return a cell for every model, trained and untrained, and every seed."""
+    """Return a cell for every model, trained and untrained, and every seed, and for a pretrained model."""
     sizes = SIZES[settings.preset]
-    return [
+    own = [
         {
             "training": asdict(Training(
                 layers, heads, width, sizes["rows"], sizes["steps"], seed=seed,
@@ -71,16 +79,28 @@ def cells(settings: Settings) -> list[Cell]:
         for seed in settings.all_seeds
         for trained in (True, False)
     ]  # fmt: skip
+    return own + [
+        {"pretrained": settings.pretrained, "corpus": settings.corpus, "seed": settings.seed, "trained": trained,
+         "sample": sizes["pretrained"], "draws": sizes["draws"]}
+        for trained in pretrained.choices(settings.pretrained, settings.corpus)
+    ]  # fmt: skip
 
 
 def cost(cell: Cell) -> Cost:
     """Return the cost of training the model and of the distances."""
+    if "pretrained" in cell:
+        return pretrained.cost(cell["sample"])
     seconds = 1e-8 * cell["sample"] ** 2 * cell["width"] * cell["draws"] / 10
     return Cost(*Training(**cell["training"]).cost[:2], seconds) if cell["trained"] else Cost(seconds=seconds)
 
 
 def run(cell: Cell, progress: Progress) -> Record:
     """Return quantiles of nearest distances: of activations, of Gaussians, of held-out rows, and at every depth."""
+    if "pretrained" in cell:
+        shown = pretrained.Pretrained(cell["pretrained"], cell["corpus"], cell["trained"], cell["seed"])
+        given, rows = shown.model, shown.rows[: cell["sample"]]
+        sizes = {"layers": given.config.layers, "width": given.config.width}
+        return {**sizes, **_measured(given, rows, cell["draws"], cell["seed"])}
     training = Training(**cell["training"])
     if cell["trained"]:
         model, train, held_out, _ = fit(training, progress)
@@ -88,18 +108,26 @@ def run(cell: Cell, progress: Progress) -> Record:
         model, corpus = training.untrained, training.language
         train, held_out = corpus.train[: training.rows], corpus.held_out
     size = min(cell["sample"], len(train), len(held_out))
-    rng = np.random.default_rng([cell["seed"], cell["width"]])
-    found = activations(model, train[:size]).astype(np.float64)
-    clouds = [gaussian_like(found, rng) for _ in range(cell["draws"])]
-    parts = [max(2, round(fraction * size)) for fraction in FRACTIONS]
+    return {
+        **_measured(model, train[:size], cell["draws"], cell["seed"]),
+        "held_out": distances(activations(model, held_out[:size]).astype(np.float64)),
+    }
+
+
+def _measured(model: GPT | Llama, rows: Integers, draws: int, seed: int) -> Record:
+    """Return the measurements that need no other rows."""
+    width = model.config.width
+    rng = np.random.default_rng([seed, width])
+    found, layers = (a.astype(np.float64) for a in at_the_half(model, rows))
+    clouds = [gaussian_like(found, rng) for _ in range(draws)]
+    parts = [max(2, round(fraction * len(rows))) for fraction in FRACTIONS]
     return {
         "rows": parts,
-        "predicted": predicted_radius(cell["width"]),
+        "predicted": predicted_radius(width),
         "activations": [distances(found[:part]) for part in parts],
         "means": [float(separation(found[:part]).mean()) for part in parts],
         "gaussian": [[distances(cloud[:part])[2] for cloud in clouds] for part in parts],
-        "held_out": distances(activations(model, held_out[:size]).astype(np.float64)),
-        "depth": [distances(layer.astype(np.float64))[2] for layer in states(model, train[:size])],
+        "depth": [distances(layer)[2] for layer in layers],
     }
 
 
@@ -136,29 +164,40 @@ def unseen(r: Record) -> float:
 def findings(records: Sequence[Record]) -> list[Finding]:
     """Return the distances relative to held-out rows, to Gaussians and to theory, before and after training."""
     found: list[Finding] = []
-    parts = {
-        name: [r for r in records if r["trained"] == trained]
-        for name, trained in (("trained", True), ("untrained", False))
-    }
+    parts = _parts(records)
     for name, of in parts.items():
-        if not of:
-            continue
         gaussian = over_models(of, lambda r: ratio(r)[0])
         outside = sum(not low <= 1 <= high for _, low, high in map(ratio, of))
         text = (
-            f"{name.capitalize()} models: the median distance is {gaussian} times that of Gaussians with the same "
+            f"{NAMES[name]}: the median distance is {gaussian} times that of Gaussians with the same "
             f"covariance; in {outside} of {len(of)} models it lies outside what 95% of the draws give."
         )
         found.append(Finding(f"gaussian {name}", text, *gaussian, expected="1 if it says no more than the covariance"))
         radius = over_models(of, lambda r: r["activations"][-1][2] / 2 / r["predicted"])
-        text = f"{name.capitalize()} models: half the median distance is {radius} times sqrt(n / 2πe)."
+        text = f"{NAMES[name]}: half the median distance is {radius} times sqrt(n / 2πe)."
         found.append(Finding(f"radius {name}", text, *radius, expected="1 by section 5.2; 1.3 for the paper's GPT-2"))
         fewer = over_models(of, lambda r: r["activations"][0][2] / r["activations"][-1][2])
-        text = f"{name.capitalize()} models: with a quarter of the rows the median distance is {fewer} times as large."
+        text = f"{NAMES[name]}: with a quarter of the rows the median distance is {fewer} times as large."
         found.append(Finding(f"rows {name}", text, *fewer, expected="1 if it were a property of the patterns"))
-    if all(parts.values()):
-        found.insert(0, _answer(parts))
+    if {"trained", "untrained"} <= parts.keys():
+        found.insert(0, _answer({name: parts[name] for name in ("trained", "untrained")}))
     return found
+
+
+NAMES = {
+    "trained": "Trained models", "untrained": "Untrained models",
+    "pretrained": "SmolLM2-135M", "random": "SmolLM2-135M with random weights",
+}  # fmt: skip
+
+
+def _parts(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return the records of each kind of model that there are any of."""
+    kinds = {(False, True): "trained", (False, False): "untrained", (True, True): "pretrained", (True, False): "random"}
+    parts: dict[str, list[Record]] = {}
+    for kind, name in kinds.items():
+        if of := [r for r in records if ("pretrained" in r, r["trained"]) == kind]:
+            parts[name] = of
+    return parts
 
 
 def _answer(parts: dict[str, list[Record]]) -> Finding:
@@ -177,67 +216,71 @@ def _answer(parts: dict[str, list[Record]]) -> Finding:
     else:
         verdict = "Training changes the distances of rows that were trained on more than those of others"
     text = (
-        f"{verdict}: their median is {after.value:.3g} times that of held-out rows, {before.value:.3g} times before "
-        f"training, a change of {change}; relative to Gaussians it is {gaussian[0]:.3g}, before training "
-        f"{gaussian[1]:.3g}."
+        f"{verdict}: in {len(parts['trained'])} models trained here, their median is {after.value:.3g} times that of "
+        f"held-out rows, {before.value:.3g} times before training, a change of {change}; relative to "
+        f"Gaussians it is {gaussian[0]:.3g}, before training {gaussian[1]:.3g}."
     )
     return Finding("answer", text, *change, expected="0 if they do not depend on memory")
 
 
 def table(records: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
     """Return a row for every model and number of rows."""
-    header = [
-        "layers",
-        "width",
-        "trained",
-        "seed",
-        "rows",
-        "2.5%",
-        "median",
-        "97.5%",
-        "mean",
-        "Gaussian",
-        "predicted 2r",
-    ]
+    header = ["models", "layers", "width", "seed", "rows", "2.5%", "median", "97.5%", "mean", "Gaussian",
+              "predicted 2r"]  # fmt: skip
     return header, [
-        [r["layers"], r["width"], "yes" if r["trained"] else "no", r["seed"], rows,
+        [name, r["layers"], r["width"], r["seed"], rows,
          *(r["activations"][i][q] for q in (0, 2, 4)), round(r["means"][i], 4),
          round(float(np.median(r["gaussian"][i])), 4), round(2 * r["predicted"], 4)]
-        for r in records
+        for name, of in _parts(records).items()
+        for r in of
         for i, rows in enumerate(r["rows"])
     ]  # fmt: skip
 
 
 def panels(records: Sequence[Record]) -> list[Panel]:
-    """Draw distances against the number of rows, relative to the Gaussians, and along the depth."""
-    drawn, seed = [], min(r["seed"] for r in records)
-    for name, trained in (("trained", True), ("untrained", False)):
-        chosen = sorted((r for r in records if r["trained"] == trained and r["seed"] == seed), key=lambda r: r["width"])
+    """Draw distances against the number of rows, beside those of Gaussians, and along the depth."""
+    drawn, seed, parts = [], min(r["seed"] for r in records), _parts(records)
+    for names in (("trained",), ("untrained",), ("pretrained", "random")):
+        chosen = [(name, r) for name in names for r in parts.get(name, []) if r["seed"] == seed]
         if not chosen:
             continue
         figure, ax = charts.axes("rows", "median nearest distance")
-        for i, r in enumerate(chosen):
-            quartiles, model = r["activations"], f"{r['layers']} layers, width {r['width']}"
+        for i, (name, r) in enumerate(sorted(chosen, key=lambda pair: (pair[1]["width"], pair[1]["layers"]))):
+            quartiles, model = r["activations"], f"{r['layers']} layers, width {r['width']}, {name}"
             tips = [f"{model}, {rows} rows: median {q[2]:.3g}, quartiles {q[1]:.3g} and {q[3]:.3g}"
                     for rows, q in zip(r["rows"], quartiles, strict=True)]  # fmt: skip
             charts.points(ax, r["rows"], [q[2] for q in quartiles], i, tips=tips, low=[q[1] for q in quartiles],
-                          high=[q[3] for q in quartiles], label=f"{r['layers']}×{r['width']}")  # fmt: skip
+                          high=[q[3] for q in quartiles],
+                          label=f"{r['layers']}×{r['width']}" if len(names) == 1 else name)  # fmt: skip
             medians = [float(np.median(draws)) for draws in r["gaussian"]]
             tips = [f"Gaussians like {model}, {rows} rows: median {m:.3g}"
                     for rows, m in zip(r["rows"], medians, strict=True)]  # fmt: skip
             charts.points(ax, r["rows"], medians, i, tips=tips, hollow=True)
         ax.set_ylim(bottom=0)
-        drawn.append(Panel(f"{name.capitalize()} models (solid, with quartiles) and Gaussians (dashed)",
-                           f"Median nearest distance against the number of rows, for {name} models, by layers × "
-                           "width, and "
-                           "for Gaussians with the same covariance.", figure))  # fmt: skip
-    figure, ax = charts.axes("depth (0: embeddings)", "median nearest distance")
-    widest = max(records, key=lambda r: (r["width"], r["layers"]))
-    shown = [r for r in records if (r["seed"], r["width"], r["layers"]) == (seed, widest["width"], widest["layers"])]
-    for i, r in enumerate(shown):
-        name = "trained" if r["trained"] else "untrained"
-        tips = [f"{name}, depth {depth}: {d:.3g}" for depth, d in enumerate(r["depth"])]
-        charts.points(ax, list(range(len(r["depth"]))), r["depth"], i, tips=tips, label=name, hollow=not r["trained"])
-    ax.set(ylim=(0, None), xticks=range(widest["layers"] + 1))
-    drawn.append(Panel("Along the depth of the widest model", "Median nearest distance after each block.", figure))
+        what = NAMES[names[0]]
+        drawn.append(Panel(
+            f"{what} (solid, with quartiles) and Gaussians (dashed)",
+            f"Median nearest distance against the number of rows: {what}, by layers × width, and Gaussians with the "
+            "same covariance." if len(names) == 1 else
+            f"Median nearest distance against the number of rows: {what}, pretrained and with random weights, and "
+            "Gaussians with the same covariance.", figure,
+        ))  # fmt: skip
+    for names, what, scale in (
+        (("trained", "untrained"), "the widest model trained here", "linear"),
+        (("pretrained", "random"), NAMES["pretrained"], "log"),
+    ):
+        of = {name: [r for r in parts.get(name, []) if r["seed"] == seed] for name in names}
+        widest = max(((r["width"], r["layers"]) for part in of.values() for r in part), default=None)
+        if widest is None:
+            continue
+        figure, ax = charts.axes("depth (0: embeddings)", "median nearest distance", yscale=scale)
+        for i, (name, part) in enumerate(of.items()):
+            for r in (r for r in part if (r["width"], r["layers"]) == widest):
+                tips = [f"{name}, depth {depth}: {d:.3g}" for depth, d in enumerate(r["depth"])]
+                charts.points(ax, list(range(len(r["depth"]))), r["depth"], i, tips=tips, label=name,
+                              hollow=i == 1)  # fmt: skip
+        if scale == "linear":
+            ax.set(ylim=(0, None), xticks=range(widest[1] + 1))
+        alt = f"Median nearest distance after each block of {what}."
+        drawn.append(Panel(f"Along the depth of {what}", alt, figure))
     return drawn

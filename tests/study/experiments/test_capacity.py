@@ -100,3 +100,30 @@ def test_a_record_has_a_row_for_each_load():
     found = capacity.run(cell, lambda *_: None)["recovered"]
     assert [n for n, _, _ in found] == [capacity._pairs(load, 16) for load in capacity.LOADS]
     assert found[0][2] > 0.9 * found[0][1]
+
+
+def test_a_tenth_of_the_bits_of_a_query_is_flipped(monkeypatch):
+    flipped = []
+
+    def ends(memory, queries, patterns):
+        flipped.extend((queries != patterns[capacity.nearest(queries, patterns)[1][:, 0]]).sum(axis=1))
+        return queries
+
+    monkeypatch.setattr(capacity, "_ends", ends)
+    found = capacity._energy({"patterns": 1, "seed": 0, "d": 60, "memory": "distance"}, lambda *_: None)
+    assert set(flipped) == {6}
+    assert found == [[2, 100, 0]]
+
+
+def test_pairs_beyond_the_first_thousand_are_told_apart(monkeypatch):
+    monkeypatch.setattr(capacity, "LOADS", (0.1,))
+    [[pairs, tries, right]] = capacity._linear({"seed": 0, "d": 300}, lambda *_: None)
+    assert tries == pairs > 1200
+    assert right > 0.99 * pairs
+
+
+def test_queries_of_one_pattern_are_one_observation(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(capacity.charts, "points", lambda *_, **options: drawn.update(options))
+    capacity._draw(None, [{"memory": "dot", "d": 8, "recovered": [[2, 100, 100]]}], "dot", 8, 0, "dot")
+    assert drawn["low"] == [capacity.share([(2, 2, 2)]).low]

@@ -138,3 +138,38 @@ def test_facts_are_the_units_of_an_interval():
     pooled = editing._pooled([result(10, (1, 1, 1, 1))], 10, "gate 0.65")
     assert pooled["generalization"].value == 0.5
     assert (pooled["generalization"].low, pooled["generalization"].high) == editing.share([(5, 10, 10)])[1:3]
+
+
+class Answers(list):
+    """The answers that a model gives to prompts, whatever the edit."""
+
+    hidden = None
+
+    def answers(self, model, change=0.0):
+        return np.array(self)
+
+
+def test_answers_in_other_words_are_counted_apart():
+    of = facts(6)
+    new, known, right = np.arange(3, 6), np.arange(3), of.objects[3:6]
+    asked = [Answers(right), Answers(right * 0), Answers([right[0], 0, 0])]
+    found = editing._score(None, of, new, known, asked, [Answers([1, 2, 3])] * 3, lambda hidden: 0.0)
+    assert found["efficacy"] == [3, 3]
+    assert found["generalization"] == [1, 6]
+
+
+def test_the_linear_edit_keeps_the_known_facts(monkeypatch):
+    seen = []
+    monkeypatch.setattr(editing, "train", lambda *_, **__: None)
+    monkeypatch.setattr(
+        editing, "linear_edit", lambda keys, changes, other, weight: seen.append((keys, other)) or (lambda hidden: 0.0)
+    )
+    cell = {"layers": 1, "heads": 1, "width": 8, "known": 7, "new": [3], "steps": 1, "descent": 1, "seed": 0}
+    editing.run(cell, lambda *_: None)
+    assert {(len(keys), len(other)) for keys, other in seen} == {(3, 7)}
+
+
+def test_the_first_finding_is_of_the_most_facts():
+    one = result(8, (1, 2, 5, 3))
+    more = {**one["results"][0], "facts": 1000}
+    assert "of 1,000 new facts" in editing.findings([{**one, "results": [*one["results"], more]}])[0].text

@@ -1,9 +1,13 @@
 """The estimator of the floor tells a plateau of the language from a bound of the theory."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from hopmin.study.experiments import floor
+from hopmin.study.measure import cross_entropy
+from hopmin.study.models import Fit, Point
 from hopmin.study.plan import Settings
 from hopmin.study.statistics import Estimate
 
@@ -114,3 +118,14 @@ def test_the_figure_shows_every_model_at_its_floor():
         if (line.get_gid() or "").startswith("tip:")
     ]
     assert shown == [[r["floor"], r["loss"]["held_out"]] for r in records(lambda h: h)]
+
+
+def test_losses_and_their_fall_are_those_of_held_out_rows(monkeypatch):
+    training = floor.Training(1, 1, 8, 60, 6, drawn=60)
+    model, language = training.untrained, training.language
+    curve = [Point(step, 10.0 * step, 5.0 - step) for step in range(1, 5)]
+    fitted = Fit(model, language.train, language.held_out, curve)
+    monkeypatch.setattr(floor, "fit", lambda *_: fitted)
+    found = floor.run({"training": asdict(training)}, lambda *_: None)
+    assert found["loss"] == {"train": 40.0, "held_out": cross_entropy(model, language.held_out)}
+    assert found["falling"] == 2.0

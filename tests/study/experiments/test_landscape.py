@@ -78,3 +78,7 @@ def test_findings_name_the_energies_that_keep_all_patterns():
     answer, first, second = landscape.findings([kept, {**kept, "energy": "dot", "kept": 2, "right": 1}])
     assert "At beta = 1, 1 of 5 energies (distance) keep" in answer.text
     assert (first.value, second.value) == (0.75, 0.25)
+
+
+def test_points_between_patterns_have_not_found_the_nearest():
+    assert run("distance", 0.01)["right"] == 0

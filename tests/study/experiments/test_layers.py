@@ -112,3 +112,11 @@ def test_the_energy_is_that_of_which_attention_is_a_step(records):
     assert seen.weights[0, 0, 0, 5] == pytest.approx(
         softmax(-found["beta"] * np.square(q - keys).sum(axis=1)), abs=1e-5
     )
+
+
+def test_heads_of_an_untrained_model_are_measured_on_all_rows(monkeypatch):
+    monkeypatch.setattr(layers, "fit", None)
+    cell = next(c for c in layers.cells(Settings("smoke")) if c["kind"] == "untrained")
+    training = layers.Training(**cell["training"])
+    expected = layers.head_statistics(training.untrained, training.language.held_out[: cell["measured"]])
+    assert layers.run(cell, lambda *_: None)["heads"]["nearest"] == expected["nearest"].round(5).tolist()

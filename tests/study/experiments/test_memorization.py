@@ -8,6 +8,7 @@ import pytest
 from hopmin.study import statistics
 from hopmin.study.experiments import memorization as m
 from hopmin.study.measure import cross_entropy
+from hopmin.study.models import Fit
 
 V = 6
 
@@ -221,3 +222,32 @@ def test_only_the_continuation_must_be_right(rows):
     first[0, 1], last[0, -1] = rows[0, 1] % (V - 1) + 1, rows[0, -1] % (V - 1) + 1
     assert m.score(Always(), first)["greedy"] == [[1, 1, 1]]
     assert m.score(Always(), last)["greedy"] == [[0, 0, 0]]
+
+
+def test_a_half_is_trained_on_its_members(monkeypatch):
+    seen = []
+    monkeypatch.setattr(m, "train", lambda model, rows, **_: seen.append(rows))
+    training = m.Training(1, 1, 8, 20, 6, drawn=20)
+    found = m.run({"part": "half", "number": 3, "training": m.asdict(training)}, lambda *_: None)
+    member = np.array(found["member"], bool)
+    assert member.sum() == 10
+    assert np.array_equal(seen[0], training.language.train[:20][member])
+
+
+def test_losses_of_a_fraction_are_those_of_their_split(monkeypatch):
+    training = m.Training(1, 1, 8, 20, 6, drawn=20)
+    model, language = training.untrained, training.language
+    monkeypatch.setattr(m, "fit", lambda *_: Fit(model, language.train[:20], language.held_out, []))
+    found = m.run({"part": "fraction", "training": m.asdict(training)}, lambda *_: None)
+    splits = {"train": language.train[:20], "held_out": language.held_out}
+    assert found["loss"] == {name: cross_entropy(model, rows) for name, rows in splits.items()}
+
+
+def test_the_gap_of_a_fraction_is_what_held_out_rows_cost_more():
+    one = {"part": "fraction", "fraction": 0.1, "rows": 20, "seed": 0, "loss": {"train": 0.5, "held_out": 1.25}}
+    assert m.findings([one])[0].value == 0.75
+
+
+def test_lower_losses_of_members_separate_them():
+    loss, member = np.array([[1.0], [1.5], [3.0], [3.5]]), np.array([[1], [1], [0], [0]])
+    assert m.separation(loss, member)[0] == pytest.approx(2 / math.sqrt(0.125))

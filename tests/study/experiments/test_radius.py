@@ -86,3 +86,12 @@ def test_a_run_measures_as_many_held_out_rows_as_training_rows():
 def test_a_quarter_of_the_rows_is_compared_with_all():
     more = {**pair(1.0, 0)[0], "rows": [5, 10], "activations": [[3.0] * 5, [2.0] * 5], "gaussian": [[1.0, 1.0]] * 2}
     assert {f.id: f for f in radius.findings([more])}["rows trained"].value == pytest.approx(1.5)
+
+
+def test_an_untrained_model_is_not_trained(monkeypatch):
+    monkeypatch.setattr(radius, "fit", None)
+    cell = next(c for c in radius.cells(Settings("smoke")) if not c["trained"])
+    training = radius.Training(**cell["training"])
+    found = radius.run(cell, lambda *_: None)
+    rows = training.language.train[: cell["sample"]]
+    assert found["activations"][-1] == radius.distances(radius.activations(training.untrained, rows).astype(float))

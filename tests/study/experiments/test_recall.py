@@ -6,6 +6,7 @@ import pytest
 from hopmin.study.experiments import recall
 from hopmin.study.experiments.recall import Neighbours
 from hopmin.study.measure import cross_entropy
+from hopmin.study.models import Fit
 from hopmin.study.plan import Settings
 
 
@@ -111,3 +112,41 @@ def test_weights_are_chosen_on_rows_that_are_not_scored(tiny):
     half = tiny["queries"]
     assert tiny["model"]["held_out"] == pytest.approx(cross_entropy(model, held_out[half : 2 * half]), rel=1e-5)
     assert tiny["memory"]["held_out"] < tiny["model"]["held_out"]
+
+
+def test_the_best_weight_of_tuning_rows_is_scored_on_others(monkeypatch):
+    """On the scored rows another weight is better, and worse ones abound; neither may be chosen."""
+    best, asked = {"tuning": (0.3, 4.0), "scored": (0.7, 0.25), "stored": (0.5, 1.0)}, []
+
+    class Planted:
+        distances = np.full((3, 2), 2.0)
+
+        def __init__(self, name):
+            self.name = name
+
+        def loss(self, values, weight, beta):
+            w, sharpness = best[self.name]
+            return 1 + abs(weight - w) + abs(beta * 4 - sharpness)  # beta is in units of one over the squared distance
+
+        def gain(self, values, weight, beta):
+            return recall.Estimate(weight, beta, None, 1)
+
+    training = recall.Training(1, 1, 8, rows=30, steps=1)
+    rows = training.language.train
+    held_out = np.concatenate([rows[1000:1010], rows[:4], rows[1010:1016]])  # the scored half has four stored rows
+    monkeypatch.setattr(recall, "fit", lambda *_: Fit(training.untrained, rows[:30], held_out, []))
+    names = iter(("tuning", "scored", "stored"))
+    monkeypatch.setattr(recall, "_ask", lambda model, rows, keys: asked.append(rows) or Planted(next(names)))
+    cell = {"stored": 20, "queries": 10, "seed": 0, "training": recall.asdict(training)}
+    found = recall.run(cell, lambda *_: None)
+    assert (found["memory"]["weight"], found["memory"]["sharpness"]) == (0.3, 4.0)
+    assert found["memory"]["held_out"] == pytest.approx(1 + 0.4 + 3.75)
+    assert found["memory"]["stored"] == pytest.approx(1 + 0.2 + 3.0)
+    assert found["gain"][:2] == pytest.approx([0.3, 1.0])
+    assert found["verbatim"] == 0.4
+    assert [part.tolist() for part in asked[:2]] == [held_out[:10].tolist(), held_out[10:].tolist()]
+
+
+def test_a_memory_of_all_training_rows_is_one_of_training_rows():
+    records = [record(n, [gain, gain - 0.1, gain + 0.1, 50]) for n, gain in ((50, 0.0), (100, 0.2), (400, 0.4))]
+    assert recall.findings(records)[0].text.startswith("Storing the training rows (2,000 tokens) lowers")
