@@ -209,7 +209,8 @@ class LayeredMemory:
         return np.where(np.isneginf(scores).all(axis=0), 0, scores)
 
     def _negative_log_responsibilities(self, queries: ArrayLike) -> Floats:
-        """Return -log w_t(x) (L, m), without loss of digits where w_t underflows."""
+        """Return -log w_t(x) (L, m), without loss of digits where w_t underflows or energies are large."""
         scores = self._scores(queries)
-        difference: Floats = logsumexp(scores, axis=0) - scores
-        return difference
+        depth = scores.max(axis=0) - scores  # first, so that exp of the results sums to 1 whatever the size of scores
+        surprise: Floats = depth + logsumexp(-depth, axis=0)
+        return surprise

@@ -93,6 +93,14 @@ def test_surrogate_majorizes_the_global_energy(stack, seed, reach):
     assert (memory.surrogate(y, x) >= memory.global_energy(y) - atol).all()
 
 
+@given(st.integers(0, 2**32))
+def test_surrogate_keeps_its_digits_where_energies_are_large(seed):
+    """beta E is 1e9, so that a responsibility from the difference of two such numbers has lost nine of its digits."""
+    layers = 1000 + np.random.default_rng(seed).normal(size=(3, 1, 1)) * 1e-6
+    memory, x = LayeredMemory(layers, DistanceEnergy(1000.0)), np.array([[0.0]])
+    np.testing.assert_allclose(memory.surrogate(x, x), memory.global_energy(x), rtol=16 * np.finfo(float).eps)
+
+
 @settings(max_examples=60)
 @given(stacks(), st.none() | st.floats(0, 9))
 def test_pass_records_all_steps_and_keeps_its_bounds(stack, trust):
