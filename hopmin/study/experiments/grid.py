@@ -366,7 +366,7 @@ def _bootstrap_findings(needed: Sequence[tuple[Record, float]]) -> list[Finding]
         estimate = exponent(slope)
         if slope is not None and slope.low is not None and estimate is not None:
             text = (
-                f"Drawing {draw}, a bootstrap gives an exponent of {estimate}; D* grows as N to the power of {slope}."
+                f"With a bootstrap of {draw}, the exponent is {estimate}, as D* grows with N to the power of {slope}."
             )
             found.append(Finding(f"bootstrap of {draw}", text, *estimate, expected="2, as above"))
     return found
