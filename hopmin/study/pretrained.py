@@ -131,7 +131,7 @@ def untrained(config: LlamaConfig, seed: int = 0) -> Llama:
     return Llama(config, parameters)
 
 
-def choices(pretrained: str | None, corpus: str) -> tuple[bool, ...]:
+def variants(pretrained: str | None, corpus: str) -> tuple[bool, ...]:
     """Return which models take part, trained and untrained: none without weights, or if the corpus has no text."""
     return (True, False) if pretrained is not None and not corpus.endswith(".npz") else ()
 

@@ -165,5 +165,5 @@ def test_the_settings_of_a_study_name_the_model(model):
 
 
 def test_tokens_without_a_text_are_not_shown_to_it():
-    assert pretrained.choices("SmolLM2-135M 0000", "tokens.npz") == ()
-    assert pretrained.choices("SmolLM2-135M 0000", "text.txt") == (True, False)
+    assert pretrained.variants("SmolLM2-135M 0000", "tokens.npz") == ()
+    assert pretrained.variants("SmolLM2-135M 0000", "text.txt") == (True, False)

@@ -84,7 +84,7 @@ def cells(settings: Settings) -> list[Cell]:
     return own + [
         {"kind": "pretrained" if trained else "random", "pretrained": settings.pretrained, "corpus": settings.corpus,
          "seed": settings.seed, "measured": sizes["pretrained"]}
-        for trained in pretrained.choices(settings.pretrained, settings.corpus)
+        for trained in pretrained.variants(settings.pretrained, settings.corpus)
     ]  # fmt: skip
 
 

@@ -61,6 +61,10 @@ SIZES: dict[str, dict[str, Any]] = {
         "pretrained": 3_000,
     },
 }  # fmt: skip
+NAMES = {
+    "trained": "Trained models", "untrained": "Untrained models",
+    "pretrained": "SmolLM2-135M", "random": "SmolLM2-135M with random weights",
+}  # fmt: skip
 
 
 def cells(settings: Settings) -> list[Cell]:
@@ -82,7 +86,7 @@ def cells(settings: Settings) -> list[Cell]:
     return own + [
         {"pretrained": settings.pretrained, "corpus": settings.corpus, "seed": settings.seed, "trained": trained,
          "sample": sizes["pretrained"], "draws": sizes["draws"]}
-        for trained in pretrained.choices(settings.pretrained, settings.corpus)
+        for trained in pretrained.variants(settings.pretrained, settings.corpus)
     ]  # fmt: skip
 
 
@@ -182,12 +186,6 @@ def findings(records: Sequence[Record]) -> list[Finding]:
     if {"trained", "untrained"} <= parts.keys():
         found.insert(0, _answer({name: parts[name] for name in ("trained", "untrained")}))
     return found
-
-
-NAMES = {
-    "trained": "Trained models", "untrained": "Untrained models",
-    "pretrained": "SmolLM2-135M", "random": "SmolLM2-135M with random weights",
-}  # fmt: skip
 
 
 def _parts(records: Sequence[Record]) -> dict[str, list[Record]]:
