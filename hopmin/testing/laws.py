@@ -418,7 +418,8 @@ def law_duplication(energy: EnergyFactory, /, problem: Problem) -> None:
     x, p, beta = problem
     e, twice = energy(beta), np.concatenate([p, p])
     resolution = np.finfo(np.result_type(x, p)).eps
-    slack, error = 8 * resolution * np.abs(p).max(axis=0), _weight_slack(problem)
+    # a mean of 2n terms of that size, summed one by one, errs by up to that many roundings
+    slack, error = (8 + len(twice)) * resolution * np.abs(p).max(axis=0), _weight_slack(problem)
     close(e.update(x, twice), e.update(x, p), slack + error * np.ptp(p, axis=0), "update of duplicated patterns")
     halves = e.weights(x, twice)[:, : len(p)]
     close(2 * halves, e.weights(x, p), 16 * resolution + error, "weights of duplicated patterns")
