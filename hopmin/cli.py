@@ -85,11 +85,13 @@ def study(options: argparse.Namespace) -> int:
     with locked(folder):
         missing = runner.missing(jobs, folder, settings)
         try:
-            if not quiet:
-                _print_plan(missing, measure_speed(), workers)
-                if len(missing) < len(jobs):
-                    print(f"{len(jobs) - len(missing)} of {len(jobs)} cells are in {folder} already", flush=True)
-            with _Bars(len(missing), workers, quiet) as bars:
+            with _signals.deferred():  # Python drops what a signal raises in the callbacks of an import
+                if not quiet:
+                    _print_plan(missing, measure_speed(), workers)
+                    if len(missing) < len(jobs):
+                        print(f"{len(jobs) - len(missing)} of {len(jobs)} cells are in {folder} already", flush=True)
+                all_bars = _Bars(len(missing), workers, quiet)
+            with all_bars as bars:
                 found = runner.study(
                     settings, folder, options.names, workers=workers, progress=bars.progress, finished=bars.finished
                 )

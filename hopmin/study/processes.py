@@ -98,7 +98,9 @@ def run_tasks(
         for _ in range(min(workers, len(waiting))):
             start()
         while running:
-            for connection in wait(running):
+            with _signals.deferred():  # Python drops what a signal raises in the callback of a weak reference
+                ready = wait(running, timeout=0.2)
+            for connection in ready:
                 try:
                     kind, content = connection.recv()
                 except (EOFError, ConnectionError):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hopmin import _signals
 from hopmin.study import models
 from hopmin.study.journal import Entry, Journal
 from hopmin.study.plan import Job, Record, Settings, experiments, plan
@@ -66,8 +67,9 @@ def study(
     ValueError
         If an experiment is unknown or does not run on the corpus, or the folder holds another study.
     """
-    jobs, record = plan(settings, names), settings_record(settings)
-    journal = Journal(folder, record)
+    with _signals.deferred():  # Python drops what a signal raises in the callbacks of an import
+        jobs, record = plan(settings, names), settings_record(settings)
+        journal = Journal(folder, record)
 
     def keep(outcome: Outcome) -> None:
         finished(outcome.job, journal.add(*outcome))

@@ -5,14 +5,19 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
+from hopmin.study import processes
 from hopmin.study.processes import THREADS, run_tasks
 
 TASKS = """
 import os, signal, sys, time
+
+class Thing:
+    pass
 
 def square(number, send):
     send(f"squaring {number}")
@@ -202,6 +207,20 @@ def test_ctrl_c_ends_the_workers_without_their_tracebacks(hanging, early):
     assert code == -signal.SIGINT
     assert error.count("Traceback") == 1
     assert error.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_an_interrupt_in_a_callback_is_not_lost(tasks, monkeypatch):
+    """Python ignores what is raised in the callback of a weak reference."""
+    wait = processes.wait
+
+    def wait_and_interrupt(*arguments, **options):
+        reference = weakref.ref(tasks.Thing(), lambda _: signal.raise_signal(signal.SIGINT))
+        assert reference() is None
+        return wait(*arguments, **options)
+
+    monkeypatch.setattr(processes, "wait", wait_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(tasks.square, [1], workers=1)
 
 
 def test_wrong_numbers_of_workers_are_rejected(tasks):
