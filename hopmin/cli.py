@@ -1,4 +1,5 @@
-"""The `hopmin` command, also `python -m hopmin`: study, report, tokenize, train, evaluate, generate, claims.
+"""The `hopmin` command, also `python -m hopmin`: study, report, tokenize, train, evaluate, generate, claims,
+conformance.
 
 This module only parses arguments and prints; each command calls a function that Python code can call too. Invalid
 arguments end the command with a one-line message and exit code 2. SIGINT (Ctrl-C), SIGTERM and a broken pipe end it
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -283,6 +285,54 @@ def claims(options: argparse.Namespace) -> int:
     return 0
 
 
+def conformance(options: argparse.Namespace) -> int:
+    """Judge an implementation, package.module:callable, by the laws of a family."""
+    from hopmin import testing
+    from hopmin.testing.registry import FAMILIES
+
+    if options.list:
+        for family in FAMILIES.values():
+            print(f"{family.name}: {family.signature}")
+            for law in family.laws:
+                print(f"  {law.__name__}: {' '.join((law.__doc__ or '').split())}")
+        return 0
+    if options.implementation is None or options.family is None:
+        raise ValueError("package.module:callable and --family must be given; see hopmin conformance --list")
+    given = _given(options, testing.conformance)
+    if options.xfails:
+        given["expected_failures"] = read_xfails(options.xfails)
+    report = testing.conformance(_imported(options.implementation), options.family, **given)
+    print(report.to_json() if options.json else report)
+    return 0 if report.passed else 1
+
+
+def read_xfails(path: str | Path) -> dict[str, str]:
+    """Return the laws that are expected to fail, with reasons: one law a line, then a reason; # begins a comment."""
+    found = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        parts = line.replace("#", " # ", 1).split(maxsplit=1)
+        if parts and parts[0] != "#":
+            found[parts[0]] = parts[-1].strip(" \t#") if len(parts) > 1 else ""
+    return found
+
+
+def _imported(path: str) -> Any:
+    """Return the object that package.module:name names; modules are found in the working directory too."""
+    module, _, name = path.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = import_module(module)
+        for part in filter(None, name.split(".")):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"implementation must be package.module:callable that can be imported; got {path}: {error}"
+        ) from None
+    finally:
+        sys.path.remove(os.getcwd())
+    return found
+
+
 def _evidence(evidence: Any) -> str:
     if evidence.fails == 0:
         return f"none of {evidence.cases} instances fail"
@@ -499,6 +549,29 @@ def _parser() -> argparse.ArgumentParser:
     add("--cases", **integer, help="random instances of each statement")
     add("--seed", **integer, help="seed of the instances")
     add("--json", action="store_true", help="print a JSON record instead; null where a number is not finite")
+
+    sub = command(conformance, implementation=None, family=None, xfails=None, list=False, json=False)
+    add = sub.add_argument
+    add(
+        "implementation",
+        nargs="?",
+        metavar="PACKAGE.MODULE:CALLABLE",
+        help="judged; without a callable, the module itself",
+    )
+    add("--family", metavar="NAME", help="judged as this family; see --list")
+    add("--list", action="store_true", help="list the families and their laws")
+    add("--dtype", metavar="NAME", help="float64, float32, float16 or bfloat16 (default: float64 and float32)")
+    add("--tolerance", type=float, metavar="FACTOR", help="multiply the slack of every law (default: 1)")
+    add("--examples", **integer, help="examples of each law (default: 100)")
+    add(
+        "--promises",
+        nargs="+",
+        metavar="NAME",
+        help="legal choices that the implementation makes, such as ties or bits",
+    )
+    add("--xfails", metavar="FILE", help="laws that must fail: one a line, followed by a reason")
+    add("--seed", **integer, help="seed of the examples (default: a random one, which is printed)")
+    add("--json", action="store_true", help="print a JSON record instead")
     return parser
 
 

@@ -916,3 +916,74 @@ def test_other_import_errors_are_raised(run, monkeypatch):
 def test_a_width_of_zero_is_named(refused, text, tmp_path):
     sentence = refused("train", "--corpus", text, "--out", tmp_path / "out", *SMALL, "--width", 0)
     assert sentence == "width must be an integer >= 1; got 0"
+
+
+# conformance
+
+JUDGED = """
+import numpy as np
+
+def naive(a, axis=None):
+    with np.errstate(over="ignore"):
+        return np.log(np.exp(a).sum(axis))
+"""
+
+
+@pytest.fixture
+def judge(run, tmp_path, monkeypatch):
+    """judge(*options): run `hopmin conformance` on the function above, with few examples and a seed."""
+    (tmp_path / "judged.py").write_text(JUDGED)
+    monkeypatch.chdir(tmp_path)
+    yield lambda *options: run(
+        "conformance", "judged:naive", "--family", "logsumexp", "--examples", 30, "--seed", 1, *options
+    )
+    sys.modules.pop("judged", None)
+
+
+def test_conformance_prints_a_report_and_ends_with_1(judge):
+    code, out, err = judge()
+    assert (code, err) == (1, "")
+    assert out.startswith("judged.naive as logsumexp, float64 and float32, seed 1\n")
+    assert "from judged import naive as implementation" in out
+
+
+def test_conformance_prints_json(judge):
+    code, out, _ = judge("--json")
+    record = json.loads(out)
+    assert (code, record["passed"], record["seed"], record["examples"]) == (1, False, 1, 30)
+
+
+def test_conformance_reads_expected_failures(judge, tmp_path):
+    failed = [row["law"] for row in json.loads(judge("--json")[1])["laws"] if row["status"] == "failed"]
+    lines = [f"{law}{gap}no shift" for law, gap in zip(failed, [" # ", "\t", "  ", "# "] * 9, strict=False)]
+    (tmp_path / "xfails.txt").write_text("\n".join(["# known", "", *lines]))
+    code, out, _ = judge("--xfails", "xfails.txt")
+    assert code == 0
+    assert len(re.findall("expected to fail .* no shift\n", out)) == len(failed)
+
+
+def test_conformance_lists_families_and_laws(run):
+    code, out, _ = run("conformance", "--list")
+    assert code == 0
+    assert "softmax: softmax(a, axis=None) -> array\n" in out
+    assert "  law_softmax: softmax is the gradient" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "package.module:callable and --family must be given; see hopmin conformance --list"),
+        (
+            ("judged:absent", "--family", "softmax"),
+            "implementation must be package.module:callable that can be imported",
+        ),
+        (
+            ("no_such_module:f", "--family", "softmax"),
+            "implementation must be package.module:callable that can be imported",
+        ),
+        (("hopmin:softmax", "--family", "softmx"), "family must be one of logsumexp, softmax, "),
+        (("hopmin:softmax", "--family", "softmax", "--xfails", "absent.txt"), "absent.txt could not be read"),
+    ],
+)
+def test_conformance_refuses_in_one_sentence(refused, arguments, sentence):
+    assert sentence in refused("conformance", *arguments)

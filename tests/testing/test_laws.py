@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hopmin
@@ -179,32 +178,3 @@ def test_laws_have_docstrings():
     for name in testing.__all__:
         if name.startswith("law_"):
             assert getattr(testing, name).__doc__, f"{name} must state its equation"
-
-
-def test_problems_cover_difficult_cases():
-    """Duplicates, single patterns and dimensions, queries that are patterns, more than a block of patterns."""
-    seen = set()
-
-    @settings(max_examples=300, database=None)
-    @given(testing.problems())
-    def record(problem):
-        x, p, beta = problem
-        seen.update(
-            name
-            for name, present in {
-                "one pattern": len(p) == 1,
-                "one dimension": p.shape[1] == 1,
-                "duplicates": len(np.unique(p, axis=0)) < len(p),
-                "a query that is a pattern": (x[:1] == p).all(axis=1).any(),
-                "more than two blocks": len(p) > 128,
-                "float32": p.dtype == np.float32,
-                "float64": p.dtype == np.float64,
-                "far from the origin": np.abs(p).min() > 1e5,
-                "sharp": beta == 1e3,
-                "soft": beta == 1e-3,
-            }.items()
-            if present
-        )
-
-    record()
-    assert len(seen) == 10, seen

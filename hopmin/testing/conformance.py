@@ -1,0 +1,546 @@
+"""Judge an implementation by all laws of its family: a report, or a pytest item for each law.
+
+    from hopmin.testing import conformance
+    print(conformance(my_softmax, "softmax"))
+
+- a report, which never stops at the first failure [`conformance`, `Report`, `Row`]
+- the same as a parametrized test [`conformance_tests`]
+- one law at a time [`Bench`]
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import secrets
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hopmin._version import __version__
+from hopmin.testing import compare
+from hopmin.testing.adapters import Adapted, adapt, keeps
+from hopmin.testing.families import subject
+from hopmin.testing.registry import EXAMPLES, FAMILIES, Family, Law, NotJudged, Outcome
+from hopmin.testing.strategies import DTYPES, Array, Problem, only_dtypes
+
+SCHEMA = 1
+STATUSES = ("passed", "failed", "expected to fail", "unexpectedly passed", "skipped")
+LONGEST_SNIPPET = 4000  # characters that a report prints; the JSON record has all
+
+
+@dataclass(frozen=True)
+class Row:
+    """The judgement of one law.
+
+    Attributes
+    ----------
+    law : str
+        Its name.
+    status : str
+        One of `STATUSES`.
+    reason : str
+        Why it was skipped, or why it was expected to fail.
+    statement, source : str
+        The law in words and symbols, and where it comes from.
+    seconds, examples : float, int
+        Time taken, and number of examples run, including those of shrinking.
+    message : str
+        What failed; empty if nothing did.
+    left, right, slack : float or None
+        The two numbers compared, and the slack between them; None if shapes, dtypes or bits differ, or an error was
+        raised.
+    instance : dict of str to str
+        The smallest input found, each argument as a Python expression.
+    snippet : str
+        A program that shows the failure without Hypothesis.
+    """
+
+    law: str
+    status: str
+    reason: str = ""
+    statement: str = ""
+    source: str = ""
+    seconds: float = 0.0
+    examples: int = 0
+    message: str = ""
+    left: float | None = None
+    right: float | None = None
+    slack: float | None = None
+    instance: Mapping[str, str] | None = None
+    snippet: str = ""
+
+    def describe(self) -> str:
+        """Return the failure as text: the statement, the numbers, the smallest input, and a snippet."""
+        lines = [f"{self.law}: {self.status}", textwrap.indent(self.statement, "    "), f"    {self.message}"]
+        if self.left is not None:
+            lines += [f"    left {self.left!r}, right {self.right!r}, slack {self.slack!r}"]
+        shown = self.snippet
+        if len(shown) > LONGEST_SNIPPET:
+            shown = f"(a snippet of {len(shown):,} characters: Row.snippet, or to_json())"
+        return "\n".join([*lines, "", textwrap.indent(shown, "    ")])
+
+
+@dataclass(frozen=True)
+class Report:
+    """The judgement of an implementation, a row for each law of its family.
+
+    `str(report)` is a table, with the details of each failure below it.
+
+    Attributes
+    ----------
+    implementation, family : str
+        What was judged, and as what.
+    dtypes : tuple of str
+        The dtypes that were drawn.
+    tolerance, examples, seed
+        As in `conformance`; the seed repeats the run.
+    rows : tuple of Row
+        In the order of the family's laws.
+    """
+
+    implementation: str
+    family: str
+    dtypes: tuple[str, ...]
+    tolerance: float
+    examples: int
+    seed: int
+    rows: tuple[Row, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True if all laws held or failed as expected, and at least one was not skipped."""
+        return not self.failures and any(row.status != "skipped" for row in self.rows)
+
+    @property
+    def failures(self) -> tuple[Row, ...]:
+        """The rows of laws that failed, or passed though they were expected to fail."""
+        return tuple(row for row in self.rows if row.status in ("failed", "unexpectedly passed"))
+
+    def __str__(self) -> str:
+        cells = [("law", "status", "examples", "seconds", ""), *map(_cells, self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        table = [
+            "  ".join(f"{c:{a}{w}}" for c, a, w in zip(line, "<<>><", widths, strict=True)).rstrip() for line in cells
+        ]
+        failed = [row.describe() for row in self.rows if row.status == "failed"]
+        return "\n\n".join([self._title(), "\n".join(table), *failed, self._summary()])
+
+    def to_markdown(self) -> str:
+        """Return the report as a table in Markdown, with the snippets of failures below it."""
+        lines = [
+            f"**{self._title()}**",
+            "",
+            "| law | status | examples | seconds | |",
+            "| --- | --- | ---: | ---: | --- |",
+        ]
+        lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in _cells(row)) + " |" for row in self.rows]
+        for row in self.rows:
+            if row.status == "failed":
+                lines += ["", f"`{row.law}`: {' '.join(row.statement.split())}", "", "```python", row.snippet, "```"]
+        return "\n".join([*lines, "", self._summary()])
+
+    def to_json(self) -> str:
+        """Return the report as JSON; docs/testing.md describes it. Numbers that are not finite are strings."""
+        record = {
+            "schema": SCHEMA,
+            "hopmin": __version__,
+            "numpy": np.__version__,
+            "passed": self.passed,
+            **asdict(self),
+        }
+        record["laws"] = record.pop("rows")
+        return json.dumps(compare.mapped(_as_json, record), indent=1, allow_nan=False)
+
+    def raise_if_failed(self) -> None:
+        """Raise AssertionError with the report unless it `passed`."""
+        if not self.passed:
+            raise AssertionError(str(self))
+
+    def _title(self) -> str:
+        return f"{self.implementation} as {self.family}, {' and '.join(self.dtypes)}, seed {self.seed}"
+
+    def _summary(self) -> str:
+        counts = [(sum(row.status == status for row in self.rows), status) for status in STATUSES]
+        return ", ".join(f"{count} {status}" for count, status in counts if count) + f" of {len(self.rows)} laws"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    note = row.message if row.status == "failed" else row.reason
+    return row.law, row.status, str(row.examples), f"{row.seconds:.2f}", " ".join(note.split())
+
+
+def _as_json(value: Any) -> Any:
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def conformance(
+    implementation: Any,
+    family: str,
+    *,
+    dtype: str | Iterable[str] | None = None,
+    tolerance: float = 1.0,
+    examples: int = EXAMPLES,
+    promises: Iterable[str] = (),
+    expected_failures: Mapping[str, str] | Iterable[str] = (),
+    seed: int | None = None,
+    batched: bool = True,
+) -> Report:
+    """Judge an implementation by all laws of a family.
+
+    A law that cannot judge it is skipped with a reason: a method is missing, a promise was not made, or the dtype is
+    not one that the law draws.
+
+    Parameters
+    ----------
+    implementation : object
+        As the family's signature says; arrays may be those of NumPy, PyTorch, JAX or any array API.
+    family : str
+        One of `registry.FAMILIES`.
+    dtype : str or iterable of str, optional
+        float64, float32, float16, or bfloat16 alone; by default those of float64 and float32 that are kept.
+    tolerance : float
+        Multiplies the slack of every law.
+    examples : int
+        Number of examples of each law.
+    promises : iterable of str
+        Legal choices that the implementation makes, such as "ties" or "bits"; laws about others are skipped.
+    expected_failures : iterable of str, or dict of str to str
+        Names of laws that must fail, with reasons.
+    seed : int, optional
+        Repeats a run; by default a random one, which the report states.
+    batched : bool
+        False if the implementation is a function of one vector; see `adapters.one_by_one`.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the family, a law, a promise or a dtype is unknown, or the implementation cannot be called as its family's
+        signature says.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def naive(a, axis=None):
+    ...     return np.log(np.exp(a).sum(axis))
+    >>> report = conformance(naive, "logsumexp", seed=0)
+    >>> report.passed
+    False
+    """
+    bench = Bench(
+        implementation,
+        family,
+        dtype=dtype,
+        tolerance=tolerance,
+        examples=examples,
+        promises=promises,
+        expected_failures=expected_failures,
+        batched=batched,
+    )
+    seed = secrets.randbits(32) if seed is None else seed
+    rows = tuple(bench.judge(law, seed) for law in bench.family.laws)
+    return Report(bench.name, family, bench.dtypes, float(tolerance), examples, seed, rows)
+
+
+def conformance_tests(implementation: Any, family: str, **options: Any) -> Callable[[Law], None]:
+    """Return a pytest function with an item for each law, named by it.
+
+    Laws in `expected_failures` are expected to fail, strictly: a pass is an error. Skipped laws are skipped.
+
+        test_mine = conformance_tests(my_softmax, "softmax", expected_failures={"law_accuracy": "float32 inside"})
+
+    Parameters
+    ----------
+    implementation, family
+        As for `conformance`.
+    **options
+        Of `conformance`. Without a seed, Hypothesis chooses the examples, and tries failures of the last run first.
+
+    Returns
+    -------
+    callable
+        Assign it to a name that begins with `test`.
+    """
+    import pytest
+
+    seed = options.pop("seed", None)
+    bench = Bench(implementation, family, **options)
+
+    def item(law: Law) -> Any:
+        reason = bench.expected.get(law.__name__)
+        marks = [] if reason is None else [pytest.mark.xfail(strict=True, reason=reason)]
+        return pytest.param(law, id=law.__name__, marks=marks)
+
+    @pytest.mark.parametrize("law", [item(law) for law in bench.family.laws])
+    def test(law: Law) -> None:
+        row = bench.judge(law, seed)
+        if row.status == "skipped":
+            pytest.skip(row.reason)
+        if row.message:
+            raise AssertionError(row.describe())
+
+    test.__doc__ = f"{bench.name} conforms to the laws of {family}."
+    return test
+
+
+class Bench:
+    """An implementation, adapted and ready to be judged by one law at a time.
+
+    Parameters
+    ----------
+    implementation, family, dtype, tolerance, examples, promises, expected_failures, batched
+        As for `conformance`.
+
+    Attributes
+    ----------
+    name : str
+        A name of the implementation, the same in every process.
+    family : Family
+        What it is judged as.
+    dtypes : tuple of str
+        The dtypes asked for that it keeps.
+    expected : dict of str to str
+        Laws that must fail, with reasons.
+    """
+
+    def __init__(
+        self,
+        implementation: Any,
+        family: str,
+        *,
+        dtype: str | Iterable[str] | None = None,
+        tolerance: float = 1.0,
+        examples: int = EXAMPLES,
+        promises: Iterable[str] = (),
+        expected_failures: Mapping[str, str] | Iterable[str] = (),
+        batched: bool = True,
+    ) -> None:
+        if family not in FAMILIES:
+            raise ValueError(f"family must be one of {', '.join(FAMILIES)}; got {family!r}")
+        self.family: Family = FAMILIES[family]
+        if isinstance(expected_failures, str) or isinstance(promises, str):
+            raise TypeError("expected_failures and promises must be collections of names; got a str")
+        if not isinstance(expected_failures, Mapping):
+            expected_failures = dict.fromkeys(expected_failures, "")
+        self.expected = dict(expected_failures)
+        self.promises = tuple(promises)
+        laws = [law.__name__ for law in self.family.laws]
+        _check_names("expected_failures", self.expected, laws, f"laws of {family}")
+        known = sorted({promise for each in FAMILIES.values() for law in each.laws for promise in law.promises})
+        _check_names("promises", self.promises, known, "those that laws are about")
+        if not tolerance > 0:
+            raise ValueError(f"tolerance must be positive; got {tolerance}")
+        if not (isinstance(examples, int) and examples > 0):
+            raise ValueError(f"examples must be a positive integer; got {examples!r}")
+        self.asked = _dtypes(dtype)
+        self.implementation, self.name, self.batched = implementation, _name(implementation), batched
+        self.tolerance, self.examples = tolerance, examples
+        with only_dtypes(*self.asked or DTYPES[:2]), np.errstate(all="ignore"):
+            self.adapted, self.made = adapt(implementation, self.family, batched=batched)
+        kept = [name for name in self.asked or DTYPES[:2] if keeps(self.adapted, name)]
+        if not kept or (self.asked and len(kept) < len(self.asked)):
+            able = ", ".join(name for name in DTYPES if keeps(self.adapted, name))
+            asked = " and ".join(self.asked or DTYPES[:2])
+            raise ValueError(f"dtype must be one that {self.name} keeps: {able}; got {asked}")
+        self.dtypes = tuple(kept)
+
+    def judge(self, law: Law, seed: int | None = None, *, shrink: bool = True) -> Row:
+        """Judge by one law.
+
+        Parameters
+        ----------
+        law : Law
+            One of the family.
+        seed : int, optional
+            By default Hypothesis chooses the examples.
+        shrink : bool
+            Whether to look for a smaller input after a failure.
+
+        Returns
+        -------
+        Row
+        """
+        name = law.__name__
+        row = Row(name, "skipped", statement=inspect.cleandoc(law.__doc__ or ""), source=law.source)
+        parts, expressions, missing = self._parts(law)
+        if missing:
+            return replace(row, reason=missing)
+        started = time.perf_counter()
+        with ExitStack() as stack:
+            stack.enter_context(only_dtypes(*self.dtypes))
+            factor = 2**16 if self.dtypes == ("bfloat16",) else 1  # how much coarser it is than float32
+            stack.enter_context(compare.tolerance(self.tolerance * factor))
+            stack.enter_context(np.errstate(all="ignore"))
+            outcome = law.examine(*parts, examples=self.examples, seed=seed, shrink=shrink)
+            if isinstance(outcome.error, NotJudged):
+                return replace(row, reason=str(outcome.error))
+            seconds, reason = time.perf_counter() - started, self.expected.get(name)
+            status = _status(outcome.error is not None, reason is not None)
+            row = replace(row, status=status, reason=reason or "", seconds=seconds, examples=outcome.examples)
+            return row if outcome.error is None else self._with_failure(row, law, outcome, parts, expressions)
+
+    def _parts(self, law: Law) -> tuple[tuple[Any, ...], list[str], str]:
+        """Return the parts that a law takes, Python expressions of them, and a reason if one is missing."""
+        for promise in law.promises:
+            if promise not in self.promises:
+                return (), [], f"{promise!r} is not promised"
+        for need in law.needs:
+            if not hasattr(self.made, need):
+                return (), [], f"there is no method {need}"
+        parts, expressions = [], []
+        for part in law.parts:
+            if part == self.family.subject:
+                parts.append(subject(self.adapted, part))
+                attribute = hasattr(self.adapted, part)
+            elif attribute := hasattr(self.adapted, part):
+                parts.append(getattr(self.adapted, part))
+            else:
+                return (), [], f"the implementation has no attribute {part}"
+            expressions.append(f"implementation.{part}" if attribute else "implementation")
+        return tuple(parts), expressions, ""
+
+    def _with_failure(
+        self, row: Row, law: Law, outcome: Outcome, parts: tuple[Any, ...], expressions: list[str]
+    ) -> Row:
+        error = outcome.error
+        message = str(error) if isinstance(error, AssertionError) else f"raises {type(error).__name__}: {error}"
+        instance = {name: literal(value) for name, value in outcome.instance.items()}
+        numbers: dict[str, Any] = {name: getattr(error, name, None) for name in ("left", "right", "slack")}
+        snippet = self._snippet(law, instance, expressions, numbers["left"] is not None)
+        if not _fails(law, parts, instance):
+            snippet += (
+                "\n# as drawn the failure needs a memory layout, an object or an earlier call that is not shown here"
+            )
+        return replace(row, message=message or repr(error), instance=instance, snippet=snippet, **numbers)
+
+    def _snippet(self, law: Law, instance: Mapping[str, str], expressions: list[str], numbers: bool) -> str:
+        arguments = [*expressions, *(f"{name}={value}" for name, value in instance.items())]
+        call = [f"{law.__name__}.statement("]
+        call += [f"    {argument}," for argument in arguments] + [")"]
+        if len(call) > 10:
+            call = [f"{law.__name__}.statement({', '.join(arguments)})"]
+        imports = ["Violation"] * numbers + [law.__name__]
+        imports += [name for name in ("Problem",) if any(f"{name}(" in value for value in instance.values())]
+        lines = ["import numpy as np", f"from hopmin.testing import {', '.join(imports)}"]
+        lines += _import(self.implementation)
+        if isinstance(self.adapted, Adapted) or not self.batched:
+            lines += ["from hopmin.testing import adapters, registry"]
+            family = f"registry.FAMILIES[{self.family.name!r}]"
+            lines += [f"implementation, _ = adapters.adapt(implementation, {family}, batched={self.batched})"]
+        if numbers:
+            call = ["try:", *(f"    {line}" for line in call), "except Violation as found:"]
+            call += ['    print(f"{found.what}: {found.left} must be at most {found.right}, slack {found.slack}")']
+        return "\n".join([*lines, "", *call])
+
+
+def _fails(law: Law, parts: tuple[Any, ...], instance: Mapping[str, str]) -> bool:
+    """Return whether the law fails on an instance written as Python expressions, as the snippet has it."""
+    try:
+        law.statement(*parts, **{name: eval(value, {"np": np, "Problem": Problem}) for name, value in instance.items()})
+    except (SyntaxError, NameError):
+        return False
+    except Exception:  # whatever an implementation raises
+        return True
+    return False
+
+
+def _status(failed: bool, expected: bool) -> str:
+    if expected:
+        return "expected to fail" if failed else "unexpectedly passed"
+    return "failed" if failed else "passed"
+
+
+def _check_names(argument: str, given: Iterable[str], known: Iterable[str], what: str) -> None:
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{argument} must be {what}: {', '.join(known) or 'none'}; got {name!r}")
+
+
+def _dtypes(dtype: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the names of the dtypes asked for, none for the default."""
+    if dtype is None:
+        return ()
+    given = [dtype] if isinstance(dtype, str | type | np.dtype) else list(dtype)
+    names = tuple(name if isinstance(name, str) else np.dtype(name).name for name in given)
+    if not names or not set(names) <= set(DTYPES) or ("bfloat16" in names and len(names) > 1):
+        raise ValueError(f"dtype must be of {', '.join(DTYPES[:3])}, or bfloat16 alone; got {dtype!r}")
+    return names
+
+
+def _name(implementation: Any) -> str:
+    """Return a name of an implementation that is the same in every process."""
+    name = getattr(implementation, "__qualname__", None) or getattr(implementation, "__name__", None)
+    module = getattr(implementation, "__module__", None) if name else type(implementation).__module__
+    name = name or type(implementation).__qualname__
+    return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
+
+
+def _import(implementation: Any) -> list[str]:
+    """Return the lines that make `implementation` a name, or a comment that asks for them."""
+    module, name = getattr(implementation, "__module__", None), getattr(implementation, "__qualname__", "")
+    if inspect.ismodule(implementation):
+        return [f"import {implementation.__name__} as implementation"]
+    if module and getattr(sys.modules.get(module), name, None) is implementation:
+        if module == "__main__":
+            return [f"implementation = {name}  # define it above"]
+        return [f"from {module} import {name} as implementation"]
+    return [f"implementation = ...  # put yours here: {_name(implementation)}"]
+
+
+def literal(value: Any) -> str:
+    """Return a Python expression of a value, exact to the last bit; NumPy is called np.
+
+    >>> literal(np.array([0.1, np.inf], np.float32))
+    "np.array([0.1, np.inf], 'float32')"
+    """
+    match value:
+        case np.ndarray():
+            return _array(value)
+        case np.generic():
+            return f"np.{value.dtype.type.__name__}({_number(value)})"
+        case float():
+            return _number(np.float64(value))
+        case tuple() if hasattr(value, "_fields"):
+            parts = ", ".join(f"{name}={literal(getattr(value, name))}" for name in value._fields)
+            return f"{type(value).__name__}({parts})"
+        case list() | tuple():
+            inside = ", ".join(map(literal, value))
+            return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' * (len(value) == 1)})"
+        case dict():
+            return "{" + ", ".join(f"{name!r}: {literal(part)}" for name, part in value.items()) + "}"
+    return repr(value)
+
+
+def _array(a: Array) -> str:
+    dtype = repr(a.dtype.name if a.dtype.isnative else a.dtype.str)
+    if not a.size:
+        return f"np.zeros({a.shape}, {dtype})"
+    flat = a.ravel()
+    if a.size > 8 and (flat.view(f"V{a.itemsize}") == flat.view(f"V{a.itemsize}")[0]).all():
+        return f"np.full({a.shape}, {_number(flat[0])}, {dtype})"
+
+    def nested(part: Array) -> str:
+        return _number(part[()]) if part.ndim == 0 else "[" + ", ".join(map(nested, part)) + "]"
+
+    return f"np.array({nested(np.asarray(a))}{'' if a.dtype == np.float64 and a.dtype.isnative else ', ' + dtype})"
+
+
+def _number(value: Any) -> str:
+    """Return a NumPy number: the shortest decimals that give the same bits."""
+    if value.dtype.kind != "f":
+        return repr(value.item())
+    if not np.isfinite(value):
+        return {"inf": "np.inf", "-inf": "-np.inf"}.get(str(value), "np.nan")
+    short = str(value.astype(value.dtype.newbyteorder("=")))
+    return short if value.dtype.type(float(short)) == value else repr(float(value))

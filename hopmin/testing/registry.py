@@ -1,0 +1,214 @@
+"""The registry of families and laws: what an implementation is judged as, and by which statements.
+
+A family says how an implementation is called; a law belongs to one or more families. Everything that lists laws
+(`conformance`, the table in the docs, the tests of hopmin) reads them from here.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import unittest
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, cast
+
+import numpy as np
+
+from hopmin._extras import needed_by
+from hopmin.testing.compare import mapped
+from hopmin.testing.strategies import asked_dtypes, rounded_to_bfloat16
+
+with needed_by("hopmin.testing", "testing"):
+    import hypothesis
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import strategies as st
+
+FAMILIES: dict[str, Family] = {}
+EXAMPLES = 100
+# Machines differ in speed, so there is no deadline; only one failure is reported.
+SETTINGS: dict[str, Any] = {"deadline": None, "report_multiple_bugs": False, "suppress_health_check": list(HealthCheck)}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of implementation, and the laws that judge it.
+
+    Attributes
+    ----------
+    name : str
+        The name that `conformance` takes.
+    subject : str
+        The parameter of a law that stands for the implementation itself.
+    signature : str
+        How the implementation is called, as error messages show it.
+    description : str
+        What the implementation does, and which further attributes or methods are judged if it has them.
+    probe : callable
+        Calls the implementation on the smallest input and returns the object whose methods the laws need.
+    laws : list of Law
+        In the order in which they are judged.
+    """
+
+    name: str
+    subject: str
+    signature: str
+    description: str
+    probe: Callable[[Any], Any]
+    laws: list[Law] = field(default_factory=list)
+
+
+class Outcome(NamedTuple):
+    """The number of examples that a law ran, and the error with its instance if it failed."""
+
+    examples: int
+    error: BaseException | None
+    instance: dict[str, Any]
+
+
+class NotJudged(unittest.SkipTest):
+    """A law cannot judge this implementation; Hypothesis ends it at once, without a failure."""
+
+
+class Law(Protocol):
+    """A law: call it with an implementation, or call its `statement` with an implementation and one instance.
+
+    Attributes
+    ----------
+    statement : callable
+        Takes the implementation's parts, positional only, and one instance; raises AssertionError.
+    parts : tuple of str
+        The names of the positional-only parameters.
+    families : tuple of str
+        The families that the law belongs to.
+    needs : tuple of str
+        Methods that the implementation must have; without them the law is skipped.
+    promises : tuple of str
+        Legal choices that the law is about, such as "ties" or "bits"; it is skipped unless they are promised.
+    source : str
+        Where the statement, or the mistake that it catches, comes from.
+    """
+
+    __name__: str
+    statement: Callable[..., None]
+    parts: tuple[str, ...]
+    families: tuple[str, ...]
+    needs: tuple[str, ...]
+    promises: tuple[str, ...]
+    source: str
+    examine: Callable[..., Outcome]
+
+    def __call__(self, *implementation: Any, examples: int = EXAMPLES, seed: int | None = None) -> None:
+        """Raise AssertionError if the implementation fails on one of the drawn examples."""
+
+
+def family(name: str, signature: str, description: str, *, probe: Callable[[Any], Any], subject: str = "") -> Family:
+    """Register a family.
+
+    Parameters
+    ----------
+    name, signature, description, probe
+        See `Family`.
+    subject : str
+        The parameter of a law that stands for the implementation; by default the name of the family.
+
+    Returns
+    -------
+    Family
+    """
+    FAMILIES[name] = Family(name, subject or name, signature, inspect.cleandoc(description), probe)
+    return FAMILIES[name]
+
+
+def _in_the_asked_dtypes(value: Any) -> Any:
+    """Return a leaf of an instance, rounded if bfloat16 is judged; refuse an array of float64 if that is not."""
+    if isinstance(value, np.ndarray):
+        if value.dtype == np.float64 and "float64" not in asked_dtypes():
+            raise NotJudged("its instances are of float64")
+        if value.dtype == np.float32 and asked_dtypes() == ("bfloat16",):
+            return rounded_to_bfloat16(value)
+    return value
+
+
+def law(
+    *families: str,
+    needs: tuple[str, ...] = (),
+    promises: tuple[str, ...] = (),
+    source: str = "",
+    **drawn: st.SearchStrategy[Any] | Callable[..., st.SearchStrategy[Any]],
+) -> Callable[[Callable[..., None]], Law]:
+    """Make a law of a statement, and add it to its families.
+
+    The statement's positional-only parameters are the implementation's parts, the others are drawn.
+
+    Parameters
+    ----------
+    *families : str
+        Names of registered families.
+    needs, promises, source
+        See `Law`.
+    **drawn : search strategy, or function that returns one
+        Draws each parameter that is not positional only. A function is called with the implementation's parts.
+
+    Returns
+    -------
+    callable
+        A decorator, which returns a `Law`.
+    """
+
+    def decorate(statement: Callable[..., None]) -> Law:
+        def examine(*parts: Any, examples: int = EXAMPLES, seed: int | None = None, shrink: bool = True) -> Outcome:
+            ran, failing = 0, {}
+
+            def holds(**instance: Any) -> None:
+                nonlocal ran, failing
+                instance = mapped(_in_the_asked_dtypes, instance)
+                ran += 1
+                kept = copy.deepcopy(instance)  # an implementation may change its arguments
+                try:
+                    statement(*parts, **instance)
+                except Exception:
+                    failing = kept
+                    raise
+
+            holds.__name__ = holds.__qualname__ = (
+                statement.__name__
+            )  # each law has its own key in Hypothesis's database
+            phases = [phase for phase in Phase if phase is not Phase.explain and (shrink or phase is not Phase.shrink)]
+            options: dict[str, Any] = {"max_examples": examples, "phases": phases} | SETTINGS
+            if seed is not None:
+                options |= {"database": None, "derandomize": False}
+            strategies = {
+                name: made if isinstance(made, st.SearchStrategy) else made(*parts) for name, made in drawn.items()
+            }
+            test = settings(**options)(given(**strategies)(holds))
+            if seed is not None:
+                test = hypothesis.seed(seed)(test)
+            try:
+                test()
+            except Exception as error:
+                return Outcome(ran, error, failing)
+            return Outcome(ran, None, {})
+
+        @functools.wraps(statement)
+        def judge(*parts: Any, examples: int = EXAMPLES, seed: int | None = None) -> None:
+            error = examine(*parts, examples=examples, seed=seed).error
+            if error is not None:
+                raise error
+
+        taken = [p for p in inspect.signature(statement).parameters.values() if p.kind is p.POSITIONAL_ONLY]
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        options = [
+            inspect.Parameter("examples", keyword, default=EXAMPLES),
+            inspect.Parameter("seed", keyword, default=None),
+        ]
+        judge.__signature__ = inspect.Signature([*taken, *options])  # type: ignore[attr-defined]
+        made = cast(Law, judge)
+        made.statement, made.examine, made.parts = statement, examine, tuple(p.name for p in taken)
+        made.families, made.needs, made.promises, made.source = families, needs, promises, source
+        for name in families:
+            FAMILIES[name].laws.append(made)
+        return made
+
+    return decorate

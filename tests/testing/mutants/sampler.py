@@ -1,0 +1,170 @@
+"""Samplers that are right in several styles, or wrong by a line or two."""
+
+import numpy as np
+import ours
+
+from . import Mutant
+
+
+def softmax(z):
+    e = np.exp(z - z.max())
+    return e / e.sum()
+
+
+def inverse(p, rng):
+    """The first token whose cumulative probability exceeds a uniform number."""
+    c = np.cumsum(p)
+    return int(np.searchsorted(c, rng.random() * c[-1], side="right"))
+
+
+def scaled(logits, temperature):
+    return logits.astype(np.float64) / temperature
+
+
+def keep_top_k(z, k):
+    return z if k is None or k >= len(z) else np.where(z >= np.sort(z)[-k], z, -np.inf)
+
+
+def keep_top_p(z, p):
+    if p is None or p >= 1:
+        return z
+    order = np.argsort(-z, kind="stable")
+    before = np.cumsum(softmax(z)[order]) - softmax(z)[order]
+    kept = np.full_like(z, -np.inf)
+    kept[order[before < p]] = z[order[before < p]]
+    return kept
+
+
+def build(scaled=scaled, top_k=keep_top_k, top_p=keep_top_p, draw=inverse, zero=lambda z: int(z.argmax())):
+    def sampler(logits, rng, *, temperature=1.0, top_k_=None, top_p_=None):
+        if temperature == 0 and zero is not None:
+            return zero(logits)
+        with np.errstate(all="ignore"):
+            z = top_p(top_k(scaled(logits, temperature), top_k_), top_p_)
+            return draw(softmax(z), rng)
+
+    return lambda logits, rng, *, temperature=1.0, top_k=None, top_p=None: sampler(
+        logits, rng, temperature=temperature, top_k_=top_k, top_p_=top_p
+    )
+
+
+def gumbel(logits, rng, *, temperature=1.0, top_k=None, top_p=None):
+    """The largest of the logits and Gumbel noise, in the dtype of the logits."""
+    if temperature == 0:
+        raise ValueError("temperature must be > 0; got 0")
+    z = keep_top_p(keep_top_k(logits / logits.dtype.type(temperature), top_k), top_p)
+    return np.argmax(z + rng.gumbel(size=z.shape))
+
+
+def by_choice(p, rng):
+    return rng.choice(len(p), p=p / p.sum())
+
+
+RIGHT = {"hopmin": ours.sampler, "in plain NumPy": build(), "by choice": build(draw=by_choice), "by Gumbel noise": gumbel}
+
+
+def top_k_of_positions(z, k):
+    return z if k is None else np.where(np.arange(len(z)) < k, z, -np.inf)
+
+
+def smallest_k(z, k):
+    return z if k is None or k >= len(z) else np.where(z <= np.sort(z)[k - 1], z, -np.inf)
+
+
+def one_more(z, k):
+    return keep_top_k(z, None if k is None else k + 1)
+
+
+def one_less(z, k):
+    return keep_top_k(z, None if k is None else max(1, k - 1))
+
+
+def zeros_kept(z, k):
+    return z if k is None or k >= len(z) else np.where(z >= np.sort(z)[-k], z, 0)
+
+
+def from_the_end(z, k):
+    """k > V wraps around."""
+    return z if k is None else np.where(z >= np.sort(z)[-(k % len(z))], z, -np.inf)
+
+
+def nucleus(rule):
+    """top_p by a rule of the sums up to each of the sorted tokens."""
+
+    def keep(z, p):
+        if p is None:
+            return z
+        order = np.argsort(-z, kind="stable")
+        kept, chosen = np.full_like(z, -np.inf), rule(softmax(z)[order], p)
+        kept[order[chosen]] = z[order[chosen]]
+        return kept if np.isfinite(kept).any() else z
+
+    return keep
+
+
+def first_always(chosen):
+    chosen[0] = True
+    return chosen
+
+
+def unsorted(z, p):
+    return z if p is None or p >= 1 else np.where(np.cumsum(softmax(z)) - softmax(z) < p, z, -np.inf)
+
+
+def not_put_back(z, p):
+    """The mask of the sorted tokens is used for the unsorted ones."""
+    if p is None or p >= 1:
+        return z
+    sorted_p = np.sort(softmax(z))[::-1]
+    return np.where(np.cumsum(sorted_p) - sorted_p < p, z, -np.inf)
+
+
+def as_min_p(z, p):
+    return z if p is None or p >= 1 else np.where(softmax(z) >= p * softmax(z).max(), z, -np.inf)
+
+
+def before_temperature(logits, rng, *, temperature=1.0, top_k=None, top_p=None):
+    """top_p is applied before the temperature."""
+    if temperature == 0:
+        return int(logits.argmax())
+    return inverse(softmax(scaled(keep_top_p(keep_top_k(logits, top_k), top_p), temperature)), rng)
+
+
+def in_place(logits, rng, **options):
+    logits -= logits.max()
+    return build()(logits, rng, **options)
+
+
+def with_global_generator(logits, rng, **options):
+    return build()(logits, np.random.default_rng(), **options)
+
+
+MUTANTS = {
+    "multiplied by the temperature": Mutant(build(scaled=lambda z, t: z.astype(float) * t), "law_sampler_frequencies", "natural"),
+    "temperature ignored": Mutant(build(scaled=lambda z, t: z.astype(float)), "law_sampler_frequencies", "natural"),
+    "temperature of probabilities": Mutant(build(draw=lambda p, rng: inverse(p**0.5, rng)), "law_sampler_frequencies", "natural"),
+    "always the likeliest": Mutant(build(draw=lambda p, rng: int(p.argmax())), "law_sampler_frequencies", "natural"),
+    "uniform": Mutant(build(draw=lambda p, rng: inverse((p > 0) * 1.0, rng)), "law_sampler_frequencies", "natural"),
+    "one token too far": Mutant(build(draw=lambda p, rng: min(inverse(p, rng) + 1, len(p) - 1)), "law_sampler_frequencies", "natural"),
+    "the sum is compared wrongly": Mutant(build(draw=lambda p, rng: int(np.searchsorted(-np.cumsum(p), -rng.random()))), "law_sampler", "natural"),
+    "no shift": Mutant(build(draw=lambda p, rng: inverse(p, rng), scaled=lambda z, t: np.log(np.exp(z / t))), "law_sampler", "natural"),
+    "first k tokens": Mutant(build(top_k=top_k_of_positions), "law_sampler", "natural"),
+    "smallest k": Mutant(build(top_k=smallest_k), "law_sampler", "natural"),
+    "k + 1 tokens": Mutant(build(top_k=one_more), "law_sampler", "natural"),
+    "k - 1 tokens": Mutant(build(top_k=one_less), "law_sampler_frequencies", "natural"),
+    "others get logit 0": Mutant(build(top_k=zeros_kept), "law_sampler", "natural"),
+    "k above V wraps around": Mutant(build(top_k=from_the_end), "law_sampler_frequencies", "natural"),
+    "top_k ignored": Mutant(build(top_k=lambda z, k: z), "law_sampler", "natural"),
+    "sums below top_p only": Mutant(build(top_p=nucleus(lambda p, top: first_always(np.cumsum(p) <= top))), "law_sampler_frequencies", "huggingface, natural"),
+    "one token more": Mutant(build(top_p=nucleus(lambda p, top: np.cumsum(p) - p - np.append(0, p[:-1]) < top)), "law_sampler", "natural"),
+    "top_p unsorted": Mutant(build(top_p=unsorted), "law_sampler", "natural"),
+    "top_p not put back in order": Mutant(build(top_p=not_put_back), "law_sampler", "natural"),
+    "top_p ascending": Mutant(build(top_p=lambda z, p: -keep_top_p(-z, p)), "law_sampler", "natural"),
+    "min-p for top_p": Mutant(build(top_p=as_min_p), "law_sampler", "natural"),
+    "top_p ignored": Mutant(build(top_p=lambda z, p: z), "law_sampler", "natural"),
+    "top_p before the temperature": Mutant(before_temperature, "law_sampler_frequencies", "natural"),
+    "changes the logits": Mutant(in_place, "law_sampler_arrays", "natural"),
+    "a generator of its own": Mutant(with_global_generator, "law_sampler_arrays", "nanoGPT #467"),
+    "0 draws": Mutant(build(zero=lambda z: int(z.argmin())), "law_sampler_zero", "natural"),
+    "0 is 1": Mutant(build(zero=lambda z: inverse(softmax(z), np.random.default_rng(0))), "law_sampler_zero", "natural"),
+}  # fmt: skip

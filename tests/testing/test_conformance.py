@@ -1,0 +1,279 @@
+"""Reports: a row for each law, every status, snippets that run; a pytest item for each law; one sentence for bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import helpers
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import hopmin
+from hopmin import testing
+from hopmin.testing import conformance, conformance_tests, registry
+from hopmin.testing.compare import at_most, close
+from hopmin.testing.conformance import STATUSES, literal
+from hopmin.testing.registry import FAMILIES, Family, law
+
+CHAPTER = Path(__file__).parents[2] / "docs/testing.md"
+
+
+class Doubles:
+    """An implementation of the family below: doubles its argument."""
+
+    def __call__(self, x):
+        return 2 * x
+
+    def half(self, x):
+        return x / 3  # wrong
+
+
+def doubles(x):
+    return 2 * x
+
+
+@pytest.fixture(autouse=True)
+def double(monkeypatch):
+    """A family with a law for each way in which a law can end; of 0, 1 and 2, so that everything is fast."""
+
+    def probe(implementation):
+        implementation(np.ones(1))
+        return implementation
+
+    family = Family("double", "double", "double(x) -> array", "Doubles an array.", probe)
+    monkeypatch.setitem(FAMILIES, "double", family)
+    arrays = st.sampled_from([[1.0], [1.0, 0.5]]).map(np.array)
+
+    @law("double", x=arrays, source="a textbook")
+    def law_sum(double, /, x):
+        """f(x) = x + x."""
+        close(double(x), x + x, 0, "f(x)")
+
+    @law("double", x=arrays)
+    def law_small(double, /, x):
+        """f(x) <= 1."""
+        at_most(double(x), 1.0, 0.25, "f(x)")
+
+    @law("double", needs=("half",), x=arrays)
+    def law_half(double, /, x):
+        """half(f(x)) = x."""
+        close(double.half(double(x)), x, 0, "half of f(x)")
+
+    @law("double", promises=("bits",), x=arrays)
+    def law_bits(double, /, x):
+        """f(x) is exact."""
+
+    @law("double", x=arrays)
+    def law_other(double, other, /, x):
+        """f(x) = other(x)."""
+
+    @law("double", x=arrays)
+    def law_raises(double, /, x):
+        """f takes a list of lists."""
+        double([["a"], None].index("b"))
+
+    made = [law_sum, law_small, law_half, law_bits, law_other, law_raises]
+    for each in made:
+        monkeypatch.setattr(testing, each.__name__, each, raising=False)
+    return family
+
+
+def statuses(report):
+    return {row.law: row.status for row in report.rows}
+
+
+def test_a_report_has_a_row_for_each_law_and_never_stops():
+    report = conformance(doubles, "double", seed=0, examples=5)
+    assert statuses(report) == {
+        "law_sum": "passed", "law_small": "failed", "law_half": "skipped", "law_bits": "skipped", "law_other": "skipped",
+        "law_raises": "failed",
+    }  # fmt: skip
+    reasons = {row.law: row.reason for row in report.rows if row.reason}
+    assert reasons == {
+        "law_half": "there is no method half",
+        "law_bits": "'bits' is not promised",
+        "law_other": "the implementation has no attribute other",
+    }
+    assert not report.passed
+
+
+def test_methods_and_promises_add_laws():
+    found = statuses(conformance(Doubles(), "double", promises=["bits"], seed=0, examples=5))
+    assert (found["law_half"], found["law_bits"]) == ("failed", "passed")
+
+
+def test_a_failure_has_the_numbers_and_the_smallest_input():
+    row = conformance(doubles, "double", seed=0, examples=5).rows[1]
+    assert (row.left, row.right, row.slack) == (2.0, 1.0, 0.25)
+    assert row.statement == "f(x) <= 1."
+    assert row.instance == {"x": "np.array([1.0])"}
+    assert 1 < row.examples < 50
+    assert "f(x): 2 must be at most 1 (tolerance 0.25)" in row.message
+
+
+def test_an_exception_is_a_failure():
+    row = conformance(doubles, "double", seed=0, examples=5).rows[5]
+    assert row.message == "raises ValueError: 'b' is not in list"
+    assert row.left is None
+
+
+def test_expected_failures_are_strict():
+    reasons = {"law_small": "doubles", "law_sum": "not so", "law_raises": "known"}
+    report = conformance(doubles, "double", expected_failures=reasons, seed=0, examples=5)
+    assert statuses(report) | {"law_sum": "unexpectedly passed", "law_small": "expected to fail"} == statuses(report)
+    assert [row.law for row in report.failures] == ["law_sum"]
+    del reasons["law_sum"]
+    assert conformance(doubles, "double", expected_failures=reasons, seed=0, examples=5).passed
+
+
+def test_a_tolerance_multiplies_slacks_and_a_seed_repeats_a_run():
+    assert statuses(conformance(doubles, "double", tolerance=4.1, examples=5))["law_small"] == "passed"
+    first = conformance(doubles, "double", examples=5)
+    again = conformance(doubles, "double", examples=5, seed=first.seed)
+    assert [(row.law, row.examples, row.instance) for row in first.rows] == [
+        (row.law, row.examples, row.instance) for row in again.rows
+    ]
+
+
+def test_a_report_without_a_judged_law_does_not_pass(double):
+    del double.laws[:2], double.laws[3:]  # those that are left are skipped
+    report = conformance(doubles, "double", seed=0)
+    assert {row.status for row in report.rows} == {"skipped"}
+    assert not report.passed
+
+
+def test_reports_print_as_text_and_markdown():
+    report = conformance(doubles, "double", seed=0, examples=5)
+    text, markdown = str(report), report.to_markdown()
+    assert "law_small" in text.splitlines()[4]
+    assert text.splitlines()[-1] == "1 passed, 2 failed, 3 skipped of 6 laws"
+    assert all(line in text for line in ("    f(x) <= 1.", "    left 2.0, right 1.0, slack 0.25"))
+    assert "| law_bits | skipped | 0 | 0.00 | 'bits' is not promised |" in markdown
+    with pytest.raises(AssertionError, match="law_small: failed"):
+        report.raise_if_failed()
+
+
+def test_the_json_record_has_the_documented_fields():
+    record = json.loads(conformance(doubles, "double", seed=0, examples=5).to_json())
+    assert (record["schema"], record["passed"], record["family"], record["seed"]) == (1, False, "double", 0)
+    assert {row["status"] for row in record["laws"]} <= set(STATUSES)
+    documented = CHAPTER.read_text(encoding="utf-8").split("## The JSON record")[1].split("\n## ")[0]
+    for name in {*record, *record["laws"][0]}:
+        assert f"`{name}`" in documented, name
+
+
+def test_numbers_that_are_not_finite_are_strings_in_json():
+    report = conformance(lambda x: x + np.inf, "double", seed=0, examples=5)
+    assert json.loads(report.to_json())["laws"][1]["left"] == "inf"
+
+
+def naive(a, axis=None):
+    with np.errstate(over="ignore"):
+        return np.log(np.exp(a).sum(axis))
+
+
+@pytest.mark.parametrize(("implementation", "family"), [(naive, "logsumexp"), (hopmin.DotEnergy, "energy")])
+def test_a_snippet_runs_and_shows_the_numbers(implementation, family, tmp_path):
+    row = next(row for row in conformance(implementation, family, seed=3).rows if row.left is not None)
+    assert len(row.snippet.splitlines()) <= 20
+    here = "import importlib.util, sys\n"
+    snippet = row.snippet
+    if implementation is naive:  # a module of tests is not importable by its name
+        line = next(line for line in snippet.splitlines() if line.endswith("as implementation"))
+        here = "import numpy as np\nnp.seterr(all='ignore')\nimplementation = lambda a, axis=None: np.log(np.exp(a).sum(axis))\n"
+        snippet = snippet.replace(line, "")
+    finished = subprocess.run([sys.executable, "-c", here + snippet], capture_output=True, text=True, check=False)
+    assert finished.stderr == ""
+    assert f"{row.left} must be at most {row.right}, slack {row.slack}" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([0.1, -0.0, np.inf, np.nan, 1e-300]), np.float32([0.1, 1 / 3, 1e30]), np.float16([0.1]), np.arange(3),
+        np.zeros((0, 3), np.float32), np.full((3, 4), 0.1), np.array(2.5), np.array([[True], [False]]),
+        np.array([1.5, 2.0], ">f8"), {"a": (1, [2.0, "b"])}, testing.Problem(np.eye(2), np.eye(2), 1e3), np.float32(0.1),
+        (1.0,), None, -np.inf,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_literals_are_exact(value):
+    made = eval(literal(value), {"np": np, "Problem": testing.Problem})
+    if isinstance(value, np.ndarray | np.generic):
+        assert (made.dtype, made.shape, made.tobytes()) == (value.dtype, value.shape, value.tobytes())
+    else:
+        np.testing.assert_equal(made, value)
+
+
+def test_arguments_are_shown_as_drawn_even_if_changed():
+    def overwrites(x):
+        x *= 2
+        return x
+
+    assert conformance(overwrites, "double", seed=0, examples=5).rows[0].instance == {"x": "np.array([1.0])"}
+
+
+REFUSED = {
+    "family must be one of logsumexp, ": (ValueError, doubles, "triple", {}),
+    "expected_failures must be laws of double: law_sum, ": (ValueError, doubles, "double", {"expected_failures": ["law_x"]}),
+    "dtype must be of float64, float32, float16, or bfloat16 alone; got 'int8'": (ValueError, doubles, "double", {"dtype": "int8"}),
+    "keeps: float64, float32, float16; got bfloat16": (ValueError, doubles, "double", {"dtype": "bfloat16"}),
+    "promises must be those that laws are about: ": (ValueError, doubles, "double", {"promises": ["speed"]}),
+    "tolerance must be positive; got 0": (ValueError, doubles, "double", {"tolerance": 0}),
+    "examples must be a positive integer; got 0": (ValueError, doubles, "double", {"examples": 0}),
+    "implementation must be double(x) -> array; got <lambda>: its call raises TypeError": (TypeError, lambda: 1, "double", {}),
+    "implementation must be double(x) -> array; got <lambda>: its call returns None": (TypeError, lambda x: None, "double", {}),
+    "value(queries, patterns) -> (m,); got <lambda>: its call raises AttributeError: 'dict' object has no attribute": (
+        TypeError, lambda beta: {}, "energy", {}),
+    "batched must be True except for logsumexp": (ValueError, doubles, "attention", {"batched": False}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+@pytest.mark.parametrize("judge", [conformance, conformance_tests])
+def test_bad_input_gets_one_sentence(sentence, judge):
+    error, implementation, family, options = REFUSED[sentence]
+    assert sentence in helpers.error_message(error, judge, implementation, family, **options)
+
+
+def test_only_the_dtypes_asked_for_are_drawn():
+    seen = set()
+
+    @registry.law("double", dtype=testing.strategies.dtypes())
+    def law_dtypes(double, /, dtype):
+        """Anything."""
+        seen.add(double(np.ones(1, dtype)).dtype.name)
+
+    conformance(doubles, "double", seed=0)
+    assert seen == {"float64", "float32"}
+    seen.clear()
+    report = conformance(doubles, "double", dtype="float16", seed=0)
+    assert seen == {"float16"}
+    assert report.rows[0].reason == "its instances are of float64"
+
+
+TESTS = """
+import numpy as np
+from hopmin.testing import conformance_tests
+
+def naive(a, axis=None):
+    with np.errstate(over="ignore"):
+        return np.log(np.exp(a).sum(axis))
+
+test_fails = conformance_tests(naive, "logsumexp", examples=50, seed=0)
+test_known = conformance_tests(naive, "logsumexp", examples=50, seed=0, expected_failures={"law_logsumexp": "no shift"})
+"""
+
+
+def test_pytest_has_an_item_for_each_law(tmp_path):
+    (tmp_path / "test_it.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-k", "law_logsumexp"]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert "FAILED test_it.py::test_fails[law_logsumexp]" in finished.stdout
+    assert "XFAIL test_it.py::test_known[law_logsumexp] - no shift" in finished.stdout
+    assert "law_logsumexp.statement(" in finished.stdout
+
+
+test_a_right_softmax = conformance_tests(hopmin.softmax, "softmax", examples=20)
