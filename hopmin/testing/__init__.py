@@ -24,11 +24,10 @@ from typing import TYPE_CHECKING
 from hopmin.testing import laws  # noqa: F401  (registers them)
 from hopmin.testing.compare import Violation
 from hopmin.testing.conformance import Report, conformance, conformance_tests
-from hopmin.testing.registry import FAMILIES, Law
+from hopmin.testing.registry import LAWS, Law
 from hopmin.testing.strategies import Problem, betas, lattice_problems, problems, scores
 
-_LAWS = {law.__name__: law for family in FAMILIES.values() for law in family.laws}
-globals().update(_LAWS)
+globals().update(LAWS)
 
 __all__ = [
     "Problem",
@@ -40,7 +39,7 @@ __all__ = [
     "lattice_problems",
     "problems",
     "scores",
-    *_LAWS,
+    *LAWS,
 ]
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ with needed_by("hopmin.testing", "testing"):
     from hypothesis import strategies as st
 
 FAMILIES: dict[str, Family] = {}
+LAWS: dict[str, Law] = {}
 EXAMPLES = 100
 # Machines differ in speed, so there is no deadline; only one failure is reported.
 SETTINGS: dict[str, Any] = {"deadline": None, "report_multiple_bugs": False, "suppress_health_check": list(HealthCheck)}
@@ -207,6 +208,7 @@ def law(
         made = cast(Law, judge)
         made.statement, made.examine, made.parts = statement, examine, tuple(p.name for p in taken)
         made.families, made.needs, made.promises, made.source = families, needs, promises, source
+        LAWS[statement.__name__] = made
         for name in families:
             FAMILIES[name].laws.append(made)
         return made
