@@ -69,6 +69,7 @@ def test_chapters(path, monkeypatch):
     assert doctest.testfile(str(path), module_relative=False, optionflags=FLAGS).failed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FIGURES)
 def test_figures_are_drawn(path, tmp_path, monkeypatch):
     out = tmp_path / "figure.svg"

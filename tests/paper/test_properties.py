@@ -139,7 +139,7 @@ def test_certified_balls_are_stored(instance, sharper):
 # Section 4.2: layers
 
 
-@few
+@settings(few, max_examples=10)  # eight properties each
 @given(layered(), st.floats(0, 4))
 def test_layers_and_their_global_energy(instance, trust):
     x, anchors, memory, layer = instance
