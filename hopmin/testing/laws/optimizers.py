@@ -156,7 +156,7 @@ def law_clipping(
     eps = float(np.finfo(gradients["a"].dtype).eps)
     relative = eps * (sum(g.size for g in gradients.values()) + 8)
     given = {name: g.copy() for name, g in gradients.items()}
-    close(float(clip(given, max_norm)), exact, relative * exact, "norm")
+    close(float(clip(dict(given), max_norm)), exact, relative * exact, "norm")
     for name, g in gradients.items():
         if exact < max_norm * (1 - relative):
             same(given[name], g, f"gradient of {name}, which is not clipped")

@@ -378,21 +378,20 @@ def _half(logits: Array) -> float:
     return float(np.sqrt(np.finfo(logits.dtype).eps) * (np.abs(logits).max() + np.finfo(logits.dtype).tiny))
 
 
-@law("language_model", tokens=token_arrays, cut=st.integers(0, 99), seed=st.integers(0, 2**32))
+@law("language_model", source="minGPT #75", tokens=token_arrays, cut=st.integers(0, 99), seed=st.integers(0, 2**32))
 def law_causal(model: Model, /, tokens: Array, cut: int, seed: int) -> None:
-    """The logits of a position do not depend on later tokens, to half of the digits; see law_causal_bits."""
+    """The logits of a position depend neither on later tokens nor on their number, to half of the digits."""
     stop = cut % tokens.shape[1] + 1
     later = np.random.default_rng(seed).integers(0, model.config.vocabulary, tokens[:, stop:].shape)
-    changed = np.concatenate([tokens[:, :stop], later], axis=1)
-    logits = np.asarray(model.logits(tokens.copy()))
-    close(
-        np.asarray(model.logits(changed))[:, :stop], logits[:, :stop], _half(logits), f"logits before position {stop}"
-    )
+    logits = np.asarray(model.logits(tokens.copy()))[:, :stop]
+    changed = np.asarray(model.logits(np.concatenate([tokens[:, :stop], later], axis=1)))[:, :stop]
+    close(changed, logits, _half(logits), f"logits of the first {stop} positions if others follow")
+    close(model.logits(tokens[:, :stop].copy()), logits, _half(logits), f"logits of the first {stop} positions alone")
 
 
 @law("language_model", promises=("bits",), tokens=token_arrays, cut=st.integers(0, 99), seed=st.integers(0, 2**32))
 def law_causal_bits(model: Model, /, tokens: Array, cut: int, seed: int) -> None:
-    """The logits of a position are the same bit for bit whatever tokens follow."""
+    """The logits of a position are the same bit for bit whatever tokens follow, in the same number."""
     stop = cut % tokens.shape[1] + 1
     later = np.random.default_rng(seed).integers(0, model.config.vocabulary, tokens[:, stop:].shape)
     changed = np.concatenate([tokens[:, :stop], later], axis=1)

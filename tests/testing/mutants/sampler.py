@@ -1,5 +1,7 @@
 """Samplers that are right in several styles, or wrong by a line or two."""
 
+import random
+
 import numpy as np
 import ours
 
@@ -167,4 +169,31 @@ MUTANTS = {
     "a generator of its own": Mutant(with_global_generator, "law_sampler_arrays", "nanoGPT #467"),
     "0 draws": Mutant(build(zero=lambda z: int(z.argmin())), "law_sampler_zero", "natural"),
     "0 is 1": Mutant(build(zero=lambda z: inverse(softmax(z), np.random.default_rng(0))), "law_sampler_zero", "natural"),
+    "temperature squared": Mutant(build(scaled=lambda z, t: z.astype(float) / t**2), "law_sampler", "natural"),
+    "temperature rooted": Mutant(build(scaled=lambda z, t: z.astype(float) / t**0.5), "law_sampler", "natural"),
+    "softmax of probabilities": Mutant(build(draw=lambda p, rng: inverse(softmax(p), rng)), "law_sampler", "natural"),
+    "logits for log-probabilities": Mutant(build(draw=lambda p, rng: int(np.argmax(p + rng.gumbel(size=p.shape)))), "law_sampler", "natural"),
+    "least likely": Mutant(build(draw=lambda p, rng: inverse(1 / np.maximum(p, 1e-12), rng)), "law_sampler", "natural"),
+    "order of the sorted": Mutant(build(draw=lambda p, rng: inverse(np.sort(p)[::-1], rng)), "law_sampler", "natural"),
+    "last token never": Mutant(build(draw=lambda p, rng: inverse(p[:-1] if len(p) > 1 else p, rng)), "law_sampler", "natural"),
+    "unlikely tokens never": Mutant(build(draw=lambda p, rng: inverse(np.where(p < 0.1 * p.max(), 0, p), rng)), "law_sampler", "natural"),
+    "tokens as bytes": Mutant(build(draw=lambda p, rng: inverse(p, rng) % 256), "law_sampler_top_k", "natural"),
+    "-inf as 0": Mutant(build(scaled=lambda z, t: np.nan_to_num(z.astype(float), neginf=0.0) / t), "law_sampler", "natural"),
+    "-inf as -10": Mutant(build(scaled=lambda z, t: np.maximum(z.astype(float), -10) / t), "law_sampler", "minGPT #75"),
+    "k rounded up to 2": Mutant(build(top_k=lambda z, k: keep_top_k(z, None if k is None else max(2, k))), "law_sampler_top_k", "natural"),
+    "k tokens, uniform": Mutant(build(top_k=lambda z, k: z if k is None else keep_top_k(z, k) * 0), "law_sampler_top_k", "natural"),
+    "sorted by magnitude": Mutant(build(top_k=lambda z, k: z if k is None or k >= len(z) else np.where(np.abs(z) >= np.sort(np.abs(z))[-k], z, -np.inf)), "law_sampler_top_k", "natural"),
+    "k as a fraction": Mutant(build(top_k=lambda z, k: z if k is None else np.where(softmax(z) >= 1 / k, z, -np.inf) if (softmax(z) >= 1 / k).any() else z), "law_sampler_top_k", "natural"),
+    "sums above top_p only": Mutant(build(top_p=nucleus(lambda p, top: first_always(np.cumsum(p) >= top))), "law_sampler_top_p", "natural"),
+    "1 - top_p": Mutant(build(top_p=lambda z, p: keep_top_p(z, None if p is None or p == 1 else 1 - p)), "law_sampler_top_p", "natural"),
+    "each above top_p": Mutant(build(top_p=nucleus(lambda p, top: first_always(p >= top))), "law_sampler_top_p", "natural"),
+    "each above 1 - top_p": Mutant(build(top_p=nucleus(lambda p, top: first_always(p >= 1 - top))), "law_sampler_top_p", "natural"),
+    "fraction of the tokens": Mutant(build(top_p=nucleus(lambda p, top: np.arange(len(p)) < max(1, round(top * len(p))))), "law_sampler_top_p", "natural"),
+    "one token at least two": Mutant(build(top_p=nucleus(lambda p, top: (np.cumsum(p) - p < top) | (np.arange(len(p)) < 2))), "law_sampler_top_p", "natural"),
+    "kept tokens, uniform": Mutant(build(top_p=lambda z, p: keep_top_p(z, p) if p is None or p >= 1 else np.where(np.isfinite(keep_top_p(z, p)), 0, -np.inf)), "law_sampler_top_p", "natural"),
+    "sums of logits": Mutant(build(top_p=nucleus(lambda p, top: first_always(np.cumsum(np.sqrt(p)) <= top))), "law_sampler_top_p", "natural"),
+    "the same seed each time": Mutant(build(draw=lambda p, rng: inverse(p, np.random.default_rng(0))), "law_sampler", "natural"),
+    "draws by Python's random": Mutant(build(draw=lambda p, rng: random.choices(range(len(p)), p)[0]), "law_sampler_arrays", "natural"),
+    "0 divides": Mutant(build(zero=None, scaled=lambda z, t: z.astype(float) / (t + 1e-1)), "law_sampler_zero", "natural"),
+    "0 draws the first": Mutant(build(zero=lambda z: 0), "law_sampler_zero", "natural"),
 }  # fmt: skip
