@@ -509,6 +509,9 @@ MUTANTS = {
     "scaled by positions": Mutant(
         whole(lambda q, k, v: attention(q * np.sqrt(q.dtype.type(q.shape[1] / len(q))), k, v)), "law_attention", "natural"),
     "another beta": Mutant(kit(energy=lambda beta: ours.hopmin.DotEnergy(2 * beta)), "law_attention_is_update", "natural"),
+    "update without mask": Mutant(
+        kit(lambda q, k, v: softmax(scores(q, k)) @ v, energy=ours.hopmin.DotEnergy), "law_attention_is_update", "natural"),
+    "update with a mask of -10": Mutant(kit(added(-10), energy=ours.hopmin.DotEnergy), "law_attention_is_update", "natural"),
     "update by distances": Mutant(kit(energy=ours.hopmin.DistanceEnergy), "law_attention_is_update", "natural"),
     "last digit from later values": Mutant(
         whole(lambda q, k, v: attention(q, k, v) * (1 + v.dtype.type(np.finfo(v.dtype).eps * (v.sum() > 0)))),

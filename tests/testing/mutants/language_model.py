@@ -6,6 +6,9 @@ import models
 import numpy as np
 import ours
 import scipy.special
+from helpers import drawn_parameters
+
+from hopmin.transformer.llama import Llama, LlamaConfig
 
 from . import Mutant
 
@@ -80,9 +83,16 @@ class Small:
         return step
 
 
+def drawn_llama():
+    config = LlamaConfig(vocabulary=7, positions=12, layers=2, heads=4, key_heads=2, width=8, hidden=10)
+    return Llama(config, drawn_parameters(config, 0, "float64"))
+
+
 RIGHT = {
-    "GPT": ours.Model(models.drawn_gpt(vocabulary=7, width=6)),
+    "GPT": ours.Model(models.drawn_gpt(vocabulary=7, width=6, dropout=0.2)),
     "GPT in float32": ours.Model(models.drawn_gpt(vocabulary=7, width=6, dtype="float32", dropout=0.2)),
+    "GPT of one position": ours.Model(models.drawn_gpt(vocabulary=7, width=6, layers=1, positions=1)),
+    "Llama": ours.Model(drawn_llama()),
     "hopmin.GPT itself": models.drawn_gpt(vocabulary=7, width=6, layers=1),
     "in plain NumPy": Small(),
     "in plain NumPy and float32": Small("float32"),

@@ -352,6 +352,8 @@ MUTANTS = {
     "weight twice": Mutant(layer("linear", lambda x, w, b: (x @ w + 2 * b, lambda dy: (*linear(x, w, b)[1](dy)[:2], 2 * dy.sum(axis=(0, 1))))), "law_forward", "natural"),
     "gradient of the first row": Mutant(layer("linear", changed(linear, lambda g, dy, x, w, b: (g[0], x[0].T @ dy[0], g[2]))), "law_backward", "natural"),
     "bias gradient of the last axis": Mutant(layer("linear", changed(linear, lambda g, dy, x, w, b: (*g[:2], dy.sum(axis=0)))), "law_backward", "natural"),
+    "gradient off by 0.1%": Mutant(layer("gelu", changed(gelu, lambda g, *_: 1.001 * g)), "law_backward", "natural"),
+    "gradient of another shape": Mutant(layer("gelu", changed(gelu, lambda g, *_: np.float64(1))), "law_backward", "natural"),
     "dy changed in place": Mutant(layer("gelu", in_place_backward(gelu)), "law_backward", "natural"),
     "dy ignored": Mutant(layer("gelu", changed(gelu, lambda g, dy, x: gelu(x)[1](np.ones_like(dy)))), "law_backward", "natural"),
     "averaged over repeats": Mutant(layer("embedding", counts_divided), "law_backward", "natural"),
