@@ -232,6 +232,13 @@ def shifted_by_the_largest(q, k, v):
     return e / e.sum(axis=-1, keepdims=True) @ v
 
 
+def minus_logsumexp(q, k, v):
+    """exp(s - LSE), in which the logarithm of the sum is lost if the largest score is large."""
+    s = np.where(tril(q, k), scores(q, k), -np.inf)
+    largest = s.max(axis=-1, keepdims=True)
+    return np.exp(s - (largest + np.log(np.exp(s - largest).sum(axis=-1, keepdims=True)))) @ v
+
+
 def zeros_masked(q, k, v):
     """Scores that happen to be 0 are masked."""
     s = np.tril(scores(q, k))
@@ -487,6 +494,7 @@ MUTANTS = {
     "cache with a square mask": Mutant(kit(cached=cache_with_square_mask), "law_attention_cache", "natural"),
     "cache without a mask": Mutant(kit(cached=cache_without_mask), "law_attention_cache", "x-transformers #219"),
     "one shift for all rows": Mutant(whole(shifted_by_the_largest), "law_attention_large_scores", "natural"),
+    "exp(s - LSE)": Mutant(whole(minus_logsumexp), "law_attention_large_scores", "natural"),
     "scores of 0 masked": Mutant(whole(zeros_masked), "law_attention", "natural"),
     "1 added to the sum": Mutant(whole(with_one_more), "law_attention", "natural"),
     "window of 8": Mutant(whole(window(8)), "law_attention", "natural"),

@@ -176,7 +176,7 @@ MUTANTS = {
     "least likely": Mutant(build(draw=lambda p, rng: inverse(1 / np.maximum(p, 1e-12), rng)), "law_sampler", "natural"),
     "order of the sorted": Mutant(build(draw=lambda p, rng: inverse(np.sort(p)[::-1], rng)), "law_sampler", "natural"),
     "last token never": Mutant(build(draw=lambda p, rng: inverse(p[:-1] if len(p) > 1 else p, rng)), "law_sampler", "natural"),
-    "unlikely tokens never": Mutant(build(draw=lambda p, rng: inverse(np.where(p < 0.1 * p.max(), 0, p), rng)), "law_sampler", "natural"),
+    "unlikely tokens never": Mutant(build(draw=lambda p, rng: inverse(np.where(p < 0.3 * p.max(), 0, p), rng)), "law_sampler", "natural"),
     "tokens as bytes": Mutant(build(draw=lambda p, rng: inverse(p, rng) % 256), "law_sampler_top_k", "natural"),
     "-inf as 0": Mutant(build(scaled=lambda z, t: np.nan_to_num(z.astype(float), neginf=0.0) / t), "law_sampler", "natural"),
     "-inf as -10": Mutant(build(scaled=lambda z, t: np.maximum(z.astype(float), -10) / t), "law_sampler", "minGPT #75"),
