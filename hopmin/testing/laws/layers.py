@@ -31,6 +31,11 @@ class Kind(NamedTuple):
     definition: Callable[..., tuple[Any, Any]]
 
 
+def _tiny(eps: float) -> float:
+    """Return the smallest normal number of float16 or float32, by its machine epsilon; that of float64 is smaller."""
+    return float(np.finfo(np.float16 if eps > 1e-4 else np.float32).tiny)
+
+
 def _linear(eps: float, _: float, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
     slack = (len(weight) + 2) * eps * (np.abs(x) @ np.abs(weight) + np.abs(bias))  # a sum of products
     return x @ weight + bias, slack
@@ -82,12 +87,12 @@ def _softmax(eps: float, _: float, x: Array) -> tuple[Array, Array]:
     largest = x.max(axis=-1, keepdims=True)
     y = np.exp(x - largest)
     y /= y.sum(axis=-1, keepdims=True)
-    return y, y * eps * (x.shape[-1] + 8 + 2 * np.abs(x - largest)) + 1e-37  # a difference d is off by eps |d|
+    return y, y * eps * (x.shape[-1] + 8 + 2 * np.abs(x - largest)) + 4 * _tiny(eps)  # a difference d is off by eps |d|
 
 
 def _attention(eps: float, _: float, q: Array, k: Array, v: Array) -> tuple[Array, Array]:
     rows = [attend(*row, causal(q.shape[1]), eps) for row in zip(q, k, v, strict=True)]
-    return np.array([y for y, _ in rows]), np.array([slack for _, slack in rows]) + 1e-37 * np.abs(v).sum()
+    return np.array([y for y, _ in rows]), np.array([slack for _, slack in rows]) + _tiny(eps) * np.abs(v).sum()
 
 
 def _cross_entropy(eps: float, _: float, logits: Array, targets: Array) -> tuple[Array, float]:
@@ -139,8 +144,11 @@ def layer_inputs(
     sizes = {axis: draw(st.integers(1, 5)) for axis in "BT"}
     wide = draw(st.integers(0, 3)) == 0
     sizes |= {axis: draw(st.integers(6, 40) if wide else st.integers(1, 6)) for axis in "ioDV"}
-    float_dtype = np.float64 if dtype is None else draw(dtype)
-    scale, rng = draw(st.sampled_from(scales)), np.random.default_rng(draw(st.integers(0, 2**32)))
+    float_dtype = np.dtype(np.float64 if dtype is None else draw(dtype))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    scale = float(rng.choice(scales))  # by the seed, so that each occurs in every run
+    if float_dtype.itemsize < 4:
+        scale = min(max(scale, 0.1), 10.0)  # products neither overflow nor lose digits in float16
     arrays = []
     for name, axes in KINDS[kind].axes.items():
         shape = tuple(sizes[axis] for axis in axes)

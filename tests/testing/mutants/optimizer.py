@@ -317,6 +317,14 @@ class MeanSquare(AdamW):
         return m, np.full_like(v, v.mean())
 
 
+class MeanOfColumns(AdamW):
+    """v is a number for each column."""
+
+    def moments(self, name, g):
+        m, v = super().moments(name, g)
+        return m, np.broadcast_to(v.mean(axis=0), v.shape)
+
+
 class ClipsTheStep(AdamW):
     def direction(self, name, g):
         return np.clip(super().direction(name, g), -1, 1)
@@ -534,6 +542,7 @@ MUTANTS = {
     "corrected for one more step": Mutant(CorrectedOneMore, "law_adamw", "natural"),
     "b t for b^t": Mutant(CorrectionTimesStep, "law_adamw", "natural"),
     "one v per parameter": Mutant(MeanSquare, "law_adamw", "natural"),
+    "one v per column": Mutant(MeanOfColumns, "law_adamw", "natural"),
     "steps clipped": Mutant(ClipsTheStep, "law_adamw", "natural"),
     "first parameter only": Mutant(SkipsTheFirst, "law_adamw", "natural"),
     "gradients accumulate": Mutant(ReusesGradients, "law_adamw", "micrograd #53"),

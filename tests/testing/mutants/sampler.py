@@ -62,7 +62,26 @@ def by_choice(p, rng):
     return rng.choice(len(p), p=p / p.sum())
 
 
-RIGHT = {"hopmin": ours.sampler, "in plain NumPy": build(), "by choice": build(draw=by_choice), "by Gumbel noise": gumbel}
+def keep_top_p_ascending(z, p):
+    """As in Hugging Face: the least likely tokens, of probability at most 1 - p, are left out; never the last."""
+    if p is None or p >= 1:
+        return z
+    order = np.argsort(z, kind="stable")
+    out = np.cumsum(softmax(z)[order]) <= 1 - p
+    out[-1] = False
+    kept = z.copy()
+    kept[order[out]] = -np.inf
+    return kept
+
+
+def in_float32(logits, temperature):
+    return logits.astype(np.float32) / np.float32(temperature)
+
+
+RIGHT = {
+    "in float32, ascending": build(scaled=in_float32, top_p=keep_top_p_ascending, draw=lambda p, rng: by_choice(p.astype(float), rng)),
+    "hopmin": ours.sampler, "in plain NumPy": build(), "by choice": build(draw=by_choice), "by Gumbel noise": gumbel,
+}  # fmt: skip
 
 
 def top_k_of_positions(z, k):
