@@ -182,6 +182,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array, eps: float | None = None) 
 
 
 def causal(T: int) -> Array:
+    """Return the causal mask (T, T): True where the key is not after the query."""
     return np.tri(T, dtype=bool)
 
 
