@@ -49,7 +49,7 @@ def one_maximum(a, axis=None):
 
 
 def keeps_axes(a, axis=None, keepdims=False):
-    return shifted(a, axis, keepdims=False if axis is None else True)
+    return shifted(a, axis, keepdims=axis is not None)
 
 
 def last_axis(a, axis=None, keepdims=False):
