@@ -178,7 +178,9 @@ def _of_kind(points: Array, m: int, kind: str) -> Array:
         return np.outer(points[:, 0], points[0])
     if kind == "equal norms":
         norms = np.linalg.norm(points, axis=1, keepdims=True)
-        return np.divide(points, norms, out=np.eye(1, points.shape[1]).repeat(len(points), 0), where=norms > 0)
+        units: Array = np.eye(1, points.shape[1]).repeat(len(points), 0)
+        np.divide(points, norms, out=units, where=norms > 0)
+        return units
     return points
 
 

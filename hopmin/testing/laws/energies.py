@@ -203,7 +203,7 @@ def _results(e: Any, x: Array, p: Array) -> dict[str, Array]:
 
 
 def _errors(energy: EnergyFactory, problem: Problem) -> dict[str, Any]:
-    """Bound the errors of `_results`: of their sums, and the change if states and beta change by 8 units in the last place.
+    """Bound the errors of `_results`: of sums, and the change if states and beta change by 8 units in the last place.
 
     Gradients are as steep as the energy is curved.
     """

@@ -430,7 +430,7 @@ def _lost(alpha: float, a: Array) -> float:
     """Bound the change of the marginal value when p underflows to 0."""
     if alpha == 1:
         return math.inf
-    return (16 * _tiny(a) / _resolution(a)) ** (alpha - 1) / (alpha - 1)
+    return float((16 * _tiny(a) / _resolution(a)) ** (alpha - 1) / (alpha - 1))
 
 
 @law("entmax", a=scores(10.0), alpha=st.sampled_from([1.5, 1.0, 2.0]), layout=layouts())

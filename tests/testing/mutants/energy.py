@@ -198,8 +198,8 @@ def undivided(e, x, p):
 
 
 def radius(e):
-    """EpanechnikovEnergy(beta^2), which has another radius."""
-    return hopmin.EpanechnikovEnergy(e.beta**2)
+    """EpanechnikovEnergy with twice the radius."""
+    return hopmin.EpanechnikovEnergy(e.beta / 4)
 
 
 def overwrites(s, x, p):
@@ -270,7 +270,7 @@ MUTANTS = {
     "a guarantee twice as large": of_distances("law_descent", guaranteed_decrease=lambda s, x, y: 2 * squared_norms(x - y)),
     "an overshooting step": of_distances("law_weights", update=lambda s, x, p: x + 2.5 * (Plain.update(s, x, p) - x)),
     "the update of attention": of_ours("law_descent", hopmin.EuclideanEnergy, update=lambda e, x, p: (undivided(e, x, p) @ p).astype(x.dtype)),
-    "another radius": of_ours("law_weights", hopmin.EpanechnikovEnergy, "EpanechnikovDenseAM", update=lambda e, x, p: radius(e).update(x, p)),
+    "another radius": of_ours("law_weights", hopmin.EpanechnikovEnergy, update=lambda e, x, p: radius(e).update(x, p)),
     "softmax over the queries": of_distances("law_weights", weights=lambda s, x, p: softmax(s.scores(x, p), axis=0)),
     "beta doubled in the weights": of_distances(
         "law_weights", weights=lambda s, x, p: Plain(2 * s.beta).weights(x, p), update=lambda s, x, p: softmax(s.scores(x, p)) @ p
