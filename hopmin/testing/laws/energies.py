@@ -37,9 +37,10 @@ def _slack(problem: Problem, ulps: float = 16.0) -> Array:
 
 def _dot_slack(problem: Problem) -> Array:
     """Bound the rounding error (m,) of energies that square positions rather than differences."""
-    resolution = np.finfo(np.result_type(problem.queries, problem.patterns)).eps
+    dtype = np.finfo(np.result_type(problem.queries, problem.patterns))
+    resolution, tiny = dtype.eps, float(dtype.tiny)
     size = max(np.abs(problem.queries).max(), np.abs(problem.patterns).max()) ** 2 * problem.patterns.shape[1]
-    return cast(Array, _slack(problem) + 32 * resolution * float(size))
+    return cast(Array, _slack(problem) + 32 * resolution * float(size) + tiny)
 
 
 def _sensitivity(energy: EnergyFactory, problem: Problem, states: Array) -> Array:
@@ -99,8 +100,8 @@ def _weight_slack(problem: Problem) -> float:
 
 def _mean_slack(problem: Problem) -> float:
     """Bound the rounding error of a weighted mean: that of a sum of n terms as large as the patterns, in any order."""
-    p = problem.patterns
-    return (8 + len(p)) * float(np.finfo(np.result_type(problem.queries, p)).eps) * float(np.abs(p).max())
+    p, dtype = problem.patterns, np.finfo(np.result_type(problem.queries, problem.patterns))
+    return (8 + len(p)) * float(dtype.eps) * float(np.abs(p).max()) + 4 * float(dtype.tiny)
 
 
 def _decrease(e: Any, x: Array, updated: Array) -> Array:
