@@ -142,7 +142,9 @@ def _check_soft_minimum(
     mean = 2 * eps * ((8 + d) * ((w * sizes).sum(axis=1) + rest + math.log(n) / beta) + n / beta) + tiny / beta + tiny
     close(np.asarray(e.value(x, p), float), value, mean, f"value and that of the {what} energy")
     relative = beta * (2 * eps * (8 + d) * sizes + mean[:, None]) + (8 + n) * eps
-    slack = np.expm1(np.minimum(relative, 700)) * w + tiny
+    exponents = -beta * (costs - low)  # at least log w
+    most = np.exp(np.minimum(exponents + relative, 0))  # a weight that underflows may be off by as much
+    slack = np.where(relative < 1, np.expm1(np.minimum(relative, 1)) * w, most) + tiny
     if hasattr(e, "weights"):
         close(np.asarray(e.weights(x, p), float), w, slack, f"weights and those of the {what} energy")
     if hasattr(e, "update"):
