@@ -178,7 +178,9 @@ def _of_kind(points: Array, m: int, kind: str) -> Array:
         return np.outer(points[:, 0], points[0])
     if kind == "equal norms":
         norms = np.linalg.norm(points, axis=1, keepdims=True)
-        return np.divide(points, norms, out=np.eye(1, points.shape[1]).repeat(len(points), 0), where=norms > 0)
+        units: Array = np.eye(1, points.shape[1]).repeat(len(points), 0)
+        np.divide(points, norms, out=units, where=norms > 0)
+        return units
     return points
 
 
@@ -206,6 +208,7 @@ def scores(draw: st.DrawFn, largest: float = 1e3, *, dtypes: Any = None) -> Arra
     The dtypes are drawn from `dtypes`, by default `strategies.dtypes()`.
     """
     dtype = np.dtype(draw(_dtypes(dtypes)))
+    largest = min(largest, float(np.finfo(dtype).max) / 4)
     if draw(st.integers(0, 7)) < 7:
         elements = st.floats(-largest, largest) | st.sampled_from([0.0, 1.0, -largest, largest])
         return draw(npst.arrays(np.float64, st.integers(1, 8), elements=elements)).astype(dtype)

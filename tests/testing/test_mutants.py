@@ -11,13 +11,14 @@ MODULES = mutants.modules()
 RIGHT = [(family, name) for family, module in MODULES.items() for name in getattr(module, "RIGHT", {})]
 MUTANTS = [(family, name) for family, module in MODULES.items() for name in module.MUTANTS]
 EACH_MUTANT = pytest.mark.parametrize(("family", "name"), MUTANTS, ids=map("-".join, MUTANTS))
+OURS = [(family, name) for family, name in RIGHT if name.startswith("hopmin, ")]
 EACH_RIGHT = pytest.mark.parametrize(("family", "name"), RIGHT, ids=map("-".join, RIGHT))
 
 
 def check_that_it_is_killed(family, name, seeds):
     mutant = MODULES[family].MUTANTS[name]
     (law,) = (law for law in FAMILIES[family].laws if law.__name__ == mutant.law)
-    bench = Bench(mutant.implementation, family, promises=law.promises)
+    bench = Bench(mutant.implementation, family, promises=law.promises, dtype=mutant.dtype)
     for seed in seeds:
         row = bench.judge(law, seed, shrink=False)
         assert row.status == "failed", f"{mutant.law} with seed {seed}: {row.status} {row.reason}"
@@ -49,6 +50,11 @@ def test_a_mutant_is_killed_by_every_seed(family, name):
 @EACH_RIGHT
 def test_a_right_implementation_passes(family, name):
     check_that_it_passes(family, name, seeds=[0], examples=20)
+
+
+@pytest.mark.parametrize(("family", "name"), OURS, ids=map("-".join, OURS))
+def test_hopmin_passes_on_each_backend(family, name, backend):
+    check_that_it_passes(family, name, seeds=[1], examples=5)
 
 
 @pytest.mark.slow
