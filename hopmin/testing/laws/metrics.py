@@ -66,6 +66,12 @@ def _directions(draw: st.DrawFn, *, decades: int = 12, double: int = 12) -> Prob
     return Problem(points[:m], points[m:], 1.0)
 
 
+def _few_positive(dtype: str, seed: int) -> Problem:
+    """Return 3 queries and 40 patterns of positive integers."""
+    points = np.random.default_rng(seed).integers(1, 9, (43, 4)).astype(dtype)
+    return Problem(points[:3], points[3:], 8.0)
+
+
 @st.composite
 def _products(draw: st.DrawFn) -> Problem:
     """Draw patterns of very different lengths, so that the largest product is not that of the nearest pattern."""
@@ -132,10 +138,10 @@ def law_cosine(cosine: Search, /, problem: Problem, part: float) -> None:
     _judge_cosine(cosine, problem, number_of_neighbours(problem, part))
 
 
-@law("nearest", problem=_directions(decades=0, double=0), pair=_pairs, part=parts)
-def law_cosine_array(cosine: Search, /, problem: Problem, pair: tuple[str, str], part: float) -> None:
+@law("nearest", dtype=dtypes(), seed=seeds, pair=_pairs)
+def law_cosine_array(cosine: Search, /, dtype: str, seed: int, pair: tuple[str, str]) -> None:
     """Cosine distances hold for any memory layout, byte order and for read-only arrays; inputs are not changed."""
-    _judge_cosine(cosine, problem, number_of_neighbours(problem, part), pair)
+    _judge_cosine(cosine, _few_positive(dtype, seed), 20, pair)
 
 
 @law("nearest", source="faiss #3245", grid=grids(), dtype=dtypes(), seed=seeds, k=few)
@@ -224,10 +230,10 @@ def law_dot(dot: Search, /, problem: Problem, part: float) -> None:
     _judge_dot(dot, problem, number_of_neighbours(problem, part))
 
 
-@law("nearest", problem=_products(), pair=_pairs, part=parts)
-def law_dot_array(dot: Search, /, problem: Problem, pair: tuple[str, str], part: float) -> None:
+@law("nearest", dtype=dtypes(), seed=seeds, pair=_pairs)
+def law_dot_array(dot: Search, /, dtype: str, seed: int, pair: tuple[str, str]) -> None:
     """Products hold for any memory layout, byte order and for read-only arrays; inputs are not changed."""
-    _judge_dot(dot, problem, number_of_neighbours(problem, part), pair)
+    _judge_dot(dot, _few_positive(dtype, seed), 20, pair)
 
 
 @law("nearest", source="faiss #3245", grid=grids(), dtype=dtypes(), seed=seeds, k=few)
@@ -380,10 +386,10 @@ def law_within(within: Within, /, problem: Problem) -> None:
     _judge_within(within, problem)
 
 
-@law("nearest", problem=_radius_problems(), pair=_pairs)
-def law_within_array(within: Within, /, problem: Problem, pair: tuple[str, str]) -> None:
+@law("nearest", dtype=dtypes(), seed=seeds, pair=_pairs)
+def law_within_array(within: Within, /, dtype: str, seed: int, pair: tuple[str, str]) -> None:
     """Radius search holds for any memory layout, byte order and for read-only arrays; inputs are not changed."""
-    _judge_within(within, problem, pair)
+    _judge_within(within, _few_positive(dtype, seed), pair)
 
 
 @law("nearest", grid=grids(), dtype=dtypes(), seed=seeds, reach=st.integers(0, 3))
