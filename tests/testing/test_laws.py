@@ -33,25 +33,6 @@ LAWS = {
     testing.law_large_beta_match: ("dot", "sparse, alpha = 1", *SPARSE),
     testing.law_small_beta_mean: (*SOFTMAX, *SPARSE, "Epanechnikov"),
 }
-FUNCTIONS = pytest.mark.parametrize(
-    "function",
-    [
-        hopmin.nearest,
-        lambda x, p: hopmin.nearest(x, p, metric="dot"),
-        DistanceEnergy(0.7).value,
-        DistanceEnergy(0.7).gradient,
-        DistanceEnergy(0.7).update,
-        DistanceEnergy(0.7).weights,
-        DotEnergy(0.7).value,
-        DotEnergy(0.7).update,
-        EuclideanEnergy(0.7).gradient,
-        EuclideanEnergy(0.7).update,
-        SparseEnergy(1.5, 0.7).value,
-        SparseEnergy(1.5, 0.7).update,
-        EpanechnikovEnergy(0.7).gradient,
-        EpanechnikovEnergy(0.7).update,
-    ],
-)
 
 
 def test_softmax_is_the_gradient_of_logsumexp():
@@ -96,21 +77,6 @@ def test_other_laws_have_counterexamples(law, name):
 def test_energies_agree_for_patterns_of_equal_norm(backend):
     testing.law_equal_norms(DistanceEnergy, DotEnergy)
     testing.law_equal_norms(DistanceEnergy, partial(SparseEnergy, 1))
-
-
-@pytest.mark.parametrize("law", [testing.law_nearest, testing.law_nearest_accuracy])
-def test_nearest_is_exact(law, backend):
-    law(hopmin.nearest)
-
-
-@FUNCTIONS
-def test_results_do_not_depend_on_memory_layout(function, backend):
-    testing.law_memory_layout(function, examples=30)
-
-
-@FUNCTIONS
-def test_a_batch_equals_its_rows(function, backend):
-    testing.law_batching(function, examples=30)
 
 
 def test_attention_is_an_update_of_the_dot_energy(backend):

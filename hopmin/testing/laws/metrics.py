@@ -36,7 +36,7 @@ from hopmin.testing.laws.search import (
     seeds,
 )
 from hopmin.testing.registry import law
-from hopmin.testing.strategies import LAYOUTS, Array, Problem, dtypes, laid_out, lattice_problems, layouts, problems
+from hopmin.testing.strategies import Array, Problem, dtypes, laid_out, lattice_problems, layouts, problems
 
 with needed_by("hopmin.testing", "testing"):
     from hypothesis import strategies as st
@@ -46,7 +46,7 @@ Within = Callable[[Array, Array, float], tuple[Any, ...]]  # (queries, patterns,
 
 
 @st.composite
-def _directions(draw: st.DrawFn, *, decades: int = 12, double: int = 12) -> Problem:
+def directions(draw: st.DrawFn, *, decades: int = 12, double: int = 12) -> Problem:
     """Draw queries and patterns of lengths from 10^-decades to 10^decades, some parallel; none is zero.
 
     For float64 there are `double` decades.
@@ -129,7 +129,7 @@ def _judge_cosine(cosine: Search, problem: Problem, k: int, pair: tuple[str, str
     check_unchanged(problem, x, p)
 
 
-@law("nearest", source="hnswlib #592, usearch #320", problem=_directions(), part=parts)
+@law("nearest", source="hnswlib #592, usearch #320", problem=directions(), part=parts)
 def law_cosine(cosine: Search, /, problem: Problem, part: float) -> None:
     """The k smallest 1 - x.p / (|x| |p|), ascending, for vectors of any length, down to 1e-12.
 
@@ -153,13 +153,13 @@ def law_cosine_blocks(cosine: Search, /, grid: Grid, dtype: str, seed: int, k: i
     _judge_cosine(cosine, problem, min(k, grid.n))
 
 
-@law("nearest", promises=("range",), problem=_directions(decades=30, double=200), part=parts)
+@law("nearest", promises=("range",), problem=directions(decades=30, double=200), part=parts)
 def law_cosine_range(cosine: Search, /, problem: Problem, part: float) -> None:
     """Cosine distances hold for lengths whose squares underflow or overflow: 1e30 in float32, 1e200 in float64."""
     _judge_cosine(cosine, problem, number_of_neighbours(problem, part))
 
 
-@law("nearest", source="hnswlib #592", problem=_directions(), scale=st.sampled_from([2.0**-20, 0.25, 8.0, 2.0**20]))
+@law("nearest", source="hnswlib #592", problem=directions(), scale=st.sampled_from([2.0**-20, 0.25, 8.0, 2.0**20]))
 def law_cosine_scale(cosine: Search, /, problem: Problem, scale: float) -> None:
     """Multiplying queries or patterns by a positive number changes no cosine distance; those lie between 0 and 2."""
     x, p, _ = problem
@@ -172,7 +172,7 @@ def law_cosine_scale(cosine: Search, /, problem: Problem, scale: float) -> None:
     close(cosine(x, p * factor, len(p))[0], plain, 2 * slack, "cosine distances to scaled patterns")
 
 
-@law("nearest", promises=("ties",), source="scikit-learn #15592", problem=_directions(decades=0, double=0))
+@law("nearest", promises=("ties",), source="scikit-learn #15592", problem=directions(decades=0, double=0))
 def law_cosine_ties(cosine: Search, /, problem: Problem) -> None:
     """Of equal patterns, the one with the lowest index comes first."""
     x, p = problem.queries, np.concatenate([problem.patterns, problem.patterns])
@@ -185,7 +185,7 @@ def law_cosine_ties(cosine: Search, /, problem: Problem) -> None:
     "nearest",
     promises=("many",),
     source="esa/pykep #220",
-    problem=_directions(decades=0, double=0),
+    problem=directions(decades=0, double=0),
     extra=st.integers(1, 70),
 )
 def law_cosine_many(cosine: Search, /, problem: Problem, extra: int) -> None:
@@ -193,7 +193,7 @@ def law_cosine_many(cosine: Search, /, problem: Problem, extra: int) -> None:
     judge_many(cosine, problem, extra)
 
 
-@law("nearest", source="faiss #563", problem=_directions(), part=parts)
+@law("nearest", source="faiss #563", problem=directions(), part=parts)
 def law_cosine_batch(cosine: Search, /, problem: Problem, part: float) -> None:
     """A query alone has the cosine distances that it has in a batch, to twice their rounding error."""
     x, p, _ = problem
@@ -207,7 +207,7 @@ def law_cosine_batch(cosine: Search, /, problem: Problem, part: float) -> None:
 # Products
 
 
-_dot_problems = _products() | problems(offsets=(0.0, 1.0))
+dot_problems = _products() | problems(offsets=(0.0, 1.0))
 
 
 def _judge_dot(dot: Search, problem: Problem, k: int, pair: tuple[str, str] = ("C", "C")) -> tuple[Array, Array, Array]:
@@ -221,7 +221,7 @@ def _judge_dot(dot: Search, problem: Problem, k: int, pair: tuple[str, str] = ("
     return np.asarray(values), exact, free
 
 
-@law("nearest", problem=_dot_problems, part=parts)
+@law("nearest", problem=dot_problems, part=parts)
 def law_dot(dot: Search, /, problem: Problem, part: float) -> None:
     """The k largest products x.p, largest first, by exact integer arithmetic; products within rounding may tie.
 
@@ -242,7 +242,7 @@ def law_dot_blocks(dot: Search, /, grid: Grid, dtype: str, seed: int, k: int) ->
     _judge_dot(dot, on_grid(grid, dtype, seed, lambda x, bound: bound * np.sign(x)), min(k, grid.n))
 
 
-@law("nearest", problem=_dot_problems)
+@law("nearest", problem=dot_problems)
 def law_dot_values(dot: Search, /, problem: Problem) -> None:
     """The first result is x.p, -x.p or 1 - x.p, the same for all; 1 - x.p has one more rounding."""
     n = len(problem.patterns)
@@ -254,7 +254,7 @@ def law_dot_values(dot: Search, /, problem: Problem) -> None:
     close(values, forms[what], slack, f"{what}, which the first result is closest to")
 
 
-@law("nearest", promises=("products",), problem=_dot_problems)
+@law("nearest", promises=("products",), problem=dot_problems)
 def law_dot_products(dot: Search, /, problem: Problem) -> None:
     """The first result of `dot` is -x.p, ascending, for those who promise that rather than x.p or 1 - x.p."""
     values, exact, slack = _judge_dot(dot, problem, len(problem.patterns))
@@ -279,7 +279,7 @@ def law_dot_many(dot: Search, /, problem: Problem, extra: int) -> None:
     judge_many(dot, problem, extra)
 
 
-@law("nearest", source="faiss #563", problem=_dot_problems, part=parts)
+@law("nearest", source="faiss #563", problem=dot_problems, part=parts)
 def law_dot_batch(dot: Search, /, problem: Problem, part: float) -> None:
     """A query alone has the products that it has in a batch, to twice their rounding error."""
     x, p, _ = problem
@@ -291,43 +291,10 @@ def law_dot_batch(dot: Search, /, problem: Problem, part: float) -> None:
         close(alone, whole[i : i + 1], slack[i].max(), "products of a query alone and in a batch")
 
 
-# Promised bits
-
-
-def _judge_bits(search: Search, problem: Problem, part: float) -> None:
-    x, p, _ = problem
-    k = number_of_neighbours(problem, part)
-    for what, made in (("values", 0), ("indices", 1)):
-        whole = np.asarray(search(x, p, k)[made])
-        alone = [np.asarray(search(row[None], p, k)[made]) for row in x]
-        same(np.concatenate(alone), whole, f"{what} of rows one by one, and as a batch")
-        for layout in LAYOUTS:
-            got = np.asarray(search(laid_out(x, layout), laid_out(p, layout), k)[made])
-            same(got, whole, f"{what} for {layout} arrays")
-
-
-@law("nearest", promises=("bits",), source="scikit-learn #30663", problem=problems(), part=parts)
-def law_nearest_bits(nearest: Search, /, problem: Problem, part: float) -> None:
-    """Distances and indices have the same bits for any memory layout, and for a query alone or in a batch."""
-    _judge_bits(nearest, problem, part)
-
-
-@law("nearest", promises=("bits",), source="scikit-learn #30663", problem=_directions(), part=parts)
-def law_cosine_bits(cosine: Search, /, problem: Problem, part: float) -> None:
-    """Cosine distances have the same bits for any memory layout, and for a query alone or in a batch."""
-    _judge_bits(cosine, problem, part)
-
-
-@law("nearest", promises=("bits",), source="scikit-learn #30663", problem=_dot_problems, part=parts)
-def law_dot_bits(dot: Search, /, problem: Problem, part: float) -> None:
-    """Products have the same bits for any memory layout, and for a query alone or in a batch."""
-    _judge_bits(dot, problem, part)
-
-
 # Within a radius
 
 
-def _rows(result: tuple[Any, ...], m: int) -> list[tuple[Array, Array]]:
+def rows_of(result: tuple[Any, ...], m: int) -> list[tuple[Array, Array]]:
     """Return distances and indices for each query, of lists or of a sparse matrix by rows."""
     values, indices, *offsets = result
     if offsets:
@@ -348,7 +315,7 @@ def _rows(result: tuple[Any, ...], m: int) -> list[tuple[Array, Array]]:
 
 
 @st.composite
-def _radius_problems(draw: st.DrawFn) -> Problem:
+def radius_problems(draw: st.DrawFn) -> Problem:
     """Draw a problem, with a larger one at times, and as its last number a radius that some patterns are within."""
     if draw(st.booleans()):
         x, p, _ = draw(problems(offsets=(0.0, 1.0)))
@@ -363,7 +330,7 @@ def _radius_problems(draw: st.DrawFn) -> Problem:
 def _judge_within(within: Within, problem: Problem, pair: tuple[str, str] = ("C", "C")) -> None:
     radius = problem.beta
     x, p = (laid_out(a, layout) for a, layout in zip(problem[:2], pair, strict=True))
-    rows = _rows(within(x, p, radius), len(x))
+    rows = rows_of(within(x, p, radius), len(x))
     true = exact_distances(*problem[:2])
     slack = expanded_slack(problem, true)
     for (t, i), exact, free in zip(rows, true, slack, strict=True):
@@ -377,7 +344,7 @@ def _judge_within(within: Within, problem: Problem, pair: tuple[str, str] = ("C"
     check_unchanged(problem, x, p)
 
 
-@law("nearest", problem=_radius_problems())
+@law("nearest", problem=radius_problems())
 def law_within(within: Within, /, problem: Problem) -> None:
     """Exactly the patterns with |x - p| <= radius, each once, with their distances; those within rounding are free.
 
@@ -408,18 +375,18 @@ def law_within_boundary(within: Within, /, problem: Problem, radius: int) -> Non
     """
     x, p, _ = problem
     squares = np.square(x[:, None].astype(float) - p).sum(axis=2)
-    for (_, found), row in zip(_rows(within(x, p, float(radius)), len(x)), squares, strict=True):
+    for (_, found), row in zip(rows_of(within(x, p, float(radius)), len(x)), squares, strict=True):
         same(np.sort(found), np.flatnonzero(row <= radius**2), "indices within the radius")
 
 
-@law("nearest", promises=("sorted",), problem=_radius_problems())
+@law("nearest", promises=("sorted",), problem=radius_problems())
 def law_within_sorted(within: Within, /, problem: Problem) -> None:
     """The patterns found are in ascending order of their distances."""
-    for values, _ in _rows(within(*problem), len(problem.queries)):
+    for values, _ in rows_of(within(*problem), len(problem.queries)):
         at_most(values[:-1], values[1:], 0, "distances within the radius in ascending order")
 
 
-@law("nearest", problem=_radius_problems())
+@law("nearest", problem=radius_problems())
 def law_within_nearest(nearest: Search, within: Within, /, problem: Problem) -> None:
     """`within` finds what `nearest` with k = n has within the radius, at the same distances.
 
@@ -428,7 +395,7 @@ def law_within_nearest(nearest: Search, within: Within, /, problem: Problem) -> 
     x, p, radius = problem
     slack = 2 * expanded_slack(problem, exact_distances(x, p))
     everything = (np.asarray(a) for a in nearest(x, p, len(p)))
-    for (found, indices), t, order, free in zip(_rows(within(x, p, radius), len(x)), *everything, slack, strict=True):
+    for (found, indices), t, order, free in zip(rows_of(within(x, p, radius), len(x)), *everything, slack, strict=True):
         known = np.empty(len(p))
         known[order] = t
         close(np.asarray(found, float), known[indices], free[indices], "distances by `within`, and by `nearest`")
@@ -437,39 +404,26 @@ def law_within_nearest(nearest: Search, within: Within, /, problem: Problem) -> 
         same(left_out, [], "indices by `nearest` inside the radius that `within` left out")
 
 
-@law("nearest", source="faiss #563", problem=_radius_problems())
+@law("nearest", source="faiss #563", problem=radius_problems())
 def law_within_batch(within: Within, /, problem: Problem) -> None:
     """A radius that no pattern, or every pattern, is within gives none, or all, for each query, alone or not."""
     x, p, _ = problem
     farthest = float(exact_distances(x, p).max())
-    for values, found in _rows(within(x, p, 2 * farthest + 1), len(x)):
+    for values, found in rows_of(within(x, p, 2 * farthest + 1), len(x)):
         same(np.sort(found), np.arange(len(p)), "indices within a radius that includes all patterns")
         same(len(values), len(p), "number of distances")
     away = x + x.dtype.type(8 * (farthest + float(np.abs(p).max()) + 1))
     for batch in (away, away[:1]):
-        for _, found in _rows(within(batch, p, farthest), len(batch)):
+        for _, found in rows_of(within(batch, p, farthest), len(batch)):
             same(len(found), 0, "number of patterns within a radius that is less than all distances")
 
 
-@law("nearest", promises=("radii",), problem=_radius_problems())
+@law("nearest", promises=("radii",), problem=radius_problems())
 def law_within_radii(within: Callable[..., Any], /, problem: Problem) -> None:
     """A radius for each query, (m,), gives what each query has alone with its own."""
     x, p, radius = problem
     radii = radius * (1 + np.arange(len(x)) % 3) / 2
-    rows = _rows(within(x, p, radii), len(x))
+    rows = rows_of(within(x, p, radii), len(x))
     for i, (_, found) in enumerate(rows[:5]):
-        ((_, alone),) = _rows(within(x[i : i + 1], p, float(radii[i])), 1)
+        ((_, alone),) = rows_of(within(x[i : i + 1], p, float(radii[i])), 1)
         same(np.sort(found), np.sort(alone), "indices within its own radius, of a query in a batch and alone")
-
-
-@law("nearest", promises=("bits",), problem=_radius_problems())
-def law_within_bits(within: Within, /, problem: Problem) -> None:
-    """Radius search has the same bits for any memory layout, and for a query alone or in a batch."""
-    x, p, radius = problem
-    whole = _rows(within(x, p, radius), len(x))
-    alone = [row for i in range(min(len(x), 9)) for row in _rows(within(x[i : i + 1], p, radius), 1)]
-    layouts = {name: _rows(within(laid_out(x, name), laid_out(p, name), radius), len(x)) for name in LAYOUTS}
-    for name, rows in ({"rows one by one": alone} | layouts).items():
-        for got, wanted in zip(rows, whole, strict=False):
-            for a, b, what in zip(got, wanted, ("distances", "indices"), strict=True):
-                same(a, b, f"{what} for {name}")
