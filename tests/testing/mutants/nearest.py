@@ -140,11 +140,11 @@ RIGHT = {
     "hopmin": ours_memory.search,
     "hopmin, by rows": ours_memory.search_by_rows,
     "in plain NumPy": search(differences, distances=lambda u, v: differences(u, v) / 2),
-    "by loops in float64": search(by_loops, partitioned),
+    "by loops in float64": build(by_loops, partitioned),
     "SciPy and argpartition": search(lambda x, p: scipy.spatial.distance.cdist(x, p, "sqeuclidean"), partitioned, value=np.positive),
     "SciPy's k-d tree": kd_tree(),
     "scikit-learn, brute force": SimpleNamespace(nearest=by_scikit_learn(), cosine=by_scikit_learn("cosine")),
-    "expanded in float64": search(in_float64(expanded), partitioned, value=lambda xp: 1 - xp),
+    "expanded in float64": SimpleNamespace(nearest=build(in_float64(expanded), partitioned), dot=build_dot(value=lambda xp: 1 - xp)),
     "expanded": search(expanded),
     "expanded and centred": build(centred(expanded)),
     "of one query or many": of_one_query,
@@ -153,7 +153,7 @@ RIGHT = {
 OURS = ("digits", "range", "integers", "lists", "bits", "refused", "dtype", "mixed", "empty", "ties", "single")
 PROMISES = {
     "hopmin": (*OURS, "products", "inclusive", "sorted", "radii"),
-    "hopmin, by rows": (*OURS, "inclusive", "radii"),
+    "hopmin, by rows": ("inclusive", "radii"),
     "in plain NumPy": ("dtype", "mixed", "empty", "ties"),
     "SciPy's k-d tree": ("many", "empty"),
     "scikit-learn, brute force": ("refused", "lists", "integers"),
