@@ -1,54 +1,46 @@
-"""hopmin satisfies the laws of hopmin.testing; functions of the core do so on both backends."""
+"""All laws: each has a statement, wrong implementations, and can check a single instance; and laws of no family."""
 
-from functools import partial
-
+import mutants
+import numpy as np
 import pytest
+from mutants.energy import Plain, PlainDot, mutant
 
 import hopmin
-from hopmin import DistanceEnergy, DotEnergy, EpanechnikovEnergy, EuclideanEnergy, SparseEnergy, testing
+from hopmin import testing
+from hopmin.testing import registry
 
-FUNCTIONS = pytest.mark.parametrize(
-    "function",
-    [
-        hopmin.nearest,
-        lambda x, p: hopmin.nearest(x, p, metric="dot"),
-        DistanceEnergy(0.7).value,
-        DistanceEnergy(0.7).gradient,
-        DistanceEnergy(0.7).update,
-        DistanceEnergy(0.7).weights,
-        DotEnergy(0.7).value,
-        DotEnergy(0.7).update,
-        EuclideanEnergy(0.7).gradient,
-        EuclideanEnergy(0.7).update,
-        SparseEnergy(1.5, 0.7).value,
-        SparseEnergy(1.5, 0.7).update,
-        EpanechnikovEnergy(0.7).gradient,
-        EpanechnikovEnergy(0.7).update,
-    ],
-)
+WRONG = {
+    "law_equal_norms": {
+        "beta not halved": (mutant(value=lambda s, x, p: Plain(2 * s.beta).value(x, p)), PlainDot),
+        "log n missing": (Plain, mutant(PlainDot, value=lambda s, x, p: PlainDot.value(s, x, p) - np.log(len(p)) / s.beta)),
+    },
+}  # fmt: skip
 
 
 def test_energies_agree_for_patterns_of_equal_norm(backend):
-    testing.law_equal_norms(DistanceEnergy, DotEnergy)
-    testing.law_equal_norms(DistanceEnergy, partial(SparseEnergy, 1))
+    testing.law_equal_norms(Plain, PlainDot)
+    testing.law_equal_norms(hopmin.DistanceEnergy, hopmin.DotEnergy)
+    testing.law_equal_norms(hopmin.DistanceEnergy, lambda beta: hopmin.SparseEnergy(1, beta))
 
 
-@pytest.mark.parametrize("law", [testing.law_nearest, testing.law_nearest_accuracy])
-def test_nearest_is_exact(law, backend):
-    law(hopmin.nearest)
+@pytest.mark.parametrize(("name", "what"), [(name, what) for name in WRONG for what in WRONG[name]])
+def test_a_wrong_implementation_is_rejected(name, what):
+    assert isinstance(registry.LAWS[name].examine(*WRONG[name][what], shrink=False).error, testing.Violation)
 
 
-@FUNCTIONS
-def test_results_do_not_depend_on_memory_layout(function, backend):
-    testing.law_memory_layout(function, examples=30)
+def test_every_law_states_what_it_judges():
+    for name, law in registry.LAWS.items():
+        assert law.__doc__, name
 
 
-@FUNCTIONS
-def test_a_batch_equals_its_rows(function, backend):
-    testing.law_batching(function, examples=30)
+def test_every_law_has_wrong_implementations():
+    rejecting = {each.law for module in mutants.modules().values() for each in module.MUTANTS.values()}
+    assert set(registry.LAWS) - set(WRONG) - rejecting == set()
 
 
-def test_laws_have_docstrings():
-    for name in testing.__all__:
-        if name.startswith("law_"):
-            assert getattr(testing, name).__doc__, f"{name} must state its equation"
+def test_a_statement_checks_a_single_instance():
+    problem = testing.Problem(np.array([[0.5]]), np.array([[0.0], [1.0]]), 1.0)
+    testing.law_descent.statement(hopmin.DistanceEnergy, problem)
+    wrong = mutant(guaranteed_decrease=lambda s, x, y: 1.0 + Plain.guaranteed_decrease(s, x, y))
+    with pytest.raises(AssertionError, match="guaranteed decrease"):
+        testing.law_descent.statement(wrong, problem)

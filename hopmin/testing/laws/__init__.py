@@ -6,6 +6,7 @@ resolution. The slack is never fitted to the accuracy of an implementation.
 
 from hopmin.testing import families  # noqa: F401  (registers them)
 from hopmin.testing.laws import (
+    bits,
     energies,
     layers,
     memories,
@@ -19,6 +20,7 @@ from hopmin.testing.laws import (
 )
 
 __all__ = [
+    "bits",
     "energies",
     "layers",
     "memories",
