@@ -42,27 +42,37 @@ def _largest_norm(*arrays: Array) -> float:
     return max(float(np.linalg.norm(a.astype(float), axis=1).max()) for a in arrays)
 
 
+# Hypothesis spends most examples on variations of one another where many draws are alike, so sizes are drawn as one
+# level, and all else by a seed.
+seeds = st.integers(0, 2**32)
+levels = st.sampled_from([0, 1, 1, 2, 2, 3])
+
+
 @st.composite
-def _retrievals(
-    draw: st.DrawFn, sharpness: tuple[float, ...] = (1.0, 0.1, 3.0, 10.0, 100.0), queries: tuple[int, ...] = (1, 2, 3, 5)
-) -> Problem:
+def _retrievals(draw: st.DrawFn, *sharpness: float, batch: bool = False) -> Problem:
     """Draw patterns and queries between them, with beta the sharpness over the squared diagonal of the patterns.
 
     At 1 and 3 there is one fixed point, and steps shrink slowly near 2; at 100 there are several. Numbers have two
-    decimals.
+    decimals; some queries lie beyond the patterns, so that they take different numbers of steps.
     """
-    m, n = draw(st.sampled_from(queries)), draw(st.sampled_from([2, 1, 3, 4, 8, 20, 300]))
-    d = draw(st.sampled_from([1, 2, 3, 5, 16, 70] if n < 300 else [2, 5]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    level, dtype, rng = draw(levels), draw(dtypes()), np.random.default_rng(draw(seeds))
+    few, several, one_of = (1, 2), (2, 3, 5), lambda *options: options[rng.integers(len(options))]
+    m = one_of(*(several if batch else (1,) if level == 0 else (1, *several)))
+    n, d = [
+        (one_of(*few), one_of(*few)), (one_of(2, 3, 4), one_of(1, 2, 3)), (one_of(3, 8, 20), one_of(2, 5, 16)),
+        one_of((300, 2), (300, 5), (20, 70)),
+    ][level]  # fmt: skip
     p = rng.normal(size=(n, d))
-    if draw(st.booleans()):
+    if one_of(False, True):
         p[-1] = p[0]
-    x = p[rng.integers(0, n, m)] + rng.normal(size=(m, d)) * draw(st.sampled_from([0.3, 1.0, 0.0]))
-    x[rng.random(m) < 0.3] *= 3  # beyond the patterns, so that queries take different numbers of steps
-    digits, dtype = draw(st.sampled_from([0, 3, -3])), draw(dtypes())
-    offset = draw(st.sampled_from([0, 0, 30]))
+    x = p[rng.integers(0, n, m)] + rng.normal(size=(m, d)) * one_of(0.3, 1.0, 0.0)
+    x[rng.random(m) < 0.3] *= 3
+    if batch:
+        x[0] = p.mean(axis=0)  # nearly still, where beta is small
+    digits, offset = one_of(0, 3, -3), one_of(0, 0, 30)
     x, p = (np.round((a.round(2) + offset) / 10.0**digits, 2 + digits).astype(dtype) for a in (x, p))
-    return Problem(x, p, draw(st.sampled_from(sharpness)) / (_diagonal(p) or 10.0**-digits) ** 2)
+    sharp = one_of(*(sharpness or (0.1, 1.0, 3.0, 10.0, 100.0)))
+    return Problem(x, p, float(sharp / (_diagonal(p) or 10.0**-digits) ** 2))
 
 
 class _Rules(NamedTuple):
@@ -84,7 +94,7 @@ def _rounding(problem: Problem, tolerance: float) -> float:
 
 
 fractions = st.sampled_from([1e-3, 1e-5, 1e-2])
-limits = st.sampled_from([60, 1, 2, 3, 4, 7])
+limits = st.sampled_from([9, 1, 2, 3, 4, 6])
 
 
 def _retrieved(retrieve: Retrieve, x: Array, problem: Problem, rules: _Rules) -> tuple[Array, Array, Array]:
@@ -153,7 +163,8 @@ def law_retrieval_result(retrieve: Retrieve, /, problem: Problem, fraction: floa
         energies = np.asarray(energies)
         same(energies.shape, (int(steps.max()) + 1, len(x)), "shape of the energies")
         for i, count in enumerate(steps):
-            same(energies[count:, i], np.repeat(energies[count, i], len(energies) - count), "energies after the last step")
+            rest = energies[count:, i]
+            same(rest, np.full_like(rest, rest[0]), f"energies of query {i} after its last step")
     same(x, problem.queries, "queries after the call")
     same(p, problem.patterns, "patterns after the call")
 
@@ -174,37 +185,34 @@ def law_retrieval_steps(retrieve: Retrieve, /, problem: Problem, fraction: float
     """The last step leads from z to the state returned, x = T(z), and is the first with |x - z| <= tolerance.
 
     z is what the same call returns for one step less, and T(z) what a call that begins at z returns after one. The
-    length is that of the step of a state, not of weights or energies. T errs by n terms, and by weights that are off
-    by beta times the error of a score; a length by the rounding of d coordinates.
+    length is that of the step of a state, not of weights or energies, and each query has its own. T errs by n terms,
+    and by weights that are off by beta times the error of a score; a length by the rounding of d coordinates.
     """
     rules = _rules(problem, fraction, max_steps)
-    rounding = _rounding(problem, rules.tolerance)
-
-    def after(count: int, x: Array) -> Array:
-        if count < 1:
-            return x
-        states, steps, reason = _retrieved(retrieve, x, problem, rules._replace(max_steps=count))
-        same(int(steps[0]), count, "steps of the call with fewer steps")
-        same(str(reason[0]), "max_steps", "its reason")
-        return states
-
-    for i in range(min(len(problem.queries), 2)):
-        x = problem.queries[i : i + 1]
-        states, steps, reason = _retrieved(retrieve, x, problem, rules)
-        count = int(steps[0])
-        z, y = after(count - 1, x), after(count - 2, x)
-        once, _, _ = _retrieved(retrieve, z, problem, rules._replace(max_steps=1))
-        close(states, once, 2 * _step_slack(problem, z), "the state returned, and one step from the one before")
-        last, before = (float(np.linalg.norm(a.astype(float) - b)) for a, b in ((states, z), (z, y)))
-        if count > 1:
-            at_most(rules.tolerance, before, rounding, "tolerance, and the length of the step before the last")
-        if reason[0] == "converged":
-            at_most(last, rules.tolerance, rounding, "length of the last step, and the tolerance")
-        elif reason[0] == "max_steps":
-            at_most(rules.tolerance, last, rounding, "tolerance, and the length of a last step that is longer")
+    rounding, x = _rounding(problem, rules.tolerance), problem.queries
+    states, steps, reason = _retrieved(retrieve, x, problem, rules)
+    path = [x]
+    for count in range(1, int(steps.max())):
+        after, taken, why = _retrieved(retrieve, x, problem, rules._replace(max_steps=count))
+        same(taken.astype(int), np.minimum(steps, count).astype(int), f"steps of the same call with max_steps={count}")
+        same((why == "max_steps")[steps > count].all(), np.True_, f"reasons of the same call with max_steps={count}")
+        path.append(after)
+    path.append(states)
+    lengths = np.linalg.norm(np.diff(np.array(path, float), axis=0), axis=2)
+    for i, count in enumerate(steps):
+        last = lengths[count - 1, i]
+        before = lengths[: count - 1, i]
+        at_most(rules.tolerance, before, rounding, f"tolerance, and the lengths of earlier steps of query {i}")
+        if reason[i] == "converged":
+            at_most(last, rules.tolerance, rounding, f"length of the last step of query {i}, and the tolerance")
+        elif reason[i] == "max_steps":
+            at_most(rules.tolerance, last, rounding, f"tolerance, and the length of the last step of query {i}")
+    z = np.array([path[count - 1][i] for i, count in enumerate(steps)])
+    once, _, _ = _retrieved(retrieve, z, problem, rules._replace(max_steps=1))
+    close(states, once, 2 * _step_slack(problem, z), "the states returned, and one step from the ones before")
 
 
-@law("retrieval", source="hopfield-layers #22", problem=_retrievals((1.0, 0.1, 1.9)), fraction=fractions)
+@law("retrieval", source="hopfield-layers #22", problem=_retrievals(1.0, 0.1, 1.9), fraction=fractions)
 def law_retrieval_still(retrieve: Retrieve, /, problem: Problem, fraction: float) -> None:
     """A converged state is still, |x - T(x)| <= tolerance: where beta diagonal^2 <= 2, T does not lengthen a step.
 
@@ -240,7 +248,7 @@ def law_retrieval_energies(retrieve: Retrieve, /, problem: Problem, max_steps: i
     at_most(energies[1:], energies[:-1], slack, "energy after a step, and before")
 
 
-@law("retrieval", source="faiss #563", problem=_retrievals((0.5, 0.1, 1.0), (2, 3, 6)), fraction=fractions)
+@law("retrieval", source="faiss #563", problem=_retrievals(0.5, 0.1, 1.0, batch=True), fraction=fractions)
 def law_retrieval_batch(retrieve: Retrieve, /, problem: Problem, fraction: float) -> None:
     """A query is retrieved as if it were alone, in the same number of steps up to one.
 
@@ -275,18 +283,18 @@ def law_retrieval_bits(retrieve: Retrieve, /, problem: Problem, fraction: float,
 @st.composite
 def _far_away(draw: st.DrawFn) -> Problem:
     """Draw integers from -3 to 3; some patterns are there twice."""
-    m, n, d = draw(st.integers(1, 3)), draw(st.sampled_from([2, 1, 3, 8])), draw(st.sampled_from([1, 2, 3, 9]))
-    rng, dtype = np.random.default_rng(draw(st.integers(0, 2**32))), draw(dtypes())
+    dtype, rng = draw(dtypes()), np.random.default_rng(draw(seeds))
+    m, n, d = int(rng.integers(1, 4)), int(rng.choice([1, 2, 3, 8])), int(rng.choice([1, 2, 3, 9]))
     x, p = (rng.integers(-3, 4, (rows, d)).astype(dtype) for rows in (m, n))
-    return Problem(x, p, draw(st.sampled_from([1.0, 3.0, 10.0])) / (_diagonal(p) or 1.0) ** 2)
+    return Problem(x, p, float(rng.choice([1.0, 3.0, 10.0]) / (_diagonal(p) or 1.0) ** 2))
 
 
 @law("retrieval", promises=("translation",), source="faiss #297", problem=_far_away(), steps=st.sampled_from([1, 2, 3]))
 def law_retrieval_translation(retrieve: Retrieve, /, problem: Problem, steps: int) -> None:
     """Translating queries and patterns together, far from the origin, translates the states: s_i = -|x - p_i|^2.
 
-    Differences of the drawn numbers are exact. States round to eps |x|, by which a score errs by 2 beta times the
-    distance, and a step lengthens an error by half of beta diagonal^2 at most.
+    Differences of the drawn numbers are exact. The mean of n terms errs by (n + 8) eps |x|, and each step after it
+    lengthens that error by half of beta diagonal^2 at most.
     """
     x, p, beta = problem
     far = x.dtype.type(2.0 ** (np.finfo(x.dtype).nmant // 2 + 3))
@@ -294,7 +302,7 @@ def law_retrieval_translation(retrieve: Retrieve, /, problem: Problem, steps: in
     near, taken, _ = _retrieved(retrieve, x, problem, rules)
     moved, counted, _ = _retrieved(retrieve, x + far, Problem(x + far, p + far, beta), rules)
     d, diagonal = p.shape[1], _diagonal(p)
-    error = float(np.spacing(far)) * (len(p) + 8) * math.sqrt(d) * (1 + beta * (diagonal + _largest_norm(x - p[:1])) ** 2)
+    error = float(np.spacing(far)) * (len(p) + 8) * math.sqrt(d)
     growth = sum(max(1.0, beta * diagonal**2 / 2) ** t for t in range(steps))
     judged = taken == counted  # a step within the tolerance may have been the last of one of them only
     close((moved - far)[judged], near[judged], 4 * error * growth, "states after a translation")
@@ -306,13 +314,12 @@ def _noisy_patterns(draw: st.DrawFn) -> tuple[Problem, Array]:
 
     Beta is such that for scores -|x - p|^2 and x.p, weights of other patterns are below e^-40.
     """
-    d, n, m = draw(st.sampled_from([16, 64])), draw(st.integers(1, 8)), draw(st.integers(1, 5))
-    rng, scale = np.random.default_rng(draw(st.integers(0, 2**32))), draw(st.sampled_from([1.0, 1e-2, 50.0]))
+    dtype, rng = draw(dtypes()), np.random.default_rng(draw(seeds))
+    d, n, m = int(rng.choice([16, 64])), int(rng.integers(1, 9)), int(rng.integers(1, 6))
+    scale, index = float(rng.choice([1.0, 1e-2, 50.0])), rng.integers(0, n, m)
     p = _hadamard(d)[rng.permutation(d)[:n]]
-    index = rng.integers(0, n, m)
     x = p[index]
-    x[:, : d // 8] *= draw(st.sampled_from([-1, 1]))
-    dtype = draw(dtypes())
+    x[:, : d // 8] *= rng.choice([-1, 1])
     beta = 40 / (d // 2 * scale**2)  # products differ by at least d / 2, squared distances by twice as much
     return Problem((x * scale).astype(dtype), (p * scale).astype(dtype), beta), index
 
@@ -337,17 +344,17 @@ def law_retrieval_stored(retrieve: Retrieve, /, noisy: tuple[Problem, Array]) ->
 
 
 @st.composite
-def _binary_states(draw: st.DrawFn, largest: int = 65) -> Pair:
+def _binary_states(draw: st.DrawFn, largest: int = 70) -> Pair:
     """Draw states and patterns; some states are patterns with few signs changed, some patterns are there twice."""
-    sizes = [(3, 5, 4), (1, 2, 3), (2, 9, 6), (4, 40, 12), (1, 1, 1), (2, 4, 30), (1, 250, 20), (3, 7, 65)]
-    m, n, d = draw(st.sampled_from([*sizes, (1, 3, 260), (1, 2, 800)]).filter(lambda size: size[2] <= largest))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    dtype, rng = draw(dtypes()), np.random.default_rng(draw(seeds))
+    sizes = [(2, 1, 1), (4, 2, 2), (1, 2, 3), (3, 5, 4), (2, 9, 6), (4, 40, 12), (2, 4, 30), (1, 300, 20), (3, 7, 70)]
+    sizes = [size for size in [*sizes, (1, 3, 260), (1, 2, 800)] if size[2] <= largest]
+    m, n, d = sizes[rng.integers(len(sizes))]
     p, x = (2.0 * rng.integers(0, 2, (rows, d)) - 1 for rows in (n, m))
-    if draw(st.booleans()):
+    if rng.random() < 0.5:
         x = p[rng.integers(0, n, m)] * np.where(rng.random((m, d)) < 0.1, -1, 1)
-    if draw(st.booleans()):
+    if rng.random() < 0.5:
         p[-1] = p[0]
-    dtype = draw(dtypes())
     return x.astype(dtype), p.astype(dtype)
 
 
@@ -412,7 +419,7 @@ def law_binary_rest(binary: BinaryMemory, /, given: Pair) -> None:
     """
     x, p = given
     memory = binary(p.copy())
-    for sweep in range(12):
+    for sweep in range(8):
         updated = np.asarray(memory.update(x.copy()))
         rests = (updated == x).all()
         if rests or not sweep:
@@ -463,7 +470,7 @@ def _lower(state: int, other: int, energies: list[float], slack: list[float]) ->
     return (other,) if change < 0 else (state,)
 
 
-@law("binary_energy", given=_binary_states(), seed=st.integers(0, 2**32))
+@law("binary_energy", given=_binary_states(), seed=st.sampled_from(range(100)))
 def law_binary_gauge(binary: BinaryMemory, /, given: Pair, seed: int) -> None:
     """Changing the sign of a neuron, or the order of neurons, in states and patterns alike changes no energy."""
     x, p = given
@@ -475,7 +482,7 @@ def law_binary_gauge(binary: BinaryMemory, /, given: Pair, seed: int) -> None:
     close(_energies(binary(p[:, order]), x[:, order]), value, slack, "energies after reordering neurons")
 
 
-@law("binary_energy", given=_binary_states(), seed=st.integers(0, 2**32))
+@law("binary_energy", given=_binary_states(), seed=st.sampled_from(range(100)))
 def law_binary_permutation(binary: BinaryMemory, /, given: Pair, seed: int) -> None:
     """The order of the patterns changes no energy."""
     x, p = given
@@ -496,7 +503,7 @@ def law_binary_batch(binary: BinaryMemory, /, given: Pair) -> None:
     for i, value in enumerate(_energies(memory, x)):
         close(_energies(memory, x[i : i + 1])[0], value, slack[i], f"energy of state {i} alone, and in the batch")
     rest = x
-    for _ in range(6):
+    for _ in range(3):
         rest = np.asarray(memory.update(rest.copy()))
     clear = (_flips(memory, rest) > 2 * _rounding_of_energies(binary, memory, (rest, p))[:, None]).all(axis=1)
     same(np.asarray(memory.update(rest.copy()))[clear], rest[clear], "updates in a batch of states at rest")
@@ -557,7 +564,7 @@ def law_binary_order(binary: BinaryMemory, /, given: Pair) -> None:
     Where a change is within the rounding error of the energy, the neuron may do either, and what the update did is
     taken as given.
     """
-    x, p = (a[:, :65] for a in given)
+    x, p = (a[:, :20] for a in given)
     memory = binary(p.copy())
     updated, now = np.asarray(memory.update(x.copy())), x.copy()
     slack = 2 * _rounding_of_energies(binary, memory, (x, p))
@@ -600,7 +607,7 @@ def law_binary_integers(binary: BinaryMemory, /, given: Pair) -> None:
     at_most(_energies(memory, updated.astype(x.dtype)), _energies(memory, x), slack, "energy after the update of int8")
 
 
-@law("binary_energy", dtype=dtypes(), seed=st.integers(0, 2**32), n=st.integers(1, 3), d=st.sampled_from([16, 64]))
+@law("binary_energy", dtype=dtypes(), seed=seeds, n=st.sampled_from([1, 2, 3]), d=st.sampled_from([16, 64]))
 def law_binary_stored(binary: BinaryMemory, /, dtype: str, seed: int, n: int, d: int) -> None:
     """Orthogonal patterns are fixed points, and one wrong sign is corrected: the field d - 2 exceeds the crosstalk."""
     rng = np.random.default_rng(seed)

@@ -232,7 +232,7 @@ MUTANTS = {
     "all go on until the last has converged": Mutant(AllUntilTheLast(), "law_retrieval_batch", "natural"),
     "all stop with the first": Mutant(UntilTheFirst(), "law_retrieval_batch", "natural"),
     "the length of all steps together": Mutant(NormOfTheBatch(), "law_retrieval_batch", "natural"),
-    "the mean length of the steps": Mutant(MeanOfTheBatch(), "law_retrieval_batch", "natural"),
+    "the mean length of the steps": Mutant(MeanOfTheBatch(), "law_retrieval_steps", "natural"),
     "softmax over the queries": Mutant(
         mutant(weights=lambda s, x: scipy.special.softmax(s.beta * s.scores(x), axis=0)), "law_retrieval_update", "natural"),
     "beta has no effect": Mutant(
