@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import hopmin
+from hopmin import _backend
 
 
 def retrieval(energy, *promises):
@@ -33,9 +34,10 @@ def binary(energy, kind=None, *promises):
     return memory
 
 
+BITS = ("bits",) if _backend.BACKEND == "compiled" else ()  # results of the NumPy twin depend on the batch in the last digits
 RETRIEVAL = {
-    "distance": retrieval(hopmin.DistanceEnergy, "bits", "translation"),
-    "dot": retrieval(hopmin.DotEnergy, "bits"),
+    "distance": retrieval(hopmin.DistanceEnergy, "translation", *BITS),
+    "dot": retrieval(hopmin.DotEnergy, *BITS),
 }
 BINARY = {
     "Hopfield": binary(hopmin.HopfieldEnergy(), "hopfield", "order", "ties", "even", "integers"),

@@ -56,12 +56,13 @@ def _programs(draw: st.DrawFn, names: tuple[str, ...] = CHANGES) -> Program:
             operations.append((name, rows(count)))
             n += count
         elif name == "nearest" and n:
-            operations.append((name, queries, min(count, n)))  # the same again, for what remembers answers
+            operations.append((name, queries, min(count, n)))
         elif name == "remove" and n:
             operations.append((name, places))
             n -= len(places)
-        elif name == "replace" and n:
-            operations.append((name, places, rows(len(places))))
+        elif name == "replace" and n:  # between two questions, for what remembers answers
+            asked = [("nearest", queries, min(count, n))] if "nearest" in names else []
+            operations += [*asked, (name, places, rows(len(places))), *asked]
         elif name == "save":
             operations.append((name,))
             saved = n

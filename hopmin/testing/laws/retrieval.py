@@ -56,10 +56,13 @@ def _retrievals(draw: st.DrawFn, *sharpness: float, batch: bool = False) -> Prob
     decimals; some queries lie beyond the patterns, so that they take different numbers of steps.
     """
     level, dtype, rng = draw(levels), draw(dtypes()), np.random.default_rng(draw(seeds))
-    few, several, one_of = (1, 2), (2, 3, 5), lambda *options: options[rng.integers(len(options))]
-    m = one_of(*(several if batch else (1,) if level == 0 else (1, *several)))
+
+    def one_of(*options: Any) -> Any:
+        return options[rng.integers(len(options))]
+
+    m = one_of(2, 3, 5) if batch else 1 if level == 0 else one_of(1, 2, 3, 5)
     n, d = [
-        (one_of(*few), one_of(*few)), (one_of(2, 3, 4), one_of(1, 2, 3)), (one_of(3, 8, 20), one_of(2, 5, 16)),
+        (one_of(1, 2), one_of(1, 2)), (one_of(2, 3, 4), one_of(1, 2, 3)), (one_of(3, 8, 20), one_of(2, 5, 16)),
         one_of((300, 2), (300, 5), (20, 70)),
     ][level]  # fmt: skip
     p = rng.normal(size=(n, d))
@@ -90,7 +93,8 @@ def _rules(problem: Problem, fraction: float, max_steps: int) -> _Rules:
 def _rounding(problem: Problem, tolerance: float) -> float:
     """Bound the error of the length of a step: differences of d rounded coordinates, and the root of their squares."""
     size, d = float(max(np.abs(problem.queries).max(), np.abs(problem.patterns).max())), problem.patterns.shape[1]
-    return _resolution(problem) * (16 * size * math.sqrt(d) + (d + 8) * tolerance)
+    error: float = _resolution(problem) * (16 * size * math.sqrt(d) + (d + 8) * tolerance)
+    return error
 
 
 fractions = st.sampled_from([1e-3, 1e-5, 1e-2])
@@ -122,7 +126,7 @@ def _definitions(problem: Problem, x: Array) -> list[tuple[Array, Array]]:
 
 
 def _step_slack(problem: Problem, *states: Array) -> float:
-    """Bound the rounding error |error of T(z)|.
+    """Bound the length of the rounding error of T(z).
 
     A score is a sum of d products, of squares that may be expanded: it errs by (d + 4) eps (|z| + |p|)^2, a weight by
     2 beta times that, which moves the mean by that fraction of the diagonal; a mean of n terms errs by n eps |p|.
@@ -131,14 +135,17 @@ def _step_slack(problem: Problem, *states: Array) -> float:
     n, d = p.shape
     size = _largest_norm(x, p, *states)
     weight = 8 * beta * (d + 4) * size**2 + 8
-    return _resolution(problem) * (2 * (n + 8) * size + weight * _diagonal(p))
+    error: float = _resolution(problem) * (2 * (n + 8) * size + weight * _diagonal(p))
+    return error
 
 
 def _energy_slack(problem: Problem, *states: Array) -> float:
     """Bound the rounding error of a difference of energies, each a score and the logarithm of n terms over beta."""
     x, p, beta = problem
     n, d = p.shape
-    return 4 * _resolution(problem) * (4 * (d + 4) * _largest_norm(x, p, *states) ** 2 + (n + 8) / beta)
+    score = 4 * (d + 4) * _largest_norm(x, p, *states) ** 2
+    error: float = 4 * _resolution(problem) * (score + (n + 8) / beta)
+    return error
 
 
 @law("retrieval", problem=_retrievals(), fraction=fractions, max_steps=limits)
@@ -162,7 +169,7 @@ def law_retrieval_result(retrieve: Retrieve, /, problem: Problem, fraction: floa
     if (energies := getattr(r, "energies", None)) is not None:
         energies = np.asarray(energies)
         same(energies.shape, (int(steps.max()) + 1, len(x)), "shape of the energies")
-        for i, count in enumerate(steps):
+        for i, count in enumerate(steps.tolist()):
             rest = energies[count:, i]
             same(rest, np.full_like(rest, rest[0]), f"energies of query {i} after its last step")
     same(x, problem.queries, "queries after the call")
@@ -199,7 +206,7 @@ def law_retrieval_steps(retrieve: Retrieve, /, problem: Problem, fraction: float
         path.append(after)
     path.append(states)
     lengths = np.linalg.norm(np.diff(np.array(path, float), axis=0), axis=2)
-    for i, count in enumerate(steps):
+    for i, count in enumerate(steps.tolist()):
         last = lengths[count - 1, i]
         before = lengths[: count - 1, i]
         at_most(rules.tolerance, before, rounding, f"tolerance, and the lengths of earlier steps of query {i}")
@@ -207,7 +214,7 @@ def law_retrieval_steps(retrieve: Retrieve, /, problem: Problem, fraction: float
             at_most(last, rules.tolerance, rounding, f"length of the last step of query {i}, and the tolerance")
         elif reason[i] == "max_steps":
             at_most(rules.tolerance, last, rounding, f"tolerance, and the length of the last step of query {i}")
-    z = np.array([path[count - 1][i] for i, count in enumerate(steps)])
+    z = np.array([path[count - 1][i] for i, count in enumerate(steps.tolist())])
     once, _, _ = _retrieved(retrieve, z, problem, rules._replace(max_steps=1))
     close(states, once, 2 * _step_slack(problem, z), "the states returned, and one step from the ones before")
 
@@ -507,7 +514,7 @@ def law_binary_batch(binary: BinaryMemory, /, given: Pair) -> None:
         rest = np.asarray(memory.update(rest.copy()))
     clear = (_flips(memory, rest) > 2 * _rounding_of_energies(binary, memory, (rest, p))[:, None]).all(axis=1)
     same(np.asarray(memory.update(rest.copy()))[clear], rest[clear], "updates in a batch of states at rest")
-    for i in np.flatnonzero(clear):
+    for i in np.flatnonzero(clear).tolist():
         same(np.asarray(memory.update(rest[i : i + 1].copy()))[0], rest[i], "update of one of these states alone")
 
 
@@ -529,8 +536,9 @@ KINDS: dict[str, Callable[[Array], Array]] = {
 
 
 def _log_sum_exp(o: Array) -> Array:
-    top: Array = o.max(axis=1)
-    return top + np.log(np.exp(o - top[:, None]).sum(axis=1))
+    top = o.max(axis=1)
+    value: Array = top + np.log(np.exp(o - top[:, None]).sum(axis=1))
+    return value
 
 
 @law("binary_energy", given=_binary_states(largest=30))

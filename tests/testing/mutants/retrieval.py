@@ -108,7 +108,8 @@ RIGHT = {
     "loops": Loops(),
 }  # fmt: skip
 PROMISES = {
-    "hopmin, distances": ("bits", "translation"), "hopmin, products": ("bits",), "in the dtype": ("translation",),
+    "hopmin, distances": ours_memory.RETRIEVAL["distance"].promises,
+    "hopmin, products": ours_memory.RETRIEVAL["dot"].promises, "in the dtype": ("translation",),
     "float64 inside": ("translation",), "loops": ("bits", "translation"),
 }  # fmt: skip
 
