@@ -89,7 +89,7 @@ def test_a_failing_memory_is_shown_as_a_program():
     assert row.message in row.describe()
     assert len(row.snippet.splitlines()) <= 20
     assert '("remove", [' in row.snippet.replace("'", '"')
-    plain = f"""
+    plain = """
 import numpy as np
 class Rows:
     __init__ = lambda self, patterns: setattr(self, "rows", patterns.copy())
@@ -110,7 +110,7 @@ implementation = Rows
 
 def test_an_unknown_kind_is_named():
     states = -np.ones((1, 3)), np.ones((2, 3))
-    with pytest.raises(ValueError, match="kind must be one of hopfield, .*; got 'Boltzmann'"):
+    with pytest.raises(ValueError, match=r"kind must be one of hopfield, .*; got 'Boltzmann'"):
         testing.law_binary_definition.statement(Network, "Boltzmann", given=states)
     testing.law_binary_definition.statement(Network, "hopfield", given=states)
 

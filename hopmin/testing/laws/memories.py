@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,8 @@ class _Model:
     def change(self, name: str, *arguments: Any) -> None:
         passed = [np.array(a) for a in arguments]  # copies, which are overwritten: the memory must have its own
         getattr(self.memory, name)(*passed)
-        for a in passed:
+        for a, argument in zip(passed, arguments, strict=True):
+            same(a, np.array(argument), f"what was passed to {name}")
             a[:] = 99
         rows = self.rows.copy()
         if name == "add":
@@ -136,7 +137,9 @@ class _Model:
 
     def check(self, queries: Array, k: int) -> None:
         """Check distances, and that the rows at the indices are at these distances."""
-        distances, indices = self.memory.nearest(queries.copy(), k)
+        given = queries.copy()
+        distances, indices = self.memory.nearest(given, k)
+        same(given, queries, "queries after the call")
         squares = np.square(queries[:, None].astype(float) - self.rows).sum(axis=2)
         found, expected = np.asarray(indices, np.int64), np.sqrt(np.sort(squares, axis=1)[:, :k])
         slack = 4 * np.finfo(self.rows.dtype).eps * expected
@@ -178,7 +181,7 @@ def law_memory_model(memory: MemoryFactory, /, program: Program) -> None:
     """
     _needs_a_change(memory)
     patterns, operations = program
-    with _file() as path:
+    with _file() if ("save",) in operations else nullcontext("") as path:
         model = _Model(memory(patterns.copy()), patterns, path)
         for operation in operations:
             model.apply(*operation)

@@ -284,6 +284,18 @@ class ReplacesPartly(Rows):
             self.rows[i] = row
 
 
+class ChangesQueries(Rows):
+    def nearest(self, queries, k):
+        queries -= self.rows[0]
+        return Rows.nearest(Rows(self.rows - self.rows[0]), queries, k)
+
+
+class SortsInPlace(Rows):
+    def remove(self, indices):
+        indices.sort()
+        super().remove(indices)
+
+
 class CountsFirst(Rows):
     """Counts the rows before it looks at them."""
 
@@ -372,6 +384,8 @@ MUTANTS = {
     "keeps the array that is added": Mutant(
         mutant(add=lambda s, p: setattr(s, "rows", np.concatenate([s.rows, p]) if len(s.rows) else p)), "law_memory_empty", "natural"),
     "keeps the array that it is made of": Mutant(mutant(__init__=keeps), "law_memory_nearest", "natural"),
+    "changes the queries": Mutant(ChangesQueries, "law_memory_nearest", "micrograd #53"),
+    "sorts the positions in place": Mutant(SortsInPlace, "law_memory_model", "natural"),
     "the farthest": Mutant(
         mutant(squares=lambda s, x: -Rows.squares(s, x), nearest=lambda s, x, k: (np.sqrt(-np.sort(Rows.squares(s, x) * -1, axis=1)[:, :k]), np.argsort(-Rows.squares(s, x), axis=1)[:, :k])),
         "law_memory_nearest", "natural"),

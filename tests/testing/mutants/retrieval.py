@@ -166,6 +166,17 @@ class UntilTheFirst(AllUntilTheLast):
         return np.full(len(x), Retrieval.stops(self, z, x).any())
 
 
+class MovesOn(Retrieval):
+    """States that have converged move on with the batch, though their steps are no longer counted."""
+
+    def __call__(self, queries, patterns, beta, **options):
+        found = super().__call__(queries, patterns, beta, **options)
+        for i, count in enumerate(found.steps):
+            for _ in range(count, max(found.steps)):
+                found.states[i] = self.update(found.states[i : i + 1])[0]
+        return found
+
+
 class NormOfTheBatch(Retrieval):
     def stops(self, z, x):
         return np.full(len(x), np.linalg.norm(x - z) <= self.tolerance)
@@ -232,6 +243,12 @@ MUTANTS = {
     "centres the patterns in place": Mutant(CentresPatterns(), "law_retrieval_result", "natural"),
     "all go on until the last has converged": Mutant(AllUntilTheLast(), "law_retrieval_batch", "natural"),
     "all stop with the first": Mutant(UntilTheFirst(), "law_retrieval_batch", "natural"),
+    "states that have converged move on": Mutant(MovesOn(), "law_retrieval_steps", "natural"),
+    "one reason for all": Mutant(
+        with_result(lambda s, q, x, steps, why, e: (x, steps, np.full(len(x), min(why)), e)), "law_retrieval_steps", "natural"),
+    "no convergence without a step": Mutant(
+        mutant(stops=lambda s, z, x: (np.linalg.norm(x - z, axis=1) <= s.tolerance) & (z != x).any(axis=1)),
+        "law_retrieval_steps", "natural"),
     "the length of all steps together": Mutant(NormOfTheBatch(), "law_retrieval_batch", "natural"),
     "the mean length of the steps": Mutant(MeanOfTheBatch(), "law_retrieval_steps", "natural"),
     "softmax over the queries": Mutant(
