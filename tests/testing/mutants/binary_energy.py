@@ -216,7 +216,7 @@ MUTANTS = {
     "neighbours coupled": Mutant(
         mutant(value=lambda s, x: Hebb.value(s, x) - (x[:, 1:] * x[:, :-1]).sum(axis=1)), "law_binary_gauge", "natural"),
     "a field that favours 1": Mutant(
-        mutant(sign=lambda s, x, k: np.where(x @ s.w[k] > -1.5, 1, -1)), "law_binary_descent", "natural"),
+        mutant(sign=lambda s, x, k: np.where(x @ s.w[k] > -3, 1, -1)), "law_binary_descent", "natural"),
     "energy with its sign changed": Mutant(mutant(value=lambda s, x: -Hebb.value(s, x)), "law_binary_descent", "natural"),
     "energy of the absolute overlaps": Mutant(
         mutant(Dense, value=lambda s, x: -np.abs(s.overlaps(x) ** 3).sum(axis=1)), "law_binary_definition", "natural"),
