@@ -172,7 +172,7 @@ def adapt(implementation: Any, family: Family, *, batched: bool = True) -> tuple
             continue
         other = next((_namespace(leaf) for leaf in leaves if is_foreign(leaf)), None)
         if namespace is None and other is not None:
-            queue = [other, *queue] if other not in queue else queue
+            queue = [other, *(module for module in queue if module is not other)]
             continue
         judged = implementation if namespace is None else Adapted(implementation, namespace)
         if not batched:
