@@ -154,7 +154,8 @@ def adapt(implementation: Any, family: Family, *, batched: bool = True) -> tuple
     TypeError
         If it cannot be called as the family's signature says, in any of the libraries.
     """
-    queue, refusal = [None, *_candidates(implementation)], ""
+    queue: list[Any] = [None]
+    refusal = ""
     while queue:
         namespace = queue.pop(0)
         returned: list[Any] = []
@@ -163,6 +164,7 @@ def adapt(implementation: Any, family: Family, *, batched: bool = True) -> tuple
         try:
             made = family.probe(called)
         except Exception as error:  # whatever an implementation raises for arrays that are not its own
+            queue += _candidates(implementation) if namespace is None else []  # now, as the call may have imported them
             refusal = refusal or f"its call raises {type(error).__name__}: {' '.join(str(error).split())}"
             continue
         leaves: list[Any] = []

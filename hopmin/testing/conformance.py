@@ -144,7 +144,7 @@ class Report:
             "  ".join(f"{c:{a}{w}}" for c, a, w in zip(line, "<<>><", widths, strict=True)).rstrip() for line in cells
         ]
         failed = [row.describe() for row in self.rows if row.status == "failed"]
-        return "\n\n".join([self._title(), "\n".join(table), *failed, self._summary()])
+        return "\n\n".join([self._title(), "\n".join(table), *failed, self.summary()])
 
     def to_markdown(self) -> str:
         """Return the report as a table in Markdown, with the snippets of failures below it."""
@@ -159,7 +159,7 @@ class Report:
             if row.status == "failed":
                 lines += ["", f"`{row.law}`: {' '.join(row.statement.split())}"]
                 lines += ["", f"Found: {' '.join(row.message.split())}", "", "```python", row.snippet, "```"]
-        return "\n".join([*lines, "", self._summary()])
+        return "\n".join([*lines, "", self.summary()])
 
     def to_json(self) -> str:
         """Return the report as JSON; docs/testing.md describes it. Numbers that are not finite are strings."""
@@ -181,7 +181,8 @@ class Report:
     def _title(self) -> str:
         return f"{self.implementation} as {self.family}, {' and '.join(self.dtypes)}, seed {self.seed}"
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
+        """Return how many laws have each status, as a line."""
         counts = [(sum(row.status == status for row in self.rows), status) for status in STATUSES]
         return ", ".join(f"{count} {status}" for count, status in counts if count) + f" of {len(self.rows)} laws"
 
