@@ -104,8 +104,8 @@ def to_namespace(a: Array, namespace: Any, *, strict: bool = True) -> Any:
         If the dtype would change.
     """
     a = a.astype(a.dtype.newbyteorder("="), copy=False)
-    if not a.flags.c_contiguous or not a.flags.writeable:  # what PyTorch cannot share, or only with a warning
-        a = a.copy()
+    if not (a.flags.c_contiguous and a.flags.writeable) or min(a.strides, default=0) < 0:
+        a = a.copy()  # what PyTorch cannot share, or only with a warning; a single element may have negative strides
     made = namespace.asarray(a)
     if "float" in a.dtype.name:
         if asked_dtypes() == ("bfloat16",) and a.dtype == np.float32:

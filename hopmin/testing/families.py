@@ -86,18 +86,16 @@ family(
 )  # fmt: skip
 family(
     "layer", "layer(*inputs) -> (y, backward), and backward(dy) -> gradients",
-    "A layer with its backward pass, which returns one gradient per floating input, in their order. `layer.inputs` "
-    "is a tuple of example inputs, or a strategy that draws them. `layer.kind`, a key of `layers.KINDS`, names the "
+    "A layer with its backward pass, which returns one gradient per floating input, in their order. `layer.inputs` is a "
+    "tuple of example inputs, or a strategy that draws them. `layer.kind`, a key of `layers.KINDS`, names the "
     "definition that its forward pass is held to. `layer.dropout(x, rate, rng)` drops nothing if rng is None.",
     probe=lambda layer: layer,
 )  # fmt: skip
 family(
-    "language_model",
-    "model.logits(tokens) -> (B, T, V) of tokens (B, T), with config.vocabulary and config.positions",
+    "language_model", "model.logits(tokens) -> (B, T, V) of tokens (B, T), with config.vocabulary and config.positions",
     "A causal language model in evaluation. Judged if there: loss_and_gradients(tokens, targets, rng) -> (loss, dict), "
     "the mean over targets that are not -1, without dropout if rng is None, and the gradients of the arrays in "
-    "`parameters`; and cached() -> step, where step(tokens) takes the next tokens (B, t) and returns the last logits "
-    "(B, V).",
+    "`parameters`; and cached() -> step, where step(tokens) takes the next tokens (B, t) and returns the last logits (B, V).",
     subject="model", probe=lambda model: _probe_model(model),
 )  # fmt: skip
 family(
