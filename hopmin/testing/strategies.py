@@ -206,6 +206,7 @@ def scores(draw: st.DrawFn, largest: float = 1e3, *, dtypes: Any = None) -> Arra
     The dtypes are drawn from `dtypes`, by default `strategies.dtypes()`.
     """
     dtype = np.dtype(draw(_dtypes(dtypes)))
+    largest = min(largest, float(np.finfo(dtype).max) / 4)
     if draw(st.integers(0, 7)) < 7:
         elements = st.floats(-largest, largest) | st.sampled_from([0.0, 1.0, -largest, largest])
         return draw(npst.arrays(np.float64, st.integers(1, 8), elements=elements)).astype(dtype)

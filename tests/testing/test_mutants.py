@@ -17,7 +17,7 @@ EACH_RIGHT = pytest.mark.parametrize(("family", "name"), RIGHT, ids=map("-".join
 def check_that_it_is_killed(family, name, seeds):
     mutant = MODULES[family].MUTANTS[name]
     (law,) = (law for law in FAMILIES[family].laws if law.__name__ == mutant.law)
-    bench = Bench(mutant.implementation, family, promises=law.promises)
+    bench = Bench(mutant.implementation, family, promises=law.promises, dtype=mutant.dtype)
     for seed in seeds:
         row = bench.judge(law, seed, shrink=False)
         assert row.status == "failed", f"{mutant.law} with seed {seed}: {row.status} {row.reason}"

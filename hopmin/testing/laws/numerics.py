@@ -17,7 +17,7 @@ import numpy as np
 from hopmin._extras import needed_by
 from hopmin.testing.compare import Violation, at_most, close, same
 from hopmin.testing.registry import law
-from hopmin.testing.strategies import Array, Slices, laid_out, layouts, scores, slices
+from hopmin.testing.strategies import Array, Slices, dtypes, laid_out, layouts, scores, slices
 
 with needed_by("hopmin.testing", "testing"):
     from hypothesis import strategies as st
@@ -95,7 +95,7 @@ def _keeps(function: Function, a: Array, layout: str, reduces: bool = False) -> 
     got = np.asarray(function(given))
     same(np.asarray(given, a.dtype), a, "the input after the call")
     shape = () if reduces else a.shape
-    if got.dtype != a.dtype or got.shape != shape:
+    if got.dtype.newbyteorder("=") != a.dtype or got.shape != shape:
         raise Violation(
             f"result for {a.dtype} of shape {a.shape}: must be {a.dtype} of shape {shape}; "
             f"got {got.dtype} of shape {got.shape}", "dtype and shape",
@@ -224,16 +224,47 @@ def law_log_softmax_array(log_softmax: Function, /, a: Array, layout: str) -> No
     _keeps(log_softmax, a, layout)
 
 
-@law("logsumexp", source="rmcgibbo/logsumexp #2", a=_EDGES)
-def law_logsumexp_edges(logsumexp: Function, /, a: list[float]) -> None:
-    """LSE is NaN if a number is, else inf if one is; -inf adds nothing, and LSE of nothing but -inf is -inf."""
-    _compare_edges(_quietly(logsumexp, np.array(a)), _edge_value(a), "logsumexp")
+@law("logsumexp", source="rmcgibbo/logsumexp #2", a=_EDGES, others=scores(10.0, dtypes=("float64",)))
+def law_logsumexp_edges(logsumexp: Function, /, a: list[float], others: Array) -> None:
+    """LSE is NaN if a number is, else inf if one is; -inf adds nothing, and LSE of nothing but -inf is -inf.
+
+    The same holds for each slice, and other slices do not change.
+    """
+    row = np.array(a)
+    _compare_edges(_quietly(logsumexp, row.copy()), _edge_value(a), "logsumexp")
+    both = np.stack([row, np.resize(others, row.shape)])
+    got = np.asarray(_quietly(logsumexp, both.copy(), axis=1), float)
+    _compare_edges(got[:1], [_edge_value(a)], "logsumexp of a row")
+    expected = _log_sum_exp(both[1]).reshape(())
+    _check_log_sum_exp(got[1], both[1], None, expected, "logsumexp beside a row of infinities or NaN")
 
 
-@law("logsumexp", promises=("empty",), dtype=st.sampled_from(["float64", "float32"]))
+@law("logsumexp", promises=("empty",), dtype=dtypes())
 def law_logsumexp_empty(logsumexp: Function, /, dtype: str) -> None:
     """The sum of no exponentials is 0, and its logarithm -inf."""
     _compare_edges(_quietly(logsumexp, np.array([], dtype)), -np.inf, "logsumexp of an empty array")
+
+
+@law("logsumexp", promises=("long",), dtype=dtypes(), n=st.integers(65_521, 70_000), x=st.integers(-9, 9))
+def law_logsumexp_long(logsumexp: Function, /, dtype: str, n: int, x: int) -> None:
+    """LSE of n equal numbers is x + log(n), also where float16 cannot hold n; sums by pairs err by eps log2(n)."""
+    a = np.full(n, x, dtype)
+    slack = _resolution(a) * (4 + math.log2(n) + 4 * (abs(x) + math.log(n)))
+    close(float(logsumexp(a)), x + math.log(n), slack, "logsumexp of n equal numbers")
+
+
+@law("softmax", promises=("empty",), dtype=dtypes(), shape=st.sampled_from([(0, 1), (0, 3), (2, 0, 3)]))
+def law_softmax_empty(softmax: Function, /, dtype: str, shape: tuple[int, ...]) -> None:
+    """softmax of no slices is an empty array of the same shape and dtype."""
+    a = np.zeros(shape, dtype)
+    same(_quietly(softmax, a, axis=-1), a, "softmax of an empty array")
+
+
+@law("log_softmax", promises=("empty",), dtype=dtypes(), shape=st.sampled_from([(0, 1), (0, 3), (2, 0, 3)]))
+def law_log_softmax_empty(log_softmax: Function, /, dtype: str, shape: tuple[int, ...]) -> None:
+    """log_softmax of no slices is an empty array of the same shape and dtype."""
+    a = np.zeros(shape, dtype)
+    same(_quietly(log_softmax, a, axis=-1), a, "log_softmax of an empty array")
 
 
 @law("softmax", source="scipy #23225, allennlp #890", a=_EDGES, others=scores(10.0, dtypes=("float64",)))
@@ -346,7 +377,7 @@ def law_softmax_derivative(softmax: Function, softmax_derivative: Derivative, /,
     close(derivative(u), (up - down) / (2 * h), error, "derivative of softmax and finite differences")
 
 
-@law("entmax", a=scores(10.0), alpha=st.sampled_from([1.0, 1.5, 2.0, 3.0]) | st.floats(1, 4), shift=_ALL)
+@law("entmax", a=scores(10.0), alpha=st.sampled_from([1.0, 1.5, 2.0, 3.0]) | st.floats(1.0625, 4), shift=_ALL)
 def law_entmax(entmax: Callable[[Array, float], Any], /, a: Array, alpha: float, shift: float) -> None:
     """entmax(a, alpha) maximizes <p, a> + H(p) over distributions p, with H the Tsallis entropy of order alpha.
 
@@ -371,6 +402,28 @@ def law_entmax(entmax: Callable[[Array, float], Any], /, a: Array, alpha: float,
         normal = p > 16 * _tiny(a) / eps
         at_most(marginal[normal].max(), marginal[normal].min(), slack, "marginal values where entmax > 0")
         at_most(marginal[p == 0], marginal[normal].max(), slack + _lost(alpha, a), "marginal values where entmax = 0")
+
+
+@law("entmax", promises=("limit",), a=scores(10.0), distance=st.integers(5, 52).map(lambda n: 2.0**-n))
+def law_entmax_limit(entmax: Callable[[Array, float], Any], /, a: Array, distance: float) -> None:
+    """As alpha goes to 1, entmax goes to softmax: by less than (alpha - 1) (1 + spread of a)^2."""
+    p = np.exp(a.astype(float) - _log_sum_exp(a))
+    slack = distance * (1 + float(np.ptp(a.astype(float)))) ** 2 + _resolution(a) * (8 + len(a) + 4 * _size(a))
+    close(np.asarray(entmax(a, 1 + distance), float), p, slack, "entmax near softmax")
+
+
+@law("entmax", a=_EDGES, alpha=st.sampled_from([1.5, 1.0, 2.0]))
+def law_entmax_edges(entmax: Callable[[Array, float], Any], /, a: list[float], alpha: float) -> None:
+    """-inf has weight 0 and changes no other weight; NaN makes all NaN."""
+    row = np.array(a)
+    if np.isnan(row).any():
+        _compare_edges(_quietly(entmax, row, alpha), np.full(len(row), np.nan), "entmax with NaN")
+    elif np.isfinite(row.max()):
+        expected = np.zeros(len(row))
+        expected[np.isfinite(row)] = np.asarray(entmax(row[np.isfinite(row)], alpha), float)
+        got = np.asarray(_quietly(entmax, row, alpha), float)
+        close(got, expected, 64 * len(row) * np.finfo(float).eps, "entmax with -inf")
+        same(got[np.isneginf(row)] == 0, np.isneginf(row)[np.isneginf(row)], "weights of -inf that are exactly 0")
 
 
 def _lost(alpha: float, a: Array) -> float:

@@ -20,6 +20,7 @@ class Mutant(NamedTuple):
     implementation: Any
     law: str
     origin: str  # a public reference such as "minGPT #75", or "natural"
+    dtype: str | None = None  # that it is judged with, if not with the default
 
 
 def modules():
