@@ -57,15 +57,16 @@ family(
 family(
     "binary_energy", "memory(patterns) -> object with value(states) -> (m,) and update(states) -> (m, d)",
     "A memory of patterns (n, d) of -1 and 1, whose energy is a function of the products with the patterns. The "
-    "update visits each neuron once, one at a time, and gives it the sign that lowers the energy, the others fixed.",
+    "update visits each neuron once, one at a time, and gives it the sign that lowers the energy, the others fixed. "
+    "`memory.kind`, a key of `retrieval.KINDS`, names the function that energies are held to.",
     subject="binary", probe=lambda binary: _probe_binary(binary),
 )  # fmt: skip
 family(
     "retrieval",
-    "retrieve(queries, patterns, beta, *, tolerance, max_steps) -> object with states (m, d), steps (m,), reason (m,), "
-    "energies (max(steps) + 1, m)",
-    "Updates x <- T(x) until a step is no longer than the tolerance (reason 'converged'), or max_steps of them. "
-    "With .energy(beta), an object with value and update of (queries, patterns), the states are compared with these.",
+    "retrieve(queries, patterns, beta, *, tolerance, max_steps) -> object with states (m, d), steps (m,), reason (m,)",
+    "Replaces each query by the mean of the patterns with weights softmax(beta s), s_i = -|x - p_i|^2 or x.p_i, until "
+    "a step is no longer than the tolerance (reason 'converged'), or max_steps times ('max_steps'). Judged if there: "
+    "energies (max(steps) + 1, m) of the result, before the first step and after each.",
     subject="retrieve", probe=lambda retrieve: _probe_retrieval(retrieve),
 )  # fmt: skip
 family(
@@ -110,10 +111,11 @@ family(
     probe=_call("sampler", _ROW, np.random.default_rng(0)),
 )  # fmt: skip
 family(
-    "memory", "memory(patterns) -> object with nearest(queries, k) and len()",
+    "memory", "memory(patterns) -> object with nearest(queries, k) -> (distances, indices), each (m, k), and len()",
     "A memory that changes; indices are positions in the order of insertion, which removing shifts. Judged if there: "
-    "add(patterns), remove(indices), replace(indices, patterns), save(path) and load(path) -> memory.",
-    probe=lambda memory: memory(_EYE),
+    "add(patterns), remove(indices), replace(indices, patterns), save(path) and load(path) -> memory, where path is a "
+    "str that ends in .npz.",
+    probe=lambda memory: _probe_memory(memory),
 )  # fmt: skip
 
 
@@ -144,5 +146,10 @@ def _probe_binary(binary: Any) -> Any:
 
 
 def _probe_retrieval(retrieve: Any) -> Any:
-    subject(retrieve, "retrieve")(_ROWS.copy(), _EYE.copy(), 4.0, tolerance=1e-3, max_steps=10)
-    return retrieve
+    return subject(retrieve, "retrieve")(_ROWS.copy(), _EYE.copy(), 4.0, tolerance=1e-3, max_steps=10)
+
+
+def _probe_memory(memory: Any) -> Any:
+    made = subject(memory, "memory")(_EYE.copy())
+    made.nearest(_ROWS.copy(), 1)
+    return made

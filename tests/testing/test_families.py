@@ -14,8 +14,9 @@ RIGHT = {
     "entmax": hopmin.entmax,
     "energy": hopmin.DistanceEnergy,
     "nearest": hopmin.nearest,
-    "retrieval": ours_memory.retrieve,
-    "memory": hopmin.Memory,
+    "retrieval": ours_memory.RETRIEVAL["dot"],
+    "binary_energy": ours_memory.BINARY["Hopfield"],
+    "memory": ours_memory.Memory,
 }
 
 

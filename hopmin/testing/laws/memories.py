@@ -1,13 +1,15 @@
-"""Laws of memories that change: the model is a list of rows, and every answer is compared with it.
+"""Laws of memories that change: the model is an array of rows, and every answer is compared with it.
 
-Instances are short: a shape, a seed for all numbers, and a list of operations such as ("add", 2) or ("remove", (0, 3)).
-Numbers are small integers, so that squared distances are exact in any order of summation, and there are many ties.
+An instance is the first patterns and a list of operations, each the name of a method and its arguments, such as
+("remove", [0, 3]); so a failing one reads like the program that it is. Numbers are small integers: squared distances
+are exact in any order of summation, and there are many ties. Only the methods that a memory has are drawn.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,259 +17,327 @@ import numpy as np
 
 from hopmin._extras import needed_by
 from hopmin.testing.compare import Violation, at_most, close, same
-from hopmin.testing.registry import law
+from hopmin.testing.registry import NotJudged, law
 from hopmin.testing.strategies import Array, dtypes
 
 with needed_by("hopmin.testing", "testing"):
     from hypothesis import strategies as st
 
 MemoryFactory = Callable[[Array], Any]  # patterns -> an object with nearest(queries, k), len() and methods to change it
-Operation = tuple[str, Any]
+Operation = tuple[Any, ...]  # the name of a method, and its arguments
+Program = tuple[Array, list[Operation]]  # the first patterns, and what follows
 
-shapes = st.sampled_from([(3, 2), (1, 1), (5, 3), (2, 1), (70, 4), (300, 9), (9000, 2)])
+CHANGES = ("add", "remove", "replace")
 seeds = st.integers(0, 2**32)
 
 
-def _operations(*names: str) -> st.SearchStrategy[list[Operation]]:
-    """Draw up to 12 operations of those names; places are taken modulo the length that the memory has then."""
-    places = st.lists(st.integers(0, 400), min_size=1, max_size=4).map(tuple)
-    counts = st.sampled_from([1, 2, 3, 1, 5, 70])
-    drawn = {
-        "add": counts,
-        "remove": places,
-        "replace": places,
-        "nearest": counts,
-        "reload": st.just(0),
-        "clear": st.just(0),
-    }
-    return st.lists(
-        st.one_of([st.tuples(st.just(name), drawn[name]) for name in names for _ in range(4 - 3 * (name == "clear"))]),
-        min_size=1, max_size=12,
-    )  # fmt: skip
+def _rows(rng: np.random.Generator, n: int, d: int, dtype: str, reach: int = 6) -> Array:
+    return rng.integers(-reach, reach + 1, (n, d)).astype(dtype)
+
+
+@st.composite
+def _programs(draw: st.DrawFn, names: tuple[str, ...] = CHANGES) -> Program:
+    """Draw patterns and up to 10 operations of these names; now and then all patterns are removed.
+
+    The number of operations is drawn, all else by a seed: Hypothesis spends most examples on variations of one another
+    where many draws are alike.
+    """
+    steps, dtype, rng = draw(st.sampled_from(range(11))), draw(dtypes()), np.random.default_rng(draw(seeds))
+    d, reach, n = int(rng.choice([1, 2, 3, 9])), int(rng.choice([1, 6])), int(rng.choice([1, 2, 3, 5, 40]))
+
+    def rows(n: int) -> Array:
+        return _rows(rng, n, d, dtype, reach)
+
+    patterns, queries, operations, saved = rows(n), rows(2), list[Operation](), 0
+    for _ in range(steps if names else 0):
+        name, count = names[rng.integers(len(names))], int(rng.choice([1, 2, 3, 70]))
+        places = rng.permutation(n)[:count].tolist()
+        if name == "add":
+            operations.append((name, rows(count)))
+            n += count
+        elif name == "nearest" and n:
+            operations.append((name, queries, min(count, n)))
+        elif name == "remove" and n:
+            operations.append((name, places))
+            n -= len(places)
+        elif name == "replace" and n:  # between two questions, for what remembers answers
+            asked = [("nearest", queries, min(count, n))] if "nearest" in names else []
+            operations += [*asked, (name, places, rows(len(places))), *asked]
+        elif name == "save":
+            operations.append((name,))
+            saved = n
+        elif name == "load" and ("save",) in operations:
+            operations.append((name,))
+            n = saved
+    return patterns, operations
+
+
+def _drawn_from(*names: str) -> Callable[[MemoryFactory], st.SearchStrategy[Program]]:
+    """Draw programs of those operations that a memory has methods for; `load` needs `save`, too."""
+
+    def programs(memory: MemoryFactory) -> st.SearchStrategy[Program]:
+        made = memory(np.eye(2))
+        files = hasattr(made, "save") and hasattr(made, "load")
+        return _programs(tuple(n for n in names if hasattr(made, n) and (files or n not in ("save", "load"))))
+
+    return programs
+
+
+def _needs_a_change(memory: MemoryFactory) -> None:
+    made = memory(np.eye(2))
+    if not any(hasattr(made, name) for name in CHANGES):
+        raise NotJudged("there is no method add, remove or replace")
+
+
+@contextmanager
+def _file() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield str(Path(folder) / "memory.npz")
 
 
 class _Model:
-    """A memory beside the list that it must equal; each method does the same to both."""
+    """A memory beside the rows that it must hold; `apply` does the same to both."""
 
-    def __init__(self, memory: MemoryFactory, shape: tuple[int, int], seed: int, dtype: str) -> None:
-        self.rng, self.dtype, self.d = np.random.default_rng(seed), dtype, shape[1]
-        self.rows = self.draw(shape[0])
-        self.memory = memory(self.rows.copy())
+    def __init__(self, memory: Any, rows: Array, path: str = "") -> None:
+        self.memory, self.rows, self.path, self.saved = memory, rows, path, rows
 
-    def draw(self, n: int) -> Array:
-        return self.rng.integers(-6, 7, (n, self.d)).astype(self.dtype)
-
-    def has(self, *names: str) -> bool:
-        return all(hasattr(self.memory, name) for name in names)
-
-    def places(self, drawn: tuple[int, ...]) -> Array:
-        return np.unique(np.array(drawn) % len(self.rows))[:: -1 if len(drawn) % 2 else 1]
-
-    def apply(self, name: str, argument: Any) -> None:
-        """Do it to the memory and to the list; what the memory has no method for is left out."""
-        needs = {"reload": ("save", "load"), "clear": ("remove",)}.get(name, (name,))
-        if not self.has(*needs) or (name in ("remove", "replace", "clear") and not len(self.rows)):
-            return
-        if name == "add":
-            new = self.draw(argument)
-            self.rows = np.concatenate([self.rows, new])
-            self.memory.add(new)
-            new[:] = 99  # the memory must have its own copy
-        elif name == "remove":
-            places = self.places(argument)
-            self.memory.remove(places)
-            self.rows = np.delete(self.rows, places, axis=0)
-        elif name == "replace":
-            places = self.places(argument)
-            new = self.draw(len(places))
-            self.rows = self.rows.copy()
-            self.rows[places] = new
-            self.memory.replace(places, new)
-            new[:] = 99
-        elif name == "clear":
-            self.memory.remove(np.arange(len(self.rows)))
-            self.rows = self.rows[:0]
-        elif name == "reload":
-            with tempfile.TemporaryDirectory() as folder:
-                self.memory.save(Path(folder) / "memory.npz")
-                self.memory = self.memory.load(Path(folder) / "memory.npz")
+    def apply(self, name: str, *arguments: Any) -> None:
+        if name == "nearest":
+            self.check(*arguments)
+        elif name == "save":
+            self.memory.save(self.path)
+            self.saved = self.rows
+        elif name == "load":
+            self.memory, self.rows = self.memory.load(self.path), self.saved
         else:
-            self.check(argument)
+            self.change(name, *arguments)
         same(len(self.memory), len(self.rows), f"number of patterns after {name}")
 
-    def check(self, k: int) -> tuple[Array, Array]:
-        """Check the k nearest patterns, at most all, of some queries: their distances, and that they are theirs."""
-        n = len(self.rows)
-        if not n:
-            return np.empty((0, 0)), np.empty((0, 0), int)
-        k, queries = min(k, n), np.concatenate([self.draw(2), self.rows[[0, n // 2, n - 1]]])
+    def change(self, name: str, *arguments: Any) -> None:
+        passed = [np.array(a) for a in arguments]  # copies, which are overwritten: the memory must have its own
+        getattr(self.memory, name)(*passed)
+        for a in passed:
+            a[:] = 99
+        rows = self.rows.copy()
+        if name == "add":
+            rows = np.concatenate([rows, *arguments])
+        elif name == "remove":
+            rows = np.delete(rows, arguments[0], axis=0)
+        else:
+            rows[arguments[0]] = arguments[1]
+        self.rows = rows
+
+    def check_all(self) -> None:
+        """Check what is nearest to the first, middle and last row and to their successors, for some k and all."""
+        if n := len(self.rows):
+            some = self.rows[[0, n // 2, n - 1]]
+            for k in sorted({1, min(n, 3), min(n, 40)}):
+                self.check(np.concatenate([some, some + some.dtype.type(1)]), k)
+
+    def check(self, queries: Array, k: int) -> None:
+        """Check distances, and that the rows at the indices are at these distances."""
         distances, indices = self.memory.nearest(queries.copy(), k)
         squares = np.square(queries[:, None].astype(float) - self.rows).sum(axis=2)
         found, expected = np.asarray(indices, np.int64), np.sqrt(np.sort(squares, axis=1)[:, :k])
-        close(distances, expected, 4 * np.finfo(self.dtype).eps * expected, "distances of the nearest patterns")
+        slack = 4 * np.finfo(self.rows.dtype).eps * expected
+        close(distances, expected, slack, "distances of the nearest patterns")
         same(found.shape, expected.shape, "shape of the indices")
         at_most(0, found, 0, "indices")
-        at_most(found, n - 1, 0, "indices, below the number of patterns")
-        for row in found:
-            same(len(set(row.tolist())), k, "number of different indices")
+        at_most(found, len(self.rows) - 1, 0, "indices, below the number of patterns")
+        for row in found.tolist():
+            same(len(set(row)), k, "number of different indices")
         at = np.sqrt(np.take_along_axis(squares, found, axis=1))
         same(at, expected, "distances of the patterns at the indices, which are positions in the order of insertion")
-        return np.asarray(distances), np.asarray(indices)
 
 
-changes = _operations("add", "remove", "replace", "nearest", "clear")
+@law("memory", program=_programs(()), k=st.sampled_from(range(1, 41)))
+def law_memory_nearest(memory: MemoryFactory, /, program: Program, k: int) -> None:
+    """A memory of n patterns has length n, and finds the k of least Euclidean distance, in ascending order.
 
-
-@law("memory", source="faiss #1164, hnswlib #321", shape=shapes, seed=seeds, dtype=dtypes(), operations=changes)
-def law_memory_model(
-    memory: MemoryFactory, /, shape: tuple[int, int], seed: int, dtype: str, operations: list[Operation]
-) -> None:
-    """After any additions, removals and replacements a memory finds what a list of the same rows would.
-
-    Removing shifts the positions after it; distances are those of integers, rounded once and with a square root: 4 ulp.
+    The memory has its own copy of the patterns. Distances are those of integers, and err by 4 eps.
     """
-    model = _Model(memory, shape, seed, dtype)
-    model.check(3)
-    for name, argument in operations:
-        model.apply(name, argument)
-        model.check(2)
-    model.check(len(model.rows))
-
-
-@law("memory", needs=("save", "load"), shape=shapes, seed=seeds, dtype=dtypes(), before=changes, after=changes)
-def law_memory_file(
-    memory: MemoryFactory, /, shape: tuple[int, int], seed: int, dtype: str, before: list[Operation],
-    after: list[Operation],
-) -> None:  # fmt: skip
-    """A loaded memory is what was saved last, and goes on from there; neither changes with the other."""
-    model = _Model(memory, shape, seed, dtype)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "memory.npz"
-        model.memory.save(path)
-        for name, argument in before:
-            model.apply(name, argument)
-        model.memory.save(path)
-        original, rows = model.memory, model.rows
-        model.memory = original.load(path)
-        model.check(3)
-        for name, argument in after:
-            model.apply(name, argument)
-            model.check(2)
-        loaded, model.memory = (model.memory, model.rows), original
-        model.rows = rows
-        same(len(original), len(rows), "number of patterns of the saved memory after the loaded one has changed")
-        model.check(3)
-        model.memory = original.load(path)
-        model.check(3)
-        model.memory, model.rows = loaded
-        model.check(3)
-
-
-@law("memory", shape=shapes, seed=seeds, dtype=dtypes(), operations=_operations("add", "remove", "replace"))
-def law_memory_copies(
-    memory: MemoryFactory, /, shape: tuple[int, int], seed: int, dtype: str, operations: list[Operation]
-) -> None:
-    """What was handed out does not change with the memory, nor the memory with what was passed in or handed out."""
-    model = _Model(memory, shape, seed, dtype)
-    given = model.rows.copy()
-    model.memory, queries = memory(given), model.draw(2)
+    patterns, _ = program
+    given = patterns.copy()
+    model = _Model(memory(given), patterns)
+    same(given, patterns, "patterns after the call")
     given[:] = 99
-    model.check(3)
-    handed = [np.asarray(a) for a in model.memory.nearest(queries, 1)]
-    if isinstance(patterns := getattr(model.memory, "patterns", None), np.ndarray):
-        handed.append(patterns)
-    copies = [a.copy() for a in handed]
-    for name, argument in operations:
-        model.apply(name, argument)
-        model.memory.nearest(model.draw(2), 1) if len(model.rows) else None
-        for now, then in zip(handed, copies, strict=True):
-            same(now, then, f"what was handed out before {name}")
+    same(len(model.memory), len(patterns), "number of patterns")
+    model.check_all()
+    model.check(patterns[:1] - patterns.dtype.type(2), min(k, len(patterns)))
+
+
+@law(
+    "memory",
+    source="faiss #1164, hnswlib #321",
+    program=_drawn_from("add", "remove", "nearest", "replace", "save", "load", "nearest", "remove", "replace"),
+)
+def law_memory_model(memory: MemoryFactory, /, program: Program) -> None:
+    """After any additions, removals, replacements, saves and loads a memory finds what an array of its rows would.
+
+    Removing shifts the positions after it. Distances are those of integers, and err by 4 eps.
+    """
+    _needs_a_change(memory)
+    patterns, operations = program
+    with _file() as path:
+        model = _Model(memory(patterns.copy()), patterns, path)
+        for operation in operations:
+            model.apply(*operation)
+        model.check_all()
+
+
+lengths = st.sampled_from([300, 700, 1025, 2000, 300, 8193])
+
+
+@law("memory", source="hnswlib #321", n=lengths, d=st.sampled_from([2, 1]), seed=seeds)
+def law_memory_blocks(memory: MemoryFactory, /, n: int, d: int, seed: int) -> None:
+    """Thousands of patterns are found like few, and still after some are added and removed."""
+    rng = np.random.default_rng(seed)
+    patterns = _rows(rng, n, d, "float32")
+    patterns[::7] += 20
+    model = _Model(memory(patterns.copy()), patterns)
+    model.check_all()
+    if hasattr(model.memory, "add"):
+        model.apply("add", _rows(rng, 300, d, "float32") - np.float32(20))
+        model.check_all()
+    if hasattr(model.memory, "remove"):
+        model.apply("remove", [n // 2, 0, *range(5, 90)])
+        model.check_all()
+
+
+@law("memory", dtype=dtypes(), seed=seeds, n=st.sampled_from([1, 2, 3, 4]), d=st.sampled_from([1, 2, 3]))
+def law_memory_digits(memory: MemoryFactory, /, dtype: str, seed: int, n: int, d: int) -> None:
+    """Patterns keep all their digits, in a file too: distances err by what expanded squares of d terms err by.
+
+    These are 4 (d + 4) eps (|x| + |p|)^2, divided by twice the distance.
+    """
+    rng = np.random.default_rng(seed)
+    p, x = (rng.normal(size=(rows, d)).astype(dtype) for rows in (n, 2))
+    exact = np.sort(np.linalg.norm(x[:, None].astype(float) - p, axis=2), axis=1)
+    size = sum(float(np.linalg.norm(a.astype(float), axis=1).max()) for a in (x, p))
+    error = 4 * (d + 4) * float(np.finfo(dtype).eps) * size**2
+    slack, made = np.minimum(np.sqrt(error), error / (exact + np.sqrt(error))), memory(p.copy())
+    close(made.nearest(x, n)[0], exact, slack, "distances of all patterns")
+    if hasattr(made, "add"):
+        made.add(p.copy())
+        close(made.nearest(x, 2 * n)[0], np.repeat(exact, 2, axis=1), slack.repeat(2, axis=1), "distances, added twice")
+        exact, slack = np.repeat(exact, 2, axis=1), slack.repeat(2, axis=1)
+    if hasattr(made, "save") and hasattr(made, "load"):
+        with _file() as path:
+            made.save(path)
+            close(made.load(path).nearest(x, len(exact[0]))[0], exact, slack, "distances of a loaded memory")
+
+
+@law("memory", needs=("save", "load"), program=_drawn_from(*CHANGES), other=st.booleans())
+def law_memory_file(memory: MemoryFactory, /, program: Program, other: bool) -> None:
+    """A file holds what was saved last; the memory saved and the one loaded do not change with each other.
+
+    The loaded one is changed, or if `other`, the one that was saved over another file.
+    """
+    patterns, operations = program
+    with _file() as path:
+        if other:
+            memory(patterns[:1].copy()).save(path)  # a file that is overwritten
+        saved = _Model(memory(patterns.copy()), patterns, path)
+        saved.memory.save(path)
+        loaded = _Model(saved.memory.load(path), patterns, path)
+        for operation in operations:
+            (saved if other else loaded).apply(*operation)
+        again = _Model(saved.memory.load(path), patterns, path)
+        for model in (saved, loaded, again):
+            same(len(model.memory), len(model.rows), "number of patterns of each memory")
+            model.check_all()
+
+
+@law("memory", program=_drawn_from(*CHANGES))
+def law_memory_answers(memory: MemoryFactory, /, program: Program) -> None:
+    """Distances and indices that were handed out do not change with the memory, nor the memory with them."""
+    patterns, operations = program
+    model = _Model(memory(patterns.copy()), patterns)
+    queries = patterns[:1] + patterns.dtype.type(1)
+    handed = [np.asarray(a) for a in model.memory.nearest(queries.copy(), 1)]
+    then = [a.copy() for a in handed]
+    for name, *arguments in operations:
+        model.apply(name, *arguments)
+        if len(model.rows):
+            model.memory.nearest(queries.copy(), 1)
+        for now, before in zip(handed, then, strict=True):
+            same(now, before, f"an answer given before {name}")
     for array in handed:
         if array.flags.writeable:
             array[:] = 0
-    if isinstance(patterns, np.ndarray):
-        model.check(3)
+    model.check_all()
 
 
-@law("memory", shape=shapes, seed=seeds, dtype=dtypes(), operations=_operations("add", "remove", "replace"))
-def law_memory_errors(
-    memory: MemoryFactory, /, shape: tuple[int, int], seed: int, dtype: str, operations: list[Operation]
-) -> None:
-    """Rows of another width and positions beyond the last raise an error, and leave the memory as it was."""
-    model = _Model(memory, shape, seed, dtype)
-    for name, argument in operations:
-        model.apply(name, argument)
-        n, wide = len(model.rows), np.ones((2, model.d + 1), dtype)
-        bad: list[tuple[str, tuple[Any, ...]]] = [("add", (wide,)), ("nearest", (wide, 1))]
-        if n:
-            bad += [
-                ("remove", (np.array([0, n]),)),
-                ("replace", (np.array([0]), wide[:1])),
-                ("replace", (np.array([0, n]), model.draw(2))),
-                ("remove", (np.array([n + 5]),)),
-            ]
-        for method, arguments in bad:
-            if not model.has(method):
-                continue
-            try:
-                getattr(model.memory, method)(*arguments)
-            except Exception:  # of any class
-                same(len(model.memory), n, f"number of patterns after an error in {method}")
-                model.check(2)
-            else:
+@law("memory", program=_drawn_from(*CHANGES))
+def law_memory_errors(memory: MemoryFactory, /, program: Program) -> None:
+    """Rows of another width and positions beyond the last raise an error of any class, and change nothing.
+
+    A position beyond the last may also be removed as if it were not there.
+    """
+    patterns, operations = program
+    if patterns.shape[1] == 1:  # a width that broadcasts to any other
+        patterns, operations = np.repeat(patterns, 2, axis=1), []
+    model = _Model(memory(patterns.copy()), patterns)
+    for operation in operations:
+        model.apply(*operation)
+    n, d = model.rows.shape
+    wide, row = np.ones((2, d + 1), patterns.dtype), np.ones((2, d), patterns.dtype)
+    bad: list[Operation] = [("add", wide)]
+    if n:
+        bad += [("nearest", wide, 1), ("replace", [0], wide[:1]), ("replace", [0, n], row), ("remove", [0, n])]
+    for name, *arguments in bad:
+        if not hasattr(model.memory, name):
+            continue
+        try:
+            getattr(model.memory, name)(*(np.array(a) if isinstance(a, list) else a for a in arguments))
+        except Exception:  # of any class
+            same(len(model.memory), n, f"number of patterns after an error in {name}")
+        else:
+            if name != "remove":
                 shown = ", ".join(f"{np.asarray(a).tolist()}" for a in arguments)
-                raise Violation(f"{method} must raise an error for {shown} and {n} patterns (n, {model.d})", method)
+                raise Violation(f"{name} must raise an error for {shown} and {n} patterns (n, {d})", name)
+            model.rows = model.rows[1:]
+        model.check_all()
 
 
-@law("memory", needs=("remove",), shape=shapes, seed=seeds, dtype=dtypes(), count=st.integers(1, 3))
-def law_memory_empty(memory: MemoryFactory, /, shape: tuple[int, int], seed: int, dtype: str, count: int) -> None:
+@law("memory", needs=("add", "remove"), program=_programs(("add",)))
+def law_memory_empty(memory: MemoryFactory, /, program: Program) -> None:
     """A memory of which all is removed has length 0, finds nothing or raises, and takes patterns again."""
-    model = _Model(memory, shape, seed, dtype)
-    model.apply("clear", 0)
+    patterns, operations = program
+    model = _Model(memory(patterns.copy()), patterns)
+    for operation in operations[:1]:
+        model.apply(*operation)
+    model.apply("remove", list(range(len(model.rows))))
     try:
-        found = np.asarray(model.memory.nearest(np.zeros((1, model.d), dtype), 1)[1])
+        found = np.asarray(model.memory.nearest(patterns[:1].copy(), 1)[1])
     except Exception:  # of any class
         found = np.empty(0)
-    same((found >= 0).any(), np.False_, "indices found in an empty memory")
-    for _ in range(2):
-        model.apply("add", count)
-        model.check(2)
+    same(bool((found >= 0).any()), False, "whether an index was found in an empty memory")
+    model.apply("add", patterns)
+    model.check_all()
 
 
-@law(
-    "memory",
-    promises=("empty",),
-    needs=("add",),
-    d=st.integers(1, 5),
-    seed=seeds,
-    dtype=dtypes(),
-    count=st.integers(1, 70),
-)
-def law_memory_from_nothing(memory: MemoryFactory, /, d: int, seed: int, dtype: str, count: int) -> None:
+@law("memory", promises=("empty",), needs=("add",), program=_programs(("add",)))
+def law_memory_from_nothing(memory: MemoryFactory, /, program: Program) -> None:
     """A memory may begin with patterns (0, d)."""
-    model = _Model(memory, (0, d), seed, dtype)
+    patterns, operations = program
+    model = _Model(memory(patterns[:0].copy()), patterns[:0])
     same(len(model.memory), 0, "number of patterns")
-    model.apply("add", count)
-    model.check(3)
+    for operation in (("add", patterns), *operations):
+        model.apply(*operation)
+    model.check_all()
 
 
-@law(
-    "memory",
-    promises=("ties",),
-    shape=shapes,
-    seed=seeds,
-    dtype=dtypes(),
-    operations=_operations("add", "remove", "replace"),
-)
-def law_memory_ties(
-    memory: MemoryFactory, /, shape: tuple[int, int], seed: int, dtype: str, operations: list[Operation]
-) -> None:
+@law("memory", promises=("ties",), program=_drawn_from(*CHANGES))
+def law_memory_ties(memory: MemoryFactory, /, program: Program) -> None:
     """Of patterns at the same distance, the one at the lowest position is found first, after any change."""
-    model = _Model(memory, shape, seed, dtype)
-    for name, argument in operations:
-        model.apply(name, argument)
+    patterns, operations = program
+    model = _Model(memory(patterns.copy()), patterns)
+    for operation in operations:
+        model.apply(*operation)
     if n := len(model.rows):
-        queries = model.draw(3)
+        queries, k = np.concatenate([model.rows[:2], -model.rows[-1:]]), min(n, 8)
         squares = np.square(queries[:, None].astype(float) - model.rows).sum(axis=2)
-        expected = np.argsort(squares, axis=1, kind="stable")[:, : min(n, 8)]
-        same(np.asarray(model.memory.nearest(queries, min(n, 8))[1], np.int64), expected, "indices, ties by position")
+        expected = np.argsort(squares, axis=1, kind="stable")[:, :k]
+        found = np.asarray(model.memory.nearest(queries.copy(), k)[1], np.int64)
+        same(found, expected, "indices, equal distances in the order of positions")
