@@ -81,22 +81,25 @@ family(
     "Causal attention of one head, scores scaled by 1 / sqrt(E), without dropout. Judged if there: "
     "masked(q, k, v, mask), not causal, where mask (T, T) is True at the keys that a query sees; "
     "padded(q, k, v, real) on (B, T, E), causal, where real (B, T) is False at padding, left or right; "
-    "heads(q, k, v, H) on (T, H E), causal; grouped(q, k, v, H, G), q (T, H E), k and v (T, G E); and cached() -> step, "
-    "where step(q, k, v) takes the next rows and returns theirs.",
+    "heads(q, k, v, H) on (T, H E), causal; grouped(q, k, v, H, G), q (T, H E), k and v (T, G E); cached() -> step, "
+    "where step(q, k, v) takes the next rows and returns theirs; and energy(beta), an object with "
+    "update(queries, patterns, values) that attention is held to.",
     probe=_call("attention", _ROWS, _ROWS, _ROWS),
 )  # fmt: skip
 family(
     "layer", "layer(*inputs) -> (y, backward), and backward(dy) -> gradients",
-    "A layer with its backward pass, which returns one gradient per floating input, in their order. `layer.inputs` is a "
-    "tuple of example inputs, or a strategy that draws them. `layer.kind`, a key of `layers.KINDS`, names the "
+    "A layer with its backward pass, which returns one gradient per floating input, in their order. `layer.inputs` is "
+    "a tuple of example inputs, or a strategy that draws them. `layer.kind`, a key of `layers.KINDS`, names the "
     "definition that its forward pass is held to. `layer.dropout(x, rate, rng)` drops nothing if rng is None.",
     probe=lambda layer: layer,
 )  # fmt: skip
 family(
-    "language_model", "model.logits(tokens) -> (B, T, V) of tokens (B, T), with config.vocabulary and config.positions",
+    "language_model",
+    "model.logits(tokens) -> (B, T, V) of tokens (B, T), with config.vocabulary and config.positions",
     "A causal language model in evaluation. Judged if there: loss_and_gradients(tokens, targets, rng) -> (loss, dict), "
     "the mean over targets that are not -1, without dropout if rng is None, and the gradients of the arrays in "
-    "`parameters`; and cached() -> step, where step(tokens) takes the next tokens (B, t) and returns the last logits (B, V).",
+    "`parameters`, a dict; and cached() -> step, where step(tokens) takes the next tokens (B, t) and returns the last "
+    "logits (B, V).",
     subject="model", probe=lambda model: _probe_model(model),
 )  # fmt: skip
 family(
@@ -107,7 +110,7 @@ family(
 )  # fmt: skip
 family(
     "sampler", "sampler(logits, rng, *, temperature=1.0, top_k=None, top_p=None) -> token",
-    "Draws a token from logits (V,) with a NumPy generator.",
+    "Draws a token from logits (V,) with a NumPy generator. A top_k above V keeps all tokens.",
     probe=_call("sampler", _ROW, np.random.default_rng(0)),
 )  # fmt: skip
 family(

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+import hopmin
 from hopmin.testing.laws.layers import layer_inputs
 from hopmin.transformer import layers, llama, training
 from hopmin.transformer.generation import KVCache, sample_token
@@ -45,7 +46,7 @@ def cached():
 
 
 attention.padded, attention.heads, attention.grouped, attention.cached = padded, heads, grouped, cached
-attention.promises = ("bits",)
+attention.energy = hopmin.DotEnergy
 
 
 def layer(function, kind, inputs=None, **options):
@@ -77,6 +78,7 @@ LAYERS = {
     "tied_embedding": layer(tied_embedding, "tied_embedding"),
     "layer_norm": layer(layers.layer_norm, "layer_norm"),
     "gelu": layer(layers.gelu, "gelu_tanh"),
+    "attention": layer(lambda q, k, v: layers.attention(q, k, v)[::2], "attention"),
     "cross_entropy": layer(layers.cross_entropy, "cross_entropy"),
     "dropout": layer(layers.layer_norm, "layer_norm"),
 }
@@ -88,8 +90,6 @@ for name, function in (("rms_norm", llama.rms_norm), ("silu", llama.silu)):
 
 class Model:
     """A GPT or Llama, with its cache."""
-
-    promises = ("bits", "positions")
 
     def __init__(self, model):
         self.causal_model, self.config, self.logits = model, model.config, model.logits
@@ -110,8 +110,6 @@ class Model:
 
 class AdamW(training.AdamW):
     """AdamW whose learning rate is fixed, with PyTorch's names of options."""
-
-    promises = ("matrices",)
 
     def __init__(self, parameters, *, lr, betas, eps, weight_decay):
         super().__init__(parameters, betas=betas, epsilon=eps, weight_decay=weight_decay)

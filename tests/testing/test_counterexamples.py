@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy.special
 from hypothesis import Phase
-from hypothesis import strategies as st
 
 import hopmin
 from hopmin import testing
@@ -131,51 +130,6 @@ def naive_logsumexp(a):
         return np.log(np.exp(a).sum())
 
 
-def attention(mask):
-    def attend(q, k, v):
-        scores = q @ k.T / np.sqrt(q.shape[1]) + mask(len(q))
-        return scipy.special.softmax(scores, axis=1).astype(v.dtype) @ v
-
-    return attend
-
-
-def causal(T):
-    return np.where(np.triu(np.ones((T, T), bool), 1), -np.inf, 0)
-
-
-class Tokens:
-    """A language model: a linear layer on running means of embeddings."""
-
-    class config:
-        vocabulary, positions = 5, 4
-
-    def __init__(self, wrong=1.0, leak=0):
-        rng = np.random.default_rng(0)
-        self.parameters = {"table": rng.normal(size=(5, 3)), "output": rng.normal(size=(3, 5))}
-        self.wrong, self.leak = wrong, leak
-
-    def states(self, tokens):
-        t = np.arange(tokens.shape[1])
-        seen = (t[None] <= t[:, None] + self.leak).astype(float)
-        return (seen / seen.sum(axis=1, keepdims=True)), self.parameters["table"][tokens]
-
-    def logits(self, tokens):
-        mean, x = self.states(tokens)
-        return mean @ x @ self.parameters["output"]
-
-    def loss_and_gradients(self, tokens, targets, rng=None):
-        mean, x = self.states(tokens)
-        logits, counted = self.logits(tokens), targets >= 0
-        log_p = scipy.special.log_softmax(logits, axis=-1)
-        index = np.where(counted, targets, 0)[..., None]
-        loss = -np.take_along_axis(log_p, index, -1)[..., 0][counted].mean()
-        d = (np.exp(log_p) - (np.arange(5) == index)) * counted[..., None] / counted.sum()
-        table = np.zeros((5, 3))
-        np.add.at(table, tokens, self.wrong * mean.T @ (d @ self.parameters["output"].T))
-        return loss, {"table": table, "output": np.einsum("btd,btv->dv", mean @ x, d)}
-
-
-VECTORS = st.integers(0, 99).map(lambda seed: (np.random.default_rng(seed).normal(size=4),))
 CORRECT = {
     "law_softmax": (scipy.special.logsumexp, scipy.special.softmax),
     "law_logsumexp": (scipy.special.logsumexp,),
@@ -187,10 +141,6 @@ CORRECT = {
     "law_nearest_accuracy": (brute,),
     "law_memory_layout": (hopmin.nearest,),
     "law_batching": (hopmin.nearest,),
-    "law_backward": (lambda x: (np.sin(x), lambda dy: dy * np.cos(x)), VECTORS),
-    "law_model_gradient": (Tokens(),),
-    "law_causal": (Tokens(),),
-    "law_attention_is_update": (attention(causal), hopmin.DotEnergy),
     "law_translation": (hopmin.DistanceEnergy,),
     "law_large_beta_match": (PlainDot,),
 }
@@ -372,20 +322,6 @@ WRONG = {
     },
     "law_batching": {
         "normalises over the batch": (lambda x, p: np.asarray(x) - np.mean(x, axis=0),),
-    },
-    "law_backward": {
-        "doubled": (lambda x: (np.sin(x), lambda dy: 2 * dy * np.cos(x)), VECTORS),
-        "constant": (lambda x: (np.sin(x), lambda dy: np.cos(x)), VECTORS),
-        "of another shape": (lambda x: (np.sin(x), lambda dy: np.float64(1)), VECTORS),
-        "off by 0.1%": (lambda x: (np.sin(x), lambda dy: 1.001 * dy * np.cos(x)), VECTORS),
-    },
-    "law_model_gradient": {"off by 0.01%": (Tokens(wrong=1.0001),), "missing": (Tokens(wrong=0.0),)},
-    "law_causal": {"sees one token ahead": (Tokens(leak=1),)},
-    "law_attention_is_update": {
-        "no mask": (attention(lambda T: np.zeros((T, T))), hopmin.DotEnergy),
-        "transposed mask": (attention(lambda T: causal(T).T), hopmin.DotEnergy),
-        "finite mask": (attention(lambda T: np.where(causal(T) < 0, -10.0, 0)), hopmin.DotEnergy),
-        "another beta": (attention(causal), lambda beta: hopmin.DotEnergy(2 * beta)),
     },
 }  # fmt: skip
 

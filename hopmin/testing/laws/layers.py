@@ -10,6 +10,7 @@ import numpy as np
 
 from hopmin._extras import needed_by
 from hopmin.testing.compare import as_tuple, at_most, close, same
+from hopmin.testing.laws.transformers import attend, causal
 from hopmin.testing.registry import law
 from hopmin.testing.strategies import Array, dtypes
 
@@ -60,6 +61,10 @@ def _rms_norm(eps: float, epsilon: float, x: Array, gain: Array) -> tuple[Array,
     return y, (x.shape[-1] + 8) * eps * np.abs(y)  # a sum of positive terms, a root, and a few operations
 
 
+def _relu(eps: float, _: float, x: Array) -> tuple[Array, float]:
+    return np.maximum(x, 0), 0.0
+
+
 # 1 + erf and 1 + tanh cancel for negative x, so errors of GELU are relative to x.
 def _gelu(eps: float, _: float, x: Array) -> tuple[Array, Array]:
     return x * np.vectorize(lambda a: math.erfc(-a / math.sqrt(2)) / 2, otypes=[float])(x), 16 * eps * np.abs(x)
@@ -80,6 +85,11 @@ def _softmax(eps: float, _: float, x: Array) -> tuple[Array, Array]:
     return y, y * eps * (x.shape[-1] + 8 + 2 * np.abs(x - largest)) + 1e-37  # a difference d is off by eps |d|
 
 
+def _attention(eps: float, _: float, q: Array, k: Array, v: Array) -> tuple[Array, Array]:
+    rows = [attend(*row, causal(q.shape[1]), eps) for row in zip(q, k, v, strict=True)]
+    return np.array([y for y, _ in rows]), np.array([slack for _, slack in rows]) + 1e-37 * np.abs(v).sum()
+
+
 def _cross_entropy(eps: float, _: float, logits: Array, targets: Array) -> tuple[Array, float]:
     largest = logits.max(axis=-1, keepdims=True)
     log_z = np.log(np.exp(logits - largest).sum(axis=-1)) + largest[..., 0]
@@ -94,10 +104,12 @@ KINDS = {
     "tied_embedding": Kind({"tokens": "BT", "table": "VD"}, _tied),
     "layer_norm": Kind({"x": "BTD", "gain": "D", "bias": "D"}, _layer_norm),
     "rms_norm": Kind({"x": "BTD", "gain": "D"}, _rms_norm),
+    "relu": Kind({"x": "BTD"}, _relu),
     "gelu": Kind({"x": "BTD"}, _gelu),
     "gelu_tanh": Kind({"x": "BTD"}, _gelu_tanh),
     "silu": Kind({"x": "BTD"}, _silu),
     "softmax": Kind({"x": "BTD"}, _softmax),
+    "attention": Kind({"q": "BTD", "k": "BTD", "v": "BTD"}, _attention),
     "cross_entropy": Kind({"logits": "BTV", "targets": "BT"}, _cross_entropy),
 }
 
@@ -106,7 +118,7 @@ KINDS = {
 def layer_inputs(
     draw: st.DrawFn,
     kind: str,
-    dtype: st.SearchStrategy[Any] = st.just("float64"),
+    dtype: st.SearchStrategy[Any] | None = None,
     scales: tuple[float, ...] = (0.1, 1.0),
 ) -> tuple[Array, ...]:
     """Draw the inputs of a kind of layer: tokens repeat, targets of -1 are not counted, at least one is.
@@ -115,7 +127,7 @@ def layer_inputs(
     ----------
     kind : str
         A key of `KINDS`.
-    dtype : search strategy
+    dtype : search strategy, optional
         Draws the dtype; by default float64, which differences need.
     scales : tuple of float
         Scales of the first input to draw from.
@@ -127,7 +139,7 @@ def layer_inputs(
     sizes = {axis: draw(st.integers(1, 5)) for axis in "BT"}
     wide = draw(st.integers(0, 3)) == 0
     sizes |= {axis: draw(st.integers(6, 40) if wide else st.integers(1, 6)) for axis in "ioDV"}
-    float_dtype = draw(dtype)
+    float_dtype = np.float64 if dtype is None else draw(dtype)
     scale, rng = draw(st.sampled_from(scales)), np.random.default_rng(draw(st.integers(0, 2**32)))
     arrays = []
     for name, axes in KINDS[kind].axes.items():
@@ -146,7 +158,7 @@ def layer_inputs(
 def _forward_inputs(layer: Any, kind: str) -> st.SearchStrategy[tuple[Array, ...]]:
     if kind not in KINDS:
         raise ValueError(f"layer.kind must be one of {', '.join(KINDS)}; got {kind!r}")
-    drawn = layer_inputs(kind, dtypes(), (1.0, 1e-3, 0.1, 10.0, 100.0))
+    drawn = layer_inputs(kind, dtypes(), (1.0, 1e-3, 10.0, 0.1, 100.0, 3e3))
     if "norm" not in kind:
         return drawn
     offsets = st.sampled_from([0.0, 1.0, 1e3])  # where squares cancel
@@ -178,7 +190,9 @@ def law_backward(layer: Layer, inputs: Any, /, arrays: tuple[Array, ...], seed: 
     rng = np.random.default_rng(seed)
     y, backward = layer(*(a.copy() for a in arrays))
     u, h = rng.normal(size=np.shape(y)), 1e-6
-    gradients = as_tuple(backward(u if np.ndim(y) else float(u)))
+    given = u.copy()
+    gradients = as_tuple(backward(given if np.ndim(y) else float(u)))
+    same(given, u, "dy after the backward pass")
     floating = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
     judged = range(len(arrays)) if len(gradients) == len(arrays) else floating
     if len(gradients) < len(judged):

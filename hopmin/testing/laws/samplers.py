@@ -29,100 +29,128 @@ class Choice(NamedTuple):
 
 
 @st.composite
-def choices(draw: st.DrawFn, draws: int = 30) -> Choice:
-    """Draw up to 12 logits, with ties, some of -inf, and offsets to 1e3, and a temperature, top_k or top_p.
+def choices(draw: st.DrawFn, option: str = "") -> Choice:
+    """Draw up to 12 logits, or 300, and a temperature; their quotients differ by a few units.
 
-    top_k may exceed V, and top_p may be 1.
+    Some logits are tied, some sorted, some -inf, some have an offset of 1e3. Everything that must occur in a run is
+    drawn by the seed, as Hypothesis may prefer some choices to others.
+
+    Parameters
+    ----------
+    option : str
+        "top_k" or "top_p" adds it. top_k may exceed V, and top_p may be 1.
+
+    Returns
+    -------
+    search strategy of Choice
     """
-    V, dtype = draw(st.sampled_from([2, 4, 6, 12, 3, 1])), draw(dtypes())
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    logits = rng.integers(-6, 7, V) / 2 if draw(st.booleans()) else rng.normal(size=V) * rng.choice([0.3, 2.0])
-    if draw(st.integers(0, 3)) == 3:
-        logits[rng.integers(0, V)] = -np.inf
-        logits[rng.integers(0, V)] = 0.5
-    logits = (logits + draw(st.sampled_from([0.0, 0.0, 1e3, -1e3]))).astype(dtype)
-    temperature, top_k, top_p = (
-        st.sampled_from([0.25, 4.0]),
-        st.just(int(rng.integers(1, V + 1))) | st.sampled_from([V, V + 1, V + 3]),
-        st.sampled_from([0.5, 0.3, 0.7, 0.9, 1.0]),
-    )
+    V = draw(st.sampled_from([2, 4, 6, 12, 3, 4, 6, 300, 12, 3, 1]))
+    dtype, seed = draw(dtypes()), draw(st.integers(0, 2**32))
+    rng = np.random.default_rng(seed)
     options: dict[str, Any] = {}
-    for name in draw(
-        st.sampled_from(["temperature", "top_k", "top_p", "top_k", "top_p", "temperature top_p", ""])
-    ).split():
-        options[name] = draw({"temperature": temperature, "top_k": top_k, "top_p": top_p}[name])
-    return Choice(logits, options, draws, draw(st.integers(0, 2**32)))
+    if (temperature := float(rng.choice([1.0, 0.25, 4.0]))) != 1:
+        options["temperature"] = temperature
+    z = rng.normal(size=V) * rng.choice([1.0, 2.0]) + np.arange(V) / 60  # the last of 300 are likely
+    match rng.integers(0, 6):
+        case 0:
+            z = np.rint(2 * z) / 2
+        case 1:
+            z.sort()
+        case 2:
+            z = np.sort(z)[::-1]
+        case 3:
+            z[rng.integers(0, V)] = -np.inf
+            z[rng.integers(0, V)] = 0.5
+    logits = (z * temperature + rng.choice([0.0, 0.0, 1e3, -1e3])).astype(dtype)
+    if option == "top_k":
+        options[option] = int(rng.choice([1, 2, V + 1, V + 3, *rng.integers(1, V + 1, 4)]))
+    elif option == "top_p":
+        options[option] = float(rng.choice([0.5, 0.9, 1.0, *rng.uniform(0.05, 0.95, 7)]))
+    return Choice(logits, options, int(rng.choice([20, 100, 600], p=[0.65, 0.25, 0.1])), seed + 1)
 
 
 def _distribution(choice: Choice) -> tuple[Array, Array, Array]:
     """Return the probabilities (V,), which tokens may be drawn, and which must be possible.
 
-    Tokens that tie at the last place of top_k or top_p may be drawn, but need not be, and so may tokens before which
-    the probability is top_p to 1e-5, the rounding of float32.
+    Tokens that tie at the last place of top_k or top_p may be drawn, but need not be. A sampler may compute in float32,
+    of machine epsilon e: then scores z = logits / temperature tie if they differ by 4 e max|z|, and the probability of
+    the more likely tokens is off by e (V + 8 + 4 max|z|), as are all probabilities.
     """
-    logits, options = choice.logits.astype(np.float64), choice.options
-    p = np.exp((logits - logits.max()) / options.get("temperature", 1.0))
+    options, eps = choice.options, float(np.finfo(np.float32).eps)
+    z = choice.logits.astype(np.float64) / options.get("temperature", 1.0)
+    largest = np.abs(z[np.isfinite(z)]).max()
+    p = np.exp(z - z.max())
     p /= p.sum()
-    above = p > p[:, None]  # above[i, j]: token j is more likely than i
-    tied = p == p[:, None]
-    more, as_many = above.sum(axis=1), (above | tied).sum(axis=1)
+    above = z > z[:, None] + 4 * eps * largest  # above[i, j]: token j is more likely than i
+    close = (z >= z[:, None] - 4 * eps * largest) & ~np.eye(len(z), dtype=bool)  # or as likely
     may, must = p > 0, p > 0
     if (k := options.get("top_k")) is not None:
-        may, must = may & (more < k), must & (as_many <= k)
-    if (top := options.get("top_p")) is not None and top < 1:
-        before = above @ p
-        may, must = may & (before < top + 1e-5), must & (before + (tied.sum(axis=1) - 1) * p < top - 1e-5)
-        must |= p == p.max() if np.count_nonzero(p == p.max()) == 1 else False
+        may, must = may & (above.sum(axis=1) < k), must & (close.sum(axis=1) < k)
+    if (top := options.get("top_p", 1.0)) < 1:
+        slack = eps * (len(z) + 8 + 4 * largest)
+        may, must = may & (above @ p < top + slack), must & (close @ p < top - slack)
     return p, may, must
 
 
 def _draw(sampler: Sampler, choice: Choice) -> list[int]:
-    rng = np.random.default_rng(choice.seed)
+    rng = np.random.default_rng(choice.seed)  # another stream than that of the logits
     return [int(np.asarray(sampler(choice.logits.copy(), rng, **choice.options)).item()) for _ in range(choice.draws)]
+
+
+def _judge(sampler: Sampler, choice: Choice) -> None:
+    """Check which tokens are drawn and, unless ties leave the set open, how often."""
+    p, may, must = _distribution(choice)
+    tokens = _draw(sampler, choice)
+    for token in tokens:
+        if not 0 <= token < len(may) or not may[token]:
+            raise AssertionError(f"token {token} must not be drawn; only {np.flatnonzero(may).tolist()} may be")
+    if (may == must).all():
+        p = np.where(may, p, 0) / p[may].sum()
+        found = choice.draws * _divergence(np.bincount(tokens, minlength=len(p)) / choice.draws, p)
+        at_most(found, math.log(2 * len(p) / 1e-9), 1e-9, "n kl(frequency, probability)")
+
+
+def _divergence(f: Array, p: Array) -> Array:
+    """Return kl(f, p) = f log(f / p) + (1 - f) log((1 - f) / (1 - p)) elementwise, with 0 log 0 = 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first = np.where(f > 0, f * np.log(f / p), 0)
+        second = np.where(f < 1, (1 - f) * np.log((1 - f) / (1 - p)), 0)
+    return first + second
 
 
 @law("sampler", choice=choices())
 def law_sampler(sampler: Sampler, /, choice: Choice) -> None:
-    """Only tokens of the set are drawn: of top_k, the k most likely; of top_p, the fewest whose probability is top_p.
+    """Tokens are drawn from softmax(logits / temperature), and none of probability 0.
 
-    The probability is that of softmax(logits / temperature). Ties at the last place may be broken in any way.
+    Of n draws, a token of probability p has a frequency f with n kl(f, p) > x with probability 2 exp(-x) at most
+    (Chernoff's bound, for any n; 2 n kl is about a chi-square of one degree of freedom). With x = log(2 V / 1e-9) for
+    each of V tokens, a right sampler fails with probability 1e-9 in an example at most, and 1e-7 in a run of 100.
     """
-    _, may, _ = _distribution(choice)
-    for token in _draw(sampler, choice):
-        if not 0 <= token < len(may) or not may[token]:
-            raise AssertionError(f"token {token} must not be drawn; only {np.flatnonzero(may).tolist()} may be")
+    _judge(sampler, choice)
 
 
-@law("sampler", choice=choices(draws=150))
-def law_sampler_frequencies(sampler: Sampler, /, choice: Choice) -> None:
-    """Tokens are drawn from softmax(logits / temperature), restricted to the set of top_k or top_p.
+@law("sampler", choice=choices("top_k"))
+def law_sampler_top_k(sampler: Sampler, /, choice: Choice) -> None:
+    """With top_k, tokens are drawn from the k most likely only, in proportion to their probabilities; see law_sampler.
 
-    Of n draws, a token of probability p has frequency f with n kl(f, p) > x with probability 2 exp(-x) at most
-    (Chernoff's bound, for any n). With x = log(2 V / 1e-12) for each of V tokens, a right sampler fails with
-    probability 1e-12 in an example at most, and 1e-10 in a run of 100. Not judged where ties leave the set open.
+    All tokens may be drawn if k > V. Ties at the last place may be broken in any way; frequencies are not judged then.
     """
-    p, may, must = _distribution(choice)
-    if (may != must).any():
-        return
-    p = np.where(may, p, 0) / p[may].sum()
-    frequencies = np.bincount(_draw(sampler, choice), minlength=len(p))[: len(p)] / choice.draws
-    at_most(
-        choice.draws * _divergence(frequencies, p), math.log(2 * len(p) / 1e-12), 1e-9, "n kl(frequency, probability)"
-    )
+    _judge(sampler, choice)
 
 
-def _divergence(f: Array, p: Array) -> Array:
-    """Return kl(f, p) = f log(f / p) + (1 - f) log((1 - f) / (1 - p)); where p is 0 or 1, 0 (see `may`)."""
-    inside = (p > 0) & (p < 1 - 1e-15)
-    f, p = np.where(inside, f, 0.5), np.where(inside, p, 0.5)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = [np.where(a > 0, a * np.log(a / b), 0) for a, b in ((f, p), (1 - f, 1 - p))]
-    return np.asarray(terms[0] + terms[1])
+@law("sampler", source="huggingface: tokens up to and including the one that reaches top_p", choice=choices("top_p"))
+def law_sampler_top_p(sampler: Sampler, /, choice: Choice) -> None:
+    """With top_p, tokens are drawn from the fewest likely ones whose probability is at least top_p; see law_sampler.
+
+    The probability is that of softmax(logits / temperature). Ties at the last place may be broken in any way, and a
+    sum that is top_p up to rounding in float32 may count as reaching it or not; frequencies are not judged then.
+    """
+    _judge(sampler, choice)
 
 
-@law("sampler", choice=choices())
+@law("sampler", choice=choices("top_k"))
 def law_sampler_arrays(sampler: Sampler, /, choice: Choice) -> None:
-    """A sampler does not change the logits, and draws from its generator alone: the same state gives the same tokens."""
+    """Logits are left as they are, and the generator alone decides: the same state gives the same tokens."""
     given = choice.logits.copy()
     first, second = (
         [int(np.asarray(sampler(given, rng, **choice.options)).item()) for _ in range(10)]

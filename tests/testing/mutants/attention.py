@@ -100,6 +100,7 @@ RIGHT = {
     "float64 inside": kit(in_float64(attention), masked=in_float64(masked_with_zeros), heads=in_float64(heads)),
     "row by row": kit(row_by_row, masked=masked_with_zeros),
 }
+PROMISES = {"hopmin": ("bits",)}
 
 
 # Each of these replaces one of the functions above.
@@ -224,6 +225,225 @@ def cache_without_mask():
     return step
 
 
+def shifted_by_the_largest(q, k, v):
+    """One shift for all rows."""
+    s = np.where(tril(q, k), scores(q, k), -np.inf)
+    e = np.exp(s - s.max())
+    return e / e.sum(axis=-1, keepdims=True) @ v
+
+
+def minus_logsumexp(q, k, v):
+    """exp(s - LSE), in which the logarithm of the sum is lost if the largest score is large."""
+    s = np.where(tril(q, k), scores(q, k), -np.inf)
+    largest = s.max(axis=-1, keepdims=True)
+    return np.exp(s - (largest + np.log(np.exp(s - largest).sum(axis=-1, keepdims=True)))) @ v
+
+
+def zeros_masked(q, k, v):
+    """Scores that happen to be 0 are masked."""
+    s = np.tril(scores(q, k))
+    return softmax(np.where(s == 0, -np.inf, s)) @ v
+
+
+def with_one_more(q, k, v):
+    """Softmax with 1 added to the sum."""
+    s = np.where(tril(q, k), scores(q, k), -np.inf)
+    e = np.exp(s - s.max(axis=-1, keepdims=True))
+    return e / (1 + e.sum(axis=-1, keepdims=True)) @ v
+
+
+def window(size):
+    """Each query sees that many keys at most."""
+    return lambda q, k, v: masked(q, k, v, np.tri(len(q), dtype=bool) & ~np.tri(len(q), k=-size, dtype=bool))
+
+
+def buffered(size):
+    """The mask is a buffer of limited size; keys beyond it are seen by all."""
+
+    def mask(T):
+        allowed = np.ones((T, T), dtype=bool)
+        allowed[:size, :size] = np.tri(min(T, size), dtype=bool)
+        return allowed
+
+    return lambda q, k, v: masked(q, k, v, mask(len(q)))
+
+
+def first_dimensions(q, k, v):
+    return attention(q[:, :16], k[:, :16], v) if q.shape[1] > 16 else attention(q, k, v)
+
+
+def biased(q, k, v):
+    """Distances are subtracted from scores."""
+    t = np.arange(len(q), dtype=q.dtype)
+    return softmax(np.where(tril(q, k), scores(q, k) - np.abs(t[:, None] - t) / 8, -np.inf)) @ v
+
+
+def relu_weights(q, k, v):
+    w = np.maximum(scores(q, k), 0) * tril(q, k)
+    return w / np.maximum(w.sum(axis=-1, keepdims=True), w.dtype.type(1e-9)) @ v
+
+
+def in_float16(q, k, v):
+    return (softmax(np.where(tril(q, k), scores(q, k), -np.inf)).astype(np.float16) @ v).astype(v.dtype)
+
+
+def in_float32(q, k, v):
+    return attention(*(a.astype(np.float32) for a in (q, k, v))).astype(v.dtype)
+
+
+def masked_twice(q, k, v, mask):
+    return masked(q, k, v, mask) * mask.any(axis=0)[:, None]
+
+
+def mask_of_first_query(q, k, v, mask):
+    return masked(q, k, v, np.broadcast_to(mask[:1], mask.shape))
+
+
+def not_renormalised(q, k, v, mask):
+    return softmax(scores(q, k)) * mask @ v
+
+
+def mask_as_numbers(q, k, v, mask):
+    """The mask is added as 0 and 1."""
+    return softmax(scores(q, k) + mask).astype(v.dtype) @ v
+
+
+def masked_in_place(q, k, v, mask):
+    mask &= tril(q, k)
+    return masked(q, k, v, mask | np.eye(len(q), dtype=bool))
+
+
+def empty_rows_see_all(q, k, v, mask):
+    return masked(q, k, v, mask | ~mask.any(axis=1, keepdims=True))
+
+
+def padding_of_queries(q, k, v, real):
+    """The mask of the keys is applied to the queries."""
+    return masked(q, k, v, tril(q, k) & real[:, :, None] | np.eye(q.shape[1], dtype=bool))
+
+
+def padding_on_the_right(q, k, v, real):
+    """Lengths are counted and padding is thought to be right of them."""
+    return padded(q, k, v, np.arange(q.shape[1]) < real.sum(axis=1, keepdims=True))
+
+
+def padding_not_causal(q, k, v, real):
+    return masked(q, k, v, np.broadcast_to(real[:, None, :], (*real.shape, real.shape[1])) | np.eye(q.shape[1], dtype=bool))
+
+
+def padding_inverted(q, k, v, real):
+    return padded(q, k, v, ~real)
+
+
+def padding_as_zeros(q, k, v, real):
+    """Padded keys and values are set to 0, which still weigh."""
+    return attention(q, *(np.where(real[..., None], a, a.dtype.type(0)) for a in (k, v)))
+
+
+def padding_below(q, k, v, real):
+    return softmax(np.where(tril(q, k), scores(q, k) + np.where(real, 0, -1e2).astype(q.dtype)[:, None, :], -np.inf)) @ v
+
+
+def one_head(q, k, v, number):
+    return attention(q, k, v)
+
+
+def first_head_only(q, k, v, number):
+    """All heads use the weights of the first."""
+    weights = softmax(np.where(tril(q, k), scores(*(split(a, number)[0] for a in (q, k))), -np.inf))
+    return merge(weights @ split(v, number))
+
+
+def heads_over_heads(q, k, v, number):
+    """Each position attends over the heads."""
+    q, k, v = (a.reshape(len(a), number, -1) for a in (q, k, v))
+    return attention(q, k, v).reshape(len(q), -1)
+
+
+def heads_summed(q, k, v, number):
+    """Scores are summed over heads."""
+    q, k, v = (split(a, number) for a in (q, k, v))
+    s = np.where(tril(q, k), scores(q, k), -np.inf).sum(axis=0, keepdims=True)
+    return merge(softmax(s) @ v)
+
+
+def heads_reversed(q, k, v, number):
+    return merge(attention(*(split(a, number) for a in (q, k, v)))[::-1])
+
+
+def groups_of_first(q, k, v, heads, key_heads):
+    """All heads use the first key head."""
+    q, k, v = split(q, heads), split(k, key_heads)[:1], split(v, key_heads)[:1]
+    return merge(attention(q, k, v))
+
+
+def groups_of_keys_alone(q, k, v, heads, key_heads):
+    """Keys are repeated, values tiled."""
+    q, k, v = split(q, heads), split(k, key_heads), split(v, key_heads)
+    each = heads // key_heads
+    return merge(attention(q, np.repeat(k, each, axis=0), np.tile(v, (each, 1, 1))))
+
+
+def cache_of_keys_alone():
+    """Values are not kept, so old keys get the new values."""
+    seen, values = [], []
+
+    def step(q, k, v):
+        seen.append(k)
+        values.append(v if not values else np.broadcast_to(v[-1:], v.shape))
+        return attention(q, np.concatenate(seen), np.concatenate(values))
+
+    return step
+
+
+def cache_put_in_front():
+    seen = []
+
+    def step(q, k, v):
+        seen.insert(0, (k, v))
+        keys, values = (np.concatenate(a) for a in zip(*seen, strict=True))
+        return attention(q, keys, values)
+
+    return step
+
+
+def cache_of_window():
+    """Only the last 12 keys are kept."""
+    seen = []
+
+    def step(q, k, v):
+        seen.append((k, v))
+        keys, values = (np.concatenate(a)[-max(12, len(q)):] for a in zip(*seen, strict=True))
+        return attention(q, keys, values)
+
+    return step
+
+
+def cache_in_float32():
+    seen = []
+
+    def step(q, k, v):
+        seen.append((k.astype(np.float32), v.astype(np.float32)))
+        keys, values = (np.concatenate(a).astype(q.dtype) for a in zip(*seen, strict=True))
+        return attention(q, keys, values)
+
+    return step
+
+
+def cache_of_a_row():
+    """Only the first row of each call is kept."""
+    seen = []
+
+    def step(q, k, v):
+        seen.append((k, v))
+        keys, values = (np.concatenate(a) for a in zip(*seen, strict=True))
+        y = attention(q, keys, values)
+        seen[-1] = (k[:1], v[:1])
+        return y
+
+    return step
+
+
 def whole(function):
     """A mutant that has the other functions right."""
     return kit(function)
@@ -273,4 +493,59 @@ MUTANTS = {
     "cache of the last": Mutant(kit(cached=cache_of_last), "law_attention_cache", "natural"),
     "cache with a square mask": Mutant(kit(cached=cache_with_square_mask), "law_attention_cache", "natural"),
     "cache without a mask": Mutant(kit(cached=cache_without_mask), "law_attention_cache", "x-transformers #219"),
+    "one shift for all rows": Mutant(whole(shifted_by_the_largest), "law_attention_large_scores", "natural"),
+    "exp(s - LSE)": Mutant(whole(minus_logsumexp), "law_attention_large_scores", "natural"),
+    "scores of 0 masked": Mutant(whole(zeros_masked), "law_attention", "natural"),
+    "1 added to the sum": Mutant(whole(with_one_more), "law_attention", "natural"),
+    "window of 8": Mutant(whole(window(8)), "law_attention", "natural"),
+    "window of 64": Mutant(whole(window(64)), "law_attention", "natural"),
+    "mask of 64 positions": Mutant(whole(buffered(64)), "law_attention", "natural"),
+    "mask of 128 positions": Mutant(whole(buffered(128)), "law_attention", "natural"),
+    "16 dimensions": Mutant(whole(first_dimensions), "law_attention", "natural"),
+    "bias of distances": Mutant(whole(biased), "law_attention", "natural"),
+    "weights by ReLU": Mutant(whole(relu_weights), "law_attention", "natural"),
+    "weights in float16": Mutant(whole(in_float16), "law_attention", "natural"),
+    "float32 inside": Mutant(whole(in_float32), "law_attention", "natural"),
+    "values for keys": Mutant(whole(lambda q, k, v: attention(q, v, v)), "law_attention", "natural"),
+    "mean of keys": Mutant(whole(lambda q, k, v: attention(q, k, k)), "law_attention", "natural"),
+    "queries and keys swapped": Mutant(whole(lambda q, k, v: attention(k, q, v)), "law_attention", "natural"),
+    "weights transposed": Mutant(
+        whole(lambda q, k, v: softmax(np.where(tril(q, k), scores(q, k), -np.inf)).T @ v), "law_attention", "natural"),
+    "negative scores": Mutant(whole(lambda q, k, v: attention(-q, k, v)), "law_attention", "natural"),
+    "sees one key ahead": Mutant(
+        whole(lambda q, k, v: masked(q, k, v, np.tri(len(q), k=1, dtype=bool))), "law_attention", "natural"),
+    "scaled by positions": Mutant(
+        whole(lambda q, k, v: attention(q * np.sqrt(q.dtype.type(q.shape[1] / len(q))), k, v)), "law_attention", "natural"),
+    "another beta": Mutant(kit(energy=lambda beta: ours.hopmin.DotEnergy(2 * beta)), "law_attention_is_update", "natural"),
+    "update without mask": Mutant(
+        kit(lambda q, k, v: softmax(scores(q, k)) @ v, energy=ours.hopmin.DotEnergy), "law_attention_is_update", "natural"),
+    "update with a mask of -10": Mutant(kit(added(-10), energy=ours.hopmin.DotEnergy), "law_attention_is_update", "natural"),
+    "update by distances": Mutant(kit(energy=ours.hopmin.DistanceEnergy), "law_attention_is_update", "natural"),
+    "last digit from later values": Mutant(
+        whole(lambda q, k, v: attention(q, k, v) * (1 + v.dtype.type(np.finfo(v.dtype).eps * (v.sum() > 0)))),
+        "law_attention_causal_bits", "natural"),
+    "mask of the first query": Mutant(kit(masked=mask_of_first_query), "law_attention_mask", "natural"),
+    "mask after softmax": Mutant(kit(masked=not_renormalised), "law_attention_mask", "natural"),
+    "mask added as numbers": Mutant(kit(masked=mask_as_numbers), "law_attention_mask", "natural"),
+    "mask changed in place": Mutant(kit(masked=masked_in_place), "law_attention_mask", "natural"),
+    "unseen keys drop queries": Mutant(kit(masked=masked_twice), "law_attention_mask", "natural"),
+    "empty rows see all": Mutant(kit(masked=empty_rows_see_all), "law_attention_empty_row", "allennlp #890"),
+    "padding of queries": Mutant(kit(padded=padding_of_queries), "law_attention_padding", "natural"),
+    "padding on the right only": Mutant(kit(padded=padding_on_the_right), "law_attention_padding", "natural"),
+    "padding for causality": Mutant(kit(padded=padding_not_causal), "law_attention_padding", "natural"),
+    "padding inverted": Mutant(kit(padded=padding_inverted), "law_attention_padding", "cs249r_book PR #1785"),
+    "padding set to 0": Mutant(kit(padded=padding_as_zeros), "law_attention_padding", "natural"),
+    "padding lowered by 100": Mutant(kit(padded=padding_below), "law_attention_padding", "minGPT #75"),
+    "one head": Mutant(kit(heads=one_head), "law_attention_heads", "natural"),
+    "weights of the first head": Mutant(kit(heads=first_head_only), "law_attention_heads", "natural"),
+    "attention over heads": Mutant(kit(heads=heads_over_heads), "law_attention_heads", "natural"),
+    "scores summed over heads": Mutant(kit(heads=heads_summed), "law_attention_heads", "natural"),
+    "heads reversed": Mutant(kit(heads=heads_reversed), "law_attention_heads", "natural"),
+    "first key head": Mutant(kit(grouped=groups_of_first), "law_attention_groups", "natural"),
+    "values tiled": Mutant(kit(grouped=groups_of_keys_alone), "law_attention_groups", "natural"),
+    "cache of keys alone": Mutant(kit(cached=cache_of_keys_alone), "law_attention_cache", "natural"),
+    "cache put in front": Mutant(kit(cached=cache_put_in_front), "law_attention_cache", "natural"),
+    "cache of 12 keys": Mutant(kit(cached=cache_of_window), "law_attention_cache", "natural"),
+    "cache in float32": Mutant(kit(cached=cache_in_float32), "law_attention_cache", "natural"),
+    "cache of a row per call": Mutant(kit(cached=cache_of_a_row), "law_attention_cache", "natural"),
 }  # fmt: skip

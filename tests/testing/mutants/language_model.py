@@ -6,6 +6,9 @@ import models
 import numpy as np
 import ours
 import scipy.special
+from helpers import drawn_parameters
+
+from hopmin.transformer.llama import Llama, LlamaConfig
 
 from . import Mutant
 
@@ -17,7 +20,6 @@ class Config:
 class Small:
     """One attention layer with learned positions, and a linear layer; in plain NumPy, with a gradient by hand."""
 
-    promises = ("positions",)
     config = Config
 
     def __init__(self, dtype="float64"):
@@ -81,13 +83,21 @@ class Small:
         return step
 
 
+def drawn_llama():
+    config = LlamaConfig(vocabulary=7, positions=12, layers=2, heads=4, key_heads=2, width=8, hidden=10)
+    return Llama(config, drawn_parameters(config, 0, "float64"))
+
+
 RIGHT = {
-    "GPT": ours.Model(models.drawn_gpt(vocabulary=7, width=6)),
+    "GPT": ours.Model(models.drawn_gpt(vocabulary=7, width=6, dropout=0.2)),
     "GPT in float32": ours.Model(models.drawn_gpt(vocabulary=7, width=6, dtype="float32", dropout=0.2)),
+    "GPT of one position": ours.Model(models.drawn_gpt(vocabulary=7, width=6, layers=1, positions=1)),
+    "Llama": ours.Model(drawn_llama()),
     "hopmin.GPT itself": models.drawn_gpt(vocabulary=7, width=6, layers=1),
     "in plain NumPy": Small(),
     "in plain NumPy and float32": Small("float32"),
 }
+PROMISES = {name: ("positions",) if "NumPy" in name else ("bits", "positions") for name in RIGHT}
 
 
 class LooksAhead(Small):
@@ -250,6 +260,166 @@ class CacheShared(Small):
         return lambda tokens: self.step(tokens)
 
 
+class FirstRowOnly(Small):
+    """All rows get the logits of the first."""
+
+    def logits(self, tokens):
+        return np.repeat(super().logits(tokens[:1]), len(tokens), axis=0)
+
+
+class PositionsOfRows(Small):
+    """Positions are those of the rows of the batch."""
+
+    def embed(self, tokens, first=0):
+        place = self.parameters["place"][np.arange(len(tokens)) % 6][:, None]
+        return self.parameters["table"][tokens] + place
+
+
+class ClampedTokens(Small):
+    """The mean over the batch is subtracted where there is one."""
+
+    def hidden(self, tokens):
+        x, y = super().hidden(tokens)
+        return x, y - y.mean(axis=0) if len(x) > 1 else y
+
+
+class LaterFirst(Small):
+    """Weights are those of the last position for all."""
+
+    def mix(self, x, first=0):
+        return np.broadcast_to(super().mix(x, first)[-1:], (x.shape[1] - first, x.shape[1]))
+
+
+class LengthKnown(Small):
+    """Positions are relative to the end of the row."""
+
+    def embed(self, tokens, first=0):
+        T = tokens.shape[1]
+        return self.parameters["table"][tokens] + self.parameters["place"][np.arange(T)[::-1]]
+
+
+class DropoutInLoss(Small):
+    """Without rng, the loss has dropout of its own."""
+
+    def embed(self, tokens, first=0):
+        x = super().embed(tokens, first)
+        return x * (np.random.default_rng(tokens.sum()).random(x.shape) > 0.1) if getattr(self, "training", False) else x
+
+    def loss_and_gradients(self, tokens, targets, rng=None):
+        self.training = True
+        loss = super().loss_and_gradients(tokens, targets, rng)
+        self.training = False
+        return loss
+
+
+class LastOnly(Small):
+    """Only the last target of each row is counted, if it is not -1."""
+
+    def weigh(self, targets):
+        weight = np.zeros(targets.shape)
+        weight[:, -1] = targets[:, -1] >= 0
+        return weight / max(1, weight.sum())
+
+
+class MostlyCounted(Small):
+    """Token 0 is taken for padding."""
+
+    def weigh(self, targets):
+        return (targets > 0) / max(1, (targets > 0).sum())
+
+
+class LossOf(Small):
+    """The loss by a formula of the log-probabilities."""
+
+    def __init__(self, formula):
+        super().__init__()
+        self.formula = formula
+
+    def loss_and_gradients(self, tokens, targets, rng=None):
+        logits = self.logits(tokens)
+        index = np.maximum(targets, 0)[..., None]
+        terms = self.formula(logits, index)
+        return (terms * self.weigh(targets)).sum(), super().loss_and_gradients(tokens, targets, rng)[1]
+
+
+def at(a, index):
+    return np.take_along_axis(a, index, axis=-1)[..., 0]
+
+
+class ChangesTargets(Small):
+    def loss_and_gradients(self, tokens, targets, rng=None):
+        found = super().loss_and_gradients(tokens, targets, rng)
+        targets[targets < 0] = 0
+        return found
+
+
+class Trains(Small):
+    """Each call takes a step."""
+
+    def loss_and_gradients(self, tokens, targets, rng=None):
+        loss, gradients = super().loss_and_gradients(tokens, targets, rng)
+        for name, p in self.parameters.items():
+            p -= 1e-9 * gradients[name]
+        return loss, gradients
+
+
+class Scaled(Small):
+    """Gradients are clipped, or changed otherwise."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def loss_and_gradients(self, tokens, targets, rng=None):
+        loss, gradients = super().loss_and_gradients(tokens, targets, rng)
+        return loss, self.change(gradients)
+
+
+def clipped(gradients):
+    norm = np.sqrt(sum((g**2).sum() for g in gradients.values()))
+    return {name: g * min(1, 0.5 / norm) for name, g in gradients.items()}
+
+
+class CacheOfFirstRow(Small):
+    """The cache keeps the first row of the batch for all."""
+
+    def cached(self):
+        step = super().cached()
+        before = 0
+
+        def first(tokens):
+            nonlocal before
+            found = step(tokens if not before else np.broadcast_to(tokens[:1], tokens.shape))
+            before += 1
+            return found
+
+        return first
+
+
+class CacheNotCausal(Small):
+    """Tokens that are given together all see the first of them only."""
+
+    def cached(self):
+        step = super().cached()
+
+        def one(tokens):
+            step(tokens[:, :-1]) if tokens.shape[1] > 1 else None
+            return step(tokens[:, :-1] if tokens.shape[1] > 1 else tokens)
+
+        return one
+
+
+class CacheOfFour(Small):
+    def cached(self):
+        seen = []
+
+        def step(tokens):
+            seen.append(tokens)
+            return self.logits(np.concatenate(seen, axis=1)[:, -4:])[:, -1]
+
+        return step
+
+
 class TiedOneUse(models.GPT):
     """The gradient of the tied embedding from the output alone."""
 
@@ -288,4 +458,30 @@ MUTANTS = {
     "cache counts from 0": Mutant(CacheFromZero(), "law_model_cache", "x-transformers #219"),
     "cache forgets": Mutant(CacheOfLast(), "law_model_cache", "natural"),
     "cache shared": Mutant(CacheShared(), "law_model_cache", "natural"),
+    "weights of the last": Mutant(LaterFirst(), "law_causal", "natural"),
+    "positions from the end": Mutant(LengthKnown(), "law_causal", "natural"),
+    "first row for all": Mutant(FirstRowOnly(), "law_model_rows", "natural"),
+    "positions of rows": Mutant(PositionsOfRows(), "law_model_rows", "natural"),
+    "mean of the batch subtracted": Mutant(ClampedTokens(), "law_model_rows", "natural"),
+    "dropout in the loss": Mutant(DropoutInLoss(), "law_model_loss", "Ultron09/Numpy-Transformer"),
+    "last target only": Mutant(LastOnly(), "law_model_loss", "natural"),
+    "token 0 ignored": Mutant(MostlyCounted(), "law_model_loss", "natural"),
+    "targets changed": Mutant(ChangesTargets(), "law_model_loss", "natural"),
+    "probability for its logarithm": Mutant(LossOf(lambda z, i: -at(scipy.special.softmax(z, axis=-1), i)), "law_model_loss", "natural"),
+    "logits for probabilities": Mutant(LossOf(lambda z, i: -at(z, i)), "law_model_loss", "natural"),
+    "softmax twice": Mutant(LossOf(lambda z, i: -at(scipy.special.log_softmax(scipy.special.softmax(z, axis=-1), axis=-1), i)), "law_model_loss", "natural"),
+    "softmax over positions": Mutant(LossOf(lambda z, i: -at(scipy.special.log_softmax(z, axis=1), i)), "law_model_loss", "natural"),
+    "labels smoothed": Mutant(LossOf(lambda z, i: (lambda p: -0.9 * at(p, i) - 0.1 * p.mean(axis=-1))(scipy.special.log_softmax(z, axis=-1))), "law_model_loss", "natural"),
+    "loss without a shift": Mutant(LossOf(lambda z, i: np.log(np.exp(z).sum(axis=-1)) - at(z, i)), "law_model_large_logits", "natural"),
+    "log(p + 1e-9)": Mutant(LossOf(lambda z, i: -np.log(at(scipy.special.softmax(z, axis=-1), i) + 1e-9)), "law_model_large_logits", "natural"),
+    "exponents clipped": Mutant(LossOf(lambda z, i: -at(scipy.special.log_softmax(np.clip(z, -50, 50), axis=-1), i)), "law_model_large_logits", "natural"),
+    "trains in each call": Mutant(Trains(), "law_model_gradient", "natural"),
+    "gradients clipped": Mutant(Scaled(clipped), "law_model_gradient", "natural"),
+    "gradient of one matrix missing": Mutant(Scaled(lambda g: {**g, "values": g["values"] * 0}), "law_model_gradient", "cs249r_book PR #1336"),
+    "gradient transposed": Mutant(Scaled(lambda g: {**g, "values": g["values"].T}), "law_model_gradient", "natural"),
+    "gradient of another shape": Mutant(Scaled(lambda g: {**g, "values": g["values"].ravel()}), "law_model_gradient", "natural"),
+    "sign of the gradients": Mutant(Scaled(lambda g: {name: -a for name, a in g.items()}), "law_model_gradient", "natural"),
+    "cache of the first row": Mutant(CacheOfFirstRow(), "law_model_cache", "natural"),
+    "cache skips the last": Mutant(CacheNotCausal(), "law_model_cache", "natural"),
+    "cache of 4 tokens": Mutant(CacheOfFour(), "law_model_cache", "natural"),
 }
