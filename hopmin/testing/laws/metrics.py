@@ -1,7 +1,7 @@
 """Laws of search by other metrics and of radius search: `cosine`, `dot` and `within` of a nearest-neighbour search.
 
     cosine(queries, patterns, k)         distances 1 - x.p / (|x| |p|), smallest first
-    dot(queries, patterns, k)            largest products x.p first; what the first result holds is a promise
+    dot(queries, patterns, k)            largest products x.p first; the first result holds x.p, -x.p or 1 - x.p
     within(queries, patterns, radius)    all patterns within a Euclidean radius: lists of arrays (distances, indices),
                                          or (distances, indices, offsets) as in a sparse matrix by rows
 
@@ -11,7 +11,6 @@ dtype of the arguments may change places.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -19,31 +18,58 @@ from typing import Any
 import numpy as np
 
 from hopmin._extras import needed_by
-from hopmin.testing.compare import at_most, close, same
+from hopmin.testing.compare import Violation, at_most, close, same
+from hopmin.testing.laws.search import (
+    Grid,
+    Search,
+    check_order,
+    check_unchanged,
+    exact_distances,
+    expanded_slack,
+    few,
+    grids,
+    judge_many,
+    number_of_neighbours,
+    on_grid,
+    parts,
+    resolution,
+    seeds,
+)
 from hopmin.testing.registry import law
-from hopmin.testing.strategies import Array, Problem, dtypes, lattice_problems, problems, squared_distances
+from hopmin.testing.strategies import LAYOUTS, Array, Problem, dtypes, laid_out, lattice_problems, layouts, problems
 
 with needed_by("hopmin.testing", "testing"):
     from hypothesis import strategies as st
 
-Search = Callable[[Array, Array, int], tuple[Any, Any]]  # (queries, patterns, k) -> (values, indices)
+_pairs = st.tuples(layouts(), layouts())  # of queries and of patterns
 Within = Callable[[Array, Array, float], tuple[Any, ...]]  # (queries, patterns, radius) -> (distances, indices)
 
 
 @st.composite
-def _directions(draw: st.DrawFn, *, decades: int = 12) -> Problem:
-    """Draw queries and patterns of lengths from 10^-decades to 10^decades, some parallel; none is zero."""
+def _directions(draw: st.DrawFn, *, decades: int = 12, double: int = 12) -> Problem:
+    """Draw queries and patterns of lengths from 10^-decades to 10^decades, some parallel; none is zero.
+
+    For float64 there are `double` decades.
+    """
+    dtype = draw(dtypes())
     m, n = draw(st.integers(1, 4)), draw(st.integers(1, 8) | st.sampled_from([33, 300]))
     d = draw(st.integers(1, 6) | st.sampled_from([48, 130]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rng = np.random.default_rng(draw(seeds))
     points = rng.integers(-9, 10, (m + n, d)) / 8.0
     points[:, 0][~points.any(axis=1)] = 1.0
     if draw(st.booleans()):
         points[-1] = points[0]  # a pattern with the direction of a query
         points[m] = -points[0]
+    decades = double if dtype == "float64" else decades
     powers = rng.integers(-decades, decades + 1, (m + n, 1)) * draw(st.integers(0, 1))
-    points = (points * 10.0**powers).astype(draw(dtypes()))
+    points = (points * 10.0**powers).astype(dtype)
     return Problem(points[:m], points[m:], 1.0)
+
+
+def _few_positive(dtype: str, seed: int) -> Problem:
+    """Return 3 queries and 40 patterns of positive integers."""
+    points = np.random.default_rng(seed).integers(1, 9, (43, 4)).astype(dtype)
+    return Problem(points[:3], points[3:], 8.0)
 
 
 @st.composite
@@ -51,7 +77,7 @@ def _products(draw: st.DrawFn) -> Problem:
     """Draw patterns of very different lengths, so that the largest product is not that of the nearest pattern."""
     m, n = draw(st.integers(1, 4)), draw(st.integers(1, 8) | st.sampled_from([33, 300]))
     d = draw(st.integers(1, 6) | st.sampled_from([48, 130]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rng = np.random.default_rng(draw(seeds))
     points = rng.integers(-9, 10, (m + n, d)) * draw(st.sampled_from([1.0, 0.1, 1e3]))
     points[m:] *= rng.integers(1, 9, (n, 1))
     points = points.astype(draw(dtypes()))
@@ -72,13 +98,17 @@ def _cosine_distances(problem: Problem) -> tuple[Array, float]:
     Two lengths and a product are sums of d squares, each with an error of (d + 2) ulp of the dtype.
     """
     u, v = _unit(problem.queries), _unit(problem.patterns)
-    d, resolution = u.shape[1], np.finfo(np.result_type(*problem[:2])).eps
-    return np.square(u[:, None] - v).sum(axis=2) / 2, float(2 * (d + 6) * resolution)
+    scores = np.reshape([np.square(row - v).sum(axis=1) / 2 for row in u], (len(u), len(v)))
+    return scores, 2 * (u.shape[1] + 6) * resolution(problem)
 
 
 def _exact_products(problem: Problem) -> tuple[Array, Array]:
     """Return the products (m, n), summed exactly and rounded once, and the rounding error of a sum of d products."""
     x, p = problem.queries.astype(float), problem.patterns.astype(float)
+    sizes = np.abs(x) @ np.abs(p).T
+    slack = (x.shape[1] + 1) * resolution(problem) * sizes
+    if not (np.fmod(x, 1).any() or np.fmod(p, 1).any()) and sizes.max() < 2**53:
+        return x @ p.T, slack  # integers, which float64 holds
     shift = 2 ** max(53 - min(int(np.frexp(a[a != 0])[1].min(initial=53)) for a in (x, p)), 0)
 
     def whole(a: Array) -> Array:  # Python integers
@@ -86,44 +116,17 @@ def _exact_products(problem: Problem) -> tuple[Array, Array]:
                         object).reshape(a.shape)  # fmt: skip
 
     products = (whole(x) @ whole(p).T / shift**2).astype(float)
-    resolution = np.finfo(np.result_type(*problem[:2])).eps
-    return products, (x.shape[1] + 1) * float(resolution) * (np.abs(x) @ np.abs(p).T)
+    return products, slack
 
 
-def _check_order(indices: Any, k: int, scores: Array, slack: Any, what: str) -> Array:
-    """Check that indices (m, k) are k different ones in ascending order of the scores (m, n); return them."""
-    found, slack = np.asarray(indices), np.broadcast_to(slack, scores.shape)
-    if found.shape != (len(scores), k) or found.dtype.kind not in "iu":
-        raise AssertionError(f"{what}: must be integers (m, k) = {(len(scores), k)}; got {found.dtype} {found.shape}")
-    found = found.astype(np.int64)
-    at_most(0, found, 0, what)
-    at_most(found, scores.shape[1] - 1, 0, what)
-    for row in found:
-        same(len(set(row.tolist())), k, f"{what}, each pattern at most once: number of different ones")
-    at = np.take_along_axis(scores, found, axis=1)
-    error = 2 * np.take_along_axis(slack, found, axis=1)
-    best = np.sort(scores, axis=1)[:, :k]
-    close(at, best, error + 2 * slack.max(axis=1, keepdims=True), f"{what}: exact scores of those found, and the best")
-    return found
-
-
-def _drawn_k(problem: Problem, part: float) -> int:
-    return 1 + int(part * (len(problem.patterns) - 1))
-
-
-parts = st.floats(0, 1)
-
-
-def _judge_cosine(cosine: Search, problem: Problem, part: float) -> None:
-    k = _drawn_k(problem, part)
-    x, p = problem.queries.copy(), problem.patterns.copy()
+def _judge_cosine(cosine: Search, problem: Problem, k: int, pair: tuple[str, str] = ("C", "C")) -> None:
+    x, p = (laid_out(a, layout) for a, layout in zip(problem[:2], pair, strict=True))
     values, indices = cosine(x, p, k)
     scores, slack = _cosine_distances(problem)
-    found = _check_order(indices, k, scores, slack, "indices by cosine distance")
+    found = check_order(indices, k, scores, slack, "indices by cosine distance")
     close(values, np.take_along_axis(scores, found, axis=1), slack, "cosine distances")
     at_most(np.asarray(values)[:, :-1], np.asarray(values)[:, 1:], 0, "cosine distances in ascending order")
-    same(x, problem.queries, "queries after the call")
-    same(p, problem.patterns, "patterns after the call")
+    check_unchanged(problem, x, p)
 
 
 @law("nearest", source="hnswlib #592, usearch #320", problem=_directions(), part=parts)
@@ -132,13 +135,28 @@ def law_cosine(cosine: Search, /, problem: Problem, part: float) -> None:
 
     The slack is the rounding error of a product and two lengths, 2 (d + 6) ulp.
     """
-    _judge_cosine(cosine, problem, part)
+    _judge_cosine(cosine, problem, number_of_neighbours(problem, part))
 
 
-@law("nearest", promises=("range",), problem=_directions(decades=30), part=parts)
+@law("nearest", dtype=dtypes(), seed=seeds, pair=_pairs)
+def law_cosine_array(cosine: Search, /, dtype: str, seed: int, pair: tuple[str, str]) -> None:
+    """Cosine distances hold for any memory layout, byte order and for read-only arrays; inputs are not changed."""
+    _judge_cosine(cosine, _few_positive(dtype, seed), 20, pair)
+
+
+@law("nearest", source="faiss #3245", grid=grids(), dtype=dtypes(), seed=seeds, k=few)
+def law_cosine_blocks(cosine: Search, /, grid: Grid, dtype: str, seed: int, k: int) -> None:
+    """Cosine distances hold for up to 66 000 patterns in up to 600 dimensions, of which one is twice a query."""
+    problem = on_grid(grid, dtype, seed, lambda x, bound: 2 * x)
+    for points in problem[:2]:
+        points[:, 0][~points.any(axis=1)] = 1
+    _judge_cosine(cosine, problem, min(k, grid.n))
+
+
+@law("nearest", promises=("range",), problem=_directions(decades=30, double=200), part=parts)
 def law_cosine_range(cosine: Search, /, problem: Problem, part: float) -> None:
-    """Cosine distances hold for lengths from 1e-30 to 1e30, whose squares underflow or overflow in float32."""
-    _judge_cosine(cosine, problem, part)
+    """Cosine distances hold for lengths whose squares underflow or overflow: 1e30 in float32, 1e200 in float64."""
+    _judge_cosine(cosine, problem, number_of_neighbours(problem, part))
 
 
 @law("nearest", source="hnswlib #592", problem=_directions(), scale=st.sampled_from([2.0**-20, 0.25, 8.0, 2.0**20]))
@@ -154,43 +172,7 @@ def law_cosine_scale(cosine: Search, /, problem: Problem, scale: float) -> None:
     close(cosine(x, p * factor, len(p))[0], plain, 2 * slack, "cosine distances to scaled patterns")
 
 
-@law("nearest", problem=_products() | problems(offsets=(0.0, 1.0)), part=parts)
-def law_dot(dot: Search, /, problem: Problem, part: float) -> None:
-    """The k largest products x.p, largest first, by exact integer arithmetic; products within rounding may tie.
-
-    A sum of d products has an error of (d + 1) ulp of the sum of their absolute values.
-    """
-    k = _drawn_k(problem, part)
-    x, p = problem.queries.copy(), problem.patterns.copy()
-    _, indices = dot(x, p, k)
-    products, slack = _exact_products(problem)
-    _check_order(indices, k, -products, slack, "indices by largest product")
-    same(x, problem.queries, "queries after the call")
-    same(p, problem.patterns, "patterns after the call")
-
-
-@law("nearest", promises=("products",), problem=_products() | problems(offsets=(0.0, 1.0)))
-def law_dot_products(dot: Search, /, problem: Problem) -> None:
-    """The first result of `dot` is -x.p, ascending, for those who promise that rather than x.p or 1 - x.p."""
-    n = len(problem.patterns)
-    values, indices = dot(*problem[:2], n)
-    products, slack = _exact_products(problem)
-    found = np.asarray(indices, np.int64)
-    close(values, -np.take_along_axis(products, found, axis=1), np.take_along_axis(slack, found, axis=1), "-x.p")
-    at_most(np.asarray(values)[:, :-1], np.asarray(values)[:, 1:], 0, "-x.p in ascending order")
-
-
-@law("nearest", promises=("ties",), source="scikit-learn #23667", problem=lattice_problems(far=False), part=parts)
-def law_dot_ties(dot: Search, /, problem: Problem, part: float) -> None:
-    """Equal products, of integers and therefore exact, are in order of index."""
-    x, p, _ = problem
-    k = _drawn_k(problem, part)
-    products = x.astype(float) @ p.astype(float).T
-    expected = np.argsort(-products, axis=1, kind="stable")[:, :k]
-    same(np.asarray(dot(x, p, k)[1]).astype(np.int64), expected, "indices by largest product, ties by lowest index")
-
-
-@law("nearest", promises=("ties",), source="scikit-learn #15592", problem=_directions(decades=0))
+@law("nearest", promises=("ties",), source="scikit-learn #15592", problem=_directions(decades=0, double=0))
 def law_cosine_ties(cosine: Search, /, problem: Problem) -> None:
     """Of equal patterns, the one with the lowest index comes first."""
     x, p = problem.queries, np.concatenate([problem.patterns, problem.patterns])
@@ -199,40 +181,147 @@ def law_cosine_ties(cosine: Search, /, problem: Problem) -> None:
     at_most(place[:, :n] + 1, place[:, n:], 0, "place of a pattern before that of its copy")
 
 
-def _judge_many(search: Search, problem: Problem, extra: int) -> None:
-    """Check what a search with k > n returns: all n patterns, then places marked as missing."""
-    x, p, _ = problem
-    n = len(p)
-    values, indices = (np.asarray(a) for a in search(x, p, n + extra))
-    whole = np.asarray(search(x, p, n)[1])
-    same(values.shape == indices.shape and indices.ndim == 2, True, "two results of one shape (m, k)")
-    at_most(n, indices.shape[1], 0, "number of columns, for k > n at least n")
-    same(indices[:, :n].astype(np.int64), whole.astype(np.int64), "the n patterns, before missing ones")
-    missing = indices[:, n:]
-    same(((missing < 0) | (missing >= n)).all(), np.True_, "indices of missing patterns, which are no pattern's")
-
-
-@law("nearest", promises=("many",), source="esa/pykep #220", problem=_directions(decades=0), extra=st.integers(1, 70))
+@law(
+    "nearest",
+    promises=("many",),
+    source="esa/pykep #220",
+    problem=_directions(decades=0, double=0),
+    extra=st.integers(1, 70),
+)
 def law_cosine_many(cosine: Search, /, problem: Problem, extra: int) -> None:
     """For k > n: all n patterns, then nothing or places whose index is -1 or at least n."""
-    _judge_many(cosine, problem, extra)
-
-
-@law("nearest", promises=("many",), source="esa/pykep #220", problem=_products(), extra=st.integers(1, 70))
-def law_dot_many(dot: Search, /, problem: Problem, extra: int) -> None:
-    """For k > n: all n patterns, then nothing or places whose index is -1 or at least n."""
-    _judge_many(dot, problem, extra)
+    judge_many(cosine, problem, extra)
 
 
 @law("nearest", source="faiss #563", problem=_directions(), part=parts)
 def law_cosine_batch(cosine: Search, /, problem: Problem, part: float) -> None:
     """A query alone has the cosine distances that it has in a batch, to twice their rounding error."""
     x, p, _ = problem
-    k = _drawn_k(problem, part)
+    k = number_of_neighbours(problem, part)
     alone = np.concatenate([np.asarray(cosine(x[i : i + 1], p, k)[0]) for i in range(len(x))])
     close(
         alone, cosine(x, p, k)[0], 2 * _cosine_distances(problem)[1], "cosine distances of a query alone and in a batch"
     )
+
+
+# Products
+
+
+_dot_problems = _products() | problems(offsets=(0.0, 1.0))
+
+
+def _judge_dot(dot: Search, problem: Problem, k: int, pair: tuple[str, str] = ("C", "C")) -> tuple[Array, Array, Array]:
+    """Check the order, and return the first result, the exact products and their rounding errors, each (m, k)."""
+    x, p = (laid_out(a, layout) for a, layout in zip(problem[:2], pair, strict=True))
+    values, indices = dot(x, p, k)
+    products, slack = _exact_products(problem)
+    found = check_order(indices, k, -products, slack, "indices by largest product")
+    check_unchanged(problem, x, p)
+    exact, free = (np.take_along_axis(a, found, axis=1) for a in (products, slack))
+    return np.asarray(values), exact, free
+
+
+@law("nearest", problem=_dot_problems, part=parts)
+def law_dot(dot: Search, /, problem: Problem, part: float) -> None:
+    """The k largest products x.p, largest first, by exact integer arithmetic; products within rounding may tie.
+
+    A sum of d products has an error of (d + 1) ulp of the sum of their absolute values.
+    """
+    _judge_dot(dot, problem, number_of_neighbours(problem, part))
+
+
+@law("nearest", dtype=dtypes(), seed=seeds, pair=_pairs)
+def law_dot_array(dot: Search, /, dtype: str, seed: int, pair: tuple[str, str]) -> None:
+    """Products hold for any memory layout, byte order and for read-only arrays; inputs are not changed."""
+    _judge_dot(dot, _few_positive(dtype, seed), 20, pair)
+
+
+@law("nearest", source="faiss #3245", grid=grids(), dtype=dtypes(), seed=seeds, k=few)
+def law_dot_blocks(dot: Search, /, grid: Grid, dtype: str, seed: int, k: int) -> None:
+    """The k largest of up to 66 000 products of up to 600 terms; one pattern has the largest that there can be."""
+    _judge_dot(dot, on_grid(grid, dtype, seed, lambda x, bound: bound * np.sign(x)), min(k, grid.n))
+
+
+@law("nearest", problem=_dot_problems)
+def law_dot_values(dot: Search, /, problem: Problem) -> None:
+    """The first result is x.p, -x.p or 1 - x.p, the same for all; 1 - x.p has one more rounding."""
+    n = len(problem.patterns)
+    values, exact, slack = _judge_dot(dot, problem, n)
+    same(values.shape, exact.shape, "shape (m, k) of the first result")
+    forms = {"x.p": exact, "-x.p": -exact, "1 - x.p": 1 - exact}
+    slack = slack + resolution(problem) * (1 + np.abs(exact))
+    what = min(forms, key=lambda name: float(np.abs(values - forms[name]).max()))
+    close(values, forms[what], slack, f"{what}, which the first result is closest to")
+
+
+@law("nearest", promises=("products",), problem=_dot_problems)
+def law_dot_products(dot: Search, /, problem: Problem) -> None:
+    """The first result of `dot` is -x.p, ascending, for those who promise that rather than x.p or 1 - x.p."""
+    values, exact, slack = _judge_dot(dot, problem, len(problem.patterns))
+    close(values, -exact, slack + resolution(problem) * np.abs(exact), "-x.p")
+    at_most(values[:, :-1], values[:, 1:], 0, "-x.p in ascending order")
+
+
+@law("nearest", promises=("ties",), source="scikit-learn #23667", problem=lattice_problems(far=False), part=parts)
+def law_dot_ties(dot: Search, /, problem: Problem, part: float) -> None:
+    """Equal products, of integers and therefore exact, are in order of index."""
+    x, p, _ = problem
+    k = number_of_neighbours(problem, part)
+    products = x.astype(float) @ p.astype(float).T
+    expected = np.argsort(-products, axis=1, kind="stable")[:, :k]
+    found = np.asarray(dot(x, p, k)[1]).astype(np.int64)
+    same(found, expected.astype(np.int64), "indices by largest product, ties by lowest index")
+
+
+@law("nearest", promises=("many",), source="esa/pykep #220", problem=_products(), extra=st.integers(1, 70))
+def law_dot_many(dot: Search, /, problem: Problem, extra: int) -> None:
+    """For k > n: all n patterns, then nothing or places whose index is -1 or at least n."""
+    judge_many(dot, problem, extra)
+
+
+@law("nearest", source="faiss #563", problem=_dot_problems, part=parts)
+def law_dot_batch(dot: Search, /, problem: Problem, part: float) -> None:
+    """A query alone has the products that it has in a batch, to twice their rounding error."""
+    x, p, _ = problem
+    k = number_of_neighbours(problem, part)
+    whole, _, _ = _judge_dot(dot, problem, k)
+    slack = 2 * (_exact_products(problem)[1] + resolution(problem) * (1 + np.abs(_exact_products(problem)[0])))
+    for i in range(len(x)):
+        alone = np.asarray(dot(x[i : i + 1], p, k)[0])
+        close(alone, whole[i : i + 1], slack[i].max(), "products of a query alone and in a batch")
+
+
+# Promised bits
+
+
+def _judge_bits(search: Search, problem: Problem, part: float) -> None:
+    x, p, _ = problem
+    k = number_of_neighbours(problem, part)
+    for what, made in (("values", 0), ("indices", 1)):
+        whole = np.asarray(search(x, p, k)[made])
+        alone = [np.asarray(search(row[None], p, k)[made]) for row in x]
+        same(np.concatenate(alone), whole, f"{what} of rows one by one, and as a batch")
+        for layout in LAYOUTS:
+            got = np.asarray(search(laid_out(x, layout), laid_out(p, layout), k)[made])
+            same(got, whole, f"{what} for {layout} arrays")
+
+
+@law("nearest", promises=("bits",), source="scikit-learn #30663", problem=problems(), part=parts)
+def law_nearest_bits(nearest: Search, /, problem: Problem, part: float) -> None:
+    """Distances and indices have the same bits for any memory layout, and for a query alone or in a batch."""
+    _judge_bits(nearest, problem, part)
+
+
+@law("nearest", promises=("bits",), source="scikit-learn #30663", problem=_directions(), part=parts)
+def law_cosine_bits(cosine: Search, /, problem: Problem, part: float) -> None:
+    """Cosine distances have the same bits for any memory layout, and for a query alone or in a batch."""
+    _judge_bits(cosine, problem, part)
+
+
+@law("nearest", promises=("bits",), source="scikit-learn #30663", problem=_dot_problems, part=parts)
+def law_dot_bits(dot: Search, /, problem: Problem, part: float) -> None:
+    """Products have the same bits for any memory layout, and for a query alone or in a batch."""
+    _judge_bits(dot, problem, part)
 
 
 # Within a radius
@@ -240,19 +329,22 @@ def law_cosine_batch(cosine: Search, /, problem: Problem, part: float) -> None:
 
 def _rows(result: tuple[Any, ...], m: int) -> list[tuple[Array, Array]]:
     """Return distances and indices for each query, of lists or of a sparse matrix by rows."""
-    distances, indices, *offsets = result
+    values, indices, *offsets = result
     if offsets:
         ends = np.asarray(offsets[0]).tolist()
         same((len(ends), ends[0], ends[-1]), (m + 1, 0, len(indices)), "number of offsets, the first and the last")
-        distances, indices = ([a[start:stop] for start, stop in pairwise(ends)] for a in (distances, indices))
-    same((len(distances), len(indices)), (m, m), "number of lists of distances and of indices")
-    each = [(np.asarray(t), np.asarray(i)) for t, i in zip(distances, indices, strict=True)]
-    for t, i in each:
-        if t.shape != i.shape or t.ndim != 1:
-            raise AssertionError(
-                f"distances and indices of a query must be vectors of one length; got {t.shape}, {i.shape}"
-            )
-    return [(t, i.astype(np.int64)) for t, i in each]
+        values, indices = ([a[start:stop] for start, stop in pairwise(ends)] for a in (values, indices))
+    same((len(values), len(indices)), (m, m), "number of lists of distances and of indices")
+    rows = []
+    for t, i in zip(values, indices, strict=True):
+        whole = not isinstance(i, np.ndarray) or i.dtype.kind in "iu"
+        t, i = np.asarray(t), np.asarray(i)
+        if t.shape != i.shape or t.ndim != 1 or not whole:
+            got = f"{t.dtype} {t.shape}, {i.dtype} {i.shape}"
+            what = "distances and indices of a query"
+            raise Violation(f"{what} must be a vector of floats and one of integers, of one length; got {got}", what)
+        rows.append((t, i.astype(np.int64)))
+    return rows
 
 
 @st.composite
@@ -261,29 +353,20 @@ def _radius_problems(draw: st.DrawFn) -> Problem:
     if draw(st.booleans()):
         x, p, _ = draw(problems(offsets=(0.0, 1.0)))
     else:
-        m, n, d = draw(st.sampled_from([(9, 40, 3), (2, 700, 8), (40, 65, 50), (1, 9, 130)]))
-        points = np.random.default_rng(draw(st.integers(0, 2**32))).normal(size=(m + n, d)).astype(draw(dtypes()))
+        m, n, d = draw(st.sampled_from([(9, 40, 3), (300, 7, 2), (2, 700, 8), (40, 65, 50), (1, 9, 130)]))
+        points = np.random.default_rng(draw(seeds)).normal(size=(m + n, d)).astype(draw(dtypes()))
         x, p = points[:m], points[m:]
-    distances = np.sqrt(np.square(x[:1].astype(float) - p).sum(axis=1))
-    return Problem(x, p, float(np.quantile(distances, draw(st.floats(0, 1))) * draw(st.sampled_from([0.75, 1.0, 1.1]))))
+    known = exact_distances(x[:1], p)
+    return Problem(x, p, float(np.quantile(known, draw(st.floats(0, 1))) * draw(st.sampled_from([0.75, 1.0, 1.1]))))
 
 
-@law("nearest", problem=_radius_problems())
-def law_within(within: Within, /, problem: Problem) -> None:
-    """Exactly the patterns with |x - p| <= radius, each once, with their distances; those within rounding are free.
-
-    The slack of a distance is (d + 2) ulp of the dtype of the squares |x|^2 + |p|^2, over the distance: the error of an
-    expanded square near the origin.
-    """
-    x, p, radius = problem
-    x, p = x.copy(), p.copy()
+def _judge_within(within: Within, problem: Problem, pair: tuple[str, str] = ("C", "C")) -> None:
+    radius = problem.beta
+    x, p = (laid_out(a, layout) for a, layout in zip(problem[:2], pair, strict=True))
     rows = _rows(within(x, p, radius), len(x))
-    resolution = float(np.finfo(np.result_type(x, p)).eps)
-    true = np.sqrt(squared_distances(problem)) if x.size * len(p) < 4000 else _distances(x, p)
-    squares = (np.square(x.astype(float)).sum(axis=1)[:, None] + np.square(p.astype(float)).sum(axis=1)) * 2
-    error = (x.shape[1] + 4) * resolution * squares
-    slack = np.minimum(np.sqrt(error), error / np.maximum(true, 1e-300)) + 4 * resolution * true
-    for t, i, exact, free in zip(*zip(*rows, strict=True), true, slack, strict=True):
+    true = exact_distances(*problem[:2])
+    slack = expanded_slack(problem, true)
+    for (t, i), exact, free in zip(rows, true, slack, strict=True):
         same(len(set(i.tolist())), len(i), "number of different indices, each pattern at most once")
         at_most(0, i, 0, "indices")
         at_most(i, len(p) - 1, 0, "indices")
@@ -291,13 +374,30 @@ def law_within(within: Within, /, problem: Problem) -> None:
         at_most(exact[i], radius, free[i], "exact distances of the patterns found, and the radius")
         left_out = np.setdiff1d(np.arange(len(p)), i)
         at_most(radius, exact[left_out], free[left_out], "the radius, and exact distances of the patterns left out")
-    same(x, problem.queries, "queries after the call")
-    same(p, problem.patterns, "patterns after the call")
+    check_unchanged(problem, x, p)
 
 
-def _distances(x: Array, p: Array) -> Array:
-    distances: Array = np.sqrt(np.square(x[:, None].astype(float) - p).sum(axis=2))
-    return distances
+@law("nearest", problem=_radius_problems())
+def law_within(within: Within, /, problem: Problem) -> None:
+    """Exactly the patterns with |x - p| <= radius, each once, with their distances; those within rounding are free.
+
+    The slack is an error of (d + 6) eps (|x|^2 + |p|^2) in the square of a distance, that of an expanded square.
+    """
+    _judge_within(within, problem)
+
+
+@law("nearest", dtype=dtypes(), seed=seeds, pair=_pairs)
+def law_within_array(within: Within, /, dtype: str, seed: int, pair: tuple[str, str]) -> None:
+    """Radius search holds for any memory layout, byte order and for read-only arrays; inputs are not changed."""
+    _judge_within(within, _few_positive(dtype, seed), pair)
+
+
+@law("nearest", grid=grids(), dtype=dtypes(), seed=seeds, reach=st.integers(0, 3))
+def law_within_blocks(within: Within, /, grid: Grid, dtype: str, seed: int, reach: int) -> None:
+    """Up to 1000 or so of 66 000 patterns, in up to 600 dimensions, are within the radius, among them a copy."""
+    problem = on_grid(grid, dtype, seed, lambda x, bound: x)
+    closest = np.sort(exact_distances(*problem[:2]).min(axis=0))[: 10**reach]
+    _judge_within(within, problem._replace(beta=float(closest[-1]) + 0.25))
 
 
 @law("nearest", promises=("inclusive",), problem=lattice_problems(), radius=st.integers(0, 12))
@@ -315,39 +415,61 @@ def law_within_boundary(within: Within, /, problem: Problem, radius: int) -> Non
 @law("nearest", promises=("sorted",), problem=_radius_problems())
 def law_within_sorted(within: Within, /, problem: Problem) -> None:
     """The patterns found are in ascending order of their distances."""
-    for distances, _ in _rows(within(*problem), len(problem.queries)):
-        at_most(distances[:-1], distances[1:], 0, "distances within the radius in ascending order")
+    for values, _ in _rows(within(*problem), len(problem.queries)):
+        at_most(values[:-1], values[1:], 0, "distances within the radius in ascending order")
 
 
 @law("nearest", problem=_radius_problems())
 def law_within_nearest(nearest: Search, within: Within, /, problem: Problem) -> None:
     """`within` finds what `nearest` with k = n has within the radius, at the same distances.
 
-    The slack is twice the error of an expanded square, 2 (d + 4) ulp of |x|^2 + |p|^2.
+    The slack is twice that of an expanded square.
     """
     x, p, radius = problem
-    all_distances, all_indices = (np.asarray(a) for a in nearest(x, p, len(p)))
-    size = 2 * (np.square(x.astype(float)).sum(axis=1).max() + np.square(p.astype(float)).sum(axis=1).max())
-    error = 2 * (x.shape[1] + 4) * float(np.finfo(np.result_type(x, p)).eps) * size
-    for (found, indices), t, order in zip(_rows(within(x, p, radius), len(x)), all_distances, all_indices, strict=True):
+    slack = 2 * expanded_slack(problem, exact_distances(x, p))
+    everything = (np.asarray(a) for a in nearest(x, p, len(p)))
+    for (found, indices), t, order, free in zip(_rows(within(x, p, radius), len(x)), *everything, slack, strict=True):
         known = np.empty(len(p))
         known[order] = t
-        slack = np.minimum(math.sqrt(error), error / np.maximum(known, 1e-300))
-        close(np.asarray(found, float), known[indices], slack[indices], "distances by `within`, and by `nearest`")
-        inside = set(indices.tolist())
-        sure = np.flatnonzero(known <= radius - slack).tolist()
-        same(sorted(set(sure) - inside), [], "indices by `nearest` inside the radius that `within` left out")
+        close(np.asarray(found, float), known[indices], free[indices], "distances by `within`, and by `nearest`")
+        sure = np.flatnonzero(known <= radius - free).tolist()
+        left_out = sorted(set(sure) - set(indices.tolist()))
+        same(left_out, [], "indices by `nearest` inside the radius that `within` left out")
 
 
 @law("nearest", source="faiss #563", problem=_radius_problems())
 def law_within_batch(within: Within, /, problem: Problem) -> None:
     """A radius that no pattern, or every pattern, is within gives none, or all, for each query, alone or not."""
     x, p, _ = problem
-    farthest = float(_distances(x, p).max())
-    for distances, found in _rows(within(x, p, 2 * farthest + 1), len(x)):
+    farthest = float(exact_distances(x, p).max())
+    for values, found in _rows(within(x, p, 2 * farthest + 1), len(x)):
         same(np.sort(found), np.arange(len(p)), "indices within a radius that includes all patterns")
-        same(len(distances), len(p), "number of distances")
+        same(len(values), len(p), "number of distances")
     away = x + x.dtype.type(8 * (farthest + float(np.abs(p).max()) + 1))
     for batch in (away, away[:1]):
         for _, found in _rows(within(batch, p, farthest), len(batch)):
             same(len(found), 0, "number of patterns within a radius that is less than all distances")
+
+
+@law("nearest", promises=("radii",), problem=_radius_problems())
+def law_within_radii(within: Callable[..., Any], /, problem: Problem) -> None:
+    """A radius for each query, (m,), gives what each query has alone with its own."""
+    x, p, radius = problem
+    radii = radius * (1 + np.arange(len(x)) % 3) / 2
+    rows = _rows(within(x, p, radii), len(x))
+    for i, (_, found) in enumerate(rows[:5]):
+        ((_, alone),) = _rows(within(x[i : i + 1], p, float(radii[i])), 1)
+        same(np.sort(found), np.sort(alone), "indices within its own radius, of a query in a batch and alone")
+
+
+@law("nearest", promises=("bits",), problem=_radius_problems())
+def law_within_bits(within: Within, /, problem: Problem) -> None:
+    """Radius search has the same bits for any memory layout, and for a query alone or in a batch."""
+    x, p, radius = problem
+    whole = _rows(within(x, p, radius), len(x))
+    alone = [row for i in range(min(len(x), 9)) for row in _rows(within(x[i : i + 1], p, radius), 1)]
+    layouts = {name: _rows(within(laid_out(x, name), laid_out(p, name), radius), len(x)) for name in LAYOUTS}
+    for name, rows in ({"rows one by one": alone} | layouts).items():
+        for got, wanted in zip(rows, whole, strict=False):
+            for a, b, what in zip(got, wanted, ("distances", "indices"), strict=True):
+                same(a, b, f"{what} for {name}")
