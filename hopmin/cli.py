@@ -324,9 +324,10 @@ def _imported(path: str) -> Any:
         found = import_module(module)
         for part in filter(None, name.split(".")):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever a module raises when it is imported
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ValueError(
-            f"implementation must be package.module:callable that can be imported; got {path}: {error}"
+            f"implementation must be package.module:callable that can be imported; got {path}: {reason}"
         ) from None
     finally:
         sys.path.remove(os.getcwd())

@@ -104,8 +104,8 @@ def to_namespace(a: Array, namespace: Any, *, strict: bool = True) -> Any:
         If the dtype would change.
     """
     a = a.astype(a.dtype.newbyteorder("="), copy=False)
-    if not a.flags.c_contiguous or not a.flags.writeable:  # what PyTorch cannot share, or only with a warning
-        a = a.copy()
+    if not (a.flags.c_contiguous and a.flags.writeable) or min(a.strides, default=0) < 0:
+        a = a.copy()  # what PyTorch cannot share, or only with a warning; a single element may have negative strides
     made = namespace.asarray(a)
     if "float" in a.dtype.name:
         if asked_dtypes() == ("bfloat16",) and a.dtype == np.float32:
@@ -154,7 +154,8 @@ def adapt(implementation: Any, family: Family, *, batched: bool = True) -> tuple
     TypeError
         If it cannot be called as the family's signature says, in any of the libraries.
     """
-    queue, refusal = [None, *_candidates(implementation)], ""
+    queue: list[Any] = [None]
+    refusal = ""
     while queue:
         namespace = queue.pop(0)
         returned: list[Any] = []
@@ -163,6 +164,7 @@ def adapt(implementation: Any, family: Family, *, batched: bool = True) -> tuple
         try:
             made = family.probe(called)
         except Exception as error:  # whatever an implementation raises for arrays that are not its own
+            queue += _candidates(implementation) if namespace is None else []  # now, as the call may have imported them
             refusal = refusal or f"its call raises {type(error).__name__}: {' '.join(str(error).split())}"
             continue
         leaves: list[Any] = []
@@ -172,7 +174,7 @@ def adapt(implementation: Any, family: Family, *, batched: bool = True) -> tuple
             continue
         other = next((_namespace(leaf) for leaf in leaves if is_foreign(leaf)), None)
         if namespace is None and other is not None:
-            queue = [other, *queue] if other not in queue else queue
+            queue = [other, *(module for module in queue if module is not other)]
             continue
         judged = implementation if namespace is None else Adapted(implementation, namespace)
         if not batched:

@@ -110,8 +110,28 @@ def same(actual: Any, expected: Any, what: str) -> None:
     if actual.dtype != expected.dtype or actual.shape != expected.shape:
         wanted, got = (f"{a.dtype} of shape {a.shape}" for a in (expected, actual))
         raise Violation(f"{what}: must be {wanted}; got {got}", what)
-    if actual.tobytes() != expected.tobytes():
-        raise Violation(f"{what}: must be {expected!r}; got {actual!r}", what)
+    differ = _bits(actual) != _bits(expected)
+    if differ.any():
+        raise Violation(f"{what}: {_difference(actual, expected, differ)}", what)
+
+
+def _bits(a: Any) -> Any:
+    """Return the bytes of each element (size, itemsize)."""
+    return np.frombuffer(a.tobytes(), np.uint8).reshape(a.size, -1) if a.size else np.empty((0, 1), np.uint8)
+
+
+def _difference(actual: Any, expected: Any, differ: Any) -> str:
+    """Return both arrays if they print whole and differently, and else the first elements that differ, exactly."""
+    if repr(actual) != repr(expected) and "..." not in repr(expected) and actual.size <= 20:
+        return f"must be {expected!r}; got {actual!r}"
+    elements = np.flatnonzero(differ.any(axis=1))
+    index = tuple(map(int, np.unravel_index(elements[0], actual.shape)))
+    wanted, got = (repr(a[index]) for a in (expected, actual))
+    if wanted == got:  # NaN with another payload
+        wanted, got = (f"{a[index]!r} with the bits 0x{a[index].tobytes()[::-1].hex()}" for a in (expected, actual))
+    place = f" at index {index}" if index else ""
+    others = f", and {len(elements) - 1} more of {actual.size} differ" if len(elements) > 1 else ""
+    return f"must be {wanted}; got {got}{place}{others}"
 
 
 def mapped(function: Callable[[Any], Any], value: Any) -> Any:

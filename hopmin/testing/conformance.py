@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import math
@@ -17,23 +18,31 @@ import secrets
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hopmin._extras import needed_by
 from hopmin._version import __version__
 from hopmin.testing import compare
 from hopmin.testing.adapters import Adapted, adapt, keeps
 from hopmin.testing.families import subject
-from hopmin.testing.registry import EXAMPLES, FAMILIES, Family, Law, NotJudged, Outcome
-from hopmin.testing.strategies import DTYPES, Array, Problem, only_dtypes
+from hopmin.testing.registry import EXAMPLES, FAMILIES, Family, Law, NotJudged, Outcome, name_of
+from hopmin.testing.strategies import DTYPES, Array, only_dtypes
+
+with needed_by("hopmin.testing", "testing"):
+    import hypothesis
 
 SCHEMA = 1
 STATUSES = ("passed", "failed", "expected to fail", "unexpectedly passed", "skipped")
 LONGEST_SNIPPET = 4000  # characters that a report prints; the JSON record has all
+LONGEST_NOTE = 100  # characters in a table
+HERE = (Path(__file__).parent, Path(__file__).parent / "laws", Path(hypothesis.__file__).parent)
 
 
 @dataclass(frozen=True)
@@ -49,9 +58,11 @@ class Row:
     reason : str
         Why it was skipped, or why it was expected to fail.
     statement, source : str
-        The law in words and symbols, and where it comes from.
+        The law in words and symbols, with the error model that its slack comes from; and where the law comes from.
     seconds, examples : float, int
         Time taken, and number of examples run, including those of shrinking.
+    seed : int or None
+        Draws the same examples again; None if it was skipped.
     message : str
         What failed; empty if nothing did.
     left, right, slack : float or None
@@ -70,6 +81,7 @@ class Row:
     source: str = ""
     seconds: float = 0.0
     examples: int = 0
+    seed: int | None = None
     message: str = ""
     left: float | None = None
     right: float | None = None
@@ -79,9 +91,10 @@ class Row:
 
     def describe(self) -> str:
         """Return the failure as text: the statement, the numbers, the smallest input, and a snippet."""
-        lines = [f"{self.law}: {self.status}", textwrap.indent(self.statement, "    "), f"    {self.message}"]
+        title = f"{self.law}: {self.status}, seed {self.seed}"
+        lines = [title, *(textwrap.indent(part, "    ") for part in (self.statement, self.message))]
         if self.left is not None:
-            lines += [f"    left {self.left!r}, right {self.right!r}, slack {self.slack!r}"]
+            lines += [f"    left {self.left!r}, right {self.right!r}, slack {self.slack!r} (see the statement)"]
         shown = self.snippet
         if len(shown) > LONGEST_SNIPPET:
             shown = f"(a snippet of {len(shown):,} characters: Row.snippet, or to_json())"
@@ -131,7 +144,7 @@ class Report:
             "  ".join(f"{c:{a}{w}}" for c, a, w in zip(line, "<<>><", widths, strict=True)).rstrip() for line in cells
         ]
         failed = [row.describe() for row in self.rows if row.status == "failed"]
-        return "\n\n".join([self._title(), "\n".join(table), *failed, self._summary()])
+        return "\n\n".join([self._title(), "\n".join(table), *failed, self.summary()])
 
     def to_markdown(self) -> str:
         """Return the report as a table in Markdown, with the snippets of failures below it."""
@@ -144,8 +157,9 @@ class Report:
         lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in _cells(row)) + " |" for row in self.rows]
         for row in self.rows:
             if row.status == "failed":
-                lines += ["", f"`{row.law}`: {' '.join(row.statement.split())}", "", "```python", row.snippet, "```"]
-        return "\n".join([*lines, "", self._summary()])
+                lines += ["", f"`{row.law}`: {' '.join(row.statement.split())}"]
+                lines += ["", f"Found: {' '.join(row.message.split())}", "", "```python", row.snippet, "```"]
+        return "\n".join([*lines, "", self.summary()])
 
     def to_json(self) -> str:
         """Return the report as JSON; docs/testing.md describes it. Numbers that are not finite are strings."""
@@ -167,14 +181,16 @@ class Report:
     def _title(self) -> str:
         return f"{self.implementation} as {self.family}, {' and '.join(self.dtypes)}, seed {self.seed}"
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
+        """Return how many laws have each status, as a line."""
         counts = [(sum(row.status == status for row in self.rows), status) for status in STATUSES]
         return ", ".join(f"{count} {status}" for count, status in counts if count) + f" of {len(self.rows)} laws"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     note = row.message if row.status == "failed" else row.reason
-    return row.law, row.status, str(row.examples), f"{row.seconds:.2f}", " ".join(note.split())
+    short = textwrap.shorten(note, LONGEST_NOTE, placeholder=" ...")
+    return row.law, row.status, str(row.examples), f"{row.seconds:.2f}", short
 
 
 def _as_json(value: Any) -> Any:
@@ -215,7 +231,7 @@ def conformance(
     expected_failures : iterable of str, or dict of str to str
         Names of laws that must fail, with reasons.
     seed : int, optional
-        Repeats a run; by default a random one, which the report states.
+        Repeats a run; by default a random one, which the report states, in continuous integration too.
     batched : bool
         False if the implementation is a function of one vector; see `adapters.one_by_one`.
 
@@ -238,6 +254,7 @@ def conformance(
     >>> report.passed
     False
     """
+    _check_seed(seed)
     bench = Bench(
         implementation,
         family,
@@ -265,7 +282,8 @@ def conformance_tests(implementation: Any, family: str, **options: Any) -> Calla
     implementation, family
         As for `conformance`.
     **options
-        Of `conformance`. Without a seed, Hypothesis chooses the examples, and tries failures of the last run first.
+        Of `conformance`. Without a seed, new examples are drawn after failures of earlier runs, which Hypothesis
+        stores; a failure states the seed.
 
     Returns
     -------
@@ -274,7 +292,7 @@ def conformance_tests(implementation: Any, family: str, **options: Any) -> Calla
     """
     import pytest
 
-    seed = options.pop("seed", None)
+    seed = _check_seed(options.pop("seed", None))
     bench = Bench(implementation, family, **options)
 
     def item(law: Law) -> Any:
@@ -344,7 +362,7 @@ class Bench:
         if not (isinstance(examples, int) and examples > 0):
             raise ValueError(f"examples must be a positive integer; got {examples!r}")
         self.asked = _dtypes(dtype)
-        self.implementation, self.name, self.batched = implementation, _name(implementation), batched
+        self.implementation, self.name, self.batched = implementation, name_of(implementation), batched
         self.tolerance, self.examples = tolerance, examples
         with only_dtypes(*self.asked or DTYPES[:2]), np.errstate(all="ignore"):
             self.adapted, self.made = adapt(implementation, self.family, batched=batched)
@@ -379,16 +397,20 @@ class Bench:
         started = time.perf_counter()
         with ExitStack() as stack:
             stack.enter_context(only_dtypes(*self.dtypes))
-            factor = 2**16 if self.dtypes == ("bfloat16",) else 1  # how much coarser it is than float32
-            stack.enter_context(compare.tolerance(self.tolerance * factor))
+            stack.enter_context(compare.tolerance(self._factor()))
             stack.enter_context(np.errstate(all="ignore"))
             outcome = law.examine(*parts, examples=self.examples, seed=seed, shrink=shrink)
             if isinstance(outcome.error, NotJudged):
                 return replace(row, reason=str(outcome.error))
             seconds, reason = time.perf_counter() - started, self.expected.get(name)
             status = _status(outcome.error is not None, reason is not None)
-            row = replace(row, status=status, reason=reason or "", seconds=seconds, examples=outcome.examples)
+            row = replace(row, status=status, reason=reason or "", seconds=seconds)
+            row = replace(row, examples=outcome.examples, seed=outcome.seed)
             return row if outcome.error is None else self._with_failure(row, law, outcome, parts, expressions)
+
+    def _factor(self) -> float:
+        """Return what multiplies slacks: those of float32 are 2**16 times too narrow for bfloat16."""
+        return self.tolerance * (2**16 if self.dtypes == ("bfloat16",) else 1)
 
     def _parts(self, law: Law) -> tuple[tuple[Any, ...], list[str], str]:
         """Return the parts that a law takes, Python expressions of them, and a reason if one is missing."""
@@ -414,42 +436,74 @@ class Bench:
         self, row: Row, law: Law, outcome: Outcome, parts: tuple[Any, ...], expressions: list[str]
     ) -> Row:
         error = outcome.error
-        message = str(error) if isinstance(error, AssertionError) else f"raises {type(error).__name__}: {error}"
+        message = str(error) if isinstance(error, AssertionError) else _raised(error)
+        if not outcome.steady:
+            message += "; called again with the same input, it held: the implementation is not deterministic"
         instance = {name: literal(value) for name, value in outcome.instance.items()}
         numbers: dict[str, Any] = {name: getattr(error, name, None) for name in ("left", "right", "slack")}
-        snippet = self._snippet(law, instance, expressions, numbers["left"] is not None)
-        if not _fails(law, parts, instance):
-            snippet += (
-                "\n# as drawn the failure needs a memory layout, an object or an earlier call that is not shown here"
-            )
+        kinds = {kind.__name__: kind for kind in _named_tuples(outcome.instance)}
+        snippet = self._snippet(law, instance, expressions, kinds, numbers["left"] is not None) if instance else ""
+        if instance and not _fails(law, parts, instance, kinds):
+            snippet += "\n# It needs a memory layout, an object or an earlier call that is not shown here."
         return replace(row, message=message or repr(error), instance=instance, snippet=snippet, **numbers)
 
-    def _snippet(self, law: Law, instance: Mapping[str, str], expressions: list[str], numbers: bool) -> str:
+    def _snippet(
+        self, law: Law, instance: Mapping[str, str], expressions: list[str], kinds: Mapping[str, type], numbers: bool
+    ) -> str:
         arguments = [*expressions, *(f"{name}={value}" for name, value in instance.items())]
-        call = [f"{law.__name__}.statement("]
-        call += [f"    {argument}," for argument in arguments] + [")"]
-        if len(call) > 10:
-            call = [f"{law.__name__}.statement({', '.join(arguments)})"]
-        imports = ["Violation"] * numbers + [law.__name__]
-        imports += [name for name in ("Problem",) if any(f"{name}(" in value for value in instance.values())]
-        lines = ["import numpy as np", f"from hopmin.testing import {', '.join(imports)}"]
+        public = ["Violation"] * numbers + [law.__name__] + [name for name in kinds if name == "Problem"]
+        lines = ["import numpy as np", f"from hopmin.testing import {', '.join(public)}"]
+        lines += [f"from {kind.__module__} import {name}" for name, kind in kinds.items() if name not in public]
         lines += _import(self.implementation)
         if isinstance(self.adapted, Adapted) or not self.batched:
             lines += ["from hopmin.testing import adapters, registry"]
             family = f"registry.FAMILIES[{self.family.name!r}]"
             lines += [f"implementation, _ = adapters.adapt(implementation, {family}, batched={self.batched})"]
+        inside = []
+        if self._factor() != 1:
+            lines += ["from hopmin.testing.compare import tolerance"]
+            inside += [f"tolerance({self._factor()!r})"]
+        if self.dtypes == ("bfloat16",):
+            lines += ["from hopmin.testing.strategies import only_dtypes"]
+            inside += ["only_dtypes('bfloat16')"]
+        call = [f"{law.__name__}.statement(", *(f"    {argument}," for argument in arguments), ")"]
+        if len(call) > 6:
+            call = [f"{law.__name__}.statement({', '.join(arguments)})"]
+        if inside:
+            call = [f"with {', '.join(inside)}:", *(f"    {line}" for line in call)]
         if numbers:
             call = ["try:", *(f"    {line}" for line in call), "except Violation as found:"]
             call += ['    print(f"{found.what}: {found.left} must be at most {found.right}, slack {found.slack}")']
         return "\n".join([*lines, "", *call])
 
 
-def _fails(law: Law, parts: tuple[Any, ...], instance: Mapping[str, str]) -> bool:
+def _raised(error: BaseException | None) -> str:
+    """Return an exception as a sentence, with the last line of the implementation that it passed."""
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    own = [(path, frame.lineno) for frame in frames if (path := Path(frame.filename)).parent not in HERE]
+    lines = [f"{path.name}, line {line}" for path, line in own if path.parent == own[0][0].parent]
+    return f"raises {type(error).__name__}: {error}{f' ({lines[-1]})' if lines else ''}"
+
+
+def _named_tuples(value: Any) -> Iterator[type]:
+    """Yield the types of named tuples in nested containers."""
+    if hasattr(value, "_fields"):
+        yield type(value)
+    if isinstance(value, dict):
+        value = value.values()
+    if not isinstance(value, np.ndarray | str) and isinstance(value, Iterable):
+        for part in value:
+            yield from _named_tuples(part)
+
+
+def _fails(law: Law, parts: tuple[Any, ...], instance: Mapping[str, str], kinds: Mapping[str, type]) -> bool:
     """Return whether the law fails on an instance written as Python expressions, as the snippet has it."""
     try:
-        law.statement(*parts, **{name: eval(value, {"np": np, "Problem": Problem}) for name, value in instance.items()})
-    except (SyntaxError, NameError):
+        arguments = {name: eval(value, {"np": np, **kinds}) for name, value in instance.items()}
+    except (SyntaxError, NameError):  # an object that no expression makes
         return False
+    try:
+        law.statement(*parts, **arguments)
     except Exception:  # whatever an implementation raises
         return True
     return False
@@ -478,24 +532,33 @@ def _dtypes(dtype: str | Iterable[str] | None) -> tuple[str, ...]:
     return names
 
 
-def _name(implementation: Any) -> str:
-    """Return a name of an implementation that is the same in every process."""
-    name = getattr(implementation, "__qualname__", None) or getattr(implementation, "__name__", None)
-    module = getattr(implementation, "__module__", None) if name else type(implementation).__module__
-    name = name or type(implementation).__qualname__
-    return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
+def _check_seed(seed: Any) -> int | None:
+    if seed is not None and not (isinstance(seed, int) and seed >= 0):
+        raise ValueError(f"seed must be a non-negative integer; got {seed!r}")
+    return seed
 
 
 def _import(implementation: Any) -> list[str]:
     """Return the lines that make `implementation` a name, or a comment that asks for them."""
-    module, name = getattr(implementation, "__module__", None), getattr(implementation, "__qualname__", "")
     if inspect.ismodule(implementation):
         return [f"import {implementation.__name__} as implementation"]
-    if module and getattr(sys.modules.get(module), name, None) is implementation:
-        if module == "__main__":
-            return [f"implementation = {name}  # define it above"]
-        return [f"from {module} import {name} as implementation"]
-    return [f"implementation = ...  # put yours here: {_name(implementation)}"]
+    function = implementation.func if isinstance(implementation, functools.partial) else implementation
+    module = getattr(function, "__module__", None) or type(function).__module__
+    known = vars(sys.modules[module]) if module in sys.modules else {}
+    for name in (getattr(function, "__qualname__", ""), *list(known)):
+        if _attribute(known, name) is implementation:
+            if module == "__main__":
+                return [f"implementation = {name}  # define it above"]
+            if "." in name:
+                return [f"import {module}", f"implementation = {module}.{name}"]
+            return [f"from {module} import {name} as implementation"]
+    return [f"implementation = ...  # put yours here: {name_of(implementation)}"]
+
+
+def _attribute(known: Mapping[str, Any], path: str) -> Any:
+    """Return what a dotted name stands for among the names known, or None."""
+    first, *rest = path.split(".")
+    return functools.reduce(lambda found, name: getattr(found, name, None), rest, known.get(first))
 
 
 def literal(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import secrets
 import unittest
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -61,11 +62,27 @@ class Family:
 
 
 class Outcome(NamedTuple):
-    """The number of examples that a law ran, and the error with its instance if it failed."""
+    """What became of a law.
+
+    Attributes
+    ----------
+    examples : int
+        Number of examples run.
+    error : Exception or None
+        What was raised for the smallest failing instance.
+    instance : dict of str to object
+        That instance, as it was before the call; empty if the law held.
+    seed : int
+        Repeats the examples.
+    steady : bool
+        False if the same instance failed once and passed once.
+    """
 
     examples: int
-    error: BaseException | None
+    error: Exception | None
     instance: dict[str, Any]
+    seed: int
+    steady: bool = True
 
 
 class NotJudged(unittest.SkipTest):
@@ -122,6 +139,20 @@ def family(name: str, signature: str, description: str, *, probe: Callable[[Any]
     return FAMILIES[name]
 
 
+def name_of(implementation: Any) -> str:
+    """Return a name of an implementation that is the same in every process.
+
+    >>> name_of(functools.partial(np.sum, axis=0))
+    'numpy.sum'
+    """
+    while isinstance(implementation, functools.partial):
+        implementation = implementation.func
+    name = getattr(implementation, "__qualname__", None) or getattr(implementation, "__name__", None)
+    module = getattr(implementation, "__module__", None) if name else type(implementation).__module__
+    name = name or type(implementation).__qualname__
+    return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
+
+
 def _in_the_asked_dtypes(value: Any) -> Any:
     """Return a leaf of an instance, rounded if bfloat16 is judged; refuse an array of float64 if that is not."""
     if isinstance(value, np.ndarray):
@@ -160,43 +191,51 @@ def law(
 
     def decorate(statement: Callable[..., None]) -> Law:
         def examine(*parts: Any, examples: int = EXAMPLES, seed: int | None = None, shrink: bool = True) -> Outcome:
-            ran, failing = 0, {}
+            # Made here, because settings may be changed after the import. A seed alone decides what is drawn, without
+            # the failures of earlier runs.
+            phases = [phase for phase in Phase if phase is not Phase.explain and (shrink or phase is not Phase.shrink)]
+            options: dict[str, Any] = {"max_examples": examples, "phases": phases} | SETTINGS
+            if seed is None:
+                seed = secrets.randbits(32)
+            else:
+                options["database"] = None
+            ran, failing, raised = 0, {}, None
 
             def holds(**instance: Any) -> None:
-                nonlocal ran, failing
+                nonlocal ran, failing, raised
                 instance = mapped(_in_the_asked_dtypes, instance)
                 ran += 1
                 kept = copy.deepcopy(instance)  # an implementation may change its arguments
                 try:
                     statement(*parts, **instance)
-                except Exception:
-                    failing = kept
+                except Exception as error:
+                    failing, raised = kept, error
                     raise
 
-            holds.__name__ = holds.__qualname__ = (
-                statement.__name__
-            )  # each law has its own key in Hypothesis's database
-            phases = [phase for phase in Phase if phase is not Phase.explain and (shrink or phase is not Phase.shrink)]
-            options: dict[str, Any] = {"max_examples": examples, "phases": phases} | SETTINGS
-            if seed is not None:
-                options |= {"database": None, "derandomize": False}
-            strategies = {
-                name: made if isinstance(made, st.SearchStrategy) else made(*parts) for name, made in drawn.items()
-            }
-            test = settings(**options)(given(**strategies)(holds))
-            if seed is not None:
-                test = hypothesis.seed(seed)(test)
+            # Hypothesis stores failures by source and signature: each law and implementation has its own.
+            holds.__name__ = statement.__name__
+            holds.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+                [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in drawn],
+                return_annotation=f"{statement.__name__} of {name_of(parts[0])}",
+            )
             try:
-                test()
+                strategies = {
+                    name: made if isinstance(made, st.SearchStrategy) else made(*parts) for name, made in drawn.items()
+                }
+                seeded = hypothesis.seed(seed)(given(**strategies)(holds))
+                settings(**options)(seeded)()  # outside, because a seed switches the database off
+            except hypothesis.errors.Flaky:
+                return Outcome(ran, raised, failing, seed, steady=False)
             except Exception as error:
-                return Outcome(ran, error, failing)
-            return Outcome(ran, None, {})
+                return Outcome(ran, error, failing, seed)
+            return Outcome(ran, None, {}, seed)
 
         @functools.wraps(statement)
         def judge(*parts: Any, examples: int = EXAMPLES, seed: int | None = None) -> None:
-            error = examine(*parts, examples=examples, seed=seed).error
-            if error is not None:
-                raise error
+            outcome = examine(*parts, examples=examples, seed=seed)
+            if outcome.error is not None:
+                outcome.error.add_note(f"These examples are drawn again with seed={outcome.seed}.")
+                raise outcome.error
 
         taken = [p for p in inspect.signature(statement).parameters.values() if p.kind is p.POSITIONAL_ONLY]
         keyword = inspect.Parameter.KEYWORD_ONLY

@@ -54,3 +54,20 @@ def test_slacks_may_have_one_entry_for_each_element():
     at_most([0.0, 1.5], [0.0, 1.0], [0.0, 0.5], "value")
     with pytest.raises(Violation, match=r"at index \(0,\)"):
         at_most([0.5, 1.5], [0.0, 1.0], [0.0, 0.5], "value")
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "message"),
+    [
+        ([1, 2], [1, 3], r"must be array\(\[1, 3\]\); got array\(\[1, 2\]\)"),
+        ([0.1], [np.nextafter(0.1, 1)], r"must be np.float64\(0.10000000000000002\); got np.float64\(0.1\) at index \(0,\)"),
+        (np.zeros(2000), np.r_[np.zeros(999), -0.0, np.zeros(1000)], r"must be np.float64\(-0.0\); .* at index \(999,\)"),
+        (np.arange(30), np.arange(30) + (np.arange(30) > 27), r"got np.int64\(28\) at index \(28,\), and 1 more of 30 differ"),
+        (np.eye(2), np.eye(2, dtype=">f8"), r"must be >f8 of shape \(2, 2\); got float64 of shape \(2, 2\)"),
+        (np.float32(0.1), np.nextafter(np.float32(0.1), np.float32(1)), r"must be array\(0.10000001, .*; got array\(0.1, "),
+        (np.float64("nan"), -np.float64("nan"), "nan.* with the bits 0xfff8"),
+    ],
+)
+def test_arrays_that_print_alike_are_told_apart(actual, expected, message):
+    with pytest.raises(Violation, match=message):
+        same(actual, expected, "result")

@@ -1,11 +1,17 @@
 """Reports: a row for each law, every status, snippets that run; a pytest item for each law; one sentence for bad input."""
 
+import contextlib
+import functools
+import io
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import helpers
+import mutants
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -14,7 +20,7 @@ import hopmin
 from hopmin import testing
 from hopmin.testing import conformance, conformance_tests, registry
 from hopmin.testing.compare import at_most, close
-from hopmin.testing.conformance import STATUSES, literal
+from hopmin.testing.conformance import STATUSES, Bench, literal
 from hopmin.testing.registry import FAMILIES, Family, law
 
 CHAPTER = Path(__file__).parents[2] / "docs/testing.md"
@@ -113,9 +119,90 @@ def test_a_failure_has_the_numbers_and_the_smallest_input():
     assert "f(x): 2 must be at most 1 (tolerance 0.25)" in row.message
 
 
+def test_an_exception_in_the_implementation_names_its_line():
+    row = conformance(lambda x: 2 * x if x.size == 1 else 1 / 0, "double", seed=0, examples=20).rows[0]
+    assert re.fullmatch(r"raises ZeroDivisionError: .* \(test_conformance.py, line \d+\)", row.message)
+
+
+def test_an_implementation_that_is_not_deterministic_is_told():
+    calls = []
+
+    def unsteady(x):
+        calls.append(x)
+        return 2 * x + (len(calls) == 4)
+
+    row = conformance(unsteady, "double", seed=0, examples=9).rows[0]
+    assert row.status == "failed"
+    assert row.message.endswith("called again with the same input, it held: the implementation is not deterministic")
+
+
+def test_a_strategy_that_cannot_be_made_is_a_failure():
+    @registry.law("double", x=lambda double: double.inputs)
+    def law_inputs(double, /, x):
+        """f(x) for its own inputs."""
+
+    row = conformance(doubles, "double", seed=0, examples=5).rows[-1]
+    assert (row.status, row.snippet) == ("failed", "")
+    assert "has no attribute 'inputs'" in row.message
+
+
+def test_draws_are_new_unless_a_seed_is_given(double, monkeypatch):
+    """In continuous integration too, where Hypothesis would draw the same examples each time."""
+    import hypothesis
+
+    monkeypatch.setenv("CI", "true")
+    seen = []
+
+    @registry.law("double", x=st.integers(0, 10**9))
+    def law_seen(double, /, x):
+        """Anything."""
+        seen.append(x)
+
+    before = hypothesis.settings.get_current_profile_name()
+    hypothesis.settings.register_profile("repeats", derandomize=True)
+    hypothesis.settings.load_profile("repeats")
+    try:
+        rows = [Bench(doubles, "double", examples=5).judge(law_seen, seed) for seed in (None, None, 3, 3)]
+    finally:
+        hypothesis.settings.load_profile(before)
+    assert seen[:5] != seen[5:10]
+    assert seen[10:15] == seen[15:]
+    assert rows[0].seed != rows[1].seed
+    again = len(seen)
+    Bench(doubles, "double", examples=5).judge(law_seen, rows[0].seed)
+    assert seen[again:] == seen[:5]
+
+
+def test_a_failure_is_stored_apart_from_those_of_other_implementations(double, tmp_path):
+    """A passing run must not erase what another law or implementation has to try again."""
+    import hypothesis
+    from hypothesis.database import DirectoryBasedExampleDatabase
+
+    before = hypothesis.settings.get_current_profile_name()
+    hypothesis.settings.register_profile("stored", derandomize=False, database=DirectoryBasedExampleDatabase(tmp_path))
+    hypothesis.settings.load_profile("stored")
+
+    @registry.law("double", x=st.integers(0, 10**9))
+    def law_rare(double, /, x):
+        """f(x) has no 777 in it."""
+        assert "777" not in str(double(x))
+
+    def right(x):
+        return 0
+
+    try:
+        failed = Bench(doubles, "double", examples=3000).judge(law_rare)
+        assert failed.status == "failed"
+        Bench(right, "double", examples=20).judge(law_rare)
+        Bench(doubles, "double", examples=20).judge(double.laws[0])
+        assert Bench(doubles, "double", examples=1).judge(law_rare).instance == failed.instance
+    finally:
+        hypothesis.settings.load_profile(before)
+
+
 def test_an_exception_is_a_failure():
     row = conformance(doubles, "double", seed=0, examples=5).rows[5]
-    assert row.message == "raises ValueError: 'b' is not in list"
+    assert re.fullmatch(r"raises ValueError: 'b' is not in list \(test_conformance.py, line \d+\)", row.message)
     assert row.left is None
 
 
@@ -175,21 +262,74 @@ def naive(a, axis=None):
 
 
 @pytest.mark.parametrize(
-    ("implementation", "family", "promises"), [(naive, "logsumexp", ()), (hopmin.DotEnergy, "energy", ("nearest",))]
+    ("implementation", "family", "name"),
+    [(naive, "logsumexp", "law_logsumexp"), (hopmin.DotEnergy, "energy", "law_large_beta_nearest")],
 )
-def test_a_snippet_runs_and_shows_the_numbers(implementation, family, promises):
-    report = conformance(implementation, family, seed=3, promises=promises)
-    row = next(row for row in report.rows if row.left is not None)
-    assert len(row.snippet.splitlines()) <= 20
-    here = "import importlib.util, sys\n"
+def test_a_snippet_runs_in_a_fresh_interpreter(implementation, family, name):
+    row = Bench(implementation, family, promises=("nearest",)).judge(testing.LAWS[name], seed=3)
     snippet = row.snippet
     if implementation is naive:  # a module of tests is not importable by its name
-        line = next(line for line in snippet.splitlines() if line.endswith("as implementation"))
-        here = "import numpy as np\nnp.seterr(all='ignore')\nimplementation = lambda a, axis=None: np.log(np.exp(a).sum(axis))\n"
-        snippet = snippet.replace(line, "")
-    finished = subprocess.run([sys.executable, "-c", here + snippet], capture_output=True, text=True, check=False)
+        snippet = re.sub("from .*naive as implementation", "implementation = lambda a, axis=None: np.log(np.exp(a).sum(axis))", snippet)
+    command = [sys.executable, "-W", "ignore", "-c", snippet]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.stderr == ""
     assert f"{row.left} must be at most {row.right}, slack {row.slack}" in finished.stdout
+
+
+def shown(row, implementation):
+    """Run a snippet, with the implementation in the place that it leaves, and return what it prints or raises."""
+    printed = io.StringIO()
+    program = "\n".join(line for line in row.snippet.splitlines() if not line.startswith("implementation = ..."))
+    with contextlib.redirect_stdout(printed), np.errstate(all="ignore"):
+        try:
+            exec(program, {"implementation": implementation})
+        except Exception as error:
+            return repr(error)
+    return printed.getvalue()
+
+
+FAMILIES_WITH_MUTANTS = [(family, name) for family, module in mutants.modules().items() for name in [*module.MUTANTS][::9]]
+
+
+@pytest.mark.parametrize(("family", "name"), FAMILIES_WITH_MUTANTS, ids=map("-".join, FAMILIES_WITH_MUTANTS))
+def test_snippets_of_every_family_run(family, name):
+    """The snippet of a failing function or object shows what the row says."""
+    mutant = mutants.modules()[family].MUTANTS[name]
+    (rule,) = (rule for rule in FAMILIES[family].laws if rule.__name__ == mutant.law)
+    row = Bench(mutant.implementation, family, promises=rule.promises).judge(rule, seed=0)
+    assert len(row.snippet.splitlines()) <= 20
+    assert "that is not shown here" not in row.snippet
+    if row.left is None:
+        assert row.message.split("(")[0].removeprefix("raises ").split(":")[0] in shown(row, mutant.implementation)
+    else:
+        assert f"{row.left} must be at most {row.right}, slack {row.slack}" in shown(row, mutant.implementation)
+
+
+def test_a_snippet_has_the_tolerance_and_bfloat16():
+    row = conformance(lambda x: x + 10, "double", tolerance=2, seed=0, examples=5).rows[1]
+    assert row.slack == 0.5
+    assert f"slack {row.slack}" in shown(row, lambda x: x + 10)
+    assert "with tolerance(2):" in row.snippet
+
+
+class Module:
+    """What a module of somebody's may hold."""
+
+    bound = Doubles()
+    partial = functools.partial(doubles)
+
+
+instance, partial = Doubles(), functools.partial(doubles)
+
+
+@pytest.mark.parametrize("implementation", [doubles, instance, partial, Module.__init__])
+def test_a_snippet_imports_what_has_a_name(implementation):
+    from hopmin.testing.conformance import _import
+
+    names = {}
+    exec("\n".join(_import(implementation)), names)
+    assert names["implementation"] is implementation
+    assert _import(lambda x: x)[0].startswith("implementation = ...  # put yours here: ")
 
 
 @pytest.mark.parametrize(
@@ -230,6 +370,7 @@ REFUSED = {
     "implementation must be double(x) -> array; got <lambda>: its call returns None": (TypeError, lambda x: None, "double", {}),
     "value(queries, patterns) -> (m,); got <lambda>: its call raises AttributeError: 'dict' object has no attribute": (
         TypeError, lambda beta: {}, "energy", {}),
+    "seed must be a non-negative integer; got 'x'": (ValueError, doubles, "double", {"seed": "x"}),
     "batched must be True except for logsumexp": (ValueError, doubles, "attention", {"batched": False}),
 }  # fmt: skip
 
@@ -267,16 +408,30 @@ def naive(a, axis=None):
 
 test_fails = conformance_tests(naive, "logsumexp", examples=50, seed=0)
 test_known = conformance_tests(naive, "logsumexp", examples=50, seed=0, expected_failures={"law_logsumexp": "no shift"})
+test_strict = conformance_tests(naive, "logsumexp", examples=9, expected_failures={"law_logsumexp_array": "not so"})
 """
 
 
+def pytest_run(folder, *options):
+    (folder / "test_it.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *options]
+    environment = {**os.environ, "CI": "true", "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "stored")}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, env=environment).stdout
+
+
 def test_pytest_has_an_item_for_each_law(tmp_path):
-    (tmp_path / "test_it.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-k", "law_logsumexp"]
-    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert "FAILED test_it.py::test_fails[law_logsumexp]" in finished.stdout
-    assert "XFAIL test_it.py::test_known[law_logsumexp] - no shift" in finished.stdout
-    assert "law_logsumexp.statement(" in finished.stdout
+    out = pytest_run(tmp_path, "-k", "law_logsumexp")
+    assert "FAILED test_it.py::test_fails[law_logsumexp]" in out
+    assert "XFAIL test_it.py::test_known[law_logsumexp] - no shift" in out
+    assert "law_logsumexp.statement(" in out
+
+
+@pytest.mark.slow
+def test_pytest_stops_distributes_and_is_strict(tmp_path):
+    assert "1 failed" in pytest_run(tmp_path, "-x", "-k", "test_fails").splitlines()[-1]
+    out = pytest_run(tmp_path, "-n", "2", "-k", "test_strict")
+    assert "[XPASS(strict)] not so" in out
+    assert "FAILED test_it.py::test_strict[law_logsumexp_array]" in out
 
 
 test_a_right_softmax = conformance_tests(hopmin.softmax, "softmax", examples=20)
