@@ -27,10 +27,12 @@ LONGEST = 1500  # characters of a snippet that the page shows
 
 # When a failure matters, as far as it is known: by implementation and law, the latter by its beginning.
 MATTERS: dict[tuple[str, str], str] = {
-    ("scikit-learn NearestNeighbors, brute", "law_nearest"): "It expands the square: small distances far from the origin.",
+    ("scikit-learn NearestNeighbors, brute", "law_nearest"):
+        "It expands the square: small distances far from the origin.",
     ("scikit-learn NearestNeighbors, brute", "law_cosine"): "Vectors shorter than about 10 eps are not normalised.",
     ("PyTorch cdist", "law_nearest"): "Above 25 rows it expands the square: small distances far from the origin.",
-    ("entmax", "law_entmax"): "At alpha = 1, where the bisection is not softmax; other orders are not affected by this.",
+    ("entmax", "law_entmax"):
+        "At alpha = 1, where the bisection is not softmax; other orders are not affected by this.",
     ("JAX dot_product_attention", "law_attention"): "The error is that of float32, though the arguments are float64.",
 }
 
@@ -82,7 +84,8 @@ def failure(name: str, row: Row) -> list[str]:
     """Return a failure as Markdown: the statement, what was found, when it matters, and the snippet."""
     lines = ["", f"**{name}, `{row.law}`.** {' '.join(row.statement.split())}", ""]
     lines += [f"Found: {' '.join(row.message.split())[:400]}."]
-    lines += [f"*{text}*" for (who, law), text in MATTERS.items() if name.startswith(who) and row.law.startswith(law) and not row.law.endswith("_edges")]
+    known = {text for (who, law), text in MATTERS.items() if name.startswith(who) and row.law.startswith(law)}
+    lines += [f"*{text}*" for text in known if not row.law.endswith("_edges")]
     if len(row.snippet) > LONGEST:
         return [*lines, f"(The program has {len(row.snippet):,} characters; `--json` writes it.)"]
     return [*lines, "", "```python", row.snippet, "```"]
@@ -94,8 +97,8 @@ def page(reports: dict[str, Report], skipped: dict[str, str], found: dict[str, s
         "# Public implementations, judged by the laws", "",
         f"`{command}` wrote this page on {date.today()}, with", "",
         ", ".join(f"{name} {number}" for name, number in found.items()) + ".", "",
-        "*yes*: the law held for all examples; ***no***: it did not, see below; empty: the law was skipped, because it is",
-        "about a method that the implementation does not have, or a choice that it does not promise. Laws that all skip",
+        "*yes*: the law held for all examples; ***no***: it did not, see below; empty: the law was skipped, because it",
+        "is about a method that the implementation does not have, or a choice that it does not promise. Laws that all skip",
         "are left out. A failure is a fact about one input; it says when it matters, which is often at extremes only.",
         "[The chapter on laws](testing.md) explains laws, slacks and programs.",
     ]  # fmt: skip

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "testing/laws/optimizers.py": {"hypothesis", "mpmath"},
     "testing/laws/samplers.py": {"hypothesis", "mpmath"},
     "testing/registry.py": {"hypothesis"},
-    "testing/conformance.py": {"pytest"},
+    "testing/conformance.py": {"hypothesis", "pytest"},
     "testing/strategies.py": {"hypothesis"},
 }
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}

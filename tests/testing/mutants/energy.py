@@ -10,7 +10,8 @@ from . import Mutant
 
 OF_DISTANCES = ("distance", "step", "rotation", "translation", "duplication", "nearest", "mean")
 OF_PRODUCTS = ("dot", "step", "rotation", "duplication", "match", "mean")
-OURS = ("values", "dtype")
+OURS = ("values", "dtype", "single")
+BITS = ("bits",) if hopmin.BACKEND == "compiled" else ()  # on the NumPy twin, updates are equal up to rounding
 
 
 def softmax(a, axis=1):
@@ -157,7 +158,7 @@ RIGHT = {
     "value only": ValueOnly,
 }
 PROMISES = {
-    "hopmin, distance": (*OF_DISTANCES, *OURS),
+    "hopmin, distance": (*OF_DISTANCES, *OURS, *BITS),
     "hopmin, dot": (*OF_PRODUCTS, *OURS),
     "hopmin, Euclidean": ("rotation", "translation", "duplication", "nearest", *OURS),
     "hopmin, Epanechnikov": ("rotation", "translation", "duplication", "mean", *OURS),
@@ -228,6 +229,29 @@ def of_ours(law, base, origin=NATURAL, **methods):
     return Mutant(wrong(base, **methods), law, origin)
 
 
+def changed(law, name, change, origin=NATURAL):
+    """Return the distance energy with the result of one method changed by a function of it and the queries."""
+    method = getattr(hopmin.DistanceEnergy, name)
+    return of_ours(law, hopmin.DistanceEnergy, origin, **{name: lambda e, x, p, *values: change(method(e, x, p, *values), x)})
+
+
+def nudged_in_a_batch(result, x):
+    return np.nextafter(result, np.inf) if len(x) > 1 else result
+
+
+def nudged_by_strides(result, x):
+    return result if x.flags.c_contiguous else np.nextafter(result, np.inf)
+
+
+def with_axis(result, x):
+    return result[None] if x.ndim == 1 else result
+
+
+def off_for_one(result, x):
+    return result * (1 + 1e-3 * (x.ndim == 1))
+
+
+METHODS = ("value", "gradient", "weights", "update")
 MUTANTS = {
     # the value
     "half the squared distance": of_distances("law_bounds", scores=lambda s, x, p: Plain.scores(s, x, p) / 2),
@@ -368,4 +392,14 @@ MUTANTS |= {
     f"{name.removeprefix('hopmin, ')}, {law.removeprefix('law_').replace('_', ' ')}": Mutant(RIGHT[name], law, NATURAL)
     for law, names in CLAIMS.items()
     for name in names
+}
+MUTANTS |= {
+    f"{name}, {change.__name__.replace('_', ' ')}": changed(law, name, change, origin)
+    for law, changes, origin in [
+        ("law_energy_bits", (nudged_in_a_batch, nudged_by_strides), "batch_invariant_ops #4"),
+        ("law_energy_single", (with_axis, off_for_one), NATURAL),
+    ]
+    for change in changes
+    for name in METHODS
+    if (law, name) != ("law_energy_single", "gradient")
 }
