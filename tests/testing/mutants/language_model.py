@@ -105,6 +105,11 @@ class LooksAhead(Small):
         return np.tri(T, S, S - T + 1, dtype=bool)
 
 
+class LastDigit(Small):
+    def logits(self, tokens):
+        return super().logits(tokens) * (1 + np.finfo(float).eps * (tokens[:, -1] % 2))[:, None, None]
+
+
 class NoMask(Small):
     def see(self, T, S):
         return np.ones((T, S), dtype=bool)
@@ -435,6 +440,7 @@ def tied():
 
 MUTANTS = {
     "looks one token ahead": Mutant(LooksAhead(), "law_causal", "natural"),
+    "the last digit from the last token": Mutant(LastDigit(), "law_causal_bits", "natural"),
     "no mask": Mutant(NoMask(), "law_causal", "minGPT #75"),
     "mean over positions": Mutant(MeanOfAll(), "law_causal", "natural"),
     "no positions": Mutant(NoPositions(), "law_model_positions", "natural"),
