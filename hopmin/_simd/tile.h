@@ -161,7 +161,7 @@ INLINE void NAME(block)(const T *a, ptrdiff_t row, ptrdiff_t step, const T *b, p
         UNROLL for (int i = 0; i < rows; i++) {
             const vec x = NAME(splat)(a[i * row]);
             UNROLL for (int w = 0; w < wide; w++) {
-                const vec u = x - y[w];
+                const vec u = difference ? LESS(y[w], a[i * row]) : x;
                 sum[i][w] = difference ? FMA(u, u, sum[i][w]) : FMA(x, y[w], sum[i][w]);
             }
         }

@@ -87,6 +87,7 @@
 #define SQRT NAME(root)
 #define AT_LEAST NAME(at_least)
 #endif
+#define LESS(a, b) ((a) - NAME(splat)(b))
 #include "vectors.h"
 
 #if !PLAIN && defined(__x86_64__)
@@ -105,6 +106,7 @@
 #define MAX OF(_mm256_max_ps, _mm256_max_pd)
 #define SQRT OF(_mm256_sqrt_ps, _mm256_sqrt_pd)
 #define AT_LEAST(a, b) OF(_mm256_movemask_ps, _mm256_movemask_pd)(OF(_mm256_cmp_ps, _mm256_cmp_pd)(a, b, _CMP_GE_OQ))
+#define LESS(a, b) ((a) - NAME(splat)(b))
 #include "vectors.h"
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -122,6 +124,10 @@
 #define MAX OF(_mm512_max_ps, _mm512_max_pd)
 #define SQRT OF(_mm512_sqrt_ps, _mm512_sqrt_pd)
 #define AT_LEAST(a, b) OF(_mm512_cmp_ps_mask, _mm512_cmp_pd_mask)(a, b, _CMP_GE_OQ)
+/* an operand in memory is copied to all lanes on the way in, without an instruction; compilers copy it to a register */
+#define LESS(a, b) ({ vec u_; LESS_FROM_MEMORY(u_, a, b); u_; })
+#define LESS_FROM_MEMORY(u, a, b) \
+    __asm__(OF("vsubps %2%{1to16%}, %1, %0", "vsubpd %2%{1to8%}, %1, %0") : "=v"(u) : "v"(a), "m"(b))
 #include "vectors.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -6,6 +6,7 @@
  *     MAX(a, b)        lane by lane; b where one of them is NaN
  *     SQRT(a)          lane by lane
  *     AT_LEAST(a, b)   a bit for each lane with a >= b
+ *     LESS(a, b)       a - b in every lane, where b is a number in memory; by default it is copied to all lanes first
  *
  * This file then includes itself once for each float type, with
  *
@@ -45,6 +46,7 @@
 #undef MAX
 #undef SQRT
 #undef AT_LEAST
+#undef LESS
 
 #else
 
