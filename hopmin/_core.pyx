@@ -24,6 +24,7 @@ cdef extern from "_simd/tile_kernels.h" nogil:
         void (*pack)(const void* patterns, Py_ssize_t stride, Py_ssize_t count, Py_ssize_t d,
                      void* panel) noexcept nogil
         void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* patterns) noexcept nogil
+        bint (*alike)(const void* panel, Py_ssize_t d, const void* pattern) noexcept nogil
         void (*group)(const void* queries, Py_ssize_t stride, Py_ssize_t m, Py_ssize_t d, void* groups) noexcept nogil
         void (*columns)(const void* values, Py_ssize_t stride, Py_ssize_t count, Py_ssize_t v,
                         void* panels) noexcept nogil
@@ -33,9 +34,12 @@ cdef extern from "_simd/tile_kernels.h" nogil:
         double (*weigh)(void* scores, Py_ssize_t count, double peak, double beta) noexcept nogil
         void (*mix)(const void* weights, Py_ssize_t m, Py_ssize_t count, const void* values, Py_ssize_t v,
                     double* mix, Py_ssize_t stride) noexcept nogil
-        Py_ssize_t (*above)(const void* scores, Py_ssize_t j, Py_ssize_t count, double cut) noexcept nogil
-        void (*exact)(const void* query, const void* pattern, Py_ssize_t stride, Py_ssize_t d, bint difference,
-                      double* out) noexcept nogil
+        Py_ssize_t (*collect)(const void* scores, Py_ssize_t j, Py_ssize_t count, double cut, Py_ssize_t room,
+                              long long* places, void* found) noexcept nogil
+        Py_ssize_t (*keep)(void* scores, long long* places, Py_ssize_t count, double cut) noexcept nogil
+        double (*kth)(void* scores, Py_ssize_t count, Py_ssize_t k) noexcept nogil
+        void (*exact)(const void* query, const void* patterns, const long long* places, Py_ssize_t count, bint packed,
+                      Py_ssize_t d, bint difference, double* out) noexcept nogil
         void (*exact_panel)(const void* query, const void* panel, Py_ssize_t d, bint difference, bint more,
                             double* out) noexcept nogil
     struct variant:
@@ -54,6 +58,8 @@ cdef enum:
     _QUERIES = 384  # queries that are scored together: a multiple of ROWS in each variant (compare TASK)
     COORDINATES = 4096  # coordinates that are scored together, and columns of the values: a multiple of PANEL
     FEW = 8  # patterns of a panel that are scored exactly one by one: scoring a whole panel takes about as long
+    SPARE = 32  # room for candidates beyond 2 k of them
+    CANDIDATES = 1 << 18  # candidates of all queries that are scored together
     NEGLIGIBLE = 64  # weights of e^-64 and less may be rounded to 0
 cdef double TOLERANCE = 0.015625  # of the relative error of weights: beyond it, scores are computed exactly
 
@@ -261,7 +267,7 @@ cdef _gather(const floating[:, ::1] queries, const floating[::1] patterns, bint 
     cdef Py_ssize_t deep = min(d, COORDINATES)
     cdef floating* panel = <floating*> allocate((_PANEL * deep + rows * (deep + _TILE) + _PANEL) * sizeof(floating))
     cdef floating* groups = panel + _PANEL * deep
-    cdef floating* s = groups + rows * deep  # `above` may read up to a vector past the last score
+    cdef floating* s = groups + rows * deep  # `collect` may read up to a vector past the last score
     cdef Search* search = <Search*> allocate(rows * sizeof(Search))
     cdef double* cuts = <double*> allocate(rows * sizeof(double))
     cdef uint64_t state = set_standard()
@@ -314,21 +320,17 @@ cdef bint _take(Hits* hits, const Search* f, const Patterns* p, const floating* 
 
     `ready` is whether all coordinates of this panel are in `panel`.
     """
-    cdef Py_ssize_t places[_PANEL]
+    cdef long long places[_PANEL]
     cdef double exact[_PANEL]
-    cdef Py_ssize_t number = 0, i, j, c
+    cdef Py_ssize_t number, i, c
     cdef const void* packed_panel = panel
     cdef bint finite = True
     if f.overflow * reach > 1:  # products, whose rough scores may then be NaN: score all exactly
-        for j in range(count):
-            places[j] = j
         number = count
+        for i in range(count):
+            places[i] = i
     else:
-        j = p.kernels.above(s, 0, count, cut)
-        while j < count:
-            places[number] = j
-            number += 1
-            j = p.kernels.above(s, j + 1, count, cut)
+        number = p.kernels.collect(s, 0, count, cut, count, places, exact)
     if number > FEW:
         for c from 0 <= c < p.d by COORDINATES:
             if not ready[0]:
@@ -336,13 +338,16 @@ cdef bint _take(Hits* hits, const Search* f, const Patterns* p, const floating* 
             p.kernels.exact_panel(<const char*> f.query + c * p.size, packed_panel, min(COORDINATES, p.d - c),
                                   p.difference, c > 0, exact)
         ready[0] = not p.packed and p.d <= COORDINATES
+        for i in range(number):
+            exact[i] = exact[places[i]]
     for i in range(number):
-        j = places[i]
-        if number <= FEW:
-            _score_one(f, p, start + j, &exact[j])
-        finite &= p.difference or fabs(exact[j]) <= DBL_MAX
-        if exact[j] >= least:
-            _append(hits, Hit(exact[j], row, p.first + start + j))
+        places[i] += start
+    if number <= FEW:
+        p.kernels.exact(f.query, p.start, places, number, p.packed, p.d, p.difference, exact)
+    for i in range(number):
+        finite &= p.difference or fabs(exact[i]) <= DBL_MAX
+        if exact[i] >= least:
+            _append(hits, Hit(exact[i], row, p.first + places[i]))
     return finite
 
 
@@ -399,28 +404,33 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
     cdef const tile_kernels* kernels = p.kernels
     # working memory, whatever m, n, d and v: a panel; queries with their scores and candidates; the values of a tile
     cdef Py_ssize_t deep = min(d, COORDINATES), wide = min(panels_for(v) * _PANEL, COORDINATES)
-    cdef Py_ssize_t capacity = min(k, _TILE) + 32
+    cdef Py_ssize_t capacity = min(2 * k, n) + SPARE
+    cdef Py_ssize_t rows = max(24, min(_QUERIES, CANDIDATES // capacity // 24 * 24))
     cdef floating* panel = <floating*> allocate(
-        (_PANEL * deep + _QUERIES * (deep + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
-    cdef floating* groups = panel + _PANEL * deep
-    cdef floating* s = groups + _QUERIES * deep
-    cdef floating* columns = s + _QUERIES * _TILE + _PANEL  # `above` may read up to a vector past the last score
-    cdef Search* search = <Search*> allocate(_QUERIES * sizeof(Search))
-    cdef double* rough = <double*> allocate(_QUERIES * capacity * (sizeof(double) + sizeof(long long)))
+        ((_PANEL + 1) * deep + rows * (deep + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
+    cdef floating* groups = panel + (_PANEL + 1) * deep
+    cdef Copies copies = Copies(panel + _PANEL * deep, panel, -1, 0)
+    cdef floating* s = groups + rows * deep
+    cdef floating* columns = s + rows * _TILE + _PANEL  # `collect` may read up to a vector past the last score
+    cdef Search* search = <Search*> allocate(rows * sizeof(Search))
+    cdef floating* rough = <floating*> allocate(rows * (capacity + _PANEL) * sizeof(floating))
+    cdef long long* places = <long long*> allocate(rows * capacity * sizeof(long long))
+    cdef double* exact = <double*> allocate(capacity * sizeof(double))
     with nogil:
         state = set_standard()
-        for row from 0 <= row < m by _QUERIES:
-            batch = min(_QUERIES, m - row)
+        for row from 0 <= row < m by rows:
+            batch = min(rows, m - row)
             reach = 0
             for i in range(batch):
-                search[i].rough = rough + i * capacity
-                search[i].places = <long long*> (rough + _QUERIES * capacity) + i * capacity
-                search[i].count, search[i].capacity, search[i].k = 0, capacity, k
+                search[i].rough = rough + i * (capacity + _PANEL)  # `kth` may write up to a vector after the last
+                search[i].places, search[i].exact = places + i * capacity, exact
+                search[i].count, search[i].capacity, search[i].kind = 0, capacity, 0
+                search[i].k, search[i].kth = k, -INFINITY
                 if k > 0:
                     search[i].best, search[i].indices = &best[row + i, 0], &indices[row + i, 0]
                 _begin(&search[i], &queries[row + i, 0], d, difference)
             for start from 0 <= start < n by _TILE:
-                count = min(_TILE, n - start)
+                count, copies.kind = min(_TILE, n - start), -1
                 # 1. scores of this tile
                 for c from 0 <= c < d by COORDINATES:
                     width = min(COORDINATES, d - c)
@@ -438,7 +448,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                     s_peak = kernels.peak(s + i * _TILE, count, &finite)
                     # 3. their k best: only candidates, until they are scored exactly
                     if k > 0:
-                        _consider(&search[i], &p, s + i * _TILE, s_peak, start, count, reach)
+                        _consider(&search[i], &p, s + i * _TILE, s_peak, start, count, reach, &copies)
                     if not soft:
                         continue
                     origin = 0
@@ -464,20 +474,34 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                     kernels.mix(s, batch, count, columns, width, &mix[row, c], v)
             # the remaining candidates
             for i in range(batch):
-                _rescore(&search[i], &p)
+                if k > 0:
+                    _rescore(&search[i], &p, reach)
         restore(state)
     release(panel)
     release(search)
     release(rough)
+    release(places)
+    release(exact)
     return finite
+
+
+cdef struct Copies:
+    # Tiles whose patterns are all the same: their scores are all too close to call.
+    void* pattern  # (d,), in the latest such tile
+    void* panel  # working memory, for a panel
+    long long kind, latest  # kind of the tile: -1 if unknown, 0 if the patterns differ; each pattern has its own
 
 
 cdef struct Search:
     # The search for the k best patterns of one query.
     const void* query
-    double* rough  # the rough scores of the candidates, in descending order
+    void* rough  # the rough scores of the candidates
     long long* places  # the positions of the candidates among the patterns
+    double* exact  # working memory, for as many exact scores
     Py_ssize_t count, capacity, k  # count: of candidates, at most `capacity`
+    double kth  # at least k patterns have a rough score as large
+    double copied  # the exact score of the pattern of tiles of this kind, if it is not 0
+    long long kind
     double* best  # the k best exact scores so far, in descending order, and the indices of their patterns
     long long* indices
     # The error of a rough score is at most relative |score| + slope reach + least, where `reach` is the largest
@@ -523,10 +547,11 @@ cdef double _score_exactly(const Search* f, const Patterns* p, floating* s, Py_s
     Panels without a score of at least `least` are not scored again; their scores become -inf.
     """
     cdef double exact[_TILE]
+    cdef long long place
     cdef Py_ssize_t j, c
     cdef double top = -INFINITY
     for j from 0 <= j < count by _PANEL:
-        if p.kernels.above(s + j, 0, min(_PANEL, count - j), least) == min(_PANEL, count - j):
+        if p.kernels.collect(s + j, 0, min(_PANEL, count - j), least, 1, &place, exact + j) == 0:
             for c in range(_PANEL):
                 exact[j + c] = -INFINITY
             continue
@@ -542,42 +567,76 @@ cdef double _score_exactly(const Search* f, const Patterns* p, floating* s, Py_s
 
 cdef double _cut(const Search* f, double reach) noexcept nogil:
     """Return the least rough score with which a pattern may still be among the k best."""
-    cdef double cut = _loosen(f, f.best[f.k - 1], reach)
-    return cut if f.count < f.k else max(cut, _loosen(f, _loosen(f, f.rough[f.k - 1], reach), reach))
+    return max(_loosen(f, f.best[f.k - 1], reach), _loosen(f, _loosen(f, f.kth, reach), reach))
+
+
+cdef bint _repeats(Search* f, const Patterns* p, Py_ssize_t start, Py_ssize_t j, Py_ssize_t count,
+                   Copies* copies) noexcept nogil:
+    """Return whether all patterns of a tile are the same, and from place j on come after k that are at least as good."""
+    cdef long long place = start
+    if copies.kind < 0:
+        copies.kind = _kind(p, start, count, copies)
+    if copies.kind == 0:
+        return False
+    if copies.kind != f.kind:
+        f.kind = copies.kind
+        p.kernels.exact(f.query, p.start, &place, 1, p.packed, p.d, p.difference, &f.copied)
+    return _before(f.best[f.k - 1], f.indices[f.k - 1], f.copied, p.first + start + j)
+
+
+cdef long long _kind(const Patterns* p, Py_ssize_t start, Py_ssize_t count, Copies* copies) noexcept nogil:
+    """Return the kind of a tile."""
+    cdef Py_ssize_t j = 0
+    if p.d > COORDINATES:
+        return 0
+    if copies.latest == 0 or not p.kernels.alike(panel_at(p, start, 0, copies.panel), p.d, copies.pattern):
+        p.kernels.unpack(panel_at(p, start, 0, copies.panel), 1, p.d, copies.pattern)
+        copies.latest += 1
+    while j < count and p.kernels.alike(panel_at(p, start + j, 0, copies.panel), p.d, copies.pattern):
+        j += _PANEL
+    return copies.latest if j >= count else 0
 
 
 cdef void _consider(Search* f, const Patterns* p, const floating* s, double s_peak, Py_ssize_t start,
-                    Py_ssize_t count, double reach) noexcept nogil:
+                    Py_ssize_t count, double reach, Copies* copies) noexcept nogil:
     """Add the patterns of a tile that may be among the k best to the candidates."""
-    cdef double cut = _cut(f, reach)
-    cdef Py_ssize_t j = p.kernels.above(s, 0, count, cut) if s_peak >= cut else count
-    while j < count:
-        f.rough[f.count], f.places[f.count] = s[j], start + j
-        f.count += 1
-        _sink(f.rough, f.places, f.count)
-        cut = _cut(f, reach)
-        while f.count > f.k and f.rough[f.count - 1] < cut:
-            f.count -= 1
-        if f.count == f.capacity:
-            _rescore(f, p)
-            cut = _cut(f, reach)
-        j = p.kernels.above(s, j + 1, count, cut)
+    cdef Py_ssize_t j = 0, number = 1, room = 1, i
+    cdef bint level = s[0] == s_peak and s[count // 2] == s_peak and s[count - 1] == s_peak
+    cdef double cut
+    if f.k == 1:
+        f.kth = max(f.kth, s_peak)
+    while number == room:
+        if level and f.best[f.k - 1] > -INFINITY and _repeats(f, p, start, j, count, copies):
+            return
+        cut, room, number = _cut(f, reach), f.capacity - f.count, 0
+        if s_peak >= cut:
+            number = p.kernels.collect(s, j, count, cut, room, f.places + f.count, <char*> f.rough + f.count * p.size)
+        for i in range(f.count, f.count + number):
+            j = f.places[i] + 1
+            f.places[i] += start
+        f.count += number
+        if number == room:
+            _shrink(f, p, reach)
+            if 4 * f.count > 3 * f.capacity:  # too close to call
+                _rescore(f, p, reach)
 
 
-cdef void _score_one(const Search* f, const Patterns* p, Py_ssize_t j, double* out) noexcept nogil:
-    """Score pattern j exactly."""
-    cdef Py_ssize_t place = j // _PANEL * _PANEL * p.d + j % _PANEL if p.packed else j * p.d
-    p.kernels.exact(f.query, p.start + place * p.size, _PANEL if p.packed else 1, p.d, p.difference, out)
+cdef void _shrink(Search* f, const Patterns* p, double reach) noexcept nogil:
+    """Drop candidates that are not among the k best for certain."""
+    if f.count > f.k:
+        f.kth = max(f.kth, p.kernels.kth(f.rough, f.count, f.k))
+    f.count = p.kernels.keep(f.rough, f.places, f.count, _cut(f, reach))
 
 
-cdef void _rescore(Search* f, const Patterns* p) noexcept nogil:
+cdef void _rescore(Search* f, const Patterns* p, double reach) noexcept nogil:
     """Score the candidates exactly and merge them into the k best."""
     cdef Py_ssize_t i
+    _shrink(f, p, reach)
+    p.kernels.exact(f.query, p.start, f.places, f.count, p.packed, p.d, p.difference, f.exact)
     for i in range(f.count):
-        _score_one(f, p, f.places[i], &f.rough[i])
         f.places[i] += p.first
-        _sink(f.rough, f.places, i + 1)
-    _merge_best(f.best, f.indices, f.k, f.rough, f.places, f.count)
+    _sort(f.exact, f.places, f.count)
+    _merge_best(f.best, f.indices, f.k, f.exact, f.places, f.count)
     f.count = 0
 
 
@@ -658,15 +717,55 @@ cdef bint _before(double a, long long a_index, double b, long long b_index) noex
     return a > b or (a == b and a_index < b_index)
 
 
-cdef void _sink(double* best, long long* indices, Py_ssize_t k) noexcept nogil:
-    """Insert the last of k scores among the others, which are sorted."""
-    cdef double score = best[k - 1]
-    cdef long long index = indices[k - 1]
-    cdef Py_ssize_t i = k - 1
-    while i > 0 and _before(score, index, best[i - 1], indices[i - 1]):
-        best[i], indices[i] = best[i - 1], indices[i - 1]
-        i -= 1
-    best[i], indices[i] = score, index
+cdef void _swap(double* scores, long long* indices, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    scores[i], scores[j] = scores[j], scores[i]
+    indices[i], indices[j] = indices[j], indices[i]
+
+
+cdef Py_ssize_t _split(double* scores, long long* indices, Py_ssize_t count) noexcept nogil:
+    """Rearrange at least two scores, with their indices, and return a number of them that come before all others."""
+    cdef Py_ssize_t i = 0, j = count - 1, middle = j // 2
+    cdef double score
+    cdef long long index
+    # the median of three
+    if _before(scores[middle], indices[middle], scores[0], indices[0]):
+        _swap(scores, indices, middle, 0)
+    if _before(scores[j], indices[j], scores[middle], indices[middle]):
+        _swap(scores, indices, j, middle)
+        if _before(scores[middle], indices[middle], scores[0], indices[0]):
+            _swap(scores, indices, middle, 0)
+    score, index = scores[middle], indices[middle]
+    while True:
+        while _before(scores[i], indices[i], score, index):
+            i += 1
+        while _before(score, index, scores[j], indices[j]):
+            j -= 1
+        if i >= j:
+            return j + 1
+        _swap(scores, indices, i, j)
+        i += 1
+        j -= 1
+
+
+cdef void _sort(double* scores, long long* indices, Py_ssize_t count) noexcept nogil:
+    """Sort scores, with their indices."""
+    cdef Py_ssize_t i, j
+    cdef double score
+    cdef long long index
+    while count > 16:
+        i = _split(scores, indices, count)
+        if 2 * i < count:  # the smaller part first, so that calls are nested log2(count) deep at most
+            _sort(scores, indices, i)
+            scores, indices, count = scores + i, indices + i, count - i
+        else:
+            _sort(scores + i, indices + i, count - i)
+            count = i
+    for i in range(1, count):
+        j, score, index = i, scores[i], indices[i]
+        while j > 0 and _before(score, index, scores[j - 1], indices[j - 1]):
+            scores[j], indices[j] = scores[j - 1], indices[j - 1]
+            j -= 1
+        scores[j], indices[j] = score, index
 
 
 cdef void _merge_best(double* best, long long* indices, Py_ssize_t k, const double* other,

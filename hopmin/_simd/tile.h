@@ -4,10 +4,12 @@
  *
  *     group     queries (m, d)                      -> groups (m / ROWS, d, ROWS)
  *     pack      patterns (PANEL, d)                 -> panel (d, PANEL)                for each panel of the tile
+ *     alike     panel, pattern (d,)                 -> whether all patterns equal it   where all scores are equal
  *     score     groups, panel                       -> scores (m, TILE), 64 columns    for each panel of the tile
  *     peak      scores of a query (count,)          -> their maximum                   for each query
- *     above     scores of a query (count,), cut     -> the next candidate              for each query
- *     exact     a query and a pattern               -> the exact score                 for each candidate
+ *     collect   scores of a query (count,), cut     -> the places of candidates        for each query
+ *     kth, keep the scores of candidates            -> their k-th, and the best        for each query
+ *     exact     a query and patterns                -> the exact scores                for candidates
  *     weigh     scores of a query (count,)          -> weights, in place               for each query
  *     columns   values (count, v)                   -> panels (v / PANEL, count, PANEL)
  *     mix       weights (m, TILE), columns          -> mix (m, v), added to
@@ -108,6 +110,20 @@ static void NAME(unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *
     for (; c < d; c++)
         for (ptrdiff_t j = 0; j < count; j++)
             to[j * d + c] = from[c * PANEL + j];
+}
+
+/* panel (d, PANEL), pattern (d,)  ->  whether all patterns of the panel equal this one. */
+static int NAME(alike)(const void *panel, ptrdiff_t d, const void *pattern)
+{
+    const T *p = panel, *q = pattern;
+    for (ptrdiff_t c = 0; c < d; c++) {
+        ivec differ = {0};
+        for (ptrdiff_t j = 0; j < PANEL; j += LANES, p += LANES)
+            differ |= MASK(NAME(load)(p) != NAME(splat)(q[c]));
+        if (NAME(total)(differ))
+            return 0;
+    }
+    return 1;
 }
 
 /* queries (m, d), rows `stride` apart  ->  groups (ceil(m / ROWS), d, ROWS), the last filled up with zeros. */
@@ -259,20 +275,73 @@ static void NAME(mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const v
         }
 }
 
-/* scores (count,)  ->  the first index from j on whose score is at least `cut`; count if there is none.
+/* scores (count,)  ->  places (room,), the first `room` places from j on whose score is at least `cut`, with these
+ * scores in found (room,); returns their number.
  * Candidates are rare, so most vectors take a single comparison for LANES scores. */
-static ptrdiff_t NAME(above)(const void *scores, ptrdiff_t j, ptrdiff_t count, double cut)
+static ptrdiff_t NAME(collect)(const void *scores, ptrdiff_t j, ptrdiff_t count, double cut, ptrdiff_t room,
+                               long long *places, void *found)
 {
+    const T *s = scores;
     const vec threshold = NAME(splat)((T)cut);
-    for (; j < count; j += LANES) {
-        unsigned lanes = AT_LEAST(NAME(load)((const T *)scores + j), threshold);
-        if (lanes) {
-            for (; !(lanes & 1); lanes >>= 1)
-                j++;
-            return j < count ? j : count;
+    ptrdiff_t number = 0;
+    for (; j < count; j += LANES)
+        for (unsigned lanes = AT_LEAST(NAME(load)(s + j), threshold); lanes; lanes &= lanes - 1) {
+            const ptrdiff_t place = j + FIRST(lanes);
+            if (place >= count || number == room)
+                return number;
+            places[number] = place;
+            ((T *)found)[number++] = s[place];
         }
+    return number;
+}
+
+/* scores (count,), places (count,)  ->  those with a score of at least `cut`, in place; returns their number. */
+static ptrdiff_t NAME(keep)(void *scores, long long *places, ptrdiff_t count, double cut)
+{
+    T *s = scores;
+    const T least = (T)cut;
+    ptrdiff_t kept = 0;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const T score = s[i];
+        s[kept] = score;
+        places[kept] = places[i];
+        kept += score >= least;
     }
-    return count;
+    return kept;
+}
+
+/* An integer that is the larger, the larger the number; and the number again. */
+INLINE I NAME(key)(T x) { I b; memcpy(&b, &x, sizeof b); return b < 0 ? b ^ OF(INT32_MAX, INT64_MAX) : b; }
+INLINE T NAME(number)(I key) { T x; key = key < 0 ? key ^ OF(INT32_MAX, INT64_MAX) : key; memcpy(&x, &key, sizeof x); return x; }
+
+/* scores (count,)  ->  a number that at least k <= count of them reach, but, if no others are equal, few more than k.
+ * Bisection: to count the scores that reach a number takes no branches. Up to a vector after `count` is overwritten. */
+static double NAME(kth)(void *scores, ptrdiff_t count, ptrdiff_t k)
+{
+    T *s = scores;
+    NAME(store)(s + count, NAME(splat)(s[0]));
+    vec top = NAME(load)(s), bottom = -top;
+    for (ptrdiff_t i = 0; i < count; i += LANES) {
+        top = MAX(top, NAME(load)(s + i));
+        bottom = MAX(bottom, -NAME(load)(s + i));
+    }
+    NAME(store)(s + count, NAME(splat)((T)-INFINITY));
+    I least = NAME(key)(-NAME(highest)(bottom)), most = NAME(key)(NAME(highest)(top));
+    while (least < most) {                                                      /* the k-th score is from least to most */
+        const I middle = (least >> 1) + (most >> 1) + ((least | most) & 1);     /* above least */
+        const vec threshold = NAME(splat)(NAME(number)(middle));
+        ivec reached = {0};
+        for (ptrdiff_t i = 0; i < count; i += LANES)
+            reached -= MASK(NAME(load)(s + i) >= threshold);
+        const ptrdiff_t number = (ptrdiff_t)NAME(total)(reached);
+        if (number < k)
+            most = middle - 1;
+        else
+            least = middle;
+        if (number >= k && number <= k + k / 8)
+            break;
+    }
+    return NAME(number)(least);
 }
 
 /* x (d,), p (d, count), rows `stride` apart  ->  out (count,) = the exact scores; with `more`, added to those in out.
@@ -292,12 +361,37 @@ INLINE void NAME(exactly)(const T *x, const T *p, ptrdiff_t stride, ptrdiff_t d,
     memcpy(out, sum, sizeof *out * (size_t)count);
 }
 
-/* query (d,), one pattern with its coordinates `stride` apart  ->  *out = the exact score. */
-static void NAME(exact)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d, int difference, double *out)
+/* query (d,), patterns (n, d) or panels, places (count,)  ->  out (count,) = the exact scores of the patterns there.
+ * A sum in order waits for each of its additions; SOME sums at a time take little longer than one. */
+#define SOME 8
+INLINE void NAME(exact_some)(const T *x, const T *patterns, const long long *places, ptrdiff_t count, int packed,
+                             ptrdiff_t d, int difference, int some, double *out)
 {
-    if (difference) NAME(exactly)(query, pattern, stride, d, 1, 1, 0, out);
-    else NAME(exactly)(query, pattern, stride, d, 1, 0, 0, out);
+    const T *p[SOME];
+    double sum[SOME] = {0};
+    for (int l = 0; l < some; l++) {
+        const ptrdiff_t j = (ptrdiff_t)places[l < count ? l : count - 1];
+        p[l] = patterns + (packed ? j / PANEL * PANEL * d + j % PANEL : j * d);
+    }
+    for (ptrdiff_t c = 0; c < d; c++)
+        UNROLL for (int l = 0; l < some; l++) {
+            const double x_c = (double)x[c], p_c = (double)p[l][packed ? c * PANEL : c], u = x_c - p_c;
+            sum[l] += difference ? -(u * u) : x_c * p_c;
+        }
+    for (int l = 0; l < some && l < count; l++)
+        out[l] = sum[l];
 }
+
+static void NAME(exact)(const void *query, const void *patterns, const long long *places, ptrdiff_t count, int packed,
+                        ptrdiff_t d, int difference, double *out)
+{
+    for (; count > 0; count -= SOME, places += SOME, out += SOME)
+        if (count == 1 && difference) NAME(exact_some)(query, patterns, places, count, packed, d, 1, 1, out);
+        else if (count == 1) NAME(exact_some)(query, patterns, places, count, packed, d, 0, 1, out);
+        else if (difference) NAME(exact_some)(query, patterns, places, count, packed, d, 1, SOME, out);
+        else NAME(exact_some)(query, patterns, places, count, packed, d, 0, SOME, out);
+}
+#undef SOME
 
 /* query (d,), panel (d, PANEL)  ->  out (PANEL,) = the exact scores; with `more`, added to those in out. */
 static void NAME(exact_panel)(const void *query, const void *panel, ptrdiff_t d, int difference, int more, double *out)
@@ -307,8 +401,8 @@ static void NAME(exact_panel)(const void *query, const void *panel, ptrdiff_t d,
 }
 
 static const tile_kernels NAME(tile_kernels) = {
-    NAME(exp_nonpositive), NAME(max_abs), NAME(pack), NAME(unpack), NAME(group), NAME(columns),
-    NAME(score), NAME(peak), NAME(weigh), NAME(mix), NAME(above), NAME(exact), NAME(exact_panel),
+    NAME(exp_nonpositive), NAME(max_abs), NAME(pack), NAME(unpack), NAME(alike), NAME(group), NAME(columns), NAME(score),
+    NAME(peak), NAME(weigh), NAME(mix), NAME(collect), NAME(keep), NAME(kth), NAME(exact), NAME(exact_panel),
 };
 
 #undef BLOCKS

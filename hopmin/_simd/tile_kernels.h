@@ -11,6 +11,7 @@ typedef struct {
     double (*max_abs)(const void *numbers, ptrdiff_t count);
     void (*pack)(const void *patterns, ptrdiff_t stride, ptrdiff_t count, ptrdiff_t d, void *panel);
     void (*unpack)(const void *panel, ptrdiff_t count, ptrdiff_t d, void *patterns);
+    int (*alike)(const void *panel, ptrdiff_t d, const void *pattern);
     void (*group)(const void *queries, ptrdiff_t stride, ptrdiff_t m, ptrdiff_t d, void *groups);
     void (*columns)(const void *values, ptrdiff_t stride, ptrdiff_t count, ptrdiff_t v, void *panels);
     void (*score)(const void *groups, ptrdiff_t m, const void *panel, ptrdiff_t d, int difference, int more,
@@ -19,8 +20,12 @@ typedef struct {
     double (*weigh)(void *scores, ptrdiff_t count, double peak, double beta);
     void (*mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const void *values, ptrdiff_t v, double *mix,
                 ptrdiff_t stride);
-    ptrdiff_t (*above)(const void *scores, ptrdiff_t j, ptrdiff_t count, double cut);
-    void (*exact)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d, int difference, double *out);
+    ptrdiff_t (*collect)(const void *scores, ptrdiff_t j, ptrdiff_t count, double cut, ptrdiff_t room,
+                         long long *places, void *found);
+    ptrdiff_t (*keep)(void *scores, long long *places, ptrdiff_t count, double cut);
+    double (*kth)(void *scores, ptrdiff_t count, ptrdiff_t k);
+    void (*exact)(const void *query, const void *patterns, const long long *places, ptrdiff_t count, int packed,
+                  ptrdiff_t d, int difference, double *out);
     void (*exact_panel)(const void *query, const void *panel, ptrdiff_t d, int difference, int more, double *out);
 } tile_kernels;
 

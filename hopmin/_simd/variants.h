@@ -26,10 +26,12 @@
 
 #if PLAIN
 #define INLINE static inline
+#define FIRST(lanes) 0 /* the place of the lowest bit: there is one lane only */
 #define UNROLL
 #define PREFETCH(address)
 #else
 #define INLINE static inline __attribute__((always_inline))
+#define FIRST(lanes) __builtin_ctz(lanes)
 #define PREFETCH(address) __builtin_prefetch(address)
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")

@@ -119,6 +119,16 @@ INLINE T NAME(sum)(vec v)
     return lane[0];
 }
 
+/* The sum of the LANES integers of b. */
+INLINE I NAME(total)(ivec b)
+{
+    I lane[BYTES / sizeof(T)], sum = 0;
+    memcpy(lane, &b, sizeof b);
+    for (int l = 0; l < LANES; l++)
+        sum += lane[l];
+    return sum;
+}
+
 /* e^x for x <= 0, lane by lane: within 2 ulp and monotone; exactly 1 at 0, exactly 0 where e^x would be subnormal.
  * Every step is one vector operation, without branches; the C library's exp takes one number per call. */
 INLINE vec NAME(exponential)(vec x)

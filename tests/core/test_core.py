@@ -74,7 +74,13 @@ def origin(rng, m, n, d, dtype):
     return np.zeros((m, d), dtype), np.zeros((n, d), dtype)
 
 
-KINDS = [shell, specks, lattice, crowd, denormal, huge, origin]
+def copies(rng, m, n, d, dtype):
+    """Runs of the same pattern, some longer than a tile, of which several are equally far from the origin."""
+    p = rng.integers(-1, 2, (3, d)).astype(dtype)
+    return np.zeros((m, d), dtype), p[np.arange(n) // rng.choice([PANEL, TILE // 2, TILE]) % 3]
+
+
+KINDS = [shell, specks, lattice, crowd, denormal, huge, origin, copies]
 
 
 @st.composite
@@ -133,6 +139,29 @@ def test_nearest_equals_brute_force_in_float64(cloud, data):
 def test_dot_products_equal_brute_force_in_float64(cloud, data):
     x, p = cloud
     assert_nearest(x, p, data.draw(neighbour_counts(len(p))), "dot")
+
+
+@pytest.mark.parametrize("k", [1, 3, TILE + 1])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_of_copies_the_first_are_nearest_in_any_order(k, dtype):
+    x, p = np.ones((2, 3), dtype), np.zeros((2 * TILE, 3), dtype)
+    backwards = Reduction.identity(None, m=2, k=k)
+    for first in (4 * TILE, 2 * TILE, 0):
+        backwards.absorb(x, p, p[:, :0], "euclidean", first=first)
+    assert (backwards.indices == np.arange(k)).all()
+    for nearer in (slice(TILE, TILE + 1), slice(TILE, None)):
+        p[:] = 0
+        p[nearer] = 1
+        assert_nearest(x, p, k)
+
+
+@pytest.mark.parametrize("k", [1, 10, 100, 1000])
+@pytest.mark.parametrize("order", ["ascending", "descending", "random"])
+def test_candidates_are_dropped_in_any_order_of_distance(k, order):
+    rng = np.random.default_rng(k)
+    p = np.sort(rng.normal(size=2 * TILE + 3).astype("float32"))[:, None]
+    p = {"ascending": p, "descending": p[::-1], "random": rng.permutation(p)}[order]
+    assert_nearest(np.array([[-5.0], [0.0]], "float32"), np.ascontiguousarray(p), k)
 
 
 @pytest.mark.parametrize("n", [*EDGES, BLOCK - 1, BLOCK, BLOCK + 1])
