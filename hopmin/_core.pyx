@@ -8,7 +8,7 @@ computed exactly where rounding could change the weights noticeably. `docs/core.
 
 from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MAX, FLT_MIN
 from libc.math cimport INFINITY, exp, fabs, sqrt
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -18,6 +18,9 @@ cdef extern from "_simd/tile_kernels.h" nogil:
     enum: _PANEL "PANEL"
     enum: _TILE "TILE"
     enum: VARIANTS
+    double _SMALLEST "SMALLEST"
+    double _LARGEST "LARGEST"
+    double _OUTWARDS "OUTWARDS"
     ctypedef struct tile_kernels:
         void (*exp_nonpositive)(const void* x, Py_ssize_t count, void* out) noexcept nogil
         double (*max_abs)(const void* numbers, Py_ssize_t count) noexcept nogil
@@ -42,6 +45,15 @@ cdef extern from "_simd/tile_kernels.h" nogil:
                       Py_ssize_t d, bint difference, double* out) noexcept nogil
         void (*exact_panel)(const void* query, const void* panel, Py_ssize_t d, bint difference, bint more,
                             double* out) noexcept nogil
+        bint (*encode)(const void* panel, Py_ssize_t d, const void* centre, uint32_t* words,
+                       float* bounds) noexcept nogil
+        void (*score_one)(const void* query, const void* panel, Py_ssize_t d, void* scores) noexcept nogil
+        double (*rough)(const void* query, const void* pattern, Py_ssize_t stride, Py_ssize_t d) noexcept nogil
+        Py_ssize_t (*places)(uint64_t bits, long long* places) noexcept nogil
+        void (*spread)(const uint32_t* words, Py_ssize_t count, Py_ssize_t steps, Py_ssize_t first, int32_t* groups,
+                       int32_t* minus) noexcept nogil
+        void (*look)(const int32_t* groups, const int32_t* minus, const float* twice, const float* least, Py_ssize_t m,
+                     const uint32_t* words, const float* bounds, Py_ssize_t steps, uint64_t* hits) noexcept nogil
     struct variant:
         const char* name
         bint (*runs_here)() noexcept nogil
@@ -60,13 +72,14 @@ cdef enum:
     FEW = 8  # patterns of a panel that are scored exactly one by one: scoring a whole panel takes about as long
     SPARE = 32  # room for candidates beyond 2 k of them
     CANDIDATES = 1 << 18  # candidates of all queries that are scored together
+    MANY = 24  # patterns of a panel scored for all queries, from which on the panel is unpacked first
     NEGLIGIBLE = 64  # weights of e^-64 and less may be rounded to 0
 cdef double TOLERANCE = 0.015625  # of the relative error of weights: beyond it, scores are computed exactly
 
-PANEL, TILE = _PANEL, _TILE
+PANEL, TILE, SMALLEST, LARGEST, OUTWARDS = _PANEL, _TILE, _SMALLEST, _LARGEST, _OUTWARDS
 FUNCTIONS = (
-    "simd", "standard_state", "restore_state", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "gather",
-    "absorb", "merge",
+    "simd", "standard_state", "restore_state", "max_abs", "exp_nonpositive", "pack", "unpack", "encode",
+    "scores", "gather", "search", "absorb", "merge",
 )
 SIMD = tuple(variants[i].name.decode() for i in range(VARIANTS) if variants[i].runs_here())
 cdef int chosen = best_variant()
@@ -161,6 +174,37 @@ cdef int _unpack(const floating[:, :, ::1] panels, floating[:, ::1] patterns) ex
         for j from 0 <= j < n by _PANEL:
             kernels.unpack(&panels[j // _PANEL, 0, 0], min(_PANEL, n - j), d, &patterns[j, 0])
     return 0
+
+
+def encode(panels, n, centre, words, bounds):
+    if panels.dtype == "float32":
+        return bool(_encode[float](panels, n, centre, words, bounds))
+    return bool(_encode[double](panels, n, centre, words, bounds))
+
+
+cdef int _encode(const floating[:, :, ::1] panels, Py_ssize_t n, const floating[::1] centre, uint32_t[:, :, ::1] words,
+                 float[:, :, ::1] bounds) except -1:
+    cdef Py_ssize_t d = panels.shape[1], j
+    cdef bint finite = True
+    cdef uint64_t state
+    cdef Patterns p = Patterns(<const char*> &panels[0, 0, 0], n, d, sizeof(floating), True, True, 0,
+                               kernels_of(sizeof(floating)))
+    expect_panels(panels.shape[0], d, panels.shape[2], n, centre.shape[0])
+    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n, d)
+    expect_few_coordinates(d)
+    cdef void* panel = allocate(_PANEL * d * sizeof(floating))
+    with nogil:
+        state = set_standard()
+        # in `encode` of tile.h
+        # 1. scales
+        # 2. integers, and what rounding takes away
+        # 3. bounds, rounded outwards
+        for j from 0 <= j < n by _PANEL:
+            finite &= p.kernels.encode(panel_at(&p, j, 0, panel), d, &centre[0], &words[j // _PANEL, 0, 0],
+                                       &bounds[j // _PANEL, 0, 0])
+        restore(state)
+    release(panel)
+    return finite
 
 
 def scores(queries, patterns, metric, out):
@@ -373,6 +417,173 @@ cdef tuple _hits(const Hits* hits):
     for i in range(hits.count):
         rows_view[i], found_view[i], indices_view[i] = hits.start[i].row, hits.start[i].score, hits.start[i].index
     return rows, found, indices
+
+
+def search(queries, patterns, n, centre, words, bounds, first, best, indices):
+    if queries.dtype == "float32":
+        _search[float](queries, patterns, n, centre, words, bounds, first, best, indices)
+    else:
+        _search[double](queries, patterns, n, centre, words, bounds, first, best, indices)
+
+
+cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patterns, Py_ssize_t n,
+                 const floating[::1] centre, const uint32_t[:, :, ::1] words, const float[:, :, ::1] bounds,
+                 long long first, double[:, ::1] best, long long[:, ::1] indices) except -1:
+    cdef Py_ssize_t m = queries.shape[0], d = queries.shape[1], steps = (queries.shape[1] + 3) // 4, k = best.shape[1]
+    cdef Py_ssize_t row, batch, count, number, looks, pause, fails, i, j, l
+    cdef bint finite
+    cdef double score
+    cdef uint64_t state
+    expect_panels(patterns.shape[0], patterns.shape[1], patterns.shape[2], n, d)
+    expect("length of centre", centre.shape[0], d)
+    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n, d)
+    expect_few_coordinates(d)
+    expect("rows of best", best.shape[0], m)
+    expect("rows of indices", indices.shape[0], m)
+    expect("columns of indices", indices.shape[1], k)
+    cdef Patterns p = Patterns(<const char*> &patterns[0, 0, 0], n, d, sizeof(floating), True, True, first,
+                               kernels_of(sizeof(floating)))
+    cdef const tile_kernels* kernels = p.kernels
+    cdef Py_ssize_t capacity = min(k + k // 2, n) + SPARE // 4
+    cdef Py_ssize_t rows = max(24, min(_QUERIES, CANDIDATES // capacity // 24 * 24, (m + 23) // 24 * 24))
+    cdef floating* panel = <floating*> allocate(
+        ((2 * _PANEL + 1) * d + rows * (d + _TILE) + _PANEL + rows * (capacity + _PANEL)) * sizeof(floating))
+    cdef Copies copies = Copies(panel + _PANEL * d, panel, -1, 0)
+    cdef floating* groups = panel + (_PANEL + 1) * d
+    cdef floating* s = groups + rows * d
+    cdef floating* rough = s + rows * _TILE + _PANEL
+    cdef floating* flat = rough + rows * (capacity + _PANEL)
+    cdef long long* places = <long long*> allocate(rows * capacity * sizeof(long long))
+    cdef double* exact = <double*> allocate(capacity * sizeof(double))
+    cdef Search* search = <Search*> allocate(rows * sizeof(Search))
+    cdef Aim* aims = <Aim*> allocate(rows * sizeof(Aim))
+    cdef int32_t* codes = <int32_t*> allocate((2 * steps + 1) * rows * sizeof(int32_t))
+    cdef int32_t* minus = codes + 2 * steps * rows
+    cdef float* twice = <float*> allocate(rows * 3 * sizeof(float))
+    cdef float* least = twice + 2 * rows
+    cdef uint64_t* hits = <uint64_t*> allocate(rows * sizeof(uint64_t))
+    cdef uint32_t* query_words = <uint32_t*> allocate(steps * _PANEL * sizeof(uint32_t))
+    cdef const void* source
+    cdef float query_bounds[3 * _PANEL]
+    cdef long long near[_PANEL]
+    with nogil:
+        state = set_standard()
+        memset(codes, 0, (2 * steps + 1) * rows * sizeof(int32_t))
+        memset(twice, 0, rows * 3 * sizeof(float))
+        for row from 0 <= row < m by rows:
+            batch = min(rows, m - row)
+            kernels.group(&queries[row, 0], d, batch, d, groups)
+            for i in range(batch):
+                search[i].rough = rough + i * (capacity + _PANEL)  # `kth` may write up to a vector after the last
+                search[i].places, search[i].exact = places + i * capacity, exact
+                search[i].count, search[i].capacity, search[i].kind = 0, capacity, 0
+                search[i].k, search[i].kth = k, -INFINITY
+                search[i].best, search[i].indices = &best[row + i, 0], &indices[row + i, 0]
+                _begin(&search[i], &queries[row + i, 0], d, True)
+            # 1. the codes of the queries
+            pause = n if kernels.look == NULL else 0
+            for i from 0 <= i < (batch if pause == 0 else 0) by _PANEL:
+                count = min(_PANEL, batch - i)
+                kernels.pack(&queries[row + i, 0], d, count, d, panel)
+                kernels.encode(panel, d, &centre[0], query_words, query_bounds)
+                kernels.spread(query_words, count, steps, i, codes, minus)
+                for l in range(count):
+                    aims[i + l] = Aim(query_bounds[l], query_bounds[_PANEL + l], query_bounds[2 * _PANEL + l])
+            fails, j = 0, 0
+            for i in range(batch if pause == 0 else 0):
+                _aim(&search[i], aims[i], d, &twice[2 * i], &least[i])
+                if best[row + i, k - 1] == -INFINITY:
+                    pause = (k + _PANEL - 1) // _PANEL * _PANEL
+            while j < n:
+                copies.kind = -1
+                if pause > 0:  # all rough scores of a tile or a part of it
+                    count = min(min(pause, _TILE), n - j)
+                    for l from 0 <= l < count by _PANEL:
+                        kernels.score(groups, batch, panel_at(&p, j + l, 0, panel), d, True, False, s + l)
+                    for i in range(batch):
+                        _consider(&search[i], &p, s + i * _TILE, kernels.peak(s + i * _TILE, count, &finite), j, count, 0,
+                                  &copies)
+                    pause -= count
+                    j += count
+                    if pause == 0:
+                        for i in range(batch):
+                            _aim(&search[i], aims[i], d, &twice[2 * i], &least[i])
+                    continue
+                # 2. those whose codes are near enough
+                count, looks = min(_PANEL, n - j), 0
+                kernels.look(codes, minus, twice, least, batch, &words[j // _PANEL, 0, 0], &bounds[j // _PANEL, 0, 0],
+                             steps, hits)
+                for i in range(batch):
+                    if count < _PANEL:
+                        hits[i] &= (<uint64_t> 1 << count) - 1
+                    looks += kernels.places(hits[i], near)
+                # 3. their scores, but rough ones
+                source = panel_at(&p, j, 0, panel)
+                if looks >= MANY:
+                    kernels.unpack(source, _PANEL, d, flat)
+                for i in range(batch):
+                    if hits[i] == 0:
+                        continue
+                    number = kernels.places(hits[i], near)
+                    if number > FEW:
+                        kernels.score_one(search[i].query, source, d, s)
+                        _consider(&search[i], &p, s, kernels.peak(s, count, &finite), j, count, 0, &copies)
+                    else:
+                        for l in range(number):
+                            if looks >= MANY:
+                                score = kernels.rough(search[i].query, flat + near[l] * d, 1, d)
+                            else:
+                                score = kernels.rough(search[i].query, <const floating*> source + near[l], _PANEL, d)
+                            _offer(&search[i], &p, <floating> score, j + near[l])
+                    _aim(&search[i], aims[i], d, &twice[2 * i], &least[i])
+                j += count
+                # codes say little: a pause, the longer the more often
+                fails = min(fails + 1, 6) if looks > 4 * batch else 0
+                pause = _PANEL << (fails - 1) if fails else 0
+            # 4. the k best
+            for i in range(batch):
+                _rescore(&search[i], &p, 0)
+        restore(state)
+    release(panel)
+    release(places)
+    release(exact)
+    release(search)
+    release(aims)
+    release(codes)
+    release(twice)
+    release(hits)
+    release(query_words)
+    return 0
+
+
+cdef struct Aim:
+    # The code of a query: its scale, the distance to what its integers stand for, and the square of their length less
+    # that of this distance.
+    float scale, away, rest
+
+
+cdef void _aim(const Search* f, Aim aim, Py_ssize_t d, float* twice, float* least) noexcept nogil:
+    """Set what the codes of a pattern must reach for it to be among the k best."""
+    cdef double worst = max(f.best[f.k - 1], _loosen(f, f.kth, 0))
+    cdef double radius = sqrt(FLT_MIN - worst * (1 + (d + 8) * DBL_EPSILON)), cut
+    if radius > _LARGEST or aim.rest == -INFINITY:
+        twice[0], twice[1], least[0] = 0, 0, -INFINITY
+        return
+    cut = aim.rest - radius * (radius + 2 * aim.away) * (1 + _OUTWARDS)
+    least[0] = <float> (cut - fabs(cut) * _OUTWARDS)
+    twice[0] = 2 * aim.scale
+    twice[1] = <float> (2 * (radius + aim.away) * (1 + 2 * _OUTWARDS))
+
+
+cdef void _offer(Search* f, const Patterns* p, floating score, long long place) noexcept nogil:
+    """Add one pattern to the candidates if it may be among the k best."""
+    if f.k == 1:
+        f.kth = max(f.kth, score)
+    if score >= <floating> _cut(f, 0):
+        (<floating*> f.rough)[f.count], f.places[f.count] = score, place
+        f.count += 1
+        if f.count == f.capacity:
+            _make_room(f, p, 0)
 
 
 def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
@@ -616,9 +827,13 @@ cdef void _consider(Search* f, const Patterns* p, const floating* s, double s_pe
             f.places[i] += start
         f.count += number
         if number == room:
-            _shrink(f, p, reach)
-            if 4 * f.count > 3 * f.capacity:  # too close to call
-                _rescore(f, p, reach)
+            _make_room(f, p, reach)
+
+
+cdef void _make_room(Search* f, const Patterns* p, double reach) noexcept nogil:
+    _shrink(f, p, reach)
+    if 4 * f.count > 3 * f.capacity:  # too close to call
+        _rescore(f, p, reach)
 
 
 cdef void _shrink(Search* f, const Patterns* p, double reach) noexcept nogil:
@@ -694,6 +909,19 @@ cdef int expect_panels(Py_ssize_t count, Py_ssize_t d, Py_ssize_t lanes, Py_ssiz
     expect("number of panels", count, panels_for(n))
     expect("coordinates of panels", d, expected_d)
     expect("patterns in a panel", lanes, _PANEL)
+    return 0
+
+
+cdef int expect_few_coordinates(Py_ssize_t d) except -1:
+    if d > COORDINATES:
+        raise ValueError(f"coordinates of panels must be at most {COORDINATES}; got {d}")
+    return 0
+
+
+cdef int expect_codes(Py_ssize_t count, Py_ssize_t steps, Py_ssize_t lanes, Py_ssize_t panels, Py_ssize_t kinds,
+                      Py_ssize_t places, Py_ssize_t n, Py_ssize_t d) except -1:
+    expect_panels(count, steps, lanes, n, (d + 3) // 4)
+    expect_panels(panels, kinds, places, n, 3)
     return 0
 
 

@@ -126,6 +126,72 @@ static int NAME(alike)(const void *panel, ptrdiff_t d, const void *pattern)
     return 1;
 }
 
+/* panel (d, PANEL), centre (d,)  ->  words (ceil(d / 4), PANEL), bounds (3, PANEL); whether all patterns are finite.
+ *
+ * Each pattern, less the centre, becomes a scale times integers from -127 to 127, stored plus 128, as the four bytes of
+ * a word, the first coordinate in the lowest. With its scale come a bound on the distance to what the integers stand for,
+ * and what step 2 of `search` subtracts. docs/core.md derives the bounds. */
+static int NAME(encode)(const void *panel, ptrdiff_t d, const void *centre, uint32_t *words, float *bounds)
+{
+    const T *p = panel, *o = centre;
+    const T shift = OF(12582912.f, 6755399441055744.);
+    const double epsilon = OF(FLT_EPSILON, DBL_EPSILON), slack = (double)(d + 8) * epsilon;
+    const vec nothing = {0};
+    int finite = 1;
+    for (ptrdiff_t l = 0; l < PANEL; l += LANES) {
+        /* 1. scales */
+        vec top = {0}, zero = {0};
+        for (ptrdiff_t c = 0; c < d; c++) {
+            const vec u = NAME(load)(p + c * PANEL + l) - NAME(splat)(o[c]);
+            top = MAX(top, MAX(u, -u));
+            zero = zero + u * nothing;
+        }
+        T scale[BYTES / sizeof(T)], inverse[BYTES / sizeof(T)], largest[BYTES / sizeof(T)], odd[BYTES / sizeof(T)];
+        NAME(store)(largest, top);
+        NAME(store)(odd, zero);
+        for (int i = 0; i < LANES; i++) {
+            finite &= odd[i] == 0;
+            scale[i] = largest[i] >= SMALLEST && largest[i] <= LARGEST ? (T)(float)(largest[i] / 127) : 0;
+            inverse[i] = scale[i] > 0 ? 1 / scale[i] : 0;
+        }
+        /* 2. integers, and what rounding takes away */
+        const vec s = NAME(load)(scale), inverted = NAME(load)(inverse);
+        vec square = {0}, rest = {0};
+        for (ptrdiff_t c = 0; c < d; c += 4) {
+            ivec word = {0};
+            for (ptrdiff_t e = 0; e < 4; e++) {
+                ivec q = {0};
+                if (c + e < d) {
+                    const vec u = NAME(load)(p + (c + e) * PANEL + l) - NAME(splat)(o[c + e]);
+                    const vec shifted = u * inverted + shift, integer = shifted - shift, r = u - integer * s;
+                    q = NAME(bits)(shifted);
+                    square = square + integer * integer;
+                    rest = rest + r * r;
+                }
+                word |= ((q + 128) & 255) << (8 * e);
+            }
+            I lane[BYTES / sizeof(T)];
+            memcpy(lane, &word, sizeof word);
+            for (int i = 0; i < LANES; i++)
+                words[c / 4 * PANEL + l + i] = (uint32_t)lane[i];
+        }
+        /* 3. bounds, rounded outwards */
+        T squares[BYTES / sizeof(T)], rests[BYTES / sizeof(T)];
+        NAME(store)(squares, square);
+        NAME(store)(rests, rest);
+        for (int i = 0; i < LANES; i++) {
+            const int usable = scale[i] > 0 || largest[i] == 0;
+            const double image = (double)scale[i] * scale[i] * squares[i];
+            const double away = (sqrt((double)rests[i]) * (1 + slack) + 2 * epsilon * sqrt(image)) * (1 + OUTWARDS);
+            bounds[l + i] = (float)scale[i];
+            bounds[PANEL + l + i] = usable ? (float)away : 0;
+            bounds[2 * PANEL + l + i] =
+                usable ? (float)(image * (1 - slack - 2 * OUTWARDS) - away * away * (1 + 2 * OUTWARDS)) : -INFINITY;
+        }
+    }
+    return finite;
+}
+
 /* queries (m, d), rows `stride` apart  ->  groups (ceil(m / ROWS), d, ROWS), the last filled up with zeros. */
 static void NAME(group)(const void *queries, ptrdiff_t stride, ptrdiff_t m, ptrdiff_t d, void *groups)
 {
@@ -225,6 +291,21 @@ static void NAME(score)(const void *groups, ptrdiff_t m, const void *panel, ptrd
     }
 }
 
+/* query (d,), panel (d, PANEL)  ->  scores (PANEL,): `score` by differences for a single query. */
+static void NAME(score_one)(const void *query, const void *panel, ptrdiff_t d, void *scores)
+{
+    NAME(panel)(query, 0, 1, panel, PANEL, d, 1, 1, 0, scores, TILE);
+}
+
+/* bits  ->  the places of those that are set, and their number. */
+static ptrdiff_t NAME(places)(uint64_t bits, long long *places)
+{
+    ptrdiff_t number = 0;
+    for (; bits; bits &= bits - 1)
+        places[number++] = LOWEST(bits);
+    return number;
+}
+
 /* scores (count,)  ->  their maximum; *finite becomes 0 if one is not finite.
  * The maximum includes the scores after `count` in the last vector, which are those of a repeated pattern. */
 static double NAME(peak)(const void *scores, ptrdiff_t count, int *finite)
@@ -273,6 +354,130 @@ static void NAME(mix)(const void *weights, ptrdiff_t m, ptrdiff_t count, const v
                 for (ptrdiff_t e = 0; e < columns; e++)
                     mix[row * stride + c + e] += out[row - i][e];
         }
+}
+
+#if OF(1, 0) /* one function for both float types */
+/* The first look at a panel. For each of m queries, the sum over its and each pattern's integers, and then a bit in hits
+ * (m,) for each pattern with  twice[0] scale sum + twice[1] away - rest >= least,  where (scale, away, rest) = bounds.
+ *
+ *     groups    (ceil(m / ROWS), steps, ROWS, 2) words: four bytes, or two pairs of 16 bits, of each query
+ *     minus     (m,) -128 times the sum of a query's integers, since those of patterns are stored plus 128
+ *     twice     (m, 2)
+ *     words     (steps, PANEL)
+ */
+#ifdef PAIRS
+/* words (steps, PANEL) of queries, count <= PANEL  ->  their places in groups, and minus (m,), from `first` on. */
+static void NAME(spread)(const uint32_t *words, ptrdiff_t count, ptrdiff_t steps, ptrdiff_t first, int32_t *groups,
+                         int32_t *minus)
+{
+    const int whole = BYTES4_HERE();
+    for (ptrdiff_t l = 0; l < count; l++) {
+        int32_t *to = groups + ((first + l) / ROWS * steps * ROWS + (first + l) % ROWS) * 2, sum = 0;
+        for (ptrdiff_t c = 0; c < steps; c++, to += 2 * ROWS) {
+            int32_t q[4];
+            for (int e = 0; e < 4; e++)
+                sum += q[e] = (int32_t)(words[c * PANEL + l] >> (8 * e) & 255) - 128;
+            to[0] = whole ? (int32_t)(words[c * PANEL + l] ^ 0x80808080) : (q[0] & 65535) | q[2] * 65536;
+            to[1] = (q[1] & 65535) | q[3] * 65536;
+        }
+        minus[first + l] = -128 * sum;
+    }
+}
+
+INLINE void NAME(look_block)(const int32_t *g, const int32_t *minus, const float *twice, const float *least,
+                             const uint32_t *words, const float *bounds, ptrdiff_t steps, int rows, int wide, int bytes,
+                             uint64_t *hits)
+{
+    ivec sum[8][8], y[8];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int w = 0; w < wide; w++)
+            sum[i][w] = (ivec){0} + minus[i];
+    for (ptrdiff_t c = 0; c < steps; c++, g += 2 * ROWS, words += PANEL) {
+        UNROLL for (int w = 0; w < wide; w++)
+            memcpy(&y[w], words + w * LANES, sizeof *y);
+        if (bytes) {
+            UNROLL for (int i = 0; i < rows; i++)
+                UNROLL for (int w = 0; w < wide; w++)
+                    BYTES4(sum[i][w], y[w], g[2 * i]);
+            continue;
+        }
+        UNROLL for (int half = 0; half < 2; half++) {                           /* coordinates 0 and 2, then 1 and 3 */
+            ivec pairs[8];
+            UNROLL for (int w = 0; w < wide; w++)
+                pairs[w] = (half ? y[w] >> 8 : y[w]) & 0x00ff00ff;
+            UNROLL for (int i = 0; i < rows; i++) {
+                const ivec x = (ivec){0} + g[2 * i + half];
+                UNROLL for (int w = 0; w < wide; w++)
+                    sum[i][w] += (ivec)PAIRS(pairs[w], x);
+            }
+        }
+    }
+    UNROLL for (int i = 0; i < rows; i++) {
+        const vec product = NAME(splat)(twice[2 * i]), radius = NAME(splat)(twice[2 * i + 1]), cut = NAME(splat)(least[i]);
+        UNROLL for (int w = 0; w < wide; w++) {
+            const vec scaled = __builtin_convertvector(sum[i][w], vec) * NAME(load)(bounds + w * LANES);
+            const vec rest = radius * NAME(load)(bounds + PANEL + w * LANES) - NAME(load)(bounds + 2 * PANEL + w * LANES);
+            hits[i] |= (uint64_t)AT_LEAST(FMA(product, scaled, rest), cut) << (w * LANES);
+        }
+    }
+}
+
+#define LOOKS(rows, wide) \
+    for (ptrdiff_t l = 0; l < PANEL; l += (wide) * LANES) { \
+        uint64_t found[ROWS] = {0}; \
+        NAME(look_block)(g, minus + i, twice + 2 * i, least + i, words + l, bounds + l, steps, rows, wide, bytes, found); \
+        for (ptrdiff_t r = 0; r < ROWS && r < m - i; r++) \
+            hits[i + r] |= found[r] << l; \
+    }
+INLINE void NAME(look_all)(const int32_t *groups, const int32_t *minus, const float *twice, const float *least,
+                           ptrdiff_t m, const uint32_t *words, const float *bounds, ptrdiff_t steps, int bytes,
+                           uint64_t *hits)
+{
+    memset(hits, 0, sizeof *hits * (size_t)m);
+    for (ptrdiff_t i = 0; i < m; i += ROWS) {
+        const int32_t *g = groups + i * steps * 2;
+        if (m - i == 1) LOOKS(1, WIDE)
+        else LOOKS(ROWS, WIDE)
+    }
+}
+
+static BYTES4_TARGET void NAME(look_bytes)(const int32_t *groups, const int32_t *minus, const float *twice,
+                                           const float *least, ptrdiff_t m, const uint32_t *words, const float *bounds,
+                                           ptrdiff_t steps, uint64_t *hits)
+{
+    NAME(look_all)(groups, minus, twice, least, m, words, bounds, steps, 1, hits);
+}
+
+static void NAME(look)(const int32_t *groups, const int32_t *minus, const float *twice, const float *least, ptrdiff_t m,
+                       const uint32_t *words, const float *bounds, ptrdiff_t steps, uint64_t *hits)
+{
+    if (BYTES4_HERE()) NAME(look_bytes)(groups, minus, twice, least, m, words, bounds, steps, hits);
+    else NAME(look_all)(groups, minus, twice, least, m, words, bounds, steps, 0, hits);
+}
+#undef LOOKS
+#endif
+#endif
+
+/* query (d,), a pattern with its coordinates 1 or PANEL apart  ->  -|x - p|^2 in T, in any order of summation. */
+static double NAME(rough)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d)
+{
+    const T *x = query, *p = pattern;
+    vec sums[2] = {{0}, {0}};
+    T sum[4] = {0};
+    ptrdiff_t c = 0;
+    for (; stride == 1 && c + 2 * LANES <= d; c += 2 * LANES)
+        UNROLL for (int i = 0; i < 2; i++) {
+            const vec u = NAME(load)(x + c + i * LANES) - NAME(load)(p + c + i * LANES);
+            sums[i] = FMA(u, u, sums[i]);
+        }
+    for (; c + 4 <= d; c += 4)
+        UNROLL for (int i = 0; i < 4; i++) {
+            const T u = x[c + i] - p[(c + i) * stride];
+            sum[i] += u * u;
+        }
+    for (; c < d; c++)
+        sum[0] += (x[c] - p[c * stride]) * (x[c] - p[c * stride]);
+    return -(double)(NAME(sum)(sums[0] + sums[1]) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
 }
 
 /* scores (count,)  ->  places (room,), the first `room` places from j on whose score is at least `cut`, with these
@@ -403,6 +608,12 @@ static void NAME(exact_panel)(const void *query, const void *panel, ptrdiff_t d,
 static const tile_kernels NAME(tile_kernels) = {
     NAME(exp_nonpositive), NAME(max_abs), NAME(pack), NAME(unpack), NAME(alike), NAME(group), NAME(columns), NAME(score),
     NAME(peak), NAME(weigh), NAME(mix), NAME(collect), NAME(keep), NAME(kth), NAME(exact), NAME(exact_panel),
+    NAME(encode), NAME(score_one), NAME(rough), NAME(places),
+#ifdef PAIRS
+    OF(NAME(spread), JOIN(spread, VARIANT, float)), OF(NAME(look), JOIN(look, VARIANT, float)),
+#else
+    NULL, NULL,
+#endif
 };
 
 #undef BLOCKS

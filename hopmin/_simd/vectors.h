@@ -7,6 +7,9 @@
  *     SQRT(a)          lane by lane
  *     AT_LEAST(a, b)   a bit for each lane with a >= b
  *     LESS(a, b)       a - b in every lane, where b is a number in memory; by default it is copied to all lanes first
+ *     PAIRS(a, b)      for each 32 bits of two vectors, a sum of two products of 16-bit integers; not in all variants
+ *     BYTES4(s, a, b)  adds to each 32 bits of s four products of bytes: of a, unsigned, and of b, signed and in memory
+ *     BYTES4_HERE()    whether this processor can, in functions with the attribute BYTES4_TARGET
  *
  * This file then includes itself once for each float type, with
  *
@@ -47,6 +50,10 @@
 #undef SQRT
 #undef AT_LEAST
 #undef LESS
+#undef PAIRS
+#undef BYTES4
+#undef BYTES4_TARGET
+#undef BYTES4_HERE
 
 #else
 
