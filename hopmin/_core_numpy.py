@@ -31,9 +31,9 @@ rounding of that dtype.
 - merge two reductions [`merge`]
 
 Arrays are C-contiguous and allocated by the caller. Results are written into them; `simd`, `max_abs`, `encode` and
-`absorb` also return a value, and `gather` allocates its results, whose length is not known before. The compiled functions raise
-ValueError for arrays whose sizes do not fit together, and compute in the standard floating-point state on whichever
-thread they run; those of this module do neither.
+`absorb` also return a value, and `gather` allocates its results, whose length is not known before. The compiled
+functions raise ValueError for arrays whose sizes do not fit together, and compute in the standard floating-point state
+on whichever thread they run; those of this module do neither.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ if TYPE_CHECKING:  # numpy.typing takes time to import
 
 PANEL = 64  # patterns in a panel
 TILE = 512  # patterns scored together; weights are summed tile by tile, so the results depend on it
-SMALLEST, LARGEST = 2.0**-40, 2.0**50  # patterns whose largest coordinate, less the centre, is in this range have codes
+SMALLEST, LARGEST = 2.0**-40, 2.0**50  # the range of the largest coordinate, less the centre, of patterns with codes
 OUTWARDS = 2.0**-21  # by which the bounds of codes are enlarged, for rounding in float32
 FUNCTIONS = (
     "simd", "standard_state", "restore_state", "max_abs", "exp_nonpositive", "pack", "unpack", "encode",
     "scores", "gather", "search", "absorb", "merge",
 )  # fmt: skip
+_BYTES = np.array([0, 8, 16, 24], np.uint32)  # the lowest bits of the bytes of a word
 SIMD: tuple[str, ...] = ("numpy",)  # the instruction sets available here, the most basic first
 
 
@@ -144,7 +145,7 @@ def encode(panels: Floats, n: int, centre: Floats, words: Integers, bounds: Floa
             rest += (u[:, c] - q[:, c] * scale) ** 2
         q[~np.isfinite(q)] = 0
         padded = np.pad(q, ((0, 0), (0, -d % 4), (0, 0))).reshape(len(q), -1, 4, PANEL)
-        words[:] = ((padded + 128).astype(np.uint32) << np.arange(0, 32, 8, np.uint32)[:, None]).sum(axis=2, dtype=np.uint32)
+        words[:] = ((padded + 128).astype(np.uint32) << _BYTES[:, None]).sum(axis=2, dtype=np.uint32)
         # 3. bounds, rounded outwards
         image = scale.astype(np.float64) ** 2 * square
         away = (np.sqrt(rest.astype(np.float64)) * (1 + slack) + 2 * epsilon * np.sqrt(image)) * (1 + OUTWARDS)
@@ -388,7 +389,7 @@ def _unpacked(patterns: Floats, n: int) -> Floats:
 
 def _decoded(words: Integers, bounds: Floats, n: int) -> tuple[Floats, Floats]:
     """Return the integers (n, ..) of n patterns as floats, and their bounds (3, n)."""
-    codes = words[:, :, None] >> np.arange(0, 32, 8, np.uint32)[:, None] & 255
+    codes = words[:, :, None] >> _BYTES[:, None] & 255
     integers = codes.reshape(len(words), -1, PANEL).astype(np.float64) - 128
     return _unpacked(integers, n), bounds.transpose(1, 0, 2).reshape(3, -1)[:, :n].astype(np.float64)
 

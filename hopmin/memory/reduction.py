@@ -45,14 +45,20 @@ class Packed:
     The core reads patterns in panels of 64, one coordinate after another. From rows, it builds panels in each call;
     this class builds them once. `Packed(patterns)` is accepted wherever patterns (n, d) are, with the same results bit
     for bit; `nearest`, `DistanceEnergy` and `DotEnergy` are faster with it, most of all for few queries. The object is
-    immutable and takes the memory of a copy, with n rounded up to a multiple of 64; the first search with metric
-    "cosine" adds that of a copy in float32, the patterns scaled to length one. Slices and `np.asarray` return the
-    patterns as rows.
+    immutable and takes the memory of a copy, with n rounded up to a multiple of 64, and that of the codes; the first
+    search with metric "cosine" adds that of a copy in float32, the patterns scaled to length one. Slices and
+    `np.asarray` return the patterns as rows.
+
+    Codes are the patterns rounded to 8 bits. `nearest` with metric "euclidean" or "cosine" reads them first, and the
+    patterns themselves only where the codes leave open which is nearer. They take d + 12 bytes for each pattern, a
+    quarter as much as float32 patterns of many dimensions. There are none if d is less than 8 or more than 4096.
 
     Parameters
     ----------
     patterns : array_like, shape (n, d)
         float32 stays float32; other real dtypes become float64, float16 becomes float32.
+    codes : bool, default True
+        Whether to hold codes.
 
     Attributes
     ----------
@@ -66,7 +72,7 @@ class Packed:
     ValueError
         If `patterns` is not of shape (n, d), empty or not finite.
     TypeError
-        If `patterns` is not real.
+        If `patterns` is not real, or `codes` not a boolean.
 
     Examples
     --------
@@ -80,7 +86,7 @@ class Packed:
 
     __slots__ = ("_blocks", "_codes", "_directions", "dtype", "shape")
     _blocks: tuple[Floats, ...]
-    _codes: tuple[Codes, ...]
+    _codes: tuple[_Codes, ...] | None
     _directions: Packed | None
     dtype: np.dtype[np.floating[Any]]
     shape: tuple[int, int]
@@ -89,18 +95,22 @@ class Packed:
         p = _check.floats("patterns", patterns, "n d")
         coded = _check.boolean("codes", codes) and p.shape[1] in CODED
         blocks = _packed_blocks(p)
-        self._hold(blocks, _encoded(blocks, len(p)) if coded else (), (len(p), p.shape[1]), p.dtype)
+        self._hold(blocks, _encoded(blocks, len(p)) if coded else None, (len(p), p.shape[1]), p.dtype)
 
     @classmethod
     def _of(
-        cls, blocks: tuple[Floats, ...], codes: tuple[Codes, ...], shape: tuple[int, int], dtype: np.dtype[Any]
+        cls, blocks: tuple[Floats, ...], codes: tuple[_Codes, ...] | None, shape: tuple[int, int], dtype: np.dtype[Any]
     ) -> Packed:
         packed = cls.__new__(cls)
         packed._hold(blocks, codes, shape, dtype)
         return packed
 
+    @classmethod
+    def _empty(cls, d: int, dtype: np.dtype[Any]) -> Packed:
+        return cls._of((), () if d in CODED else None, (0, d), dtype)
+
     def _hold(
-        self, blocks: tuple[Floats, ...], codes: tuple[Codes, ...], shape: tuple[int, int], dtype: np.dtype[Any]
+        self, blocks: tuple[Floats, ...], codes: tuple[_Codes, ...] | None, shape: tuple[int, int], dtype: np.dtype[Any]
     ) -> None:
         attributes = {"_blocks": blocks, "_codes": codes, "shape": shape, "dtype": dtype, "_directions": None}
         for name, value in attributes.items():
@@ -139,7 +149,7 @@ class Packed:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def __reduce__(self) -> tuple[Callable[..., Packed], tuple[Floats]]:
-        return partial(Packed, codes=bool(self._codes)), (self[:],)
+        return partial(Packed, codes=self._codes is not None), (self[:],)
 
     def __repr__(self) -> str:
         n, d = self.shape
@@ -170,7 +180,7 @@ class Packed:
         if self._directions is None:
             parts = (_packed_blocks(_rounded(self[i : i + BLOCK], i)) for i in range(0, len(self), BLOCK))
             blocks = tuple(block for part in parts for block in part)
-            codes = _encoded(blocks, len(self)) if self._codes else ()
+            codes = None if self._codes is None else _encoded(blocks, len(self))
             self._keep(Packed._of(blocks, codes, self.shape, np.dtype(np.float32)))
         assert self._directions is not None
         return self._directions
@@ -199,10 +209,11 @@ class Packed:
             last[lane // PANEL : lane // PANEL + 1, :, lane % PANEL : lane % PANEL + head] = rows[:head].T
             _backend.core.pack(rows[head:fill], last[-(-lane // PANEL) : panels])
             blocks = (*blocks[:-1], last)
-            if codes:
-                codes = (*codes[:-1], _codes(last, lane + fill) if grow else codes[-1].extended(last, lane, fill))
+            if codes is not None:
+                codes = (*codes[:-1], _codes(last, lane + fill) if grow else codes[-1]._extended(last, lane, fill))
         rest = _packed_blocks(rows[fill:])
-        codes += _encoded(rest, k - fill) if codes else ()
+        if codes is not None:
+            codes += _encoded(rest, k - fill)
         added = Packed._of(blocks + rest, codes, (n + k, self.shape[1]), self.dtype)
         return self._change_directions(added, lambda kept: kept._added(_rounded(rows), in_place=in_place))
 
@@ -214,20 +225,20 @@ class Packed:
         for i in range(0, len(kept), BLOCK):
             part = kept[i : i + BLOCK]
             rest += _packed_blocks(self[part[0] : part[-1] + 1][part - part[0]])
-        codes = self._codes[: first // BLOCK] + _encoded(rest, len(kept)) if self._codes else ()
+        codes = None if self._codes is None else self._codes[: first // BLOCK] + _encoded(rest, len(kept))
         shape = first + len(kept), self.shape[1]
         fewer = Packed._of(self._blocks[: first // BLOCK] + rest, codes, shape, self.dtype)
         return self._change_directions(fewer, lambda kept: kept._without(indices))
 
     def _with(self, indices: Integers, rows: Floats) -> Packed:
         """Return a copy with rows (k, d) at these indices (k,)."""
-        blocks, codes = list(self._blocks), list(self._codes)
+        blocks, codes = list(self._blocks), None if self._codes is None else list(self._codes)
         for at, here, panel, lane in self._places(indices):
             blocks[at] = blocks[at].copy()
             blocks[at][panel, :, lane] = rows[here]
-            if codes:
+            if codes is not None:
                 codes[at] = _codes(blocks[at], min(BLOCK, len(self) - at * BLOCK))
-        replaced = Packed._of(tuple(blocks), tuple(codes), self.shape, self.dtype)
+        replaced = Packed._of(tuple(blocks), None if codes is None else tuple(codes), self.shape, self.dtype)
         return self._change_directions(replaced, lambda kept: kept._with(indices, _rounded(rows)))
 
     def _change_directions(self, changed: Packed, change: Callable[[Packed], Packed]) -> Packed:
@@ -238,20 +249,20 @@ class Packed:
         return changed
 
 
-class Codes(NamedTuple):
+class _Codes(NamedTuple):
     """The codes of a block of panels, as `encode` in the core describes them."""
 
     centre: Floats
     words: Integers
     bounds: Floats
 
-    def part(self, part: slice) -> Codes:
+    def part(self, part: slice) -> _Codes:
         """Return the codes of a part of the block, which starts with a panel."""
         panels = slice(part.start // PANEL, -(-part.stop // PANEL))
-        return Codes(self.centre, self.words[panels], self.bounds[panels])
+        return _Codes(self.centre, self.words[panels], self.bounds[panels])
 
-    def extended(self, panels: Floats, n: int, k: int) -> Codes:
-        """Write the codes of k patterns after the first n, which others may be reading, and return the object itself."""
+    def _extended(self, panels: Floats, n: int, k: int) -> _Codes:
+        """Write the codes of k patterns after the first n, which others may be reading; return the object itself."""
         first, last = n // PANEL, -(-(n + k) // PANEL)
         words, bounds = np.empty_like(self.words[first:last]), np.empty_like(self.bounds[first:last])
         _backend.core.encode(panels[first:last], n + k - first * PANEL, self.centre, words, bounds)
@@ -261,18 +272,18 @@ class Codes(NamedTuple):
         return self
 
 
-def _codes(panels: Floats, n: int) -> Codes:
+def _codes(panels: Floats, n: int) -> _Codes:
     """Return the codes of n patterns in a block, whose panels may be more than full; the centre is about their mean."""
     count, d = len(panels), panels.shape[1]
     filled = panels[: -(-n // PANEL)]
     sample = filled[:: max(1, len(filled) // 16), :, : min(n, PANEL)]
     centre = sample.mean(axis=(0, 2), dtype=np.float64).astype(panels.dtype)
-    codes = Codes(centre, np.zeros((count, -(-d // 4), PANEL), np.uint32), np.zeros((count, 3, PANEL), np.float32))
+    codes = _Codes(centre, np.zeros((count, -(-d // 4), PANEL), np.uint32), np.zeros((count, 3, PANEL), np.float32))
     _backend.core.encode(filled, n, *codes.part(slice(0, n)))
     return codes
 
 
-def _encoded(blocks: tuple[Floats, ...], n: int) -> tuple[Codes, ...]:
+def _encoded(blocks: tuple[Floats, ...], n: int) -> tuple[_Codes, ...]:
     """Return the codes of n patterns in blocks."""
     return tuple(_codes(block, min(BLOCK, n - i * BLOCK)) for i, block in enumerate(blocks))
 
@@ -611,16 +622,15 @@ def _block(patterns: Any, block: slice, dtype: DTypeLike) -> Array:
     return patterns._block(block, dtype) if isinstance(patterns, Packed) else _contiguous(patterns[block], dtype)
 
 
-def _block_codes(
-    r: Reduction, patterns: Any, block: slice, dtype: np.dtype[Any], metric: ScoreMetric
-) -> Codes | None:
+def _block_codes(r: Reduction, patterns: Any, block: slice, dtype: np.dtype[Any], metric: ScoreMetric) -> _Codes | None:
     """Return the codes of a block if they help: to the k best by distance."""
     if r.beta is not None or r.best.shape[1] == 0 or metric != "euclidean" or not isinstance(patterns, Packed):
         return None
-    if patterns.dtype != dtype or not patterns._codes:
+    if patterns.dtype != dtype or patterns._codes is None:
         return None
     first = block.start // BLOCK * BLOCK
-    return patterns._codes[block.start // BLOCK].part(slice(block.start - first, block.stop - first))
+    codes: _Codes = patterns._codes[block.start // BLOCK]
+    return codes.part(slice(block.start - first, block.stop - first))
 
 
 def _rows(patterns: Array, part: slice) -> Array:

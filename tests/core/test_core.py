@@ -424,11 +424,12 @@ def test_bounds_of_codes_hold_and_are_tight(cloud, data):
 @pytest.mark.parametrize("which", ["query", "pattern", "both"])
 def test_a_neighbour_at_the_bound_of_its_code_is_found(which, dtype):
     """Along a line, rounding moves query and pattern apart as far as it can; with 1% off any bound one would be lost."""
-    x, p = np.array([[127, 40.0]], dtype), np.tile(np.array([127, -100.0], dtype), (2 * PANEL, 1))
-    x[0, 1] += 0.49 * (which != "pattern")
-    p[PANEL + 1, 1] = 60 - 0.49 * (which != "query")
-    p[1, 1] = x[0, 1] - (p[PANEL + 1, 1] - x[0, 1]) - 0.002  # almost as near, and found before
-    assert_found_by_codes(x, p, 1, np.zeros(2, dtype))
+    x, p = np.full((1, 101), -10, dtype), np.full((2 * PANEL, 101), -100, dtype)
+    x[0] += 0.49 * (which != "pattern")
+    p[PANEL + 1] = 10 - 0.49 * (which != "query")
+    p[1] = x[0] - (p[PANEL + 1] - x[0]) - 10 * np.finfo(dtype).eps ** 0.8  # almost as near, and found before
+    x[:, 0] = p[:, 0] = 127
+    assert_found_by_codes(x, p, 1, np.zeros(101, dtype))
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 300, PART])
@@ -444,6 +445,15 @@ def test_patterns_out_of_range_have_no_codes_and_are_found(size):
     p[::2] *= size
     x[0] *= size
     assert_found_by_codes(x, p, 2, np.zeros(5))
+
+
+@pytest.mark.parametrize("edge", ["SMALLEST", "LARGEST"])
+def test_a_neighbour_just_out_of_range_is_found(edge):
+    size = getattr(_backend.core, edge)
+    x, p = np.full((1, 1), size), np.full((2 * PANEL, 1), 2 * size)
+    p[1] = size * (1.004 if edge == "SMALLEST" else 0.996)
+    p[PANEL + 1] = size * (0.998 if edge == "SMALLEST" else 1.002)
+    assert_found_by_codes(x, p, 1, np.zeros(1))
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
@@ -477,6 +487,7 @@ def follow_codes(data, dtype, small_blocks):
             new = rng.normal(size=(len(some), 8)).astype(dtype)
             packed, rows = packed._with(some, new), rows.copy()
             rows[some] = new
+    assert packed._codes is not None
     for i, codes in enumerate(packed._codes):
         block = rows[i * small_blocks : (i + 1) * small_blocks]
         *_, words, bounds = encoded(block, codes.centre)
@@ -492,7 +503,10 @@ def test_codes_can_be_left_out():
     p = np.random.default_rng(0).normal(size=(70, 8))
     for codes in (True, False):
         packed = pickle.loads(pickle.dumps(hopmin.Packed(p, codes=codes)))
-        assert (len(packed._codes) > 0) == codes
+        assert (packed._codes is not None) == codes
+    memory = hopmin.Memory(p)
+    memory.add(p)
+    assert len(memory._contents.patterns._codes) == 1
     with pytest.raises(TypeError, match="codes must be True or False; got 1"):
         hopmin.Packed(p, codes=1)
 
