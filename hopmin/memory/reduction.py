@@ -278,7 +278,7 @@ def _codes(panels: Floats, n: int) -> _Codes:
     filled = panels[: -(-n // PANEL)]
     sample = filled[:: max(1, len(filled) // 16), :, : min(n, PANEL)]
     centre = sample.mean(axis=(0, 2), dtype=np.float64).astype(panels.dtype)
-    codes = _Codes(centre, np.zeros((count, -(-d // 4), PANEL), np.uint32), np.zeros((count, 3, PANEL), np.float32))
+    codes = _Codes(centre, np.empty((count, -(-d // 4), PANEL), np.uint32), np.empty((count, 3, PANEL), np.float32))
     _backend.core.encode(filled, n, *codes.part(slice(0, n)))
     return codes
 
