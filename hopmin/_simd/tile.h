@@ -462,7 +462,7 @@ static void NAME(look)(const int32_t *groups, const int32_t *minus, const float 
 static double NAME(rough)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d)
 {
     const T *x = query, *p = pattern;
-    vec sums[2] = {{0}, {0}};
+    vec sums[2] = {(vec){0}, (vec){0}};
     T sum[4] = {0};
     ptrdiff_t c = 0;
     for (; stride == 1 && c + 2 * LANES <= d; c += 2 * LANES)

@@ -26,7 +26,7 @@
 
 #if PLAIN
 #define INLINE static inline
-static int lowest(uint64_t bits) { int place = 0; for (; !(bits & 1); bits >>= 1) place++; return place; }
+INLINE int lowest(uint64_t bits) { int place = 0; for (; !(bits & 1); bits >>= 1) place++; return place; }
 #define LOWEST(bits) lowest(bits)
 #define FIRST(lanes) 0 /* the place of the lowest bit: there is one lane only */
 #define UNROLL
