@@ -190,7 +190,7 @@ class Memory:
         first = _check.floats("patterns", patterns, "n d", empty="n")
         self.energy: Energy = _check.energy(energy)
         stored = None if values is None else _check.storable("values", values, len(first))
-        packed = Packed._of((), (0, first.shape[1]), first.dtype)._added(first, in_place=True)
+        packed = Packed._empty(first.shape[1], first.dtype)._added(first, in_place=True)
         self._contents = _Contents(packed, stored, [None])
         self._lock = threading.RLock()  # held by the thread that changes the memory; its signal handlers may, too
         _memories.add(self)
@@ -481,7 +481,7 @@ class Memory:
         threshold = -2.0 if min_similarity is None else _check.number("min_similarity", min_similarity, "[-1, 1]")
         contents = self._directed()
         patterns, kept = contents.patterns, min(count, len(contents.patterns))
-        x, _, shape = _check.pair(queries, patterns if kept else Packed._of((), patterns.shape, patterns.dtype))
+        x, _, shape = _check.pair(queries, patterns if kept else Packed._of((), None, patterns.shape, patterns.dtype))
         similarities = np.full((*shape, count), -np.inf, x.dtype)
         indices = np.full((*shape, count), -1)
         if kept:
