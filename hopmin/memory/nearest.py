@@ -23,6 +23,8 @@ from hopmin._typing import Array, Floats, Integers, Metric, Progress
 from hopmin.memory._directions import directions
 from hopmin.memory.reduction import Packed, gather, reduce, scores
 
+EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
+
 
 @_arithmetic.standard
 def nearest(
@@ -240,7 +242,7 @@ def _least_scores(radii: Floats, metric: str) -> Floats:
     with np.errstate(over="ignore"):
         largest = radii**2 if metric == "euclidean" else 2 * radii
     # more than the rounding of this square and of the root of a score, and than what may underflow in them
-    return -largest * (1 + 8 * np.finfo(np.float64).eps) - np.finfo(np.float64).tiny
+    return -largest * (1 + 8 * EPS) - TINY
 
 
 @_arithmetic.standard
@@ -261,9 +263,10 @@ def separation(patterns: ArrayLike) -> Floats:
 
 def _out_of_range(x: Floats, p: Any, best: Floats, indices: Integers) -> Integers:
     """Return the queries with a neighbour whose square overflows, is subnormal, or is 0 although it differs."""
-    if x.dtype == np.float32:  # never in float64
+    usual = x.dtype == np.float32 or best.size == 0 or (best.max() <= -TINY and best.min() > -np.inf)
+    if usual:  # squares of float32 numbers always are, in float64
         return np.empty(0, np.int64)
-    odd = np.isneginf(best) | ((best > -np.finfo(np.float64).tiny) & (best < 0))
+    odd = np.isneginf(best) | ((best > -TINY) & (best < 0))
     rows, places = np.nonzero(best == 0)
     size = 1 + (1 << 20) // x.shape[1]
     for i in range(0, len(rows), size):  # a few patterns at a time

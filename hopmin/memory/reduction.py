@@ -32,6 +32,7 @@ PANEL = _backend.core.PANEL
 BLOCK = 8192  # patterns summed before a merge; the rounding of results depends on it
 TASK = 384  # queries in a task: enough to outweigh packing the patterns again for each task
 STEP = 1 << 29  # m n d of a call of the core: a fraction of a second, during which an interrupt has to wait
+LAST = np.iinfo(np.int64).max  # an index above all others
 SMALL = 1 << 23  # m n d, the number of coordinates compared, below which starting threads does not pay off
 
 ScoreMetric = Literal["euclidean", "dot"]
@@ -279,11 +280,12 @@ class Reduction(NamedTuple):
         -------
         Reduction
         """
-        soft, last = 0 if beta is None else m, np.iinfo(np.int64).max
-        return cls(
-            beta, np.full(soft, -np.inf), np.zeros(soft), np.zeros((soft, v)),
-            np.full((m, k), -np.inf), np.full((m, k), last),
-        )  # fmt: skip
+        soft = 0 if beta is None else m
+        peak, best, indices = np.empty(soft), np.empty((m, k)), np.empty((m, k), np.int64)
+        peak.fill(-np.inf)
+        best.fill(-np.inf)
+        indices.fill(LAST)
+        return cls(beta, peak, np.zeros(soft), np.zeros((soft, v)), best, indices)
 
     def absorb(
         self,
@@ -330,7 +332,7 @@ class Reduction(NamedTuple):
         blocks = _blocks(n)
 
         def absorb_all(part: slice) -> Iterator[int]:  # all patterns, for a part of the queries
-            r = Reduction._make((self.beta, *(a[part] for a in self[1:])))
+            r = self if part == slice(0, m) else Reduction._make((self.beta, *(a[part] for a in self[1:])))
             for block in blocks:
                 yield from r._absorb_block(queries[part], patterns, values, metric, block, first)
 
@@ -357,13 +359,14 @@ class Reduction(NamedTuple):
     def _absorb_block(
         self, queries: Floats, patterns: Any, values: Any, metric: ScoreMetric, block: slice, first: int
     ) -> Iterator[int]:
-        """Reduce one block separately, then merge it. The k best need no merge, because they are exact.
+        """Reduce one block separately, then merge it. The first needs no merge, nor do the k best, which are exact.
 
         Yields the number of scores after each step.
         """
         dtype, core = queries.dtype, _backend.core
         p, v = _block(patterns, block, dtype), _contiguous(values[block], dtype)
-        own = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
+        merged = self.total.any()  # otherwise this is the first block
+        own = Reduction.identity(self.beta, len(queries), self.mix.shape[1]) if merged else self
         beta, none = self.beta or 0.0, (self.best[:, :0], self.indices[:, :0])
         for rows, part in _steps(queries, block):
             x, index = queries[rows], first + block.start + part.start
@@ -373,7 +376,10 @@ class Reduction(NamedTuple):
                 if self.beta is not None or metric == "dot":
                     raise _check.too_large(queries, patterns[block], dtype)
             yield len(x) * (part.stop - part.start)
-        core.merge(beta, *self[1:4], *none, *own[1:4], *none)
+        if merged:
+            core.merge(beta, *self[1:4], *none, *own[1:4], *none)
+        else:
+            np.add(self.mix, 0.0, out=self.mix)  # turns -0 into 0, as a merge does
 
     def merge(self, other: Reduction) -> Reduction:
         """Add a reduction of other patterns for the same queries, in place, and return the object itself.
