@@ -5,7 +5,7 @@ arrays, or plain Python numbers.
 
 - arrays: [`real`], [`slices`], [`axes`], [`together`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`],
   [`storable`], [`indices`], [`boolean_mask`], [`tokens`], [`token_rows`]
-- their entries: [`finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
+- their entries: [`finite`], [`is_finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
 - numbers: [`number`], [`radii`], [`real_number`], [`integer`], [`boolean`]
 - objects: [`instance`], [`energy`], [`generator`], [`update_order`], [`progress`]
 - names: [`choice`], [`letters`], [`path`]; text of others in a message: [`printable`]
@@ -110,14 +110,15 @@ def matching_values(values: Any, queries: Floats, patterns: Any) -> tuple[Floats
 
 def finite(name: str, a: Array, first: int = 0) -> None:
     """Raise if an entry is not finite; the index in the message counts rows from `first`."""
-    if _is_finite(a):
+    if is_finite(a):
         return
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
     place = (index[0] + first, *index[1:])
     raise ValueError(f"{name} must be finite; got {a[index]} at index {place[0] if len(place) == 1 else place}")
 
 
-def _is_finite(a: Array) -> bool:
+def is_finite(a: Array) -> bool:
+    """Return whether all entries are finite."""
     if a.flags.c_contiguous and a.dtype in (DOUBLE, SINGLE):
         return math.isfinite(_backend.core.max_abs(a.reshape(-1)))
     return bool(np.isfinite(a).all())
@@ -149,7 +150,7 @@ def cast(result: Floats, queries: Floats, patterns: Any, dtype: Any) -> Floats:
     if result.dtype != dtype:
         with np.errstate(over="ignore"):
             result = result.astype(dtype)
-    if not _is_finite(result):
+    if not is_finite(result):
         raise too_large(queries, np.asarray(patterns), dtype)
     return result
 
@@ -264,8 +265,7 @@ def _real(name: str, a: Any) -> Array:
 
 def _shaped(name: str, a: Array, shape: str, *, empty: str = "m", **sizes: int) -> Array:
     axes = shape.split()
-    expected = [sizes.get(axis, size) for axis, size in zip(axes, a.shape, strict=False)]
-    if a.ndim != len(axes) or a.shape != tuple(expected):
+    if a.ndim != len(axes) or a.shape != tuple(map(sizes.get, axes, a.shape)):
         known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if axis in axes)
         raise ValueError(f"{name} must have shape {letters(axes)}{known and f' with {known}'}; got {a.shape}")
     if 0 in a.shape and any(size == 0 for axis, size in zip(axes, a.shape, strict=True) if axis != empty):
@@ -301,7 +301,7 @@ def _shown(x: Any) -> str:
 
 def _number(name: str, x: Any, expected: str, kind: Any = numbers.Real) -> Any:
     """Return `x` if it is a number of this kind, not a boolean, and finite as a float."""
-    if isinstance(x, (bool, np.bool_)) or not isinstance(x, kind):
+    if type(x) is not int and (isinstance(x, (bool, np.bool_)) or not isinstance(x, kind)):
         raise TypeError(f"{name} must be {expected}; got {_shown(x)}")
     try:
         as_float = float(x)

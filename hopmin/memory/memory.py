@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import import_module
-from typing import Any, Literal, NamedTuple, Unpack, get_args, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 from weakref import WeakSet
 
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from hopmin import _arithmetic, _check, _files
 from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name, Progress
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
-from hopmin.memory.nearest import RadiusOptions, nearest, within
+from hopmin.memory.nearest import METRICS, RadiusOptions, nearest, within
 from hopmin.memory.reduction import Packed
 from hopmin.memory.retrieval import Retrieval, RetrievalOptions, abbreviated, retrieve, shortened
 
@@ -391,7 +391,7 @@ class Memory:
         ValueError or TypeError
             As `hopmin.nearest`.
         """
-        metric = _check.choice("metric", metric, get_args(Metric))
+        metric = _check.choice("metric", metric, METRICS)
         contents = self._filled(directed=metric == "cosine")
         return nearest(queries, contents.patterns, k, metric=metric, progress=progress)
 

@@ -330,6 +330,12 @@ class Reduction(NamedTuple):
         if m == 0:
             _check.finite("patterns", np.asarray(patterns[0:n]))
         blocks = _blocks(n)
+        if len(blocks) == 1 and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
+            p, v = _block(patterns, blocks[0], queries.dtype), _contiguous(values, queries.dtype)
+            if not _backend.core.absorb(queries, p, v, metric, self.beta or 0.0, first, *self[1:]):
+                self._refuse(queries, patterns[0:n], metric, first)
+            np.add(self.mix, 0.0, out=self.mix)  # turns -0 into 0, as a merge does
+            return self
 
         def absorb_all(part: slice) -> Iterator[int]:  # all patterns, for a part of the queries
             r = self if part == slice(0, m) else Reduction._make((self.beta, *(a[part] for a in self[1:])))
@@ -359,27 +365,27 @@ class Reduction(NamedTuple):
     def _absorb_block(
         self, queries: Floats, patterns: Any, values: Any, metric: ScoreMetric, block: slice, first: int
     ) -> Iterator[int]:
-        """Reduce one block separately, then merge it. The first needs no merge, nor do the k best, which are exact.
+        """Reduce one block separately, then merge it. The k best need no merge, because they are exact.
 
         Yields the number of scores after each step.
         """
         dtype, core = queries.dtype, _backend.core
         p, v = _block(patterns, block, dtype), _contiguous(values[block], dtype)
-        merged = self.total.any()  # otherwise this is the first block
-        own = Reduction.identity(self.beta, len(queries), self.mix.shape[1]) if merged else self
+        own = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
         beta, none = self.beta or 0.0, (self.best[:, :0], self.indices[:, :0])
         for rows, part in _steps(queries, block):
             x, index = queries[rows], first + block.start + part.start
             soft, hard = (own.peak[rows], own.total[rows], own.mix[rows]), (self.best[rows], self.indices[rows])
             if not core.absorb(x, _rows(p, part), v[part], metric, beta, index, *soft, *hard):
-                _check.finite("patterns", patterns[block], first + block.start)
-                if self.beta is not None or metric == "dot":
-                    raise _check.too_large(queries, patterns[block], dtype)
+                self._refuse(queries, patterns[block], metric, first + block.start)
             yield len(x) * (part.stop - part.start)
-        if merged:
-            core.merge(beta, *self[1:4], *none, *own[1:4], *none)
-        else:
-            np.add(self.mix, 0.0, out=self.mix)  # turns -0 into 0, as a merge does
+        core.merge(beta, *self[1:4], *none, *own[1:4], *none)
+
+    def _refuse(self, queries: Floats, patterns: Array, metric: ScoreMetric, first: int) -> None:
+        """Raise because a pattern or a score is not finite; nothing depends on a squared distance that overflows."""
+        _check.finite("patterns", patterns, first)
+        if self.beta is not None or metric == "dot":
+            raise _check.too_large(queries, patterns, queries.dtype)
 
     def merge(self, other: Reduction) -> Reduction:
         """Add a reduction of other patterns for the same queries, in place, and return the object itself.
