@@ -32,6 +32,7 @@ PANEL = _backend.core.PANEL
 BLOCK = 8192  # patterns summed before a merge; the rounding of results depends on it
 TASK = 384  # queries in a task: enough to outweigh packing the patterns again for each task
 STEP = 1 << 29  # m n d of a call of the core: a fraction of a second, during which an interrupt has to wait
+SINGLE_BITS = np.int32(~0x7000_0000 & ~0x1FFF)  # the sign, five bits of the exponent and ten of the fraction
 LAST = np.iinfo(np.int64).max  # an index above all others
 SMALL = 1 << 23  # m n d, the number of coordinates compared, below which starting threads does not pay off
 
@@ -331,7 +332,7 @@ class Reduction(NamedTuple):
             _check.finite("patterns", np.asarray(patterns[0:n]))
         blocks = _blocks(n)
         if len(blocks) == 1 and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
-            p, v = _block(patterns, blocks[0], queries.dtype), _contiguous(values, queries.dtype)
+            p, v = _read(patterns, values, blocks[0], queries.dtype)
             if not _backend.core.absorb(queries, p, v, metric, self.beta or 0.0, first, *self[1:]):
                 self._refuse(queries, patterns[0:n], metric, first)
             np.add(self.mix, 0.0, out=self.mix)  # turns -0 into 0, as a merge does
@@ -370,7 +371,7 @@ class Reduction(NamedTuple):
         Yields the number of scores after each step.
         """
         dtype, core = queries.dtype, _backend.core
-        p, v = _block(patterns, block, dtype), _contiguous(values[block], dtype)
+        p, v = _read(patterns, values, block, dtype)
         own = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
         beta, none = self.beta or 0.0, (self.best[:, :0], self.indices[:, :0])
         for rows, part in _steps(queries, block):
@@ -548,10 +549,6 @@ def scores(queries: Floats, patterns: Any, metric: ScoreMetric) -> Floats:
     return out
 
 
-def _contiguous(a: Any, dtype: DTypeLike) -> Array:
-    return np.ascontiguousarray(a, dtype)
-
-
 def _blocks(n: int) -> list[slice]:
     """Split n patterns into blocks."""
     return [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
@@ -559,7 +556,57 @@ def _blocks(n: int) -> list[slice]:
 
 def _block(patterns: Any, block: slice, dtype: DTypeLike) -> Array:
     """Return a block of patterns for the core: rows, or panels if they are packed."""
-    return patterns._block(block, dtype) if isinstance(patterns, Packed) else _contiguous(patterns[block], dtype)
+    if isinstance(patterns, Packed):
+        return patterns._block(block, dtype)
+    rows = patterns[block]
+    return _panels(rows, dtype) if _by_columns(rows) else _contiguous(rows, dtype)
+
+
+def _read(patterns: Any, values: Any, block: slice, dtype: DTypeLike) -> tuple[Array, Array]:
+    """Return a block of patterns for the core, and the rows of their values, which may be the patterns themselves."""
+    p = _block(patterns, block, dtype)
+    return p, p if values is patterns and p.ndim == 2 else _contiguous(values[block], dtype)
+
+
+def _by_columns(a: Array) -> bool:
+    """Return whether the numbers of a column are contiguous, as in Fortran order."""
+    return a.ndim == 2 and a.strides[0] == a.itemsize and not a.flags.c_contiguous
+
+
+def _panels(rows: Array, dtype: DTypeLike) -> Floats:
+    """Return rows (n, d) in Fortran order as panels: their columns are read in runs of PANEL, instead of one by one."""
+    (n, d), columns = rows.shape, _single(rows).T
+    full, rest = divmod(n, PANEL)
+    panels = np.empty((full + (rest > 0), d, PANEL), dtype)
+    panels[:full] = columns[:, : n - rest].reshape(d, full, PANEL).transpose(1, 0, 2)
+    if rest:
+        panels[full, :, :rest], panels[full, :, rest:] = columns[:, n - rest :], columns[:, -1:]
+    return panels
+
+
+def _contiguous(a: Array, dtype: DTypeLike) -> Array:
+    if _by_columns(a):
+        rows = np.empty(a.shape, dtype)
+        _backend.core.unpack(_panels(a, dtype), rows)
+        return rows
+    return np.ascontiguousarray(_single(a), dtype)
+
+
+def _single(a: Array) -> Array:
+    """Return half precision as float32, in the same order; other dtypes unchanged.
+
+    The 15 bits of a half, shifted to those of a float32, are its magnitude times 2^-112, unless it is not finite. NumPy
+    converts one number at a time.
+    """
+    if a.dtype != np.float16:
+        return a
+    bits = a.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= SINGLE_BITS
+    numbers = bits.view(np.float32)
+    numbers *= np.float32(2.0**112)
+    finite = _backend.core.max_abs(numbers.ravel(order="K")) < 2.0**16
+    return numbers if finite else a.astype(np.float32)
 
 
 def _rows(patterns: Array, part: slice) -> Array:
