@@ -358,7 +358,7 @@ class Memory:
         values = contents.values
         if values is not None and values.size and values.dtype.kind in "biuf":
             options.setdefault("values", _numeric(values).copy())
-        return retrieve(queries, contents.patterns[:], self.energy, **options)
+        return retrieve(queries, contents.patterns, self.energy, **options)
 
     def nearest(
         self, queries: ArrayLike, k: int = 1, *, metric: Metric = "euclidean", progress: Progress | None = None

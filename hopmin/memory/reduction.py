@@ -78,9 +78,10 @@ class Packed:
     (array([0.1]), array([1]))
     """
 
-    __slots__ = ("_blocks", "_directions", "dtype", "shape")
+    __slots__ = ("_blocks", "_directions", "_half_square", "dtype", "shape")
     _blocks: tuple[Floats, ...]
     _directions: Packed | None
+    _half_square: float | None  # the largest |p|^2 / 2, once it is known
     dtype: np.dtype[np.floating[Any]]
     shape: tuple[int, int]
 
@@ -95,7 +96,7 @@ class Packed:
         return packed
 
     def _hold(self, blocks: tuple[Floats, ...], shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
-        attributes = {"_blocks": blocks, "shape": shape, "dtype": dtype, "_directions": None}
+        attributes = {"_blocks": blocks, "shape": shape, "dtype": dtype, "_directions": None, "_half_square": None}
         for name, value in attributes.items():
             object.__setattr__(self, name, value)
 
@@ -544,8 +545,12 @@ def scores(queries: Floats, patterns: Any, metric: ScoreMetric) -> Floats:
     >>> scores(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [1.0, 0.0]]), "euclidean")
     array([[-25.,  -1.]])
     """
-    out = np.empty((len(queries), len(patterns)))
-    _backend.core.scores(queries, _contiguous(patterns[:], queries.dtype), metric, out)
+    out, blocks = np.empty((len(queries), len(patterns))), _blocks(len(patterns))
+    for block in blocks:
+        part = out if len(blocks) == 1 else np.empty((len(queries), block.stop - block.start))
+        _backend.core.scores(queries, _block(patterns, block, queries.dtype), metric, part)
+        if part is not out:
+            out[:, block] = part
     return out
 
 
