@@ -20,7 +20,9 @@ from hopmin import _backend  # noqa: E402
 # No profile has a deadline, because the time of a test varies on shared machines.
 settings.register_profile("default", deadline=None, print_blob=True, max_examples=30)
 settings.register_profile("ci", settings.get_profile("default"), max_examples=100, derandomize=True)
-settings.register_profile("few", settings.get_profile("ci"), max_examples=10)  # for debug and sanitizer builds, which are slow
+settings.register_profile(
+    "few", settings.get_profile("ci"), max_examples=10
+)  # for debug and sanitizer builds, which are slow
 settings.register_profile("many", settings.get_profile("default"), max_examples=1000)  # for overnight runs
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

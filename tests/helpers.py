@@ -229,7 +229,10 @@ def coupling(patterns, rule, self_coupling):
         basis, scales = rows, [1] * len(rows)
     d = len(rows[0])
     return [
-        [sum(s * b[k] * b[c] for s, b in zip(scales, basis, strict=True)) if self_coupling or k != c else 0 for c in range(d)]
+        [
+            sum(s * b[k] * b[c] for s, b in zip(scales, basis, strict=True)) if self_coupling or k != c else 0
+            for c in range(d)
+        ]
         for k in range(d)
     ]
 

@@ -23,21 +23,32 @@ WILD = {
 }  # fmt: skip
 SENTENCE = re.compile(r"^[\w ,.\[\]]+ must [^\n]+$")
 # Parts of the library that other parts call with arguments already checked
-INTERNAL = ("memory.reduction.", "memory._directions.", "memory.retrieval.abbreviated", "memory.retrieval.shortened", *(f"memory.energy.{name}" for name in ("all_scores", "covariance", "half_square", "in_chunks", "scaled_softmax")))
+INTERNAL = (
+    "memory.reduction.",
+    "memory._directions.",
+    "memory.retrieval.abbreviated",
+    "memory.retrieval.shortened",
+    *(f"memory.energy.{name}" for name in ("all_scores", "covariance", "half_square", "in_chunks", "scaled_softmax")),
+)
 
 
 def public_functions():
     """Yield the name of each public function and method, and a function of its arguments."""
     x = np.array([[0.2, 1.0], [-1.0, 1.0]])
     for module in pkgutil.walk_packages(hopmin.__path__, "hopmin."):
-        if not any(re.match(rf"hopmin\.{package}\b", module.name) for package in PACKAGES) or "properties" in module.name:
+        if (
+            not any(re.match(rf"hopmin\.{package}\b", module.name) for package in PACKAGES)
+            or "properties" in module.name
+        ):
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
             if name.startswith("_") or getattr(value, "__module__", "") != module.name:
                 continue
             if not (inspect.isclass(value) or inspect.isfunction(value)) or typing.get_origin(value):
                 continue
-            if inspect.isclass(value) and (issubclass(value, (tuple, dict, type)) or getattr(value, "_is_protocol", False)):
+            if inspect.isclass(value) and (
+                issubclass(value, (tuple, dict, type)) or getattr(value, "_is_protocol", False)
+            ):
                 continue
             yield f"{module.name}.{name}", value
             if name.endswith("Energy"):
@@ -49,11 +60,24 @@ def public_functions():
                     if not method.startswith("_"):
                         yield f"{module.name}.{name}.{method}", function
     memory = hopmin.Memory(x, values=np.arange(2.0))
-    for method in ("add", "remove", "replace", "nearest", "within", "lookup", "retrieve", "update", "weights", "energies"):
+    for method in (
+        "add",
+        "remove",
+        "replace",
+        "nearest",
+        "within",
+        "lookup",
+        "retrieve",
+        "update",
+        "weights",
+        "energies",
+    ):
         yield f"Memory.{method}", getattr(memory, method)
 
 
-FUNCTIONS = {name: function for name, function in public_functions() if not name.removeprefix("hopmin.").startswith(INTERNAL)}
+FUNCTIONS = {
+    name: function for name, function in public_functions() if not name.removeprefix("hopmin.").startswith(INTERNAL)
+}
 
 
 def example(name):
@@ -84,7 +108,9 @@ def complaint(function, arguments, options):
 
 def calls(function):
     """Yield the name of an argument and of a wild value, and the call in which that argument has this value."""
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    parameters = [
+        p for p in inspect.signature(function).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     required = [p for p in parameters if p.default is p.empty]
     positional = {p.name for p in parameters if p.kind == p.POSITIONAL_ONLY}
     for wild in parameters:

@@ -208,7 +208,9 @@ def test_the_configuration_lists_every_extra(run, capsys):
     hopmin.show_config()
     shown = capsys.readouterr().out
     assert ("SIMD" in shown) == (hopmin.BACKEND == "compiled")
-    assert all(re.search(rf"\b{library} (\d|not installed)", shown) for found in libraries.values() for library in found)
+    assert all(
+        re.search(rf"\b{library} (\d|not installed)", shown) for found in libraries.values() for library in found
+    )
 
 
 # Standard output
@@ -436,7 +438,9 @@ def test_a_repeatedly_killed_training_ends_bit_for_bit_alike(run, text, tmp_path
         environment = {**os.environ, "HOPMIN_THREADS": str(threads)}
         before = path.stat().st_mtime_ns if path.exists() else 0
         command = [sys.executable, "-m", "hopmin", *arguments]
-        with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
                 time.sleep(0.005)
             time.sleep(rng.uniform(0, 0.2))  # possibly while a checkpoint is written
@@ -538,7 +542,10 @@ def test_results_of_something_else_are_not_overwritten(refused, tmp_path, name):
 def test_a_study_of_other_settings_is_not_overwritten(run, refused, tmp_path):
     run("study", "landscape", "--preset", "smoke", "--out", tmp_path, "--quiet")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    for options, found in ((("--preset", "quick"), "preset 'smoke', not 'quick'"), (("--preset", "smoke", "--seed", 5), "seed 0, not 5")):
+    for options, found in (
+        (("--preset", "quick"), "preset 'smoke', not 'quick'"),
+        (("--preset", "smoke", "--seed", 5), "seed 0, not 5"),
+    ):
         sentence = refused("study", "landscape", *options, "--out", tmp_path)
         assert sentence == f"out must be a new folder or that of the same study; {tmp_path} has {found}"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
@@ -549,7 +556,9 @@ def test_unusable_experiments_and_records_are_named(refused, text, tmp_path):
     sentence = refused("study", "floor", "--corpus", text, "--out", tmp_path / "out")
     assert sentence == f"corpus must be question-formation for experiment 'floor'; got {text}"
     sentence = refused("report", tmp_path)
-    assert sentence == f"folder must hold the records of a study; {tmp_path / 'records.jsonl'}: No such file or directory"
+    assert (
+        sentence == f"folder must hold the records of a study; {tmp_path / 'records.jsonl'}: No such file or directory"
+    )
 
 
 def test_a_worker_that_is_killed_is_one_sentence(run, tmp_path, monkeypatch):
@@ -693,7 +702,15 @@ def test_training_does_not_resume_with_other_held_out_rows(run, refused, text, t
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": 3}, {"name": None}, {"tokenizer": 3}, {"tokenizer": ["x"]}, {"tokenizer": "x"}, {"crc32": ...}, {"rows": ...}],
+    [
+        {"name": 3},
+        {"name": None},
+        {"tokenizer": 3},
+        {"tokenizer": ["x"]},
+        {"tokenizer": "x"},
+        {"crc32": ...},
+        {"rows": ...},
+    ],
     ids=str,
 )
 def test_a_checkpoint_with_a_wrong_corpus_record_is_refused(run, refused, text, tmp_path, change):
@@ -762,7 +779,10 @@ def test_wrong_options_of_generate_are_named(run, refused, text, tmp_path, optio
 
 def test_generated_text_moves_no_cursor_of_a_terminal(run, monkeypatch, tmp_path):
     """In a file or a pipe the text stays as it is."""
-    model, symbols = GPT(hopmin.GPTConfig(vocabulary=5, positions=4, layers=1, heads=1, width=4), 0), ("a", "\n", "\x1b", "\x9b", "é")
+    model, symbols = (
+        GPT(hopmin.GPTConfig(vocabulary=5, positions=4, layers=1, heads=1, width=4), 0),
+        ("a", "\n", "\x1b", "\x9b", "é"),
+    )
     model.save(tmp_path / "m.npz", SymbolTokenizer(symbols))
     command = ("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "".join(symbols), "--max-new-tokens", 0)
     assert run(*command) == (0, "a\n\x1b\x9bé\n", "")
@@ -776,7 +796,9 @@ def test_an_error_moves_no_cursor_of_a_terminal(refused, tmp_path):
     assert sentence == rf"model must be a readable file; {tmp_path}/\x1b[2J\x9b\u202e.npz: No such file or directory"
     with np.load(saved_model(tmp_path)) as file:
         arrays = dict(file)
-    np.savez(tmp_path / "m.npz", **{**arrays, "hopmin": np.array(str(arrays["hopmin"]).replace('"model"', '"\\u001b[2J"'))})
+    np.savez(
+        tmp_path / "m.npz", **{**arrays, "hopmin": np.array(str(arrays["hopmin"]).replace('"model"', '"\\u001b[2J"'))}
+    )
     sentence = refused("generate", "--checkpoint", tmp_path / "m.npz", "--prompt", "a")
     assert sentence.endswith(r"must hold a model in format 1; got a \x1b[2J in format 1")
 
@@ -792,7 +814,9 @@ def test_a_crafted_tokenizer_in_a_checkpoint_is_one_sentence(refused, tmp_path):
     pytest.importorskip("tokenizers")
     t = BPETokenizer.train(["to be or not to be"], 260)
     plain = json.loads(t.json)
-    GPT(hopmin.GPTConfig(vocabulary=len(t.symbols), positions=4, layers=1, heads=1, width=4), 0).save(tmp_path / "m.npz", t)
+    GPT(hopmin.GPTConfig(vocabulary=len(t.symbols), positions=4, layers=1, heads=1, width=4), 0).save(
+        tmp_path / "m.npz", t
+    )
     arrays, records = load_arrays(tmp_path / "m.npz", "model")
     crafted = {**plain, "model": {**plain["model"], "continuing_subword_prefix": "###"}}
     records["tokenizer"] = {"kind": "bpe", "json": json.dumps(crafted)}
@@ -808,7 +832,9 @@ def test_a_model_without_a_tokenizer_generates_no_text(refused, tmp_path):
     assert sentence == f"model must come with a tokenizer to generate text; {path} has none"
 
 
-@pytest.mark.parametrize(("options", "name"), [(("--seed", -1), "seed"), (("--seeds", 0), "seeds"), (("--workers", 0), "workers")])
+@pytest.mark.parametrize(
+    ("options", "name"), [(("--seed", -1), "seed"), (("--seeds", 0), "seeds"), (("--workers", 0), "workers")]
+)
 def test_wrong_options_of_study_are_named(refused, tmp_path, options, name):
     sentence = refused("study", "--preset", "smoke", "--out", tmp_path, *options)
     assert sentence == f"{name} must be an integer >= {int(name != 'seed')}; got {options[1]}"
@@ -850,7 +876,18 @@ def test_a_last_step_that_diverges_is_not_saved(run, text, tmp_path):
 
 def test_a_diverging_training_keeps_its_last_checkpoint(run, text, tmp_path):
     code, out, error = run(
-        "train", "--corpus", text, "--out", tmp_path, *SMALL, "--steps", 60, "--learning-rate", 1e5, "--checkpoint-every", 1
+        "train",
+        "--corpus",
+        text,
+        "--out",
+        tmp_path,
+        *SMALL,
+        "--steps",
+        60,
+        "--learning-rate",
+        1e5,
+        "--checkpoint-every",
+        1,
     )
     assert code == 2
     assert error.splitlines()[-1].startswith("hopmin: loss must stay ")
@@ -887,7 +924,9 @@ def test_a_missing_library_is_named(refused, monkeypatch, tmp_path, needs, libra
     for module in [name for name in sys.modules if name.startswith("hopmin.study.")]:
         monkeypatch.delitem(sys.modules, module)
         parent, _, child = module.rpartition(".")
-        monkeypatch.delattr(importlib.import_module(parent) if parent in sys.modules else hopmin.study, child, raising=False)
+        monkeypatch.delattr(
+            importlib.import_module(parent) if parent in sys.modules else hopmin.study, child, raising=False
+        )
     for module in {library, *(name for name in sys.modules if name.startswith(f"{library}."))}:
         monkeypatch.setitem(sys.modules, module, None)
     sentence = refused("study", "--out", tmp_path)

@@ -371,7 +371,10 @@ def test_arrays_and_records_are_loaded_as_they_were_saved(tmp_path_factory, arra
 def test_a_file_of_another_kind_raises(tmp_path):
     path = tmp_path / "file.npz"
     save_arrays(path, "memory", {})
-    assert error_message(ValueError, load_arrays, path, "model") == f"{path} must hold a model in format 1; got a memory in format 1"
+    assert (
+        error_message(ValueError, load_arrays, path, "model")
+        == f"{path} must hold a model in format 1; got a memory in format 1"
+    )
 
 
 DAMAGED = "model must be a file that hopmin saved; {} is damaged or has another format"
@@ -672,9 +675,15 @@ def test_foreign_files_raise(tmp_path, write, read):
 
 @READERS
 def test_a_folder_and_a_missing_file_are_named_in_the_error(tmp_path, read):
-    assert error_message(ValueError, read, tmp_path, "model") == f"model must be a readable file; {tmp_path}: Is a directory"
+    assert (
+        error_message(ValueError, read, tmp_path, "model")
+        == f"model must be a readable file; {tmp_path}: Is a directory"
+    )
     path = tmp_path / "none"
-    assert error_message(ValueError, read, path, "model") == f"model must be a readable file; {path}: No such file or directory"
+    assert (
+        error_message(ValueError, read, path, "model")
+        == f"model must be a readable file; {path}: No such file or directory"
+    )
 
 
 @READERS

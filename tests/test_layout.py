@@ -83,7 +83,9 @@ def test_imports_point_one_way(name):
 
 def test_imports_have_no_cycle():
     """Only imports that run on import count: not those in functions or under TYPE_CHECKING."""
-    modules = {("hopmin." + name.removesuffix(".py").replace("/", ".")).removesuffix(".__init__"): name for name in FILES}
+    modules = {
+        ("hopmin." + name.removesuffix(".py").replace("/", ".")).removesuffix(".__init__"): name for name in FILES
+    }
     graph = {}
     for module, name in modules.items():
         run = [node for node in parsed(name).body if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.If)]
@@ -103,7 +105,9 @@ def test_every_public_module_has_tests_and_one_chapter(name):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.stem)
 def test_names_of_tests_are_short(path):
-    functions = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef))
+    functions = (
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)
+    )
     assert [node.name for node in functions if node.name.startswith("test_") and len(node.name) >= 60] == []
 
 

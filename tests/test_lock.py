@@ -31,7 +31,9 @@ def test_an_error_releases_the_lock(tmp_path):
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path):
-    code = f"import time, hopmin._lock as l\nwith l.locked({str(tmp_path)!r}): print('held', flush=True); time.sleep(600)"
+    code = (
+        f"import time, hopmin._lock as l\nwith l.locked({str(tmp_path)!r}): print('held', flush=True); time.sleep(600)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         assert error_message(ValueError, lock, tmp_path).endswith("is in use")

@@ -192,7 +192,9 @@ def test_entmax_over_any_axes_equals_slice_by_slice(alpha):
         assert got.shape == x.shape
         np.testing.assert_allclose(got.sum(axis=axis), 1, rtol=1e-15)
     np.testing.assert_allclose(hopmin.entmax(x, alpha, 1)[1, :, 2], hopmin.entmax(x[1, :, 2], alpha), atol=1e-15)
-    np.testing.assert_allclose(hopmin.entmax(x, alpha, (0, 2))[:, 1].ravel(), hopmin.entmax(x[:, 1].ravel(), alpha), atol=1e-15)
+    np.testing.assert_allclose(
+        hopmin.entmax(x, alpha, (0, 2))[:, 1].ravel(), hopmin.entmax(x[:, 1].ravel(), alpha), atol=1e-15
+    )
 
 
 def test_entmax_edge_cases():

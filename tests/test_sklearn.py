@@ -115,7 +115,9 @@ def test_neighbours_match_those_of_scikit_learn(metric, theirs, with_queries):
             np.testing.assert_array_equal(found[0], np.sort(found[1]))
         for mode in ("connectivity", "distance"):
             found = ours.radius_neighbors_graph(x, radius, mode)
-            np.testing.assert_allclose(found.toarray(), other.radius_neighbors_graph(x, radius, mode).toarray(), atol=1e-7)
+            np.testing.assert_allclose(
+                found.toarray(), other.radius_neighbors_graph(x, radius, mode).toarray(), atol=1e-7
+            )
             assert found.has_sorted_indices
         ordered = ours.radius_neighbors_graph(x, radius, "distance", sort_results=True)
         np.testing.assert_array_equal(ordered.data, np.concatenate(distances))

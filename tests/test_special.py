@@ -144,7 +144,9 @@ def test_log_noncentral_chi2_has_twelve_digits(d, z):
     for c, value in zip(centres, log_noncentral_chi2(d, z, centres), strict=True):
         with mpmath.workdps(40):
             weights = (mpmath.exp(-mpmath.mpf(c)) * mpmath.mpf(c) ** k / mpmath.factorial(k) for k in range(1500))
-            terms = (w and w * mpmath.gammainc(mpmath.mpf(d) / 2 + k, 0, z, regularized=True) for k, w in enumerate(weights))
+            terms = (
+                w and w * mpmath.gammainc(mpmath.mpf(d) / 2 + k, 0, z, regularized=True) for k, w in enumerate(weights)
+            )
             exact = float(mpmath.log(mpmath.fsum(terms)))
         assert value == pytest.approx(exact, rel=1e-12, abs=1e-12)
 

@@ -397,7 +397,9 @@ def test_every_law_has_wrong_implementations():
 
 @pytest.mark.parametrize(("name", "what"), [(name, what) for name in WRONG for what in WRONG[name]])
 def test_a_wrong_implementation_is_rejected(name, what, monkeypatch):
-    found = settings(laws.SETTINGS, phases=[Phase.generate], database=None)  # the failure suffices, so examples are not shrunk
+    found = settings(
+        laws.SETTINGS, phases=[Phase.generate], database=None
+    )  # the failure suffices, so examples are not shrunk
     monkeypatch.setattr(laws, "SETTINGS", found)
     with np.errstate(all="ignore"), pytest.raises((AssertionError, ValueError, IndexError)):
         LAWS[name](*WRONG[name][what], examples=300)
@@ -413,7 +415,14 @@ def test_comparisons_accept_and_reject():
     close([1.0, 2.0], [1.0, 2.0], 0, "equal")
     close([np.inf, -np.inf], [np.inf, -np.inf], 0, "equal infinities")
     at_most(1.0, np.inf, 0, "anything below infinity")
-    for left, right in ((np.nan, 1.0), (1.0, np.nan), (1.0, 1.0 - 1e-9), (np.inf, 1.0), (1.0, -np.inf), (np.nan, np.inf)):
+    for left, right in (
+        (np.nan, 1.0),
+        (1.0, np.nan),
+        (1.0, 1.0 - 1e-9),
+        (np.inf, 1.0),
+        (1.0, -np.inf),
+        (np.nan, np.inf),
+    ):
         with pytest.raises(AssertionError):
             at_most(left, right, 0, "")
     for actual, expected in (([1.0], 1.0), ([1.0, 2.0], [1.0, 2.1]), ([np.nan], [np.nan])):

@@ -16,7 +16,9 @@ PACKAGE = Path(hopmin.__file__).resolve().parent
 @pytest.fixture
 def check_types(tmp_path):
     """Run mypy --strict on a file and return what it prints; only errors in that file count."""
-    installed = any(part in ("site-packages", "dist-packages") for part in PACKAGE.parts)  # mypy finds the module without it
+    installed = any(
+        part in ("site-packages", "dist-packages") for part in PACKAGE.parts
+    )  # mypy finds the module without it
     environment = os.environ | ({} if installed else {"MYPYPATH": str(PACKAGE.parent)})
     options = ["--strict", "--config-file=", "--follow-imports=silent", "--cache-dir", str(tmp_path / "cache")]
 

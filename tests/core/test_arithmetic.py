@@ -35,7 +35,13 @@ def arrays(magnitude, m=4, n=30, d=5):
 
 # NumPy's errors
 
-CONTINUOUS = [hopmin.DistanceEnergy, hopmin.DotEnergy, hopmin.EuclideanEnergy, hopmin.SparseEnergy, hopmin.EpanechnikovEnergy]
+CONTINUOUS = [
+    hopmin.DistanceEnergy,
+    hopmin.DotEnergy,
+    hopmin.EuclideanEnergy,
+    hopmin.SparseEnergy,
+    hopmin.EpanechnikovEnergy,
+]
 BINARY = [hopmin.HopfieldEnergy, hopmin.PolynomialEnergy, hopmin.ExponentialEnergy]
 
 
@@ -139,7 +145,12 @@ def test_functions_and_methods_keep_their_names_and_signatures():
 
 # The processor's state
 
-FLUSH, UP, DOWN, TO_ZERO = 0x8040, 0x4000, 0x2000, 0x6000  # flush to zero and denormals are zero; directions of rounding
+FLUSH, UP, DOWN, TO_ZERO = (
+    0x8040,
+    0x4000,
+    0x2000,
+    0x6000,
+)  # flush to zero and denormals are zero; directions of rounding
 FLAGS = 0x3F
 
 
@@ -200,8 +211,14 @@ def test_searches_and_sums_do_not_depend_on_the_state(bits, magnitude, in_state)
     x, p = arrays(magnitude)
     calls = [partial(hopmin.nearest, x, p, 5, metric=metric) for metric in ("euclidean", "dot", "cosine")]
     calls += [partial(reduce, x, p, p, metric=metric, beta=0.7) for metric in ("euclidean", "dot")]
-    calls += [partial(getattr(kind(0.7), name), x, p) for kind in CONTINUOUS[:2] for name in ("value", "update", "weights")]
-    calls += [partial(hopmin.retrieve, x, p, hopmin.DistanceEnergy()), partial(hopmin.separation, p), lambda: hopmin.within(x, p, 1.0)[1][0]]
+    calls += [
+        partial(getattr(kind(0.7), name), x, p) for kind in CONTINUOUS[:2] for name in ("value", "update", "weights")
+    ]
+    calls += [
+        partial(hopmin.retrieve, x, p, hopmin.DistanceEnergy()),
+        partial(hopmin.separation, p),
+        lambda: hopmin.within(x, p, 1.0)[1][0],
+    ]
     for call in calls:
         try:
             result = call()

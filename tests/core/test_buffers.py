@@ -10,10 +10,14 @@ from numpy._core.multiarray import get_handler_name
 
 buffers = pytest.importorskip("hopmin._buffers", reason="not compiled")
 
-SIZES = st.one_of(st.integers(0, 64), st.integers(8_000, 9_000), st.integers(0, 300_000))  # around the size of the smallest pooled block
+SIZES = st.one_of(
+    st.integers(0, 64), st.integers(8_000, 9_000), st.integers(0, 300_000)
+)  # around the size of the smallest pooled block
 
 
-@given(st.lists(st.tuples(SIZES, st.sampled_from(["full", "zeros", "copy", "resize", "drop"])), min_size=1, max_size=30))
+@given(
+    st.lists(st.tuples(SIZES, st.sampled_from(["full", "zeros", "copy", "resize", "drop"])), min_size=1, max_size=30)
+)
 def test_arrays_in_a_pool_keep_their_values(steps):
     pool, alive = buffers.pool(), []
     with buffers.within(pool):

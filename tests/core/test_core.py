@@ -146,7 +146,9 @@ def test_nearest_works_for_any_n_and_k(n, dtype):
                 assert_nearest(x, p, k, metric)
 
 
-@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 191, 192, 193, reduction.TASK - 1, reduction.TASK, reduction.TASK + 1])
+@pytest.mark.parametrize(
+    "m", [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 191, 192, 193, reduction.TASK - 1, reduction.TASK, reduction.TASK + 1]
+)
 def test_nearest_works_for_any_number_of_queries(m):
     rng = np.random.default_rng(m)
     for kind in (shell, crowd):
@@ -299,7 +301,13 @@ def core_calls(n=PANEL + 1, m=5, d=7, v=3, k=4):
     rng = np.random.default_rng(0)
     x, p, values = (rng.normal(size=shape) for shape in ((m, d), (n, d), (n, v)))
     panels = np.zeros((2, d, PANEL))
-    reduction = {"peak": np.zeros(m), "total": np.ones(m), "mix": np.zeros((m, v)), "best": np.zeros((m, k)), "indices": np.zeros((m, k), np.int64)}
+    reduction = {
+        "peak": np.zeros(m),
+        "total": np.ones(m),
+        "mix": np.zeros((m, v)),
+        "best": np.zeros((m, k)),
+        "indices": np.zeros((m, k), np.int64),
+    }
     other = {f"other_{name}": a.copy() for name, a in reduction.items()}
     return {
         "exp_nonpositive": {"x": -np.ones(9), "out": np.ones(9)},
@@ -392,7 +400,11 @@ def test_cosine_rejects_rows_of_zeros(m):
 def rounding(x, p, beta, metric):
     """Return bounds (m,) of the error of a score near the peak, and of the relative error of the weights."""
     (n, d), eps, double = p.shape, np.finfo(p.dtype).eps, np.finfo(float).eps
-    size = helpers.ranked(x, p, 1)[0][:, 0] ** 2 if metric == "euclidean" else np.abs(x).sum(axis=1, dtype=float) * np.abs(p).max()
+    size = (
+        helpers.ranked(x, p, 1)[0][:, 0] ** 2
+        if metric == "euclidean"
+        else np.abs(x).sum(axis=1, dtype=float) * np.abs(p).max()
+    )
     off, exact = (d + 3) / 2 * eps * size + d * np.finfo(p.dtype).tiny, (d + 3) * double * size
     # The error of float32 scores is `off`, or the threshold below which they are not computed exactly (0 where they
     # clearly are); that of exact ones is the rounding of float64. The distance y of a score to the peak has an error of
@@ -412,7 +424,9 @@ def assert_energies(x, p, beta, values):
         energy, judge = kind(beta), helpers.squared_distance if metric == "euclidean" else helpers.product
         off, relative = rounding(x, p, beta, metric)
         true = np.array([oracle(row, p, beta) for row in x])
-        slack = off + np.log1p(relative) / beta + eps * np.abs(true) + 8 * double * (np.abs(true) + np.log(len(p)) / beta)
+        slack = (
+            off + np.log1p(relative) / beta + eps * np.abs(true) + 8 * double * (np.abs(true) + np.log(len(p)) / beta)
+        )
         if metric == "dot":
             lengths = np.square(x, dtype=float).sum(axis=1) + np.square(p, dtype=float).sum(axis=1).max()
             slack += (p.shape[1] + 8) * double * lengths
@@ -424,7 +438,12 @@ def assert_energies(x, p, beta, values):
             weights, x, relative, energy.update(x, p, values), energy.update(x, p), energy.gradient(x, p), strict=True
         ):
             mean = np.array(helpers.average(w, values))
-            assert (np.abs(found - mean) <= 2 * min(s, 1) * np.abs(values).max() + eps * np.abs(mean)).all(), (metric, found, mean, s)
+            assert (np.abs(found - mean) <= 2 * min(s, 1) * np.abs(values).max() + eps * np.abs(mean)).all(), (
+                metric,
+                found,
+                mean,
+                s,
+            )
             mean, size = np.array(helpers.average(w, p)), np.abs(p).max()
             assert (np.abs(moved - mean) <= 2 * min(s, 1) * size + eps * np.abs(mean)).all()
             slope = (3 + sign * -1) / 2 * (row.astype(float) - mean)
@@ -445,7 +464,9 @@ def test_energies_and_updates_equal_plain_loops(cloud, scale, beta, v):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("n", "v"), [(TILE - 1, 1), (TILE, PANEL - 1), (TILE + 1, PANEL), (PANEL, PANEL + 1), (2 * TILE + 70, 2)])
+@pytest.mark.parametrize(
+    ("n", "v"), [(TILE - 1, 1), (TILE, PANEL - 1), (TILE + 1, PANEL), (PANEL, PANEL + 1), (2 * TILE + 70, 2)]
+)
 def test_energies_over_many_tiles_equal_plain_loops(n, v, dtype):
     rng = np.random.default_rng(n)
     values = rng.normal(size=(n, v)).astype(dtype)
@@ -524,7 +545,9 @@ def test_within_scores_few_and_many_patterns_of_a_panel(n, dtype):
     p = np.zeros((n, 3), dtype)
     p[:, 0] = np.arange(n) % PANEL + 1
     for packed in (p, hopmin.Packed(p)):
-        distances, indices, offsets = hopmin.within(np.zeros((PANEL + 1, 3), dtype), packed, np.arange(PANEL + 1), csr=True, sort=False)
+        distances, indices, offsets = hopmin.within(
+            np.zeros((PANEL + 1, 3), dtype), packed, np.arange(PANEL + 1), csr=True, sort=False
+        )
         for i in range(PANEL + 1):
             part = slice(offsets[i], offsets[i + 1])
             same_bits(indices[part], np.flatnonzero(np.arange(n) % PANEL < i))
@@ -583,7 +606,11 @@ def test_chunks_of_whole_blocks_give_the_same_bits(metric, dtype, small_blocks):
 
 
 @pytest.mark.skipif(hopmin.BACKEND != "compiled", reason="BLAS sums depend on the batch")
-@given(cloud=clouds(kinds=[shell, crowd, specks, lattice], most=TILE + 1), beta=st.sampled_from([1e-2, 1.0, 1e3]), metric=st.sampled_from(METRICS))
+@given(
+    cloud=clouds(kinds=[shell, crowd, specks, lattice], most=TILE + 1),
+    beta=st.sampled_from([1e-2, 1.0, 1e3]),
+    metric=st.sampled_from(METRICS),
+)
 def test_a_batch_equals_its_rows_bit_for_bit(cloud, beta, metric):
     x, p = cloud
     alone = [hopmin.within(row, p, 1.0, metric=metric) for row in x]
@@ -602,7 +629,11 @@ def test_a_batch_equals_its_rows_bit_for_bit(cloud, beta, metric):
 def test_results_of_a_query_ignore_other_queries(metric):
     """Patterns grow, and beta covers the threshold above which scores are computed exactly."""
     x, p = crowd(np.random.default_rng(0), reduction.TASK + 7, 2 * TILE + 40, 3, "float32")
-    x[:, 2], p[:, :2], p[:, 2] = 0, p[:, :2] / 100, np.linspace(1e-3, 100, len(p))  # the same scores with decreasing precision
+    x[:, 2], p[:, :2], p[:, 2] = (
+        0,
+        p[:, :2] / 100,
+        np.linspace(1e-3, 100, len(p)),
+    )  # the same scores with decreasing precision
     for beta in np.geomspace(1, 1e4, 9):
         batch = reduce(x, p, p, metric=metric, beta=beta)
         for i in (0, reduction.TASK - 1, reduction.TASK, len(x) - 1):
@@ -665,7 +696,9 @@ def test_mixed_dtypes_equal_conversion_beforehand(cloud, dtypes):
         return
     dtype = np.result_type(x, p, np.float32)
     for laid in (p, hopmin.Packed(p)):
-        for got, wanted in zip(everything(x, laid, 1, 1.0), everything(x.astype(dtype), p.astype(dtype), 1, 1.0), strict=True):
+        for got, wanted in zip(
+            everything(x, laid, 1, 1.0), everything(x.astype(dtype), p.astype(dtype), 1, 1.0), strict=True
+        ):
             same_bits(got, wanted)
 
 
@@ -744,7 +777,10 @@ def test_exponentials_are_monotone_at_any_position(x, count, dtype):
 def test_exponentials_at_both_ends(dtype):
     far = -np.array([np.inf, np.finfo(dtype).max, 1e30, 1e4, 750], dtype)
     same_bits(exp_nonpositive(far), np.zeros(5, dtype))
-    same_bits(exp_nonpositive(np.array([0, -0.0, -np.finfo(dtype).tiny, -np.finfo(dtype).smallest_subnormal], dtype)), np.ones(4, dtype))
+    same_bits(
+        exp_nonpositive(np.array([0, -0.0, -np.finfo(dtype).tiny, -np.finfo(dtype).smallest_subnormal], dtype)),
+        np.ones(4, dtype),
+    )
     assert len(exp_nonpositive(np.empty(0, dtype))) == 0
 
 
@@ -752,7 +788,9 @@ def test_exponentials_at_both_ends(dtype):
 def test_exponentials_of_all_floats_are_accurate():
     zero, last = (int(np.array(a, np.float32).view(np.uint32)) for a in (-0.0, -88.0))
     for start in range(zero, last + 1, 1 << 22):
-        assert_accurate_exponentials(np.arange(start, min(start + (1 << 22) + 1, last + 1), dtype=np.uint32).view(np.float32)[::-1].copy())
+        assert_accurate_exponentials(
+            np.arange(start, min(start + (1 << 22) + 1, last + 1), dtype=np.uint32).view(np.float32)[::-1].copy()
+        )
 
 
 # Non-finite numbers and packing
@@ -899,7 +937,9 @@ def test_huge_numbers_give_a_result_or_an_error(call, dtype, size):
         except ValueError as error:
             message = str(error)
         if message:
-            assert re.fullmatch(rf"queries and patterns must be small enough to square in {dtype}; got values up to \S+", message)
+            assert re.fullmatch(
+                rf"queries and patterns must be small enough to square in {dtype}; got values up to \S+", message
+            )
             assert largest > 1e-3 * most**0.5
         for part in result if isinstance(result, tuple) else (result,):
             assert all(np.isfinite(a).all() for a in part)

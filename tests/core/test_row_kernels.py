@@ -47,7 +47,14 @@ def test_layer_norm_and_its_gradient(seed, dtype, m, d, biased, offset):
     x, gain, bias, dy = drawn(seed, dtype, (m, 2, d), (d,), (d,), (m, 2, d), offset=offset)
     bias = bias if biased else None
     # scaling a nearly constant row to variance 1 amplifies its rounding errors
-    check("layer_norm_forward", x, gain, bias, 1e-5, slack=16 * (1 + np.abs(x).max(initial=0) / np.sqrt(x.var(axis=-1).min(initial=1) + 1e-5)))
+    check(
+        "layer_norm_forward",
+        x,
+        gain,
+        bias,
+        1e-5,
+        slack=16 * (1 + np.abs(x).max(initial=0) / np.sqrt(x.var(axis=-1).min(initial=1) + 1e-5)),
+    )
     z, scale = drawn(seed, dtype, (m, 2, d), (m, 2, 1))
     check("layer_norm_backward", dy, z, scale, gain, bias, slack=100)
 
@@ -61,7 +68,9 @@ def test_gelu(seed, dtype, m, d, scale):
     np.testing.assert_array_equal(slope[np.abs(x) > 40], x[np.abs(x) > 40] > 0)
 
 
-@given(SEEDS, DTYPES, st.integers(0, 3), st.integers(1, 20), st.integers(0, 50), st.sampled_from([1e-3, 0.3, 1.0, 30.0]))
+@given(
+    SEEDS, DTYPES, st.integers(0, 3), st.integers(1, 20), st.integers(0, 50), st.sampled_from([1e-3, 0.3, 1.0, 30.0])
+)
 def test_causal_softmax_and_its_gradient(seed, dtype, n, t, before, beta):
     scores, dweights = drawn(seed, dtype, (n, 2, t, before + t), (n, 2, t, before + t))
     check("causal_softmax", scores, beta, slack=8 * max(1, beta))
@@ -80,7 +89,9 @@ def test_adamw(seed, dtype, size, kept, epsilon):
     compiled.adamw(p, g, m, v, 0.9, 0.99, kept, 0.01, epsilon)
     # the square root of a v near zero keeps only half of the digits
     for one, other in zip((p, g, m, v), exact, strict=True):
-        np.testing.assert_allclose(one.astype(np.longdouble), other, rtol=1e-13 if dtype == "float64" else 1e-5, atol=8 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(
+            one.astype(np.longdouble), other, rtol=1e-13 if dtype == "float64" else 1e-5, atol=8 * np.finfo(dtype).eps
+        )
 
 
 @given(SEEDS, DTYPES, st.integers(1, 3), st.integers(1, 3), st.integers(1, 40), st.integers(0, 30), st.data())
@@ -125,7 +136,10 @@ def test_non_finite_numbers_give_nan(dtype, bad, place):
     x, one = drawn(0, dtype, (2, 37), (37,))
     x[0, place] = bad
     with np.errstate(invalid="ignore"):
-        for found in (compiled.layer_norm_forward(x, one, None, 1e-5)[0], compiled.layer_norm_backward(x, *drawn(1, dtype, (2, 37), (2, 1)), one, None)[0]):
+        for found in (
+            compiled.layer_norm_forward(x, one, None, 1e-5)[0],
+            compiled.layer_norm_backward(x, *drawn(1, dtype, (2, 37), (2, 1)), one, None)[0],
+        ):
             assert not np.isfinite(found[0]).any()
             assert np.isfinite(found[1]).all()
         (y, slope), expected = compiled.gelu_and_derivative(x), _layers_numpy.gelu_and_derivative(x)
@@ -155,7 +169,9 @@ def test_strided_inputs_are_accepted_and_unchanged(seed, dtype, m, d):
     gain.flags.writeable = False
     before = wide.copy()
     for name, more in (("layer_norm_forward", (gain, gain, 1e-5)), ("gelu_and_derivative", ())):
-        for one, other in zip(getattr(compiled, name)(strided, *more), getattr(compiled, name)(strided.copy(), *more), strict=True):
+        for one, other in zip(
+            getattr(compiled, name)(strided, *more), getattr(compiled, name)(strided.copy(), *more), strict=True
+        ):
             np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(wide, before)
 

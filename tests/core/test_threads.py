@@ -244,7 +244,9 @@ def test_an_error_drops_the_steps_that_have_not_started(count, threads):
     assert _threads.run([int] * 50) == [0] * 50
     assert len(done) == ended
     with pytest.raises(ValueError, match=r"^enough$"):
-        _threads.run_steps([steps(10**5, done) for _ in range(20)], lambda amount: (_ for _ in ()).throw(ValueError("enough")))
+        _threads.run_steps(
+            [steps(10**5, done) for _ in range(20)], lambda amount: (_ for _ in ()).throw(ValueError("enough"))
+        )
 
 
 def test_an_error_in_progress_ends_a_search(split):
@@ -493,9 +495,12 @@ GET = "import hopmin; print(hopmin.get_threads())"
 
 def test_the_environment_sets_the_number_of_threads(run):
     assert run(GET, HOPMIN_THREADS="5").stdout == "5\n"
-    assert run(GET, HOPMIN_THREADS="").stdout == run(
-        "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())"
-    ).stdout
+    assert (
+        run(GET, HOPMIN_THREADS="").stdout
+        == run(
+            "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())"
+        ).stdout
+    )
     finished = run("import hopmin; hopmin.set_threads(2); hopmin.show_config()", HOPMIN_THREADS="5")
     assert finished.stdout.splitlines()[1].endswith("2 threads")
 
@@ -503,7 +508,10 @@ def test_the_environment_sets_the_number_of_threads(run):
 @pytest.mark.parametrize("wanted", ["0", "-1", "1.5", "two", " 2", "²", "1025"])
 def test_an_invalid_environment_variable_is_rejected(wanted, run):
     finished = run(GET, HOPMIN_THREADS=wanted, PYTHONUTF8="1")
-    assert finished.stderr.splitlines()[-1] == f"ValueError: HOPMIN_THREADS must be an integer from 1 to 1024; got {wanted!r}"
+    assert (
+        finished.stderr.splitlines()[-1]
+        == f"ValueError: HOPMIN_THREADS must be an integer from 1 to 1024; got {wanted!r}"
+    )
 
 
 # Forking and exiting

@@ -209,7 +209,11 @@ def test_exact_scores_are_bit_for_bit_the_same(problem, metric):
     np.testing.assert_array_equal(one, other)
 
 
-@given(problem=problems(), metric=st.sampled_from(["euclidean", "dot", "cosine"]), radius=st.sampled_from([0.3, 1.0, 2.0, np.inf]))
+@given(
+    problem=problems(),
+    metric=st.sampled_from(["euclidean", "dot", "cosine"]),
+    radius=st.sampled_from([0.3, 1.0, 2.0, np.inf]),
+)
 def test_neighbours_within_a_radius_are_bit_for_bit_the_same(problem, metric, radius):
     x, p, _ = problem
     if metric == "cosine" and not (x.any(axis=1).all() and p.any(axis=1).all()):

@@ -60,11 +60,17 @@ def test_a_text_must_have_ten_rows(length, enough):
     if enough:
         assert len(from_text(TEXT[:length], positions=8).train) == 9
     else:
-        assert error_message(ValueError, from_text, TEXT[:length], positions=8) == "corpus must have more than 80 characters; got 80"
+        assert (
+            error_message(ValueError, from_text, TEXT[:length], positions=8)
+            == "corpus must have more than 80 characters; got 80"
+        )
 
 
 def test_a_text_that_is_too_short_is_measured_in_its_tokens():
-    assert error_message(ValueError, from_text, "to be", positions=4, tokenizer="words") == "corpus must have more than 40 words; got 2"
+    assert (
+        error_message(ValueError, from_text, "to be", positions=4, tokenizer="words")
+        == "corpus must have more than 40 words; got 2"
+    )
 
 
 def test_a_file_gives_the_corpus_of_its_text(tmp_path):
@@ -92,11 +98,17 @@ def test_an_unusable_text_file_is_refused(tmp_path, content, sentence):
 
 def test_a_missing_file_is_refused(tmp_path):
     path = tmp_path / "none"
-    assert error_message(ValueError, from_file, path) == f"corpus must be a readable text file; {path}: No such file or directory"
+    assert (
+        error_message(ValueError, from_file, path)
+        == f"corpus must be a readable text file; {path}: No such file or directory"
+    )
 
 
 def test_a_folder_is_refused(tmp_path):
-    assert error_message(ValueError, from_file, tmp_path) == f"corpus must be a readable text file; {tmp_path}: Is a directory"
+    assert (
+        error_message(ValueError, from_file, tmp_path)
+        == f"corpus must be a readable text file; {tmp_path}: Is a directory"
+    )
 
 
 def test_python_topics_has_ten_thousand_rows():
@@ -127,7 +139,10 @@ def test_only_text_is_text(text):
 @pytest.mark.parametrize("path", [True, 0, None, b"text"])
 def test_only_a_path_is_the_path_of_a_text(path):
     for options in ({}, {"tokenizer": "bytes"}):
-        assert error_message(TypeError, from_file, path, **options) == f"path must be a string or a path object; got {path!r}"
+        assert (
+            error_message(TypeError, from_file, path, **options)
+            == f"path must be a string or a path object; got {path!r}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +158,10 @@ def test_wrong_options_of_a_text_are_refused(options, sentence):
 
 
 def test_a_negative_seed_is_refused():
-    assert error_message(ValueError, from_text, TEXT, seed=-1) == "seed must be a numpy Generator or a seed, an integer >= 0; got -1"
+    assert (
+        error_message(ValueError, from_text, TEXT, seed=-1)
+        == "seed must be a numpy Generator or a seed, an integer >= 0; got -1"
+    )
 
 
 # Inputs and targets
@@ -204,7 +222,10 @@ def test_an_unknown_symbol_is_refused():
 
 @pytest.mark.parametrize("symbols", [(), ("a", "a")])
 def test_symbols_must_be_distinct_and_not_empty(symbols):
-    assert error_message(ValueError, SymbolTokenizer, symbols) == f"symbols must be distinct and at least one; got {len(symbols)}"
+    assert (
+        error_message(ValueError, SymbolTokenizer, symbols)
+        == f"symbols must be distinct and at least one; got {len(symbols)}"
+    )
 
 
 def test_a_separator_is_a_space_or_empty():

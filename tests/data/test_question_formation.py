@@ -165,7 +165,10 @@ def test_strings_are_sampled_with_their_probability():
 @pytest.mark.parametrize(("mix", "with_end", "without"), [("published", 0.987, 1.037), ("released", 0.992, 1.040)])
 def test_the_entropy_per_token_has_its_known_value(mix, with_end, without):
     grammar = question_grammar(mix)
-    nats, tokens = grammar.entropy("ROW"), 2 * grammar.length("ROW")  # the input with its task is as long as the output with <end>
+    nats, tokens = (
+        grammar.entropy("ROW"),
+        2 * grammar.length("ROW"),
+    )  # the input with its task is as long as the output with <end>
     assert round(nats / tokens, 3) == with_end
     if mix == "published":
         assert round(nats / (tokens - 1), 3) == without

@@ -81,7 +81,10 @@ def test_rows_are_views_in_order_and_the_last_are_held_out(tokens):
     assert corpus.train.base is not None
     assert not corpus.train.flags.writeable
     assert corpus.contiguous
-    assert open_corpus(str(tokens), rows=1, positions=10, seed=0).train.shape == from_tokens(tokens, positions=10).train.shape
+    assert (
+        open_corpus(str(tokens), rows=1, positions=10, seed=0).train.shape
+        == from_tokens(tokens, positions=10).train.shape
+    )
 
 
 def test_training_on_a_mapped_file_equals_that_on_an_array(tokens):
@@ -127,7 +130,11 @@ def test_shuffled_batches_hold_each_row_once_per_epoch(n, count, seed, epochs):
 
 
 def test_epochs_and_seeds_have_different_orders():
-    orders = [shuffled_batches(np.arange(50)[:, None], 50, seed)(epoch).ravel().tolist() for seed in (0, 1) for epoch in (0, 1)]
+    orders = [
+        shuffled_batches(np.arange(50)[:, None], 50, seed)(epoch).ravel().tolist()
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    ]
     assert len(set(map(tuple, orders))) == 4
 
 
@@ -142,7 +149,9 @@ def test_contiguous_batches_continue_the_batch_before(n, count, positions):
     batch, stretch = contiguous_batches(rows, count), n // count
     for step in range(stretch - 1):
         assert (batch(step)[:, -1] == batch(step + 1)[:, 0]).all()
-    assert sorted(np.concatenate([batch(step)[:, 1:].ravel() for step in range(stretch)])) == list(range(1, count * stretch * positions + 1))
+    assert sorted(np.concatenate([batch(step)[:, 1:].ravel() for step in range(stretch)])) == list(
+        range(1, count * stretch * positions + 1)
+    )
     assert (batch(stretch) == batch(0)).all()
 
 
@@ -189,7 +198,9 @@ def test_a_pipe_is_refused_unread(tmp_path, kind):
     reader, writer = os.pipe()
     os.write(writer, TEXT.encode())
     os.close(writer)
-    with pytest.raises(ValueError, match=r"^corpus must be a regular file, to be read more than once; /dev/fd/\d+ is not$"):
+    with pytest.raises(
+        ValueError, match=r"^corpus must be a regular file, to be read more than once; /dev/fd/\d+ is not$"
+    ):
         write_tokens(f"/dev/fd/{reader}", tmp_path / "tokens.npz", kind)
     with os.fdopen(reader) as pipe:
         assert pipe.read() == TEXT
@@ -208,7 +219,9 @@ def test_the_path_must_end_in_npz_and_its_folder_exist(tmp_path, name):
 @pytest.mark.parametrize("path", [3, True, None])
 def test_numbers_are_not_paths_of_tokens(tmp_path, tokens, path):
     assert error_message(TypeError, from_tokens, path) == f"path must be a string or a path object; got {path}"
-    assert error_message(TypeError, write_tokens, path, tokens) == f"source must be a string or a path object; got {path}"
+    assert (
+        error_message(TypeError, write_tokens, path, tokens) == f"source must be a string or a path object; got {path}"
+    )
     assert error_message(TypeError, write_tokens, tokens, path) == f"path must be a string or a path object; got {path}"
 
 
@@ -224,7 +237,9 @@ def test_a_file_of_another_kind_is_refused(tmp_path, tokens):
     with pytest.raises(ValueError, match=r"model\.npz must hold a tokens in format|tokens must be a file"):
         from_tokens(tmp_path / "model.npz")
     tokens.write_bytes(tokens.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"^tokens must be a file that hopmin saved; .* is damaged or has another format$"):
+    with pytest.raises(
+        ValueError, match=r"^tokens must be a file that hopmin saved; .* is damaged or has another format$"
+    ):
         from_tokens(tokens)
     _files.save_arrays(tokens, "tokens", {"tokens": np.zeros((3, 3), np.uint8)}, tokenizer=ByteTokenizer().record)
     with pytest.raises(ValueError, match=r"^tokens must be a file that hopmin tokenize wrote; .* is not$"):

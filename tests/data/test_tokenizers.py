@@ -139,7 +139,9 @@ def test_bytes_outside_the_vocabulary_are_refused():
     few = BPETokenizer.from_merges({"h": 0, "e": 1}, [])
     for t in (few, tokenizer_from_record(few.record)):
         assert t.encode("hehe").tolist() == [0, 1, 0, 1]
-        assert error_message(ValueError, t.encode, "he ho") == "text must consist of bytes in the vocabulary; got 'he ho'"
+        assert (
+            error_message(ValueError, t.encode, "he ho") == "text must consist of bytes in the vocabulary; got 'he ho'"
+        )
 
 
 def test_pieces_and_merges_that_do_not_fit_are_refused():
@@ -230,4 +232,6 @@ def test_interrupts_and_a_lack_of_memory_pass(monkeypatch, error):
 @pytest.mark.parametrize("text", ["", "{}", "{", '{"model": 1}', "[" * 10**5, "null", '{"model": {"type": "BPE"}}'])
 def test_json_of_no_tokenizer_is_refused(text):
     pytest.importorskip("tokenizers")
-    assert error_message(ValueError, BPETokenizer, text).startswith("tokenizer must be JSON of the library tokenizers; got ")
+    assert error_message(ValueError, BPETokenizer, text).startswith(
+        "tokenizer must be JSON of the library tokenizers; got "
+    )

@@ -52,7 +52,9 @@ def test_certified_keeps_weight_and_ball(p, fraction, larger):
     energy = DistanceEnergy(larger * suggest_beta(p).certified)
     x = near(p, np.random.default_rng(0), 0.999 * fraction)
     assert own_weight(energy, x, p).min() > 0.93
-    assert np.linalg.norm(energy.update(x, p).astype(float) - p, axis=1).max() <= 0.07 * least(p) + 4e-6 * np.abs(p).max()
+    assert (
+        np.linalg.norm(energy.update(x, p).astype(float) - p, axis=1).max() <= 0.07 * least(p) + 4e-6 * np.abs(p).max()
+    )
 
 
 @given(clouds(dtypes=["float64"]))

@@ -150,7 +150,9 @@ def test_self_coupling_with_convex_f_never_raises_the_energy(kind, memory, data)
 @given(memory=memories(), bias=st.integers(-8, 8), coupled=st.booleans())
 def test_hopfield_update_never_raises_the_energy(rule, memory, bias, coupled):
     x, p = memory
-    energy = HopfieldEnergy(rule=rule, bias=bias / 4, self_coupling=coupled, order="synchronous" if coupled else "asynchronous")
+    energy = HopfieldEnergy(
+        rule=rule, bias=bias / 4, self_coupling=coupled, order="synchronous" if coupled else "asynchronous"
+    )
     matrix = helpers.coupling(p, rule, coupled)
     for row, new in zip(x, energy.update(x, p), strict=True):
         before, after = (helpers.hopfield_energy(state, matrix, [bias / 4] * len(row)) for state in (row, new))
@@ -210,7 +212,9 @@ def test_odd_power_with_self_coupling_may_raise_the_energy(order, x, updated, en
 def test_hebb_rule_equals_the_quadratic_polynomial(memory, data, self_coupling):
     (x, p), (n, d) = memory, memory[1].shape
     order = data.draw(orders(d) | st.sampled_from(["synchronous", "asynchronous"]))
-    hopfield, two = (e(order=order, self_coupling=self_coupling) for e in (HopfieldEnergy, lambda **o: PolynomialEnergy(2, **o)))
+    hopfield, two = (
+        e(order=order, self_coupling=self_coupling) for e in (HopfieldEnergy, lambda **o: PolynomialEnergy(2, **o))
+    )
     np.testing.assert_array_equal(hopfield.update(x, p), two.update(x, p))
     np.testing.assert_array_equal(two.value(x, p), 2 * hopfield.value(x, p) - (0 if self_coupling else n * d))
     np.testing.assert_array_equal(hopfield.weights(x, p), two.weights(x, p))
@@ -400,7 +404,11 @@ def test_ten_thousand_dimensions_do_not_overflow():
 def test_shapes_dtypes_and_values():
     p = drawn(13, 4, 6)
     for energy in ENERGIES:
-        for x, q, dtype in ((np.float32, np.float32, np.float32), (np.float64, np.float32, np.float64), (int, np.int8, np.float64)):
+        for x, q, dtype in (
+            (np.float32, np.float32, np.float32),
+            (np.float64, np.float32, np.float64),
+            (int, np.int8, np.float64),
+        ):
             for name, shape in (("value", (4,)), ("update", (4, 6)), ("weights", (4, 4))):
                 out = getattr(energy, name)(p.astype(x), p.astype(q))
                 assert (out.dtype, out.shape) == (dtype, shape)
@@ -410,7 +418,11 @@ def test_shapes_dtypes_and_values():
         assert energy.update(p[0], p, v).shape == (2,)
         assert energy.update(np.float32(p), np.float32(p), np.float32(v)).dtype == np.float32
         none = p[:0]
-        assert (energy.value(none, p).shape, energy.update(none, p).shape, energy.weights(none, p).shape) == ((0,), (0, 6), (0, 4))
+        assert (energy.value(none, p).shape, energy.update(none, p).shape, energy.weights(none, p).shape) == (
+            (0,),
+            (0, 6),
+            (0, 4),
+        )
         assert energy.binary
         assert not hasattr(energy, "gradient")
 
@@ -429,7 +441,11 @@ def test_binary_energies_compare_hash_and_print_by_value():
     assert eval(repr(HopfieldEnergy(rule="pseudo-inverse", bias=2))) == HopfieldEnergy(rule="pseudo-inverse", bias=2.0)
     with pytest.raises(AttributeError):
         ExponentialEnergy().order = "synchronous"
-    for make in (lambda: HopfieldEnergy("hebb"), lambda: PolynomialEnergy(3, True), lambda: ExponentialEnergy("synchronous")):
+    for make in (
+        lambda: HopfieldEnergy("hebb"),
+        lambda: PolynomialEnergy(3, True),
+        lambda: ExponentialEnergy("synchronous"),
+    ):
         with pytest.raises(TypeError, match="positional argument"):
             make()
 
@@ -445,7 +461,10 @@ ORDER = "order must be 'asynchronous', 'synchronous', a numpy Generator or a seq
         (lambda: ExponentialEnergy(order=[]), ORDER + "[]"),
         (lambda: ExponentialEnergy(order=[0, -1]), ORDER + "[0, -1]"),
         (lambda: ExponentialEnergy(order=[0.0]), ORDER + "[0.0]"),
-        (lambda: ExponentialEnergy(order=[[0], [0, 1]]), "order must be a rectangular array; got rows of different lengths"),
+        (
+            lambda: ExponentialEnergy(order=[[0], [0, 1]]),
+            "order must be a rectangular array; got rows of different lengths",
+        ),
         (lambda: ExponentialEnergy(self_coupling=1), "self_coupling must be True or False; got 1"),
         (lambda: HopfieldEnergy(rule="storkey"), "rule must be one of 'hebb', 'pseudo-inverse'; got 'storkey'"),
         (lambda: HopfieldEnergy(bias=[[1.0]]), "bias must have shape (d,); got (1, 1)"),
@@ -455,12 +474,30 @@ ORDER = "order must be 'asynchronous', 'synchronous', a numpy Generator or a seq
         (lambda: PolynomialEnergy(0), "power must be an integer >= 1; got 0"),
         (lambda: PolynomialEnergy(2.0), "power must be an integer >= 1; got 2.0"),
         (lambda: PolynomialEnergy(rectified=None), "rectified must be True or False; got None"),
-        (lambda: ExponentialEnergy(order=[0, 3]).update([1, 1, 1], [[1, 1, 1]]), "order must visit neurons below d = 3; got 3"),
-        (lambda: HopfieldEnergy(bias=[1, 2]).value([1, 1, 1], [[1, 1, 1]]), "bias must have shape (d,) with d = 3; got (2,)"),
-        (lambda: ExponentialEnergy().value([1, 0, 1], [[1, 1, 1]]), "queries must contain only -1 and 1; got 0.0 at index (0, 1)"),
-        (lambda: HopfieldEnergy().update([[1, 1]], [[1, 1], [1, 0.5]]), "patterns must contain only -1 and 1; got 0.5 at index (1, 1)"),
-        (lambda: HopfieldEnergy().guaranteed_decrease([1, 1], [1, 2]), "updated must contain only -1 and 1; got 2.0 at index (0, 1)"),
-        (lambda: HopfieldEnergy().guaranteed_decrease([1, 1], [1]), "updated must have shape (m, d) with m = 1, d = 2; got (1, 1)"),
+        (
+            lambda: ExponentialEnergy(order=[0, 3]).update([1, 1, 1], [[1, 1, 1]]),
+            "order must visit neurons below d = 3; got 3",
+        ),
+        (
+            lambda: HopfieldEnergy(bias=[1, 2]).value([1, 1, 1], [[1, 1, 1]]),
+            "bias must have shape (d,) with d = 3; got (2,)",
+        ),
+        (
+            lambda: ExponentialEnergy().value([1, 0, 1], [[1, 1, 1]]),
+            "queries must contain only -1 and 1; got 0.0 at index (0, 1)",
+        ),
+        (
+            lambda: HopfieldEnergy().update([[1, 1]], [[1, 1], [1, 0.5]]),
+            "patterns must contain only -1 and 1; got 0.5 at index (1, 1)",
+        ),
+        (
+            lambda: HopfieldEnergy().guaranteed_decrease([1, 1], [1, 2]),
+            "updated must contain only -1 and 1; got 2.0 at index (0, 1)",
+        ),
+        (
+            lambda: HopfieldEnergy().guaranteed_decrease([1, 1], [1]),
+            "updated must have shape (m, d) with m = 1, d = 2; got (1, 1)",
+        ),
         (lambda: HopfieldEnergy().weights([1, 1], [1, 1]), "patterns must have shape (n, d); got (2,)"),
         (
             lambda: HopfieldEnergy().update([1, 1], [[1, 1]], clamp=[True]),
@@ -493,7 +530,11 @@ def test_invalid_arguments_are_refused(make, message):
 def test_highest_powers_that_fit_are_finite():
     p = drawn(16, 5, 10)
     for power in (280, 281):
-        for energy in (PolynomialEnergy(power), PolynomialEnergy(power, rectified=True), PolynomialEnergy(power, self_coupling=True)):
+        for energy in (
+            PolynomialEnergy(power),
+            PolynomialEnergy(power, rectified=True),
+            PolynomialEnergy(power, self_coupling=True),
+        ):
             assert np.isfinite(energy.value(p, p)).all()
             np.testing.assert_array_equal(energy.update(p, p), p)
             np.testing.assert_allclose(energy.weights(p, p).sum(axis=1), 1)

@@ -151,7 +151,9 @@ def test_float64_values_give_a_float64_update():
 
 @pytest.mark.parametrize("beta", [1e-31, 5e-324, 1e31, 1e300])
 def test_beta_outside_1e_30_to_1e30_is_refused(beta):
-    with pytest.raises(ValueError, match=r"^beta must lie between 1e-30 and 1e30, so that log\(n\) / beta fits a float32; got"):
+    with pytest.raises(
+        ValueError, match=r"^beta must lie between 1e-30 and 1e30, so that log\(n\) / beta fits a float32; got"
+    ):
         DotEnergy(beta)
 
 
@@ -197,7 +199,9 @@ def test_euclidean_energy_matches_plain_loops(backend):
             total = math.fsum(s / r for s, r in zip(pulls, distances, strict=True))
             w = [s / r / total for s, r in zip(pulls, distances, strict=True)]
             np.testing.assert_allclose(weights, w, rtol=0, atol=1e-14 * (1 + beta * far))
-            np.testing.assert_allclose(updated, helpers.average(w, values), rtol=0, atol=1e-14 * (1 + beta * far) * values.size)
+            np.testing.assert_allclose(
+                updated, helpers.average(w, values), rtol=0, atol=1e-14 * (1 + beta * far) * values.size
+            )
             slope = helpers.gradient(helpers.euclidean_energy, (row - p[0]).tolist(), (p - p[0]).tolist(), beta)
             np.testing.assert_allclose(gradient, slope, rtol=0, atol=1e-13 * (1 + beta * far))
 
@@ -246,7 +250,9 @@ def test_gradient_close_to_a_pattern_has_norm_one():
     for distance in (1e-3, 1e-9, 1e-100, 1e-150):
         gradient = EuclideanEnergy(5.0).gradient([distance, 0.0], [[0.0, 0.0], [9.0, 0.0]])
         np.testing.assert_allclose(gradient, [1.0, 0.0], rtol=1e-12, atol=1e-15)
-    assert not EuclideanEnergy(5.0).gradient([1e-160, 0.0], [[0.0, 0.0], [9.0, 0.0]]).any()  # treated as being at the pattern
+    assert (
+        not EuclideanEnergy(5.0).gradient([1e-160, 0.0], [[0.0, 0.0], [9.0, 0.0]]).any()
+    )  # treated as being at the pattern
 
 
 def test_small_beta_retrieves_the_geometric_median():

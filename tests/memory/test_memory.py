@@ -206,7 +206,7 @@ class Changes(RuleBasedStateMachine):
 
     @invariant()
     def directions_follow_the_patterns(self):
-        if hasattr(self, "memory") and (kept := self.memory._contents.patterns._directions) is not None:
+        if hasattr(self, "memory") and (kept := self.memory._settled().patterns._directions) is not None:
             assert_same(kept[:], directions("patterns", self.memory.patterns).astype(np.float32))
 
     def teardown(self):
@@ -252,7 +252,12 @@ def test_queries_match_the_functions_on_the_patterns(backend, dtype, energy):
 def test_options_are_passed_to_retrieve():
     p, v, x = np.eye(3), np.arange(3.0)[:, None], np.full((2, 3), 0.4)
     memory = Memory(p, v, DistanceEnergy(5.0))
-    options = {"mask": np.array([[True, True, False], [False, True, True]]), "clamp": [True, False, False], "damping": 0.5, "max_steps": 7}
+    options = {
+        "mask": np.array([[True, True, False], [False, True, True]]),
+        "clamp": [True, False, False],
+        "damping": 0.5,
+        "max_steps": 7,
+    }
     found = memory.retrieve(x, **options)
     expected = hopmin.retrieve(x, p, DistanceEnergy(5.0), values=v, **options)
     for name in ("states", "steps", "weights", "values"):
@@ -309,7 +314,14 @@ def test_many_threads_may_query():
     x = rng.normal(size=(20, 4))
 
     def query():
-        return [memory.energies(x), memory.update(x), *memory.nearest(x, 3), *memory.lookup(x), memory.patterns, memory.values]
+        return [
+            memory.energies(x),
+            memory.update(x),
+            *memory.nearest(x, 3),
+            *memory.lookup(x),
+            memory.patterns,
+            memory.values,
+        ]
 
     expected, wrong = query(), []
 
@@ -569,7 +581,15 @@ def test_modifying_returned_arrays_does_not_affect_the_memory():
     p, v = np.eye(2), np.array([1.0, 2.0])
     memory = Memory(p, v)
     before = state(memory)
-    for array in (p, v, memory.patterns, memory.values, memory.lookup(p).values, memory.retrieve(p).states, next(iter(memory))):
+    for array in (
+        p,
+        v,
+        memory.patterns,
+        memory.values,
+        memory.lookup(p).values,
+        memory.retrieve(p).states,
+        next(iter(memory)),
+    ):
         array += 7
     assert state(memory) == before
 
@@ -604,11 +624,15 @@ def test_queries_of_an_empty_memory_raise(query, energy):
     for memory in (Memory(np.empty((0, 2)), energy=energy), Memory([[1.0, 2.0]], [3.0], energy)):
         if len(memory):
             memory.remove(0)
-        with pytest.raises(ValueError, match=r"^memory must hold at least one pattern to be queried; got an empty one$"):
+        with pytest.raises(
+            ValueError, match=r"^memory must hold at least one pattern to be queried; got an empty one$"
+        ):
             QUERIES_OF_NONE[query](memory)
 
 
-@pytest.mark.parametrize(("values", "zero"), [(None, [0.0, 0.0]), (["a"], ""), ([7], 0), ([[1.0, 2.0, 3.0]], [0.0, 0.0, 0.0])])
+@pytest.mark.parametrize(
+    ("values", "zero"), [(None, [0.0, 0.0]), (["a"], ""), ([7], 0), ([[1.0, 2.0, 3.0]], [0.0, 0.0, 0.0])]
+)
 def test_a_lookup_in_an_empty_memory_finds_nothing(values, zero):
     memory = Memory([[1.0, 2.0]], values)
     memory.remove(0)
@@ -623,7 +647,9 @@ def test_a_lookup_in_an_empty_memory_finds_nothing(values, zero):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("declared", "values"), [(None, None), (None, ["a", "bc"]), ([], ["a", "bc"]), ([], [[1.0], [2.0]])])
+@pytest.mark.parametrize(
+    ("declared", "values"), [(None, None), (None, ["a", "bc"]), ([], ["a", "bc"]), ([], [[1.0], [2.0]])]
+)
 def test_the_first_patterns_decide_on_the_values(declared, values, dtype):
     memory = Memory(np.empty((0, 2), dtype), declared)
     assert (memory.shape, memory.dtype, list(memory), memory.patterns.shape) == ((0, 2), dtype, [], (0, 2))
@@ -645,7 +671,11 @@ def test_an_empty_memory_with_values_requires_values():
 @pytest.mark.parametrize("mmap", [False, True])
 def test_empty_memories_are_saved_and_copied(tmp_path, values, mmap):
     memory = Memory(np.empty((0, 3), "float32"), values, DotEnergy(2.0))
-    for back in (saved(tmp_path / "memory.npz", memory, mmap=mmap), copy.copy(memory), pickle.loads(pickle.dumps(memory))):
+    for back in (
+        saved(tmp_path / "memory.npz", memory, mmap=mmap),
+        copy.copy(memory),
+        pickle.loads(pickle.dumps(memory)),
+    ):
         assert (back.shape, back.dtype, back.energy) == ((0, 3), "float32", DotEnergy(2.0))
         assert_same(back.values is None, values is None)
         assert values is None or back.values.dtype == np.asarray(values).dtype
@@ -655,7 +685,10 @@ def test_empty_memories_are_saved_and_copied(tmp_path, values, mmap):
 # One pattern, several patterns
 
 
-@pytest.mark.parametrize("index", [0, 3, -1, -100, np.int64(64), slice(2, 9), slice(None, None, -3), [3, 1, 3], [-1, 2], np.arange(100) > 90, (5, 1)])
+@pytest.mark.parametrize(
+    "index",
+    [0, 3, -1, -100, np.int64(64), slice(2, 9), slice(None, None, -3), [3, 1, 3], [-1, 2], np.arange(100) > 90, (5, 1)],
+)
 def test_indexing_is_that_of_the_patterns(tmp_path, index):
     memory = labelled()
     for each in (memory, saved(tmp_path / "memory.npz", memory, mmap=True)):
@@ -696,14 +729,28 @@ def test_an_index_outside_raises(index):
 def test_strings_mixed_with_numbers_raise(values, found):
     message = f"values must be all strings or all numbers, or a structured array; got {found}"
     memory = Memory(np.eye(2), ["a", "b"])
-    for store in (lambda: Memory(np.eye(2), values), lambda: memory.add(np.eye(2), values), lambda: memory.replace([0, 1], np.eye(2), values)):
+    for store in (
+        lambda: Memory(np.eye(2), values),
+        lambda: memory.add(np.eye(2), values),
+        lambda: memory.replace([0, 1], np.eye(2), values),
+    ):
         with pytest.raises(TypeError) as caught:
             store()
         assert str(caught.value) == message
     assert memory.values.tolist() == ["a", "b"]
 
 
-@pytest.mark.parametrize("values", [["a", np.str_("b")], np.array(["a", "b"]), [["a", "b"], ["c", "d"]], [b"a", np.bytes_(b"b")], [1, True], [np.array(["a"]), np.array(["b"])]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", np.str_("b")],
+        np.array(["a", "b"]),
+        [["a", "b"], ["c", "d"]],
+        [b"a", np.bytes_(b"b")],
+        [1, True],
+        [np.array(["a"]), np.array(["b"])],
+    ],
+)
 def test_values_of_one_type_are_stored(values):
     assert_same(Memory(np.eye(2), values).values, np.asarray(values))
 
@@ -746,7 +793,9 @@ def test_directions_are_kept_after_the_first_lookup(monkeypatch):
     memory, scaled = bare(), []
     memory.remove(0)  # a pattern of zeros would have no direction
     original = reduction.directions
-    monkeypatch.setattr(reduction, "directions", lambda name, rows, first=0: scaled.append(len(rows)) or original(name, rows, first))
+    monkeypatch.setattr(
+        reduction, "directions", lambda name, rows, first=0: scaled.append(len(rows)) or original(name, rows, first)
+    )
     memory.lookup([1.0, 2.0])
     memory.nearest([1.0, 2.0], metric="cosine")
     assert scaled == [99]
@@ -763,7 +812,9 @@ def test_a_pattern_of_zeros_has_no_direction_until_removed():
     assert memory.lookup([1.0, 0.1]).values == "a"
     memory.add([0.0, 0.0], "zero")
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"^patterns must have no row of zeros for metric 'cosine'; got one at index 2$"):
+        with pytest.raises(
+            ValueError, match=r"^patterns must have no row of zeros for metric 'cosine'; got one at index 2$"
+        ):
             memory.lookup([1.0, 0.1])
     memory.replace(2, [5.0, 0.5], "c")
     assert memory.lookup([1.0, 0.1]).values == "c"
@@ -772,9 +823,18 @@ def test_a_pattern_of_zeros_has_no_direction_until_removed():
 def test_representations_are_short():
     rng = np.random.default_rng(0)
     memory = Memory(rng.normal(size=(3000, 50)), ["long text " * 50] * 3000)
-    small, large = memory.lookup(rng.normal(size=50)), memory.lookup(rng.normal(size=(2000, 50)), k=3, min_similarity=0.3)
-    assert repr(small) == str(small) == f"Lookup(values <U500 (), indices {small.indices}, similarities {small.similarities:.3f})"
-    assert re.fullmatch(r"Lookup\(values <U500 \(2000, 3\), indices int64 \(2000, 3\), similarities float64 \(2000, 3\)\)", repr(large))
+    small, large = (
+        memory.lookup(rng.normal(size=50)),
+        memory.lookup(rng.normal(size=(2000, 50)), k=3, min_similarity=0.3),
+    )
+    assert (
+        repr(small)
+        == str(small)
+        == f"Lookup(values <U500 (), indices {small.indices}, similarities {small.similarities:.3f})"
+    )
+    assert re.fullmatch(
+        r"Lookup\(values <U500 \(2000, 3\), indices int64 \(2000, 3\), similarities float64 \(2000, 3\)\)", repr(large)
+    )
     for each in (small, large, memory, Memory(np.ones((2, 900)), energy=HopfieldEnergy(bias=[0.5] * 900))):
         assert len(repr(each)) < 200
         assert "\n" not in repr(each)
@@ -784,7 +844,11 @@ def vectors(least=1):
     return st.lists(st.integers(-50, 50), min_size=3, max_size=3).filter(lambda v: any(v))
 
 
-@given(st.lists(vectors(), min_size=1, max_size=6, unique_by=tuple), vectors(), st.sampled_from([-1.0, -0.3, 0.0, 0.65, 0.9, 1.0]))
+@given(
+    st.lists(vectors(), min_size=1, max_size=6, unique_by=tuple),
+    vectors(),
+    st.sampled_from([-1.0, -0.3, 0.0, 0.65, 0.9, 1.0]),
+)
 def test_the_threshold_is_a_ball_around_directions(keys, query, least):
     """cos >= threshold if and only if |u - v|^2 <= 2 (1 - threshold), for u and v of length one (NeuralDB)."""
     found = Memory(keys, values=np.arange(1, len(keys) + 1)).lookup(query, min_similarity=least)
@@ -874,7 +938,12 @@ def test_lookup_gives_zero_below_the_threshold(values, zero):
     ("memory", "query", "options", "expected"),
     [
         (np.eye(2), [0.0, 0.0], {}, "queries must have no row of zeros for metric 'cosine'; got one at index 0"),
-        ([[1.0, 0.0], [0.0, 0.0]], [1.0, 0.0], {}, "patterns must have no row of zeros for metric 'cosine'; got one at index 1"),
+        (
+            [[1.0, 0.0], [0.0, 0.0]],
+            [1.0, 0.0],
+            {},
+            "patterns must have no row of zeros for metric 'cosine'; got one at index 1",
+        ),
         (np.eye(2), [1.0, 0.0], {"min_similarity": 1.5}, "min_similarity must be a number in [-1, 1]; got 1.5"),
         (np.eye(2), [1.0, 0.0], {"min_similarity": math.nan}, "min_similarity must be a number in [-1, 1]; got nan"),
         (np.eye(2), [1.0, 0.0], {"k": 0}, "k must be an integer >= 1; got 0"),
@@ -969,7 +1038,9 @@ def test_binary_energies_are_saved(tmp_path, energy, mmap):
 def test_an_energy_with_a_generator_must_be_given_to_load(tmp_path):
     path = tmp_path / "memory.npz"
     Memory([[1.0, -1.0]], energy=HopfieldEnergy(order=np.random.default_rng(0))).save(path)
-    with pytest.raises(ValueError, match=r"^energy must be given to load [^\n]*, which was saved with HopfieldEnergy but not"):
+    with pytest.raises(
+        ValueError, match=r"^energy must be given to load [^\n]*, which was saved with HopfieldEnergy but not"
+    ):
         Memory.load(path)
 
 
@@ -983,7 +1054,9 @@ def test_a_custom_energy_must_be_given_to_load(tmp_path, mmap):
         expected = f"energy must be given to load {path}, which was saved with {name} but not its options; got None"
         assert str(caught.value) == expected
         back = Memory.load(path, mmap=mmap, energy=energy)
-        np.testing.assert_allclose(back.update([0.2, 0.1]), DistanceEnergy(2.0).update([0.2, 0.1], np.eye(2), [[1.0], [2.0]]))
+        np.testing.assert_allclose(
+            back.update([0.2, 0.1]), DistanceEnergy(2.0).update([0.2, 0.1], np.eye(2), [[1.0], [2.0]])
+        )
         with pytest.raises(TypeError, match=r"^energy must be an object with value, update and weights"):
             Memory.load(path, mmap=mmap, energy=Bowl)
 
@@ -1100,7 +1173,13 @@ def test_a_file_four_times_the_free_memory_is_queried_and_saved(tmp_path, run):
     x = p[[0, -1]] + np.float32(0.25)
     inside = [np.concatenate(parts) for parts in memory.within(x.astype(float), 150.0)]
     assert 100 < len(inside[0]) < n
-    expected = [*memory.nearest(x, 3), memory.energies(x), memory.update(x), *memory.lookup(x, min_similarity=0.5), *inside]
+    expected = [
+        *memory.nearest(x, 3),
+        memory.energies(x),
+        memory.update(x),
+        *memory.lookup(x, min_similarity=0.5),
+        *inside,
+    ]
     with np.load(small) as found:
         assert_same([found[name] for name in found.files], expected)
     assert (tmp_path / "memory.npz.copy").read_bytes() == path.read_bytes()
@@ -1168,8 +1247,14 @@ def foreign(path, patterns, values=None, records=None, kind="memory"):
         ({"patterns": [1.0]}, "{} must hold patterns (n, d) and, if any, n values; got float64, (1,)"),
         ({"patterns": np.ones((2, 0))}, "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 0)"),
         ({"patterns": np.ones((2, 1), ">f8")}, "{} must hold patterns (n, d) and, if any, n values; got >f8, (2, 1)"),
-        ({"patterns": np.ones((2, 1)), "values": [1]}, "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 1)"),
-        ({"patterns": np.ones((2, 1)), "values": 1}, "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 1)"),
+        (
+            {"patterns": np.ones((2, 1)), "values": [1]},
+            "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 1)",
+        ),
+        (
+            {"patterns": np.ones((2, 1)), "values": 1},
+            "{} must hold patterns (n, d) and, if any, n values; got float64, (2, 1)",
+        ),
         ({"patterns": [[math.nan]]}, "patterns must be finite; got nan at index (0, 0)"),
     ],
 )
@@ -1218,3 +1303,33 @@ def test_infinite_numbers_in_a_mapped_file_raise_when_queried(tmp_path):
     for query in (memory.energies, memory.update, memory.nearest, memory.lookup, memory.retrieve):
         with pytest.raises(ValueError, match=r"^patterns must be finite; got inf at index \(1, 1\)$"):
             query([0.0, 1.0])
+
+
+def test_removed_patterns_are_left_out_once_before_the_next_query(monkeypatch):
+    patterns, moved = np.random.default_rng(0).standard_normal((500, 3)), []
+    without = hopmin.Packed._without
+    monkeypatch.setattr(
+        hopmin.Packed, "_without", lambda packed, indices: (moved.append(1), without(packed, indices))[1]
+    )
+    memory, model = hopmin.Memory(patterns, values=np.arange(500)), [*range(500)]
+    for index in [0, 0, 7, 490, 0, 493, 3]:
+        memory.remove(index)
+        del model[index]
+    assert memory.add([9.0, 9.0, 9.0], 500) == len(model) == 493
+    memory.remove([0, 493])
+    del model[0]
+    assert moved == []
+    assert len(memory) == len(model) == 492
+    np.testing.assert_array_equal(memory.values, model)
+    np.testing.assert_array_equal(memory.patterns, patterns[model])
+    np.testing.assert_array_equal(
+        memory.energies(patterns[:3]), hopmin.DistanceEnergy().value(patterns[:3], patterns[model])
+    )
+    assert len(moved) == 1
+
+
+def test_a_memory_does_not_keep_more_removed_patterns_than_others():
+    memory = hopmin.Memory(np.eye(100, 4))
+    for _ in range(99):
+        memory.remove(0)
+        assert len(memory._contents.patterns) <= 2 * len(memory)

@@ -43,7 +43,9 @@ def test_within_is_nearest_up_to_the_radius(problem, data):
         return
     distances, indices = hopmin.nearest(x, p, len(p), metric=metric)
     unrounded = hopmin.nearest(x.astype(float), p.astype(float), len(p), metric=metric)[0]
-    radii = np.array([data.draw(st.sampled_from([*row, np.inf])) for row in unrounded.tolist()])  # some patterns lie exactly there
+    radii = np.array(
+        [data.draw(st.sampled_from([*row, np.inf])) for row in unrounded.tolist()]
+    )  # some patterns lie exactly there
     for radius in (radii, float(radii[0])):
         for i, (found, places) in enumerate(zip(*hopmin.within(x, p, radius, metric=metric), strict=True)):
             inside = unrounded[i] <= np.broadcast_to(radius, len(x))[i]
@@ -84,7 +86,9 @@ def test_an_infinite_radius_finds_all_patterns(metric, backend):
 
 
 def test_dot_takes_the_radius_of_a_product(backend):
-    distances, indices = hopmin.within([1.0, 2.0], [[1.0, 1.0], [0.0, 1.0], [2.0, 2.0], [-1.0, 0.0]], -2.0, metric="dot")
+    distances, indices = hopmin.within(
+        [1.0, 2.0], [[1.0, 1.0], [0.0, 1.0], [2.0, 2.0], [-1.0, 0.0]], -2.0, metric="dot"
+    )
     assert (distances.tolist(), indices.tolist()) == ([-6.0, -3.0, -2.0], [2, 0, 1])
     assert len(hopmin.within([1.0, 2.0], [[1.0, 1.0]], -np.inf, metric="dot")[1]) == 0
 
@@ -123,7 +127,9 @@ def test_within_of_no_queries_is_empty():
     assert (indices.dtype, indices.shape, offsets.dtype, offsets.tolist()) == (np.int64, (0,), np.int64, [0])
 
 
-@pytest.mark.parametrize("search", [lambda *a, **o: hopmin.nearest(*a, 2, **o), lambda *a, **o: hopmin.within(*a, 1.0, **o)])
+@pytest.mark.parametrize(
+    "search", [lambda *a, **o: hopmin.nearest(*a, 2, **o), lambda *a, **o: hopmin.within(*a, 1.0, **o)]
+)
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_progress_counts_the_pairs(search, metric):
     x, p = np.random.default_rng(0).normal(size=(800, 2)), np.random.default_rng(1).normal(size=(20_000, 2))
@@ -237,7 +243,9 @@ def test_invalid_arguments_raise_one_line_errors(call, error, message, backend):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("layout", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2], lambda a: a[::-1].copy()[::-1]])
+@pytest.mark.parametrize(
+    "layout", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2], lambda a: a[::-1].copy()[::-1]]
+)
 def test_cosine_distances_do_not_depend_on_the_layout(layout, backend):
     rng = np.random.default_rng(0)
     p, q = rng.normal(size=(50, 33)), rng.normal(size=(4, 33))
@@ -252,7 +260,11 @@ def directions_with_ties(draw):
     d, rng = draw(st.integers(1, 6)), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     few = rng.integers(-1, 2, (draw(st.integers(1, 9)), d)) + draw(st.sampled_from([0.5, 1e6]))
     p, x = (few[rng.integers(0, len(few), size)] for size in (draw(st.integers(1, 300)), 5))
-    p = p * 2.0 ** rng.integers(-40, 40, (len(p), 1)) * (1 + draw(st.sampled_from([0, 1e-15, 1e-9, 1e-7])) * rng.normal(size=p.shape))
+    p = (
+        p
+        * 2.0 ** rng.integers(-40, 40, (len(p), 1))
+        * (1 + draw(st.sampled_from([0, 1e-15, 1e-9, 1e-7])) * rng.normal(size=p.shape))
+    )
     dtype = draw(st.sampled_from(["float32", "float64"]))
     return x.astype(dtype), p.astype(dtype)
 
@@ -264,7 +276,9 @@ def test_kept_directions_give_the_bits_of_rows(problem, data):
     k = data.draw(st.integers(1, len(p)))
     packed = hopmin.Packed(p)
     for _ in range(2):  # the second search finds the directions kept
-        for a, b in zip(hopmin.nearest(x, packed, k, metric="cosine"), hopmin.nearest(x, p, k, metric="cosine"), strict=True):
+        for a, b in zip(
+            hopmin.nearest(x, packed, k, metric="cosine"), hopmin.nearest(x, p, k, metric="cosine"), strict=True
+        ):
             assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
 
 
@@ -272,8 +286,12 @@ def test_packed_patterns_of_zeros_have_no_direction():
     p = np.ones((9000, 2))
     p[8999] = 0
     for patterns in (p, hopmin.Packed(p)):
-        with pytest.raises(ValueError, match=r"^patterns must have no row of zeros for metric 'cosine'; got one at index 8999$"):
+        with pytest.raises(
+            ValueError, match=r"^patterns must have no row of zeros for metric 'cosine'; got one at index 8999$"
+        ):
             hopmin.nearest([1.0, 0.0], patterns, metric="cosine")
+
+
 # Accuracy: what the Notes of `nearest` promise, judged by exact fractions, and where it ends
 
 

@@ -276,7 +276,9 @@ def test_clamped_coordinates_stay_and_the_energy_decreases(problem, seed):
         assert (np.diff(found.energies, axis=0) <= slack).all()
         converged = found.reason == "converged"
         free_gradient = np.where(clamp, 0, energy.gradient(found.states, p))[converged]
-        assert (np.linalg.norm(free_gradient, axis=1) <= 2 * found.residual[converged] + 1e-14 * size * (4 + len(p))).all()
+        assert (
+            np.linalg.norm(free_gradient, axis=1) <= 2 * found.residual[converged] + 1e-14 * size * (4 + len(p))
+        ).all()
 
 
 def test_patterns_are_completed_from_known_coordinates():
@@ -320,7 +322,9 @@ def test_values_are_averaged_by_the_final_weights():
     np.testing.assert_allclose(found.values, found.weights @ values)
     np.testing.assert_allclose(found.values, values, atol=1e-3)
     one = hopmin.retrieve(FIG1[0], FIG1, DistanceEnergy(9.0))
-    np.testing.assert_allclose(one.values, one.states, atol=1e-6)  # a fixed point is the average of the patterns under its weights
+    np.testing.assert_allclose(
+        one.values, one.states, atol=1e-6
+    )  # a fixed point is the average of the patterns under its weights
 
 
 def test_gradient_descent_reaches_the_same_states_later():
@@ -390,7 +394,9 @@ def test_invalid_masks_clamps_and_step_sizes_raise(options, error, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(("options", "given"), [({"damping": 0.5}, "damping = 0.5"), ({"step_size": 0.1}, "step_size = 0.1")])
+@pytest.mark.parametrize(
+    ("options", "given"), [({"damping": 0.5}, "damping = 0.5"), ({"step_size": 0.1}, "step_size = 0.1")]
+)
 def test_binary_energies_refuse_damping_and_step_size(options, given):
     with pytest.raises(ValueError) as caught:
         hopmin.retrieve([1.0, 1.0], [[1.0, -1.0]], Synchronous(), **options)
@@ -413,7 +419,10 @@ def test_a_representation_tells_why_and_where_queries_stopped():
     assert repr(found) == str(found) == expected
     single = hopmin.retrieve([0.9, 0.2], p, energy)
     count = int(single.steps)
-    assert repr(single) == f"Retrieval(states (2,), energies ({count + 1},), reason converged, steps {count}, nearest 1, kind pattern)"
+    assert (
+        repr(single)
+        == f"Retrieval(states (2,), energies ({count + 1},), reason converged, steps {count}, nearest 1, kind pattern)"
+    )
     none = hopmin.retrieve(np.zeros((0, 2)), p, energy)
     assert repr(none) == "Retrieval(states (0, 2), energies (1, 0), reason none, steps none, nearest [], kind none)"
     mixed = hopmin.retrieve([[0.9, 0.2], [0.5, 0.0]], p, energy, max_steps=1)
@@ -424,7 +433,9 @@ def test_a_representation_of_much_is_short_and_computes_nothing():
     rng = np.random.default_rng(0)
     p = rng.normal(size=(2000, 100))
     found = hopmin.retrieve(p, p, DistanceEnergy(2.0), max_steps=2)
-    assert re.fullmatch(r"Retrieval\(states \(2000, 100\), energies \(\d, 2000\), reason \S+, steps [12to ]+\)", repr(found))
+    assert re.fullmatch(
+        r"Retrieval\(states \(2000, 100\), energies \(\d, 2000\), reason \S+, steps [12to ]+\)", repr(found)
+    )
     assert not found.__dict__.keys() & {"weights", "kind", "nearest"}
     assert found.nearest[0] == 0
     assert "nearest [   0    1    2 ... 1997 1998 1999]" in repr(found)

@@ -157,7 +157,9 @@ def test_epanechnikov_energy_matches_plain_loops(backend):
             assert value == pytest.approx(helpers.epanechnikov_energy(row, p, beta), rel=1e-13, abs=1e-13 / beta)
             near = p[support]
             np.testing.assert_array_equal(weights[support], 1 / len(near))
-            np.testing.assert_allclose(updated, helpers.average([1 / len(near)] * len(near), near), rtol=1e-14, atol=1e-15)
+            np.testing.assert_allclose(
+                updated, helpers.average([1 / len(near)] * len(near), near), rtol=1e-14, atol=1e-15
+            )
             slope = helpers.gradient(helpers.epanechnikov_energy, row, near, beta)
             np.testing.assert_allclose(gradient, slope, rtol=1e-12, atol=1e-12)
 
@@ -191,7 +193,9 @@ def test_patterns_passed_as_values_are_treated_as_values():
 def test_epanechnikov_decrease_for_a_single_pattern():
     energy, x, p = EpanechnikovEnergy(2.0), np.array([0.6]), np.array([[0.0]])
     assert energy.guaranteed_decrease(x, p[0]) == pytest.approx(math.log(1 + 0.36) / 2)
-    assert energy.value(x, p) - energy.value(p[0], p) == pytest.approx(-math.log(1 - 0.36) / 2)  # -log(1 - y) >= log(1 + y)
+    assert energy.value(x, p) - energy.value(p[0], p) == pytest.approx(
+        -math.log(1 - 0.36) / 2
+    )  # -log(1 - y) >= log(1 + y)
 
 
 @given(testing.problems(dtypes=("float64",), offsets=(0.0,)))
@@ -224,7 +228,9 @@ def counts(patterns, reach):
     return int((supports.sum(axis=1) == 1).sum()), int((supports.sum(axis=1) > 1).sum())
 
 
-@pytest.mark.parametrize(("beta", "expected"), [(0.3, (0, 1)), (0.49, (0, 1)), (0.51, (2, 1)), (1.9, (2, 1)), (2.1, (2, 0))])
+@pytest.mark.parametrize(
+    ("beta", "expected"), [(0.3, (0, 1)), (0.49, (0, 1)), (0.51, (2, 1)), (1.9, (2, 1)), (2.1, (2, 0))]
+)
 def test_minima_of_two_patterns(beta, expected):
     assert counts(LINE, math.sqrt(2 / beta)) == expected
 
@@ -254,7 +260,9 @@ def test_mean_shift_ends_in_every_listed_minimum_only(seed):
     energy = EpanechnikovEnergy(2 / rng.uniform(0.2, 0.6) ** 2)
     centres, supports = energy.minima(p)
     subsets = [p[list(s)].mean(axis=0) for k in range(1, n + 1) for s in itertools.combinations(range(n), k)]
-    starts = np.concatenate([rng.uniform(-0.5, 1.5, (2000, d)), centres + 1e-6 * rng.normal(size=centres.shape), subsets])
+    starts = np.concatenate(
+        [rng.uniform(-0.5, 1.5, (2000, d)), centres + 1e-6 * rng.normal(size=centres.shape), subsets]
+    )
     starts = starts[np.isfinite(energy.value(starts, p))]
     ends = retrieve(starts, p, energy, max_steps=500).states
     distances = np.linalg.norm(ends[:, None] - centres, axis=2)
@@ -311,7 +319,10 @@ def test_invalid_queries_and_patterns_are_refused(energy):
         ((1.0, 2.0), ((1.0,),)): "queries must have shape (m, d) with d = 1; got (2,)",
         ((1.0,), ((math.nan,),)): "patterns must be finite; got nan at index (0, 0)",
         ((math.inf,), ((1.0,),)): "queries must be finite; got inf at index (0, 0)",
-        ((1e200,), ((-1e200,),)): "queries and patterns must be small enough to square in float64; got values up to 2e+200",
+        (
+            (1e200,),
+            ((-1e200,),),
+        ): "queries and patterns must be small enough to square in float64; got values up to 2e+200",
     }.items():
         for name in ("value", "gradient", "hessian", "weights", "update"):
             with pytest.raises(ValueError) as caught:

@@ -106,7 +106,9 @@ def test_overlap_solves_the_mean_field_equations(load):
     for _ in range(5000):
         c = math.sqrt(2 / (math.pi * load * r)) * math.exp(-(m**2) / (2 * load * r))
         m, r = math.erf(m / math.sqrt(2 * load * r)), (1 - c) ** -2
-    assert overlap == pytest.approx(m, abs=1e-3 if load > 0.137 else 1e-9)  # the iteration converges slowly near the capacity
+    assert overlap == pytest.approx(
+        m, abs=1e-3 if load > 0.137 else 1e-9
+    )  # the iteration converges slowly near the capacity
 
 
 def test_overlap_falls_to_zero_beyond_the_capacity():
@@ -167,10 +169,18 @@ def test_sphere_capacity_beyond_floats():
 
 def test_sphere_capacity_reports_where_it_does_not_hold():
     """c >= (2 / sqrt(p))^(4 / (d - 1)): false in few dimensions, or for a flat energy."""
-    found = {(d, radius): capacity.sphere_capacity(d, radius=radius) for d in (5, 15, 20, 75) for radius in (1.0, 2.5, 3.0)}
+    found = {
+        (d, radius): capacity.sphere_capacity(d, radius=radius) for d in (5, 15, 20, 75) for radius in (1.0, 2.5, 3.0)
+    }
     for (d, _), sphere in found.items():
         assert sphere.holds == (sphere.growth >= (2 / math.sqrt(1e-3)) ** (4 / (d - 1)))
-    assert [key for key, sphere in found.items() if sphere.holds] == [(20, 2.5), (20, 3.0), (75, 1.0), (75, 2.5), (75, 3.0)]
+    assert [key for key, sphere in found.items() if sphere.holds] == [
+        (20, 2.5),
+        (20, 3.0),
+        (75, 1.0),
+        (75, 2.5),
+        (75, 3.0),
+    ]
 
 
 # Given patterns
@@ -197,7 +207,11 @@ def test_updates_stay_within_the_error_bound(problem, fraction):
     assume(np.abs(p).max() > 0)
     norm = np.linalg.norm(p, axis=1).max()
     rng = np.random.default_rng(0)
-    r = fraction * np.abs(capacity.dot_separation(p)[np.isfinite(capacity.dot_separation(p))]).max(initial=0) / (2 * norm)
+    r = (
+        fraction
+        * np.abs(capacity.dot_separation(p)[np.isfinite(capacity.dot_separation(p))]).max(initial=0)
+        / (2 * norm)
+    )
     direction = rng.normal(size=p.shape)
     queries = p + r * direction / np.linalg.norm(direction, axis=1, keepdims=True)
     ends = hopmin.DotEnergy(beta).update(queries, p)
@@ -210,7 +224,9 @@ def test_error_bound_is_the_printed_one_where_informative():
     p = 4 * np.eye(3)
     expected = 2 * 2 * math.exp(-1.5 * (16 - 2 * 0.5 * 4)) * 4
     np.testing.assert_allclose(capacity.retrieval_error_bound(p, 0.5, beta=1.5), [expected] * 3, rtol=1e-13)
-    np.testing.assert_array_equal(capacity.retrieval_error_bound(p, 1e9, beta=1e9), [8.0] * 3)  # no farther than the diameter
+    np.testing.assert_array_equal(
+        capacity.retrieval_error_bound(p, 1e9, beta=1e9), [8.0] * 3
+    )  # no farther than the diameter
     assert capacity.retrieval_error_bound(p.astype(np.float32), 0.5).dtype == np.float32
 
 

@@ -135,7 +135,11 @@ def test_energy_is_convex_up_to_the_convex_beta(seed):
 
 def test_two_minima_just_above_the_convex_beta():
     assert convex_beta([[-1.0], [1.0]]) == 0.5
-    assert DistanceEnergy(0.51).hessian([0.0], [[-1.0], [1.0]])[0, 0] < 0 < DistanceEnergy(0.49).hessian([0.0], [[-1.0], [1.0]])[0, 0]
+    assert (
+        DistanceEnergy(0.51).hessian([0.0], [[-1.0], [1.0]])[0, 0]
+        < 0
+        < DistanceEnergy(0.49).hessian([0.0], [[-1.0], [1.0]])[0, 0]
+    )
 
 
 def test_certificates_at_the_largest_beta():
@@ -150,7 +154,10 @@ def test_certificates_at_the_largest_beta():
     [
         (lambda: certify(TRIANGLE, 0), "radius must be a finite number > 0; got 0"),
         (lambda: certify(TRIANGLE, 0.1, beta=-1), "beta must be a finite number > 0; got -1"),
-        (lambda: storing_beta(TRIANGLE, 0.5), "radius must be below 0.5, half the least distance between patterns; got 0.5"),
+        (
+            lambda: storing_beta(TRIANGLE, 0.5),
+            "radius must be below 0.5, half the least distance between patterns; got 0.5",
+        ),
         (
             lambda: storing_beta([[0.0], [1e-155], [1.0]], 1e-160),
             "patterns must be far enough apart for beta to be a float; got a distance of 1e-155",

@@ -132,7 +132,9 @@ def test_cross_entropy_identity_and_proposition_4_differ():
     for beta in (0.5, 2.0):
         by_hand = -np.mean([density.log_density(row, p, beta=beta) for row in x])
         energies = DistanceEnergy(beta).value(x, p)
-        assert density.differential_cross_entropy(energies, log_partition(p, beta=beta), beta=beta) == pytest.approx(by_hand)
+        assert density.differential_cross_entropy(energies, log_partition(p, beta=beta), beta=beta) == pytest.approx(
+            by_hand
+        )
 
 
 @given(st.floats(-1e4, 1e4))

@@ -190,7 +190,9 @@ def test_the_parameter_bound_is_necessary(shape):
 # Section 6 and appendix E
 
 
-@pytest.mark.parametrize("statement", [properties.parameters_per_layer, properties.table_3, properties.plateau_is_entropy])
+@pytest.mark.parametrize(
+    "statement", [properties.parameters_per_layer, properties.table_3, properties.plateau_is_entropy]
+)
 def test_numbers_of_the_experiments(statement):
     check(statement())
 

@@ -28,7 +28,9 @@ def test_bound_follows_from_its_derivation():
     n = (tokens / OPENELM.positions) ** 2 / math.pi
     by_hand = 10 * OPENELM.layers * OPENELM.width * n / OPENELM.positions
     assert parameter_bound(tokens, OPENELM) == pytest.approx(by_hand, rel=1e-14)
-    assert parameter_count(OPENELM) == 10 * 8 * 1280**2 == pytest.approx(10 * 8 * 1280 * state_dimension(OPENELM) / 1024)
+    assert (
+        parameter_count(OPENELM) == 10 * 8 * 1280**2 == pytest.approx(10 * 8 * 1280 * state_dimension(OPENELM) / 1024)
+    )
 
 
 def test_bound_grows_with_the_second_or_fourth_power():
@@ -84,7 +86,9 @@ def test_small_integers_do_not_overflow():
     assert state_dimension(small) == 20_000
 
 
-@pytest.mark.parametrize(("per_layer", "error"), [("10", TypeError), (0, ValueError), (math.inf, ValueError), (None, TypeError)])
+@pytest.mark.parametrize(
+    ("per_layer", "error"), [("10", TypeError), (0, ValueError), (math.inf, ValueError), (None, TypeError)]
+)
 def test_a_wrong_number_per_layer_is_refused(per_layer, error):
     expected = f"per_layer must be a finite number > 0; got {per_layer!r}"
     assert error_message(error, parameter_count, OPENELM, per_layer=per_layer) == expected
@@ -98,7 +102,10 @@ def test_only_a_shape_is_a_shape():
     assert error_message(TypeError, parameter_count, shape) == expected
     assert error_message(TypeError, state_dimension, shape) == expected
     assert error_message(TypeError, parameter_bound, 1.0, shape) == expected
-    assert error_message(ValueError, parameter_bound_any_width, 1.0, layers=0, positions=1) == "layers must be an integer >= 1; got 0"
+    assert (
+        error_message(ValueError, parameter_bound_any_width, 1.0, layers=0, positions=1)
+        == "layers must be an integer >= 1; got 0"
+    )
 
 
 def test_zero_tokens_are_refused():

@@ -71,7 +71,9 @@ def test_a_journal_of_another_version_is_refused(tmp_path):
         Journal(tmp_path, SETTINGS)
 
 
-@given(st.sampled_from([b"\n", b"[]\n", b"{}\n{}\n", b"null\n", b'{"format": 1}\n{"key": 1}\n', b"\xff\xfe\n", b"{]\n"]))
+@given(
+    st.sampled_from([b"\n", b"[]\n", b"{}\n{}\n", b"null\n", b'{"format": 1}\n{"key": 1}\n', b"\xff\xfe\n", b"{]\n"])
+)
 def test_damaged_journals_are_refused_and_kept(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("damaged")
     (folder / "records.jsonl").write_bytes(content)

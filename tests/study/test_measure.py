@@ -192,9 +192,16 @@ def test_ngrams_equal_a_plain_recursion():
     rows = rows_of([10, 7, 3, 9, 2])
 
     def p(word, history):
-        follow = [row[t] for row in bare(rows) for t in range(1, len(row)) if t >= len(history) and list(row[t - len(history) : t]) == history]
+        follow = [
+            row[t]
+            for row in bare(rows)
+            for t in range(1, len(row))
+            if t >= len(history) and list(row[t - len(history) : t]) == history
+        ]
         shorter = 1 / V if not history else p(word, history[1:])
-        return (follow.count(word) + len(set(follow)) * shorter) / (len(follow) + len(set(follow))) if follow else shorter
+        return (
+            (follow.count(word) + len(set(follow)) * shorter) / (len(follow) + len(set(follow))) if follow else shorter
+        )
 
     other = rows_of([10, 4, 6], seed=1)
     nats = [-math.log(p(row[t], list(row[max(0, t - 2) : t]))) for row in bare(other) for t in range(1, len(row))]

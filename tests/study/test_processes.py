@@ -168,7 +168,9 @@ def test_a_worker_that_ends_early_is_an_error(tasks, code):
 
 def test_a_lost_task_is_reported_and_the_rest_goes_on(tasks):
     found = []
-    run_tasks(tasks.end_if_odd, range(5), workers=2, finished=found.append, lost=lambda number, sentence: (number, sentence))
+    run_tasks(
+        tasks.end_if_odd, range(5), workers=2, finished=found.append, lost=lambda number, sentence: (number, sentence)
+    )
     lost = [(code, f"a worker process ended with exit code {code} before its task") for code in (1, 3)]
     assert sorted(found, key=str) == sorted([0, 2, 4, *lost], key=str)
 

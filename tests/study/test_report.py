@@ -20,7 +20,14 @@ def entries(jobs):
     found = {}
     for job in jobs:
         _, record, error, _ = run(job, None, lambda *_: None)
-        entry = {"key": job.key, "experiment": job.experiment, "cell": job.cell, "record": record, "error": error, "seconds": 0.1}
+        entry = {
+            "key": job.key,
+            "experiment": job.experiment,
+            "cell": job.cell,
+            "record": record,
+            "error": error,
+            "seconds": 0.1,
+        }
         found[job.key] = json.loads(json.dumps(entry))
     return found
 
@@ -95,7 +102,13 @@ def test_every_answer_and_number_is_in_both_reports(found, folder):
     from markupsafe import escape
 
     for section in found["experiments"]:
-        for sentence in (section["question"], answer(section), section["control"], section["caveats"], section["paper"]):
+        for sentence in (
+            section["question"],
+            answer(section),
+            section["control"],
+            section["caveats"],
+            section["paper"],
+        ):
             assert str(escape(sentence)) in page, sentence
             assert sentence in text, sentence
         for finding in section["findings"]:
@@ -172,7 +185,10 @@ def test_the_page_in_a_browser(folder):
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
                 errors, requests = [], []
-                page.on("console", lambda message, errors=errors: errors.append(message.text) if message.type == "error" else None)
+                page.on(
+                    "console",
+                    lambda message, errors=errors: errors.append(message.text) if message.type == "error" else None,
+                )
                 page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
                 page.on("request", lambda request, requests=requests: requests.append(request.url))
                 page.goto((folder / "report.html").as_uri())

@@ -20,7 +20,14 @@ def entries():
     found = {}
     for job in plan(SETTINGS, NAMES):
         record = json.loads(json.dumps(run(job, None, lambda *_: None).record))
-        found[job.key] = {"key": job.key, "experiment": job.experiment, "cell": job.cell, "record": record, "error": None, "seconds": 1.0}
+        found[job.key] = {
+            "key": job.key,
+            "experiment": job.experiment,
+            "cell": job.cell,
+            "record": record,
+            "error": None,
+            "seconds": 1.0,
+        }
     return found
 
 
@@ -73,7 +80,9 @@ def test_a_folder_is_read_back(entries, tmp_path):
     write_results(tmp_path, found)
     assert read_results(tmp_path) == json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     header, *lines = (tmp_path / journal.FILE).read_text(encoding="utf-8").splitlines()
-    (tmp_path / journal.FILE).write_text(json.dumps({**json.loads(header), "format": 99}) + "\n" + "\n".join(lines) + "\n")
+    (tmp_path / journal.FILE).write_text(
+        json.dumps({**json.loads(header), "format": 99}) + "\n" + "\n".join(lines) + "\n"
+    )
     with pytest.raises(ValueError, match="folder must hold a study of hopmin"):
         read_results(tmp_path)
 

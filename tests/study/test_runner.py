@@ -22,7 +22,10 @@ def whole(tmp_path_factory):
     """Return the folder of an uninterrupted study by one worker, and what it reported."""
     folder, events = tmp_path_factory.mktemp("whole"), []
     study(
-        SETTINGS, folder, NAMES, workers=1,
+        SETTINGS,
+        folder,
+        NAMES,
+        workers=1,
         progress=lambda job, share, doing: events.append((job.key, share, doing)),
         finished=lambda job, entry: events.append((job.key, entry["error"])),
     )
@@ -96,7 +99,19 @@ def test_a_failed_cell_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("after", [2])
 def test_a_killed_study_loses_at_most_the_cells_in_flight(whole, tmp_path, after):
-    command = [sys.executable, "-m", "hopmin", "study", *NAMES, "--preset", "smoke", "--out", str(tmp_path), "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "hopmin",
+        "study",
+        *NAMES,
+        "--preset",
+        "smoke",
+        "--out",
+        str(tmp_path),
+        "--workers",
+        "2",
+    ]
     with subprocess.Popen([*command, "--quiet"], cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
         path, deadline = tmp_path / "records.jsonl", time.monotonic() + 100
         while time.monotonic() < deadline and not (path.exists() and path.read_bytes().count(b"\n") > after):

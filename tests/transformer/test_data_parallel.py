@@ -36,7 +36,11 @@ def assert_close(found, expected, relative):
 @settings(max_examples=30)
 def test_parts_have_the_gradient_of_the_whole(count, seed, padded):
     model = made()
-    assert_close(DataParallel(model, count)(*drawn(seed, padded=padded)), model.loss_and_gradients(*drawn(seed, padded=padded)), 1e-12)
+    assert_close(
+        DataParallel(model, count)(*drawn(seed, padded=padded)),
+        model.loss_and_gradients(*drawn(seed, padded=padded)),
+        1e-12,
+    )
 
 
 def test_a_part_without_targets_contributes_nothing():

@@ -60,7 +60,9 @@ def test_callback_gets_what_the_log_holds(text, tmp_path):
 
 def test_shuffled_batches_are_drawn_from_the_seed(text, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(module, "shuffled_batches", lambda rows, *options: drawn.append(options) or shuffled_batches(rows, *options))
+    monkeypatch.setattr(
+        module, "shuffled_batches", lambda rows, *options: drawn.append(options) or shuffled_batches(rows, *options)
+    )
     Experiment.create(tmp_path, corpus=text, **SMALL, batches="shuffled", seed=5).run()
     assert drawn == [(4, 5)]
 

@@ -14,13 +14,17 @@ from hopmin.transformer.generation import pad_left, sample_token
 from hopmin.transformer.model import Context
 
 V, T, L, H, D = models.GPT_SIZES.values()
-EACH_OPTION = pytest.mark.parametrize("options", models.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
+EACH_OPTION = pytest.mark.parametrize(
+    "options", models.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2"
+)
 
 
 def varied_gpt(seed=0):
     """A model that does not repeat one token."""
     model = drawn_gpt(seed, init_std=1.0)
-    model.parameters["norm.gain"][...] = np.random.default_rng(seed).normal(size=D)  # gains of one favour repetition of the last token
+    model.parameters["norm.gain"][...] = np.random.default_rng(seed).normal(
+        size=D
+    )  # gains of one favour repetition of the last token
     return model
 
 

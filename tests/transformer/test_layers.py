@@ -107,9 +107,14 @@ def test_attention_by_distances_is_a_distance_update():
     q, k, v = draw((5, 4), (5, 4), (5, 3))
     found, weights, _ = layers.attention(q, k, v, distances=True)
     for t in range(5):
-        exps = [math.exp(-sum((a - b) ** 2 for a, b in zip(q[t], row, strict=True)) / (2 * math.sqrt(4))) for row in k[: t + 1]]
+        exps = [
+            math.exp(-sum((a - b) ** 2 for a, b in zip(q[t], row, strict=True)) / (2 * math.sqrt(4)))
+            for row in k[: t + 1]
+        ]
         close(weights[t, : t + 1], [e / sum(exps) for e in exps])
-        close(found[t], [sum(e * row[j] for e, row in zip(exps, v[: t + 1], strict=True)) / sum(exps) for j in range(3)])
+        close(
+            found[t], [sum(e * row[j] for e, row in zip(exps, v[: t + 1], strict=True)) / sum(exps) for j in range(3)]
+        )
 
 
 def test_attention_weights_are_causal_distributions():

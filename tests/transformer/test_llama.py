@@ -15,7 +15,12 @@ from hopmin.transformer.llama import Llama, LlamaConfig, apply_rope, rms_norm, s
 from hopmin.transformer.model import Context
 
 SIZES = {"vocabulary": 11, "positions": 9, "layers": 2, "heads": 4, "key_heads": 2, "width": 24, "hidden": 20}
-CONFIGS = [{}, {"key_heads": 1}, {"key_heads": 4, "tied_embeddings": False}, {"base": 50.0, "epsilon": 0.3, "layers": 1}]
+CONFIGS = [
+    {},
+    {"key_heads": 1},
+    {"key_heads": 4, "tied_embeddings": False},
+    {"base": 50.0, "epsilon": 0.3, "layers": 1},
+]
 
 
 def drawn_llama(seed=0, dtype="float64", **options):
@@ -71,7 +76,9 @@ def test_a_block_is_a_memory_update_per_head_and_a_gate():
         merged = np.empty((T, H, E))
         for h, t in np.ndindex(H, T):
             q, k, v = (a[layer, b, h] for a in (activations.queries, activations.keys, activations.values))
-            np.testing.assert_allclose(activations.weights[layer, b, h, t, : t + 1], energy.weights(q[t], k[: t + 1]), rtol=1e-12)
+            np.testing.assert_allclose(
+                activations.weights[layer, b, h, t, : t + 1], energy.weights(q[t], k[: t + 1]), rtol=1e-12
+            )
             assert not activations.weights[layer, b, h, t, t + 1 :].any()
             merged[t, h] = energy.update(q[t], k[: t + 1], v[: t + 1])
         x = activations.states[layer, b] + merged.reshape(T, -1) @ p[f"layers.{layer}.output.weight"]
@@ -217,4 +224,6 @@ def test_unexpected_parameters_are_named():
         ({"norm.gain": np.full(24, np.nan)}, "norm.gain must be finite; got nan at index 0"),
     ):
         assert error_message(ValueError, Llama, config, {**drawn_parameters(config), **change}) == sentence
-    assert error_message(ValueError, Llama, config, {}) == "tokens must be of shape (11, 24); in parameters it is absent"
+    assert (
+        error_message(ValueError, Llama, config, {}) == "tokens must be of shape (11, 24); in parameters it is absent"
+    )

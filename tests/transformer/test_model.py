@@ -204,7 +204,9 @@ def test_logits_follow_from_activations():
     model, (tokens, _) = drawn_gpt(), examples()
     activations = model.activations(tokens)
     close(activations.outputs @ model.parameters["tokens"].T, model.logits(tokens))
-    np.testing.assert_array_equal(activations.states[0], model.parameters["tokens"][tokens] + model.parameters["positions"])
+    np.testing.assert_array_equal(
+        activations.states[0], model.parameters["tokens"][tokens] + model.parameters["positions"]
+    )
     last = activations.states[-1]
     z = (last - last.mean(axis=-1, keepdims=True)) / np.sqrt(last.var(axis=-1, keepdims=True) + 1e-5)
     close(activations.outputs, model.parameters["norm.gain"] * z + model.parameters["norm.bias"])
@@ -316,7 +318,9 @@ def test_a_directory_is_refused(tmp_path):
 
 def test_a_missing_file_is_refused(tmp_path):
     path = tmp_path / "m.npz"
-    assert error_message(ValueError, GPT.load, path) == f"model must be a readable file; {path}: No such file or directory"
+    assert (
+        error_message(ValueError, GPT.load, path) == f"model must be a readable file; {path}: No such file or directory"
+    )
 
 
 def without(arrays):
@@ -473,12 +477,17 @@ def test_more_layers_than_arrays_are_refused_at_once(tmp_path):
     drawn_gpt(0).save(path)
     arrays, records = load_arrays(path, "model")
     save_arrays(path, "model", arrays, **{**records, "config": {**records["config"], "layers": 10**18}})
-    assert error_message(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"
+    assert (
+        error_message(ValueError, GPT.load, path)
+        == f"model must hold the parameters that its configuration names; {path} does not"
+    )
 
 
 # Options
 
-EACH_OPTION = pytest.mark.parametrize("options", models.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2")
+EACH_OPTION = pytest.mark.parametrize(
+    "options", models.GPT_OPTIONS, ids=lambda o: ",".join(map(str, o.values())) or "gpt2"
+)
 
 
 @EACH_OPTION
@@ -562,7 +571,9 @@ def test_the_gradient_of_unequal_rows_is_a_slope(options):
             p[...] = before[name] + step * direction[name]
         losses.append(model.loss_and_gradients(tokens, targets, 5)[0])
     slope = sum(float(np.vdot(gradients[name], direction[name])) for name in direction)
-    assert (losses[0] - losses[1]) / 2e-7 == pytest.approx(slope, rel=0, abs=3e-7)  # rounding of losses, 6e-14, over 2e-7
+    assert (losses[0] - losses[1]) / 2e-7 == pytest.approx(
+        slope, rel=0, abs=3e-7
+    )  # rounding of losses, 6e-14, over 2e-7
 
 
 @given(LENGTHS, st.integers(0, 2**32))
@@ -613,7 +624,13 @@ def test_presets_have_the_published_sizes():
     counts = {name: GPTConfig.preset(name).parameter_count for name in ("gpt2-medium", "gpt2-large", "gpt2-xl")}
     assert counts == {"gpt2-medium": 354823168, "gpt2-large": 774030080, "gpt2-xl": 1557611200}
     six = GPTConfig.preset("questions-6", layers=1)
-    assert (six.norm, six.activation, six.position_encoding, six.width, six.hidden) == ("post", "relu", "sinusoidal", 512, 2048)
+    assert (six.norm, six.activation, six.position_encoding, six.width, six.hidden) == (
+        "post",
+        "relu",
+        "sinusoidal",
+        512,
+        2048,
+    )
     # one layer: attention 4 D^2 + 4 D, linear 8 D^2 + 5 D, norms 4 D; embedding V D; head D V + V
     assert six.parameter_count == 12 * 512**2 + 13 * 512 + 2 * 69 * 512 + 69
     assert "preset must be one of 'gpt2'" in error_message(ValueError, GPTConfig.preset, "gpt3")
@@ -624,7 +641,11 @@ def test_presets_have_the_published_sizes():
     [
         ({"norm": "none"}, ValueError, "norm must be one of 'pre', 'post'; got 'none'"),
         ({"activation": "swish"}, ValueError, "activation must be one of 'gelu', 'relu'; got 'swish'"),
-        ({"position_encoding": "rotary"}, ValueError, "position_encoding must be one of 'learned', 'sinusoidal'; got 'rotary'"),
+        (
+            {"position_encoding": "rotary"},
+            ValueError,
+            "position_encoding must be one of 'learned', 'sinusoidal'; got 'rotary'",
+        ),
         ({"hidden": -1}, ValueError, "hidden must be an integer >= 0; got -1"),
         ({"attention": "cosine"}, ValueError, "attention must be one of 'dot', 'energy'; got 'cosine'"),
         ({"eta": 0.0}, ValueError, "eta must be a finite number > 0; got 0.0"),
@@ -665,7 +686,9 @@ def updates_of(states, patterns):
 @given(st.floats(0.01, 1.99), st.sampled_from([0.1, 1.0, 5.0]), st.booleans(), st.integers(0, 10**6))
 @settings(max_examples=20)
 def test_energy_attention_descends_as_guaranteed(eta, init_std, shared_layers, seed):
-    model = drawn_gpt(seed, attention="energy", hidden=0, eta=eta, shared_layers=shared_layers, init_std=init_std, layers=4)
+    model = drawn_gpt(
+        seed, attention="energy", hidden=0, eta=eta, shared_layers=shared_layers, init_std=init_std, layers=4
+    )
     activations = model.activations(examples(seed=seed)[0])
     for before, after, patterns in zip(activations.states[:-1], activations.states[1:], activations.keys, strict=True):
         u = updates_of(before, patterns)
@@ -683,14 +706,21 @@ def test_shared_layers_descend_one_energy_as_retrieve_does():
     trace = np.array([energy_of(states, activations.keys[0]) for states in activations.states])
     assert (np.diff(trace, axis=0) <= 1e-12 * np.abs(trace).max()).all()
     assert (trace[0] - trace[-1]).min() > 0.01
-    end = retrieve(heads(activations.states[0], 1)[0, -1], activations.keys[0][0, 1], DistanceEnergy(1 / (2 * math.sqrt(D // H))), tolerance=1e-12)
+    end = retrieve(
+        heads(activations.states[0], 1)[0, -1],
+        activations.keys[0][0, 1],
+        DistanceEnergy(1 / (2 * math.sqrt(D // H))),
+        tolerance=1e-12,
+    )
     close(heads(activations.states[-1], 1)[0, -1], end.states)
 
 
 def test_the_energy_may_rise_if_eta_exceeds_two():
     model = drawn_gpt(attention="energy", hidden=0, eta=3.0, init_std=1.0, layers=1)
     activations = model.activations(examples()[0])
-    assert (energy_of(activations.states[1], activations.keys[0]) > energy_of(activations.states[0], activations.keys[0])).all()
+    assert (
+        energy_of(activations.states[1], activations.keys[0]) > energy_of(activations.states[0], activations.keys[0])
+    ).all()
 
 
 def test_the_usual_residual_may_raise_the_energy():
@@ -710,7 +740,11 @@ def test_energy_attention_can_be_trained():
 
 def test_a_representation_gives_the_sizes():
     model = GPT(GPTConfig(vocabulary=5, positions=8, layers=2, heads=4, width=16), rng=0)
-    assert repr(model) == str(model) == "GPT(2 layers, 4 heads, width 16, 5 tokens, 8 positions, 6,800 parameters, float32)"
+    assert (
+        repr(model)
+        == str(model)
+        == "GPT(2 layers, 4 heads, width 16, 5 tokens, 8 positions, 6,800 parameters, float32)"
+    )
     single = GPT(GPTConfig(vocabulary=1, positions=1, layers=1, heads=1, width=2), rng=0)
     assert repr(single).startswith("GPT(1 layer, 1 head, width 2, 1 token, 1 position, ")
     assert repr(Trainer(single, steps=3)) == f"Trainer({single}, 0 of 3 steps)"

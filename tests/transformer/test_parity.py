@@ -19,7 +19,10 @@ F = torch.nn.functional
 torch.set_num_threads(1)  # threads do not help with tensors this small
 
 V, T = 11, 6
-SLACK = {"float64": 1e-12, "float32": 1e-4}  # relative to the largest number; observed rounding errors are 1e-14 and 5e-6
+SLACK = {
+    "float64": 1e-12,
+    "float32": 1e-4,
+}  # relative to the largest number; observed rounding errors are 1e-14 and 5e-6
 
 
 def close(actual, expected, slack):
@@ -32,7 +35,10 @@ def close(actual, expected, slack):
 
 def made(seed, **options):
     """A model none of whose parameters has a special value such as 0 or 1."""
-    model = GPT(GPTConfig(**{"vocabulary": V, "positions": T, "layers": 2, "heads": 2, "width": 8, "init_std": 0.3, **options}), seed)
+    model = GPT(
+        GPTConfig(**{"vocabulary": V, "positions": T, "layers": 2, "heads": 2, "width": 8, "init_std": 0.3, **options}),
+        seed,
+    )
     rng = np.random.default_rng(seed)
     for a in model.parameters.values():
         a += rng.normal(0, 0.2, a.shape).astype(a.dtype)
@@ -155,7 +161,9 @@ def test_logits_loss_and_gradients_match_pytorch(dtype, options, seed):
 
 @pytest.mark.parametrize("dtype", SLACK)
 @pytest.mark.parametrize("grad_clip", [0.5, 100.0])  # every gradient is clipped, or none
-@pytest.mark.parametrize("options", [{}, {"norm": "post", "tied_embeddings": False, "position_encoding": "sinusoidal"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"norm": "post", "tied_embeddings": False, "position_encoding": "sinusoidal"}], ids=str
+)
 def test_ten_training_steps_match_pytorch(dtype, grad_clip, options):
     """AdamW with decay of matrices only, clipping by the joint norm, a linear rise and a cosine down.
 
@@ -177,7 +185,9 @@ def test_ten_training_steps_match_pytorch(dtype, grad_clip, options):
         theirs.zero_grad()
         loss = cross_entropy(gpt_logits(p, c, torch.tensor(tokens)), targets)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(p.values(), math.inf).item()  # a finite maximum would add 1e-6 to the norm
+        norm = torch.nn.utils.clip_grad_norm_(
+            p.values(), math.inf
+        ).item()  # a finite maximum would add 1e-6 to the norm
         for a in p.values():
             a.grad *= min(1.0, grad_clip / norm)
         theirs.step()
@@ -242,12 +252,16 @@ def test_gpt2_matches_transformers(tmp_path, transformers, options):
     close({tensor_name(name, GPT2_NAMES): a for name, a in gradients.items()}, named, SLACK["float64"])
 
 
-@pytest.mark.parametrize("options", [{}, {"tied_embeddings": False, "base": 50.0}, {"key_heads": 4, "epsilon": 0.25}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"tied_embeddings": False, "base": 50.0}, {"key_heads": 4, "epsilon": 0.25}], ids=str
+)
 def test_a_llama_matches_transformers(tmp_path, transformers, options):
     """Both read one GGUF file."""
     pytest.importorskip("accelerate")
     config = LlamaConfig(**{**LLAMA_SIZES, **options})
-    ours = load_llama(write_gguf(tmp_path / "m.gguf", gguf_header(config), gguf_tensors(drawn_parameters(config, dtype="float32"))))
+    ours = load_llama(
+        write_gguf(tmp_path / "m.gguf", gguf_header(config), gguf_tensors(drawn_parameters(config, dtype="float32")))
+    )
     theirs = transformers.LlamaForCausalLM.from_pretrained(tmp_path, gguf_file="m.gguf").eval()
     theirs.generation_config.eos_token_id = None
     rows = np.random.default_rng(0).integers(0, config.vocabulary, (3, config.positions))

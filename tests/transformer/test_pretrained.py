@@ -35,6 +35,7 @@ from hopmin.transformer.pretrained import load_gpt2, load_llama
 
 # GGUF files
 
+
 @pytest.fixture
 def wide():
     config = LlamaConfig(**LLAMA_SIZES)
@@ -72,10 +73,14 @@ def test_quantised_weights_are_dequantised_by_block(tmp_path, wide, kind, unpack
     packed = rng.integers(0, 256, (64, size), np.uint8)  # 64 outputs of 32 inputs: a block each
     scales = rng.normal(size=(64, 2 if kind == "Q4_1" else 1)).astype("<f2").view(np.uint8)
     packed[:, : scales.shape[1]] = scales
-    path = write_gguf(tmp_path / "m.gguf", gguf_header(config), gguf_tensors(parameters), raw={"blk.1.ffn_up.weight": (packed, kind)})
+    path = write_gguf(
+        tmp_path / "m.gguf", gguf_header(config), gguf_tensors(parameters), raw={"blk.1.ffn_up.weight": (packed, kind)}
+    )
     expected = [unpack(row.tobytes()) for row in packed]
     found = load_llama(path).parameters["layers.1.expand.weight"].T
-    np.testing.assert_allclose(found, expected, rtol=2e-7, atol=1e-6)  # float32 rounding of a product and a sum of order ten
+    np.testing.assert_allclose(
+        found, expected, rtol=2e-7, atol=1e-6
+    )  # float32 rounding of a product and a sum of order ten
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16"])
@@ -216,7 +221,10 @@ def test_a_gguf_file_without_address_space_is_no_damage(tmp_path, wide, monkeypa
     for name in ("memmap", "array"):  # where the file is mapped, and where a tensor is dequantised
         with monkeypatch.context() as patch:
             patch.setattr(np, name, failing)
-            assert error_message(MemoryError, load_llama, path) == f"no memory for the {path.stat().st_size:,} bytes of {path}"
+            assert (
+                error_message(MemoryError, load_llama, path)
+                == f"no memory for the {path.stat().st_size:,} bytes of {path}"
+            )
 
 
 SHORT_OF_MEMORY = """
@@ -238,7 +246,9 @@ except Exception as error:
 def test_a_lack_of_memory_for_a_model_is_not_called_damage(tmp_path, wide, kind):
     pytest.importorskip("gguf")
     if kind == "gguf":
-        path = write_gguf(tmp_path / "m.gguf", gguf_header(wide[0]), {**gguf_tensors(wide[1]), "large": np.zeros(10**7)})
+        path = write_gguf(
+            tmp_path / "m.gguf", gguf_header(wide[0]), {**gguf_tensors(wide[1]), "large": np.zeros(10**7)}
+        )
         size = path.stat().st_size
     else:
         path = folder(tmp_path, {**hugging(gpt().parameters), "large": np.zeros(10**7, "f4")})
@@ -477,8 +487,14 @@ def test_a_tokenizer_may_be_in_one_file(tmp_path, joined):
     ("changes", "sentence"),
     [
         ({"model_type": "bert"}, "model must be a GPT-2 with model_type 'gpt2'; {} has 'bert'"),
-        ({"activation_function": "gelu"}, "model must be a GPT-2 with activation_function 'gelu_new' or 'relu'; {} has 'gelu'"),
-        ({"activation_function": ["relu"]}, "model must be a GPT-2 with activation_function 'gelu_new' or 'relu'; {} has ['relu']"),
+        (
+            {"activation_function": "gelu"},
+            "model must be a GPT-2 with activation_function 'gelu_new' or 'relu'; {} has 'gelu'",
+        ),
+        (
+            {"activation_function": ["relu"]},
+            "model must be a GPT-2 with activation_function 'gelu_new' or 'relu'; {} has ['relu']",
+        ),
         ({"n_inner": 20}, "h.0.mlp.c_fc.weight must be of shape (16, 20); in {} it is of shape (16, 64)"),
         ({"n_inner": -1}, DAMAGED.format("{}/config.json")),
         ({"layer_norm_epsilon": 1e-6}, "model must be a GPT-2 with layer_norm_epsilon 1e-05; {} has 1e-06"),
@@ -501,7 +517,10 @@ def test_unexpected_tensors_are_refused(tmp_path):
     broken[3, 5] = np.inf
     for change, sentence in (
         ({"h.1.mlp.c_fc.weight": broken}, "h.1.mlp.c_fc.weight in {} must be finite; got inf at index (3, 5)"),
-        ({"lm_head.weight": tensors["wte.weight"] + 1}, "model must have its output weights tied to its embedding; {} has other weights"),
+        (
+            {"lm_head.weight": tensors["wte.weight"] + 1},
+            "model must have its output weights tied to its embedding; {} has other weights",
+        ),
         ({"score.weight": np.ones((2, 16), "f4")}, "score.weight must be absent; in {} it is of shape (2, 16)"),
     ):
         assert refused(folder(tmp_path, {**tensors, **change}), load_gpt2) == sentence
@@ -575,7 +594,10 @@ def test_the_dtype_of_a_tensor_is_quoted_safely(tmp_path, dtype):
 
 @pytest.mark.parametrize(
     ("library", "needs", "load"),
-    [("gguf", "a GGUF file", load_llama), ("tokenizers", "BPETokenizer", lambda path: BPETokenizer.from_merges({}, []))],
+    [
+        ("gguf", "a GGUF file", load_llama),
+        ("tokenizers", "BPETokenizer", lambda path: BPETokenizer.from_merges({}, [])),
+    ],
     ids=["gguf", "tokenizers"],
 )
 def test_a_missing_library_is_named_with_its_extra(monkeypatch, tmp_path, library, needs, load):
@@ -630,5 +652,8 @@ def test_smollm2_gives_the_same_outputs_with_a_cache(smollm2):
     """At full size: outputs of a prefix and single steps against those of the whole row."""
     row = smollm2.tokenizer.encode("To be, or not to be, that is the question.")[None]
     whole, cache = smollm2._outputs(row), smollm2._new_cache(np.array([0]))
-    steps = [smollm2._outputs(row[:, :5], Context(cache=cache)), *(smollm2._outputs(row[:, t, None], Context(cache=cache)) for t in range(5, row.shape[1]))]
+    steps = [
+        smollm2._outputs(row[:, :5], Context(cache=cache)),
+        *(smollm2._outputs(row[:, t, None], Context(cache=cache)) for t in range(5, row.shape[1])),
+    ]
     np.testing.assert_allclose(np.concatenate(steps, axis=1), whole, rtol=0, atol=1e-4 * np.abs(whole).max())

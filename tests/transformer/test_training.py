@@ -262,7 +262,9 @@ def test_a_nonfinite_held_out_loss_is_an_error(monkeypatch, loss):
     losses, steps = iter([2.0, loss]), []
     monkeypatch.setattr(training, "cross_entropy", lambda model, rows: next(losses))
     trainer = Trainer(made(), steps=9, batch_size=2, evaluate_every=2)
-    sentence = error_message(FloatingPointError, trainer.run, ROWS, held_out=ROWS, callback=lambda step, **_: steps.append(step))
+    sentence = error_message(
+        FloatingPointError, trainer.run, ROWS, held_out=ROWS, callback=lambda step, **_: steps.append(step)
+    )
     assert sentence == f"held-out loss must stay finite; got {loss} after step 4"
     assert (steps, trainer.best) == ([1, 2, 3], (2, 2.0))
 
@@ -296,7 +298,12 @@ def test_evaluations_are_periodic_and_find_the_best(monkeypatch):
 
 def test_patience_ends_the_run(monkeypatch, tmp_path):
     trainer, records = evaluated(monkeypatch, [3.0, 4.0, 2.0, 2.5, 2.0], patience=2)
-    assert (records[-1]["step"], trainer.best, trainer.evaluations_without_improvement, trainer.done) == (10, (6, 2.0), 2, True)
+    assert (records[-1]["step"], trainer.best, trainer.evaluations_without_improvement, trainer.done) == (
+        10,
+        (6, 2.0),
+        2,
+        True,
+    )
     trainer.save(tmp_path / "checkpoint.npz")
     again = Trainer.load(tmp_path / "checkpoint.npz")
     assert (again.best, again.evaluations_without_improvement, again.done) == ((6, 2.0), 2, True)
@@ -501,7 +508,23 @@ def test_an_altered_checkpoint_is_refused_or_valid(tmp_path, data):
                 assert loaded.best is None or (loaded.best[0] >= 1 and math.isfinite(loaded.best[1]))
 
 
-@pytest.mark.parametrize("record", ["x", 3, 0.5, [1], {"kind": "bpe"}, {"kind": "bpe", "json": "{}"}, {"kind": "bytes"}, {"symbols": list("abc"), "separator": ""}, {"symbols": list(range(8)), "separator": ""}, {"symbols": list("abcdefgg"), "separator": ""}, {"symbols": list("abcdefgh"), "separator": 3}], ids=str)
+@pytest.mark.parametrize(
+    "record",
+    [
+        "x",
+        3,
+        0.5,
+        [1],
+        {"kind": "bpe"},
+        {"kind": "bpe", "json": "{}"},
+        {"kind": "bytes"},
+        {"symbols": list("abc"), "separator": ""},
+        {"symbols": list(range(8)), "separator": ""},
+        {"symbols": list("abcdefgg"), "separator": ""},
+        {"symbols": list("abcdefgh"), "separator": 3},
+    ],
+    ids=str,
+)
 def test_a_tokenizer_record_that_does_not_fit_is_refused(tmp_path, record):
     if "json" in str(record):
         pytest.importorskip("tokenizers")
@@ -509,7 +532,10 @@ def test_a_tokenizer_record_that_does_not_fit_is_refused(tmp_path, record):
     made().save(path)
     arrays, records = load_arrays(path, "model")
     save_arrays(path, "model", arrays, **{**records, "tokenizer": record})
-    assert error_message(ValueError, GPT.load, path) == f"model must hold the parameters that its configuration names; {path} does not"
+    assert (
+        error_message(ValueError, GPT.load, path)
+        == f"model must hold the parameters that its configuration names; {path} does not"
+    )
 
 
 @pytest.mark.parametrize(
