@@ -62,9 +62,9 @@ class _Contents(NamedTuple):
     """The patterns of a memory and their values at one moment; a change makes new contents and swaps them in.
 
     Removed patterns are only noted at first, and left out before the next query: `settled` does it for all of them at
-    once. Nothing that a query can see here is overwritten. Contents share the blocks of patterns in which they do not differ,
-    and the unused places after the last pattern and value. One change may fill these in place: the one that takes the
-    entry of `unused`. If it fails or is interrupted, the next change copies the last block instead.
+    once. Nothing that a query can see here is overwritten. Contents share the blocks of patterns in which they do not
+    differ, and the unused places after the last pattern and value. One change may fill these in place: the one that
+    takes the entry of `unused`. If it fails or is interrupted, the next change copies the last block instead.
     """
 
     patterns: Any  # Packed, or the map of a file
@@ -73,7 +73,7 @@ class _Contents(NamedTuple):
     removed: Integers = NONE  # the places of patterns that are still stored although removed, ascending
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """The number of patterns."""
         return len(self.patterns) - len(self.removed)
 
@@ -115,7 +115,7 @@ class _Contents(NamedTuple):
         """Return contents without the patterns at these indices, which are ascending."""
         before = np.searchsorted(self.removed - np.arange(len(self.removed)), indices, side="right")
         noted = self._replace(removed=np.union1d(self.removed, indices + before))
-        return noted if noted.count >= len(noted.removed) else noted.settled()
+        return noted if noted.number >= len(noted.removed) else noted.settled()
 
     def settled(self) -> _Contents:
         """Return contents that do not store patterns that have been removed."""
@@ -217,13 +217,13 @@ class Memory:
     # Contents
 
     def __len__(self) -> int:
-        return self._contents.count
+        return self._contents.number
 
     @property
     def shape(self) -> tuple[int, int]:
         """The shape (n, d) of the patterns."""
         contents = self._contents
-        return contents.count, contents.patterns.shape[1]
+        return contents.number, contents.patterns.shape[1]
 
     @property
     def dtype(self) -> np.dtype[np.floating[Any]]:
@@ -262,7 +262,7 @@ class Memory:
         contents = self._contents
         values = "" if contents.values is None else f", values {contents.values.dtype}"
         mapped = ", mapped" if self._mapped else ""
-        n, (_, d), dtype = contents.count, contents.patterns.shape, contents.patterns.dtype
+        n, (_, d), dtype = contents.number, contents.patterns.shape, contents.patterns.dtype
         return f"Memory({_check.counted(n, 'pattern')}, d = {d}, {dtype}{mapped}{values}, {shortened(self.energy)})"
 
     # Changes
@@ -290,7 +290,7 @@ class Memory:
         """
         rows, single = self._check_patterns(patterns)
         new = None if values is None else _check.storable("values", values, len(rows), single)
-        n = self._change(lambda contents: contents.added(rows, new)).count
+        n = self._change(lambda contents: contents.added(rows, new)).number
         return n - 1 if single else np.arange(n - len(rows), n)
 
     def remove(self, indices: ArrayLike) -> None:
@@ -300,7 +300,7 @@ class Memory:
         """
 
         def without(contents: _Contents) -> _Contents:
-            removed = np.unique(_check.indices("indices", indices, contents.count))
+            removed = np.unique(_check.indices("indices", indices, contents.number))
             return contents.without(removed) if len(removed) else contents
 
         self._change(without)
@@ -325,7 +325,7 @@ class Memory:
 
         def replaced(contents: _Contents) -> _Contents:
             contents = contents.settled()
-            places = _check.indices("indices", indices, contents.count)
+            places = _check.indices("indices", indices, contents.number)
             rows, single = self._check_patterns(patterns)
             if len(rows) != len(places):
                 raise ValueError(f"indices must have one entry for each of the {len(rows)} patterns; got {len(places)}")
@@ -574,9 +574,16 @@ class Memory:
         return not isinstance(self._contents.patterns, Packed)
 
     def _settled(self) -> _Contents:
-        """Return the contents after leaving out the patterns that have been removed."""
-        contents = self._contents
-        return self._change(_Contents.settled) if len(contents.removed) else contents
+        """Return the contents without the patterns that have been removed, and keep them unless a change is going on."""
+        before = self._contents
+        after = before.settled()
+        if after is not before and self._lock.acquire(blocking=False):
+            try:
+                if self._contents is before:
+                    self._contents = after
+            finally:
+                self._lock.release()
+        return after
 
     def _filled(self, *, directed: bool = False) -> _Contents:
         """Return the contents to query, with the directions of the patterns if asked; raise if there are none."""
