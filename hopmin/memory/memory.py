@@ -574,7 +574,7 @@ class Memory:
         return not isinstance(self._contents.patterns, Packed)
 
     def _settled(self) -> _Contents:
-        """Return the contents without the patterns that have been removed, and keep them unless a change is going on."""
+        """Return the contents without removed patterns, and keep them unless one is changing them."""
         before = self._contents
         after = before.settled()
         if after is not before and self._lock.acquire(blocking=False):
