@@ -334,7 +334,7 @@ def test_weights_refuse_patterns_that_are_not_finite(energy, wrong):
             energy.weights(np.zeros((m, 3)), patterns)
 
 
-def test_weights_are_the_same_packed_and_for_any_threads(monkeypatch):
+def test_weights_are_the_same_packed_and_in_chunks(monkeypatch):
     rng = np.random.default_rng(0)
     patterns, queries = rng.standard_normal((8192 + 70, 2)), rng.standard_normal((5, 2))
     expected = hopmin.DistanceEnergy(3.0).weights(queries, patterns)

@@ -1305,7 +1305,7 @@ def test_infinite_numbers_in_a_mapped_file_raise_when_queried(tmp_path):
             query([0.0, 1.0])
 
 
-def test_removed_patterns_are_left_out_once_before_the_next_query(monkeypatch):
+def test_removed_patterns_are_left_out_once(monkeypatch):
     patterns, moved = np.random.default_rng(0).standard_normal((500, 3)), []
     without = hopmin.Packed._without
     monkeypatch.setattr(
@@ -1328,7 +1328,7 @@ def test_removed_patterns_are_left_out_once_before_the_next_query(monkeypatch):
     assert len(moved) == 1
 
 
-def test_a_memory_does_not_keep_more_removed_patterns_than_others():
+def test_a_memory_does_not_keep_most_of_what_it_removed():
     memory = hopmin.Memory(np.eye(100, 4))
     for _ in range(99):
         memory.remove(0)

@@ -456,7 +456,7 @@ def test_retrieval_packs_and_checks_patterns_once(kind, energy, monkeypatch):
     assert sizes.count(200) <= 2
 
 
-def test_a_masked_retrieval_agrees_with_one_of_the_visible_patterns():
+def test_a_mask_retrieves_as_from_the_visible_patterns():
     visible = np.array([True, False, True])
     found = hopmin.retrieve(FIG1 + 0.2, FIG1, DotEnergy(3.0), mask=visible)
     expected = hopmin.retrieve(FIG1 + 0.2, FIG1[visible], DotEnergy(3.0))
