@@ -145,7 +145,7 @@ def calls_of(function):
 def test_a_small_problem_takes_few_calls():
     patterns, energy = np.eye(100, 8), hopmin.DistanceEnergy()
     queries = patterns[:1] + 0.25
-    assert calls_of(lambda: hopmin.nearest(queries, patterns)) <= 110  # 224 with the machinery of large problems
+    assert calls_of(lambda: hopmin.nearest(queries, patterns)) <= 110
     assert calls_of(lambda: energy.value(queries, patterns)) <= 100
     assert calls_of(lambda: energy.update(queries, patterns)) <= 100
 
