@@ -34,6 +34,8 @@ BLOCK = 8192  # patterns summed before a merge; the rounding of results depends 
 TASK = 384  # queries in a task: enough to outweigh packing the patterns again for each task
 STEP = 1 << 29  # m n d of a call of the core: a fraction of a second, during which an interrupt has to wait
 CODED = range(8, 4097)  # numbers of dimensions of packed patterns for which there are codes
+SINGLE_BITS = np.int32(~0x7000_0000 & ~0x1FFF)  # the sign, five bits of the exponent and ten of the fraction
+LAST = np.iinfo(np.int64).max  # an index above all others
 SMALL = 1 << 23  # m n d, the number of coordinates compared, below which starting threads does not pay off
 
 ScoreMetric = Literal["euclidean", "dot"]
@@ -84,10 +86,11 @@ class Packed:
     (array([0.1]), array([1]))
     """
 
-    __slots__ = ("_blocks", "_codes", "_directions", "dtype", "shape")
+    __slots__ = ("_blocks", "_codes", "_directions", "_half_square", "dtype", "shape")
     _blocks: tuple[Floats, ...]
     _codes: tuple[_Codes, ...] | None
     _directions: Packed | None
+    _half_square: float | None  # the largest |p|^2 / 2, once it is known
     dtype: np.dtype[np.floating[Any]]
     shape: tuple[int, int]
 
@@ -112,7 +115,8 @@ class Packed:
     def _hold(
         self, blocks: tuple[Floats, ...], codes: tuple[_Codes, ...] | None, shape: tuple[int, int], dtype: np.dtype[Any]
     ) -> None:
-        attributes = {"_blocks": blocks, "_codes": codes, "shape": shape, "dtype": dtype, "_directions": None}
+        attributes = {"_blocks": blocks, "_codes": codes, "shape": shape, "dtype": dtype}
+        attributes |= {"_directions": None, "_half_square": None}
         for name, value in attributes.items():
             object.__setattr__(self, name, value)
 
@@ -348,11 +352,12 @@ class Reduction(NamedTuple):
         -------
         Reduction
         """
-        soft, last = 0 if beta is None else m, np.iinfo(np.int64).max
-        return cls(
-            beta, np.full(soft, -np.inf), np.zeros(soft), np.zeros((soft, v)),
-            np.full((m, k), -np.inf), np.full((m, k), last),
-        )  # fmt: skip
+        soft = 0 if beta is None else m
+        peak, best, indices = np.empty(soft), np.empty((m, k)), np.empty((m, k), np.int64)
+        peak.fill(-np.inf)
+        best.fill(-np.inf)
+        indices.fill(LAST)
+        return cls(beta, peak, np.zeros(soft), np.zeros((soft, v)), best, indices)
 
     def absorb(
         self,
@@ -397,9 +402,15 @@ class Reduction(NamedTuple):
         if m == 0:
             _check.finite("patterns", np.asarray(patterns[0:n]))
         blocks = _blocks(n)
+        if len(blocks) == 1 and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
+            p, v = _read(patterns, values, blocks[0], queries.dtype)
+            if not _backend.core.absorb(queries, p, v, metric, self.beta or 0.0, first, *self[1:]):
+                self._refuse(queries, patterns[0:n], metric, first)
+            np.add(self.mix, 0.0, out=self.mix)  # turns -0 into 0, as a merge does
+            return self
 
         def absorb_all(part: slice) -> Iterator[int]:  # all patterns, for a part of the queries
-            r = Reduction._make((self.beta, *(a[part] for a in self[1:])))
+            r = self if part == slice(0, m) else Reduction._make((self.beta, *(a[part] for a in self[1:])))
             for block in blocks:
                 yield from r._absorb_block(queries[part], patterns, values, metric, block, first)
 
@@ -431,7 +442,7 @@ class Reduction(NamedTuple):
         Yields the number of scores after each step.
         """
         dtype, core = queries.dtype, _backend.core
-        p, v = _block(patterns, block, dtype), _contiguous(values[block], dtype)
+        p, v = _read(patterns, values, block, dtype)
         codes = _block_codes(self, patterns, block, dtype, metric)
         own = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
         beta, none = self.beta or 0.0, (self.best[:, :0], self.indices[:, :0])
@@ -441,11 +452,15 @@ class Reduction(NamedTuple):
             if codes is not None:
                 core.search(x, _rows(p, part), part.stop - part.start, *codes.part(part), index, *hard)
             elif not core.absorb(x, _rows(p, part), v[part], metric, beta, index, *soft, *hard):
-                _check.finite("patterns", patterns[block], first + block.start)
-                if self.beta is not None or metric == "dot":
-                    raise _check.too_large(queries, patterns[block], dtype)
+                self._refuse(queries, patterns[block], metric, first + block.start)
             yield len(x) * (part.stop - part.start)
         core.merge(beta, *self[1:4], *none, *own[1:4], *none)
+
+    def _refuse(self, queries: Floats, patterns: Array, metric: ScoreMetric, first: int) -> None:
+        """Raise because a pattern or a score is not finite; nothing depends on a squared distance that overflows."""
+        _check.finite("patterns", patterns, first)
+        if self.beta is not None or metric == "dot":
+            raise _check.too_large(queries, patterns, queries.dtype)
 
     def merge(self, other: Reduction) -> Reduction:
         """Add a reduction of other patterns for the same queries, in place, and return the object itself.
@@ -603,13 +618,13 @@ def scores(queries: Floats, patterns: Any, metric: ScoreMetric) -> Floats:
     >>> scores(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [1.0, 0.0]]), "euclidean")
     array([[-25.,  -1.]])
     """
-    out = np.empty((len(queries), len(patterns)))
-    _backend.core.scores(queries, _contiguous(patterns[:], queries.dtype), metric, out)
+    out, blocks = np.empty((len(queries), len(patterns))), _blocks(len(patterns))
+    for block in blocks:
+        part = out if len(blocks) == 1 else np.empty((len(queries), block.stop - block.start))
+        _backend.core.scores(queries, _block(patterns, block, queries.dtype), metric, part)
+        if part is not out:
+            out[:, block] = part
     return out
-
-
-def _contiguous(a: Any, dtype: DTypeLike) -> Array:
-    return np.ascontiguousarray(a, dtype)
 
 
 def _blocks(n: int) -> list[slice]:
@@ -619,7 +634,57 @@ def _blocks(n: int) -> list[slice]:
 
 def _block(patterns: Any, block: slice, dtype: DTypeLike) -> Array:
     """Return a block of patterns for the core: rows, or panels if they are packed."""
-    return patterns._block(block, dtype) if isinstance(patterns, Packed) else _contiguous(patterns[block], dtype)
+    if isinstance(patterns, Packed):
+        return patterns._block(block, dtype)
+    rows = patterns[block]
+    return _panels(rows, dtype) if _by_columns(rows) else _contiguous(rows, dtype)
+
+
+def _read(patterns: Any, values: Any, block: slice, dtype: DTypeLike) -> tuple[Array, Array]:
+    """Return a block of patterns for the core, and the rows of their values, which may be the patterns themselves."""
+    p = _block(patterns, block, dtype)
+    return p, p if values is patterns and p.ndim == 2 else _contiguous(values[block], dtype)
+
+
+def _by_columns(a: Array) -> bool:
+    """Return whether the numbers of a column are contiguous, as in Fortran order."""
+    return a.ndim == 2 and a.strides[0] == a.itemsize and not a.flags.c_contiguous
+
+
+def _panels(rows: Array, dtype: DTypeLike) -> Floats:
+    """Return rows (n, d) in Fortran order as panels: their columns are read in runs of PANEL, instead of one by one."""
+    (n, d), columns = rows.shape, _single(rows).T
+    full, rest = divmod(n, PANEL)
+    panels = np.empty((full + (rest > 0), d, PANEL), dtype)
+    panels[:full] = columns[:, : n - rest].reshape(d, full, PANEL).transpose(1, 0, 2)
+    if rest:
+        panels[full, :, :rest], panels[full, :, rest:] = columns[:, n - rest :], columns[:, -1:]
+    return panels
+
+
+def _contiguous(a: Array, dtype: DTypeLike) -> Array:
+    if _by_columns(a):
+        rows = np.empty(a.shape, dtype)
+        _backend.core.unpack(_panels(a, dtype), rows)
+        return rows
+    return np.ascontiguousarray(_single(a), dtype)
+
+
+def _single(a: Array) -> Array:
+    """Return half precision as float32, in the same order; other dtypes unchanged.
+
+    The 15 bits of a half, shifted to those of a float32, are its magnitude times 2^-112, unless it is not finite. NumPy
+    converts one number at a time.
+    """
+    if a.dtype != np.float16:
+        return a
+    bits = a.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= SINGLE_BITS
+    numbers = bits.view(np.float32)
+    numbers *= np.float32(2.0**112)
+    finite = _backend.core.max_abs(numbers.ravel(order="K")) < 2.0**16
+    return numbers if finite else a.astype(np.float32)
 
 
 def _block_codes(r: Reduction, patterns: Any, block: slice, dtype: np.dtype[Any], metric: ScoreMetric) -> _Codes | None:
