@@ -190,7 +190,8 @@ cdef int _encode(const floating[:, :, ::1] panels, Py_ssize_t n, const floating[
     cdef Patterns p = Patterns(<const char*> &panels[0, 0, 0], n, d, sizeof(floating), True, True, 0,
                                kernels_of(sizeof(floating)))
     expect_panels(panels.shape[0], d, panels.shape[2], n, centre.shape[0])
-    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n, d)
+    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n,
+                 d)
     expect_few_coordinates(d)
     cdef void* panel = allocate(_PANEL * d * sizeof(floating))
     with nogil:
@@ -430,13 +431,14 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                  const floating[::1] centre, const uint32_t[:, :, ::1] words, const float[:, :, ::1] bounds,
                  long long first, double[:, ::1] best, long long[:, ::1] indices) except -1:
     cdef Py_ssize_t m = queries.shape[0], d = queries.shape[1], steps = (queries.shape[1] + 3) // 4, k = best.shape[1]
-    cdef Py_ssize_t row, batch, count, number, looks, pause, fails, i, j, l
+    cdef Py_ssize_t row, batch, count, number, looks, pause, fails, i, j, c
     cdef bint finite
     cdef double score
     cdef uint64_t state
     expect_panels(patterns.shape[0], patterns.shape[1], patterns.shape[2], n, d)
     expect("length of centre", centre.shape[0], d)
-    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n, d)
+    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n,
+                 d)
     expect_few_coordinates(d)
     expect("rows of best", best.shape[0], m)
     expect("rows of indices", indices.shape[0], m)
@@ -487,8 +489,8 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                 kernels.pack(&queries[row + i, 0], d, count, d, panel)
                 kernels.encode(panel, d, &centre[0], query_words, query_bounds)
                 kernels.spread(query_words, count, steps, i, codes, minus)
-                for l in range(count):
-                    aims[i + l] = Aim(query_bounds[l], query_bounds[_PANEL + l], query_bounds[2 * _PANEL + l])
+                for c in range(count):
+                    aims[i + c] = Aim(query_bounds[c], query_bounds[_PANEL + c], query_bounds[2 * _PANEL + c])
             fails, j = 0, 0
             for i in range(batch if pause == 0 else 0):
                 _aim(&search[i], aims[i], d, &twice[2 * i], &least[i])
@@ -498,11 +500,11 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                 copies.kind = -1
                 if pause > 0:  # all rough scores of a tile or a part of it
                     count = min(min(pause, _TILE), n - j)
-                    for l from 0 <= l < count by _PANEL:
-                        kernels.score(groups, batch, panel_at(&p, j + l, 0, panel), d, True, False, s + l)
+                    for c from 0 <= c < count by _PANEL:
+                        kernels.score(groups, batch, panel_at(&p, j + c, 0, panel), d, True, False, s + c)
                     for i in range(batch):
-                        _consider(&search[i], &p, s + i * _TILE, kernels.peak(s + i * _TILE, count, &finite), j, count, 0,
-                                  &copies)
+                        _consider(&search[i], &p, s + i * _TILE, kernels.peak(s + i * _TILE, count, &finite), j, count,
+                                  0, &copies)
                     pause -= count
                     j += count
                     if pause == 0:
@@ -529,12 +531,12 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                         kernels.score_one(search[i].query, source, d, s)
                         _consider(&search[i], &p, s, kernels.peak(s, count, &finite), j, count, 0, &copies)
                     else:
-                        for l in range(number):
+                        for c in range(number):
                             if looks >= MANY:
-                                score = kernels.rough(search[i].query, flat + near[l] * d, 1, d)
+                                score = kernels.rough(search[i].query, flat + near[c] * d, 1, d)
                             else:
-                                score = kernels.rough(search[i].query, <const floating*> source + near[l], _PANEL, d)
-                            _offer(&search[i], &p, <floating> score, j + near[l])
+                                score = kernels.rough(search[i].query, <const floating*> source + near[c], _PANEL, d)
+                            _offer(&search[i], &p, <floating> score, j + near[c])
                     _aim(&search[i], aims[i], d, &twice[2 * i], &least[i])
                 j += count
                 # codes say little: a pause, the longer the more often
@@ -616,7 +618,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
     # working memory, whatever m, n, d and v: a panel; queries with their scores and candidates; the values of a tile
     cdef Py_ssize_t deep = min(d, COORDINATES), wide = min(panels_for(v) * _PANEL, COORDINATES)
     cdef Py_ssize_t capacity = min(2 * k, n) + SPARE
-    cdef Py_ssize_t rows = max(24, min(_QUERIES, CANDIDATES // capacity // 24 * 24))
+    cdef Py_ssize_t rows = max(24, min(_QUERIES, CANDIDATES // capacity // 24 * 24, (m + 23) // 24 * 24))
     cdef floating* panel = <floating*> allocate(
         ((_PANEL + 1) * deep + rows * (deep + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
     cdef floating* groups = panel + (_PANEL + 1) * deep
@@ -783,7 +785,7 @@ cdef double _cut(const Search* f, double reach) noexcept nogil:
 
 cdef bint _repeats(Search* f, const Patterns* p, Py_ssize_t start, Py_ssize_t j, Py_ssize_t count,
                    Copies* copies) noexcept nogil:
-    """Return whether all patterns of a tile are the same, and from place j on come after k that are at least as good."""
+    """Return whether all patterns of a tile are the same, and from place j on come after k that are as good."""
     cdef long long place = start
     if copies.kind < 0:
         copies.kind = _kind(p, start, count, copies)

@@ -36,6 +36,7 @@ STEP = 1 << 29  # m n d of a call of the core: a fraction of a second, during wh
 CODED = range(8, 4097)  # numbers of dimensions of packed patterns for which there are codes
 SINGLE_BITS = np.int32(~0x7000_0000 & ~0x1FFF)  # the sign, five bits of the exponent and ten of the fraction
 LAST = np.iinfo(np.int64).max  # an index above all others
+NONE = np.empty(0)
 SMALL = 1 << 23  # m n d, the number of coordinates compared, below which starting threads does not pay off
 
 ScoreMetric = Literal["euclidean", "dot"]
@@ -352,12 +353,14 @@ class Reduction(NamedTuple):
         -------
         Reduction
         """
-        soft = 0 if beta is None else m
-        peak, best, indices = np.empty(soft), np.empty((m, k)), np.empty((m, k), np.int64)
-        peak.fill(-np.inf)
+        best, indices = np.empty((m, k)), np.empty((m, k), np.int64)
         best.fill(-np.inf)
         indices.fill(LAST)
-        return cls(beta, peak, np.zeros(soft), np.zeros((soft, v)), best, indices)
+        if beta is None:
+            return cls(beta, NONE, NONE, np.empty((0, v)), best, indices)
+        peak = np.empty(m)
+        peak.fill(-np.inf)
+        return cls(beta, peak, np.zeros(m), np.zeros((m, v)), best, indices)
 
     def absorb(
         self,
@@ -401,13 +404,14 @@ class Reduction(NamedTuple):
         (m, d), n, threads = queries.shape, len(patterns), _threads.get_threads()
         if m == 0:
             _check.finite("patterns", np.asarray(patterns[0:n]))
-        blocks = _blocks(n)
-        if len(blocks) == 1 and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
-            p, v = _read(patterns, values, blocks[0], queries.dtype)
+        if n <= BLOCK and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
+            p, v = _read(patterns, values, slice(0, n), queries.dtype)
             if not _backend.core.absorb(queries, p, v, metric, self.beta or 0.0, first, *self[1:]):
                 self._refuse(queries, patterns[0:n], metric, first)
-            np.add(self.mix, 0.0, out=self.mix)  # turns -0 into 0, as a merge does
+            if self.mix.size:
+                np.add(self.mix, 0.0, out=self.mix)  # turns -0 into 0, as a merge does
             return self
+        blocks = _blocks(n)
 
         def absorb_all(part: slice) -> Iterator[int]:  # all patterns, for a part of the queries
             r = self if part == slice(0, m) else Reduction._make((self.beta, *(a[part] for a in self[1:])))
@@ -648,7 +652,7 @@ def _read(patterns: Any, values: Any, block: slice, dtype: DTypeLike) -> tuple[A
 
 def _by_columns(a: Array) -> bool:
     """Return whether the numbers of a column are contiguous, as in Fortran order."""
-    return a.ndim == 2 and a.strides[0] == a.itemsize and not a.flags.c_contiguous
+    return not a.flags.c_contiguous and a.ndim == 2 and a.strides[0] == a.itemsize
 
 
 def _panels(rows: Array, dtype: DTypeLike) -> Floats:
@@ -663,6 +667,8 @@ def _panels(rows: Array, dtype: DTypeLike) -> Floats:
 
 
 def _contiguous(a: Array, dtype: DTypeLike) -> Array:
+    if a.dtype == dtype and a.flags.c_contiguous:
+        return a
     if _by_columns(a):
         rows = np.empty(a.shape, dtype)
         _backend.core.unpack(_panels(a, dtype), rows)
