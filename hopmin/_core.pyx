@@ -602,6 +602,8 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
     cdef Py_ssize_t m = queries.shape[0], n = values.shape[0], d = queries.shape[1], v = values.shape[1]
     cdef Py_ssize_t k = best.shape[1], row, batch, start, count, whole, i, j, c, width
     cdef bint soft = peak.shape[0] > 0, finite = True
+    # few queries: scores of rows as they are; in the sums, they must not depend on the number of queries
+    cdef bint by_rows = m <= 2 and difference and not soft and not packed
     cdef double s_peak, shrink, least, origin, reach
     cdef uint64_t state
     expect("numbers in patterns", patterns.shape[0], (panels_for(n) * _PANEL if packed else n) * d)
@@ -645,7 +647,13 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
             for start from 0 <= start < n by _TILE:
                 count, copies.kind = min(_TILE, n - start), -1
                 # 1. scores of this tile
-                for c from 0 <= c < d by COORDINATES:
+                for i in range(batch if by_rows else 0):
+                    for j in range(count):
+                        s_peak = kernels.rough(&queries[row + i, 0], &patterns[(start + j) * d], 1, d)
+                        s[i * _TILE + j] = <floating> s_peak
+                    for j in range(count, panels_for(count) * _PANEL):  # `peak` reads whole vectors
+                        s[i * _TILE + j] = s[i * _TILE + count - 1]
+                for c from 0 <= c < (0 if by_rows else d) by COORDINATES:
                     width = min(COORDINATES, d - c)
                     if start == 0 or d > COORDINATES:  # otherwise they are still there
                         kernels.group(&queries[row, c], d, batch, width, groups)

@@ -33,7 +33,9 @@ PANEL = _backend.core.PANEL
 BLOCK = 8192  # patterns summed before a merge; the rounding of results depends on it
 TASK = 384  # queries in a task: enough to outweigh packing the patterns again for each task
 STEP = 1 << 29  # m n d of a call of the core: a fraction of a second, during which an interrupt has to wait
-CODED = range(8, 4097)  # numbers of dimensions of packed patterns for which there are codes
+CODED = range(8, 4097)  # numbers of dimensions for which there are codes
+ENOUGH = 192  # queries from which on patterns that are not packed are encoded for them
+CODES = 1 << 21  # numbers that are encoded together for this, so that they take little memory
 SINGLE_BITS = np.int32(~0x7000_0000 & ~0x1FFF)  # the sign, five bits of the exponent and ten of the fraction
 LAST = np.iinfo(np.int64).max  # an index above all others
 NONE = np.empty(0)
@@ -290,7 +292,7 @@ def _codes(panels: Floats, n: int) -> _Codes:
 
 def _encoded(blocks: tuple[Floats, ...], n: int) -> tuple[_Codes, ...]:
     """Return the codes of n patterns in blocks."""
-    return tuple(_codes(block, min(BLOCK, n - i * BLOCK)) for i, block in enumerate(blocks))
+    return tuple(_threads.run([partial(_codes, block, min(BLOCK, n - i * BLOCK)) for i, block in enumerate(blocks)]))
 
 
 def _rounded(patterns: Floats, first: int = 0) -> Floats:
@@ -299,13 +301,13 @@ def _rounded(patterns: Floats, first: int = 0) -> Floats:
 
 def _packed_blocks(rows: Floats) -> tuple[Floats, ...]:
     """Return rows (n, d) as blocks of panels, (BLOCK / PANEL, d, PANEL) but for the last."""
-    blocks = []
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
+
+    def pack(block: Floats) -> Floats:
         panels = np.empty((-(-len(block) // PANEL), rows.shape[1], PANEL), rows.dtype)
         _backend.core.pack(block, panels)
-        blocks.append(panels)
-    return tuple(blocks)
+        return panels
+
+    return tuple(_threads.run([partial(pack, rows[block]) for block in _blocks(len(rows))]))
 
 
 class Reduction(NamedTuple):
@@ -424,7 +426,9 @@ class Reduction(NamedTuple):
         if threads == 1 or m * n * d < SMALL:
             _threads.run_steps([absorb_all(slice(0, m))], _of(m * n, progress))
         elif m >= TASK or len(blocks) == 1:
-            _threads.run_steps([absorb_all(part) for part in _parts(m, threads)], _of(m * n, progress))
+            encoding = self._searches(metric, d) and not isinstance(patterns, Packed)  # again for each part
+            parts = _parts(m, threads, 4 * TASK if encoding else TASK)
+            _threads.run_steps([absorb_all(part) for part in parts], _of(m * n, progress))
         else:
             for i in range(0, len(blocks), 4 * threads):  # a few at a time, to limit the memory of their results
                 some = blocks[i : i + 4 * threads]
@@ -446,6 +450,9 @@ class Reduction(NamedTuple):
         Yields the number of scores after each step.
         """
         dtype, core = queries.dtype, _backend.core
+        if len(queries) >= ENOUGH and self._searches(metric, queries.shape[1]) and not isinstance(patterns, Packed):
+            yield from self._search_block(queries, patterns, block, first)
+            return
         p, v = _read(patterns, values, block, dtype)
         codes = _block_codes(self, patterns, block, dtype, metric)
         own = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
@@ -459,6 +466,28 @@ class Reduction(NamedTuple):
                 self._refuse(queries, patterns[block], metric, first + block.start)
             yield len(x) * (part.stop - part.start)
         core.merge(beta, *self[1:4], *none, *own[1:4], *none)
+
+    def _searches(self, metric: ScoreMetric, d: int) -> bool:
+        """Return whether codes help: to find the k best by distance."""
+        return self.beta is None and self.best.shape[1] > 0 and metric == "euclidean" and d in CODED
+
+    def _search_block(self, queries: Floats, patterns: Any, block: slice, first: int) -> Iterator[int]:
+        """Add a block of patterns that are not packed to the k nearest, after encoding them. Yields as above."""
+        d, core = queries.shape[1], _backend.core
+        p, size = _block(patterns, block, queries.dtype), max(1, CODES // (core.TILE * d)) * core.TILE
+        for start in range(0, block.stop - block.start, size):
+            part = slice(start, min(start + size, block.stop - block.start))
+            n, panels = part.stop - start, _rows(p, part)
+            if panels.ndim == 2:
+                (panels,) = _packed_blocks(panels)
+            if not _check.is_finite(panels):
+                _check.finite("patterns", patterns[block], first + block.start)
+            codes = _codes(panels, n)
+            for rows, some in _steps(queries, slice(0, n)):
+                x, count, index = queries[rows], some.stop - some.start, first + block.start + start + some.start
+                hard = self.best[rows], self.indices[rows]
+                core.search(x, _rows(panels, some), count, *codes.part(some), index, *hard)
+                yield len(x) * count
 
     def _refuse(self, queries: Floats, patterns: Array, metric: ScoreMetric, first: int) -> None:
         """Raise because a pattern or a score is not finite; nothing depends on a squared distance that overflows."""
@@ -695,7 +724,7 @@ def _single(a: Array) -> Array:
 
 def _block_codes(r: Reduction, patterns: Any, block: slice, dtype: np.dtype[Any], metric: ScoreMetric) -> _Codes | None:
     """Return the codes of a block if they help: to the k best by distance."""
-    if r.beta is not None or r.best.shape[1] == 0 or metric != "euclidean" or not isinstance(patterns, Packed):
+    if not isinstance(patterns, Packed) or not r._searches(metric, patterns.shape[1]):
         return None
     if patterns.dtype != dtype or patterns._codes is None:
         return None
@@ -725,8 +754,8 @@ def _of(total: int, progress: Progress | None, before: int = 0) -> Callable[[int
     return None if progress is None else lambda done: progress(before + done, total)
 
 
-def _parts(m: int, threads: int) -> list[slice]:
-    """Split m queries into parts of about TASK or less, equally many per thread, in nearly equal multiples of 6."""
-    parts = threads * -(-m // (TASK * threads))
+def _parts(m: int, threads: int, task: int = TASK) -> list[slice]:
+    """Split m queries into parts of about `task` or less, equally many per thread, in nearly equal multiples of 6."""
+    parts = threads * -(-m // (task * threads))
     ends = [min(m, 6 * round(m / 6 * i / parts)) for i in range(parts)] + [m]
     return [slice(start, stop) for start, stop in pairwise(ends) if start < stop]
