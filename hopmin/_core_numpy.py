@@ -138,17 +138,19 @@ def encode(panels: Floats, n: int, centre: Floats, words: Integers, bounds: Floa
         scale = np.where(usable, largest / dtype.type(127), 0).astype(np.float32).astype(dtype)
         inverse = np.divide(1, scale, out=np.zeros_like(scale), where=usable)
         # 2. integers, and what rounding takes away
-        q = np.rint(u * inverse[:, None])
+        u *= inverse[:, None]
+        q = np.rint(u)
         square, rest = np.zeros_like(scale), np.zeros_like(scale)
         for c in range(d):
             square += q[:, c] * q[:, c]
-            rest += (u[:, c] - q[:, c] * scale) ** 2
+            rest += (u[:, c] - q[:, c]) ** 2
         q[~np.isfinite(q)] = 0
         padded = np.pad(q, ((0, 0), (0, -d % 4), (0, 0))).reshape(len(q), -1, 4, PANEL)
         words[:] = ((padded + 128).astype(np.uint32) << _BYTES[:, None]).sum(axis=2, dtype=np.uint32)
         # 3. bounds, rounded outwards
         image = scale.astype(np.float64) ** 2 * square
-        away = (np.sqrt(rest.astype(np.float64)) * (1 + slack) + 2 * epsilon * np.sqrt(image)) * (1 + OUTWARDS)
+        away = scale.astype(np.float64) * np.sqrt(rest.astype(np.float64)) * (1 + slack)
+        away = (away + 2 * epsilon * np.sqrt(image)) * (1 + OUTWARDS)
         least = image * (1 - slack - 2 * OUTWARDS) - away * away * (1 + 2 * OUTWARDS)
     usable |= largest == 0
     bounds[:, 0], bounds[:, 1], bounds[:, 2] = scale, np.where(usable, away, 0), np.where(usable, least, -np.inf)

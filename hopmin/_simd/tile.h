@@ -134,42 +134,44 @@ static int NAME(alike)(const void *panel, ptrdiff_t d, const void *pattern)
 static int NAME(encode)(const void *panel, ptrdiff_t d, const void *centre, uint32_t *words, float *bounds)
 {
     const T *p = panel, *o = centre;
-    const T shift = OF(12582912.f, 6755399441055744.);
+    /* added to a number, it leaves the integer, plus 128 (256 + 1), in the lowest bits */
+    const vec shift = NAME(splat)(OF(12582912.f, 6755399441055744.) + 32896), byte = NAME(splat)(256);
     const double epsilon = OF(FLT_EPSILON, DBL_EPSILON), slack = (double)(d + 8) * epsilon;
-    const vec nothing = {0};
     int finite = 1;
     for (ptrdiff_t l = 0; l < PANEL; l += LANES) {
         /* 1. scales */
-        vec top = {0}, zero = {0};
+        vec top = {0};
         for (ptrdiff_t c = 0; c < d; c++) {
             const vec u = NAME(load)(p + c * PANEL + l) - NAME(splat)(o[c]);
             top = MAX(top, MAX(u, -u));
-            zero = zero + u * nothing;
         }
-        T scale[BYTES / sizeof(T)], inverse[BYTES / sizeof(T)], largest[BYTES / sizeof(T)], odd[BYTES / sizeof(T)];
+        T scale[BYTES / sizeof(T)], inverse[BYTES / sizeof(T)], largest[BYTES / sizeof(T)];
         NAME(store)(largest, top);
-        NAME(store)(odd, zero);
         for (int i = 0; i < LANES; i++) {
-            finite &= odd[i] == 0;
             scale[i] = largest[i] >= SMALLEST && largest[i] <= LARGEST ? (T)(float)(largest[i] / 127) : 0;
             inverse[i] = scale[i] > 0 ? 1 / scale[i] : 0;
         }
         /* 2. integers, and what rounding takes away */
-        const vec s = NAME(load)(scale), inverted = NAME(load)(inverse);
+        const vec inverted = NAME(load)(inverse);
         vec square = {0}, rest = {0};
         for (ptrdiff_t c = 0; c < d; c += 4) {
-            ivec word = {0};
-            for (ptrdiff_t e = 0; e < 4; e++) {
-                ivec q = {0};
+            vec shifted[4], integer[4];
+            UNROLL for (int e = 0; e < 4; e++) {
+                shifted[e] = shift;
+                integer[e] = (vec){0};
                 if (c + e < d) {
-                    const vec u = NAME(load)(p + (c + e) * PANEL + l) - NAME(splat)(o[c + e]);
-                    const vec shifted = u * inverted + shift, integer = shifted - shift, r = u - integer * s;
-                    q = NAME(bits)(shifted);
-                    square = square + integer * integer;
+                    const vec u = (NAME(load)(p + (c + e) * PANEL + l) - NAME(splat)(o[c + e])) * inverted;
+                    shifted[e] = u + shift;
+                    integer[e] = shifted[e] - shift;
+                    const vec r = u - integer[e];
+                    square = FMA(integer[e], integer[e], square);               /* the product is exact */
                     rest = rest + r * r;
                 }
-                word |= ((q + 128) & 255) << (8 * e);
             }
+            /* two integers, each plus 128, to the lowest bits of a number, without rounding; then all four to a word */
+            const ivec low = NAME(bits)(FMA(integer[1], byte, shifted[0]));
+            const ivec high = NAME(bits)(FMA(integer[3], byte, shifted[2]));
+            const ivec word = (low & 65535) | (high << 16);
             I lane[BYTES / sizeof(T)];
             memcpy(lane, &word, sizeof word);
             for (int i = 0; i < LANES; i++)
@@ -180,9 +182,11 @@ static int NAME(encode)(const void *panel, ptrdiff_t d, const void *centre, uint
         NAME(store)(squares, square);
         NAME(store)(rests, rest);
         for (int i = 0; i < LANES; i++) {
+            finite &= squares[i] == squares[i];                                 /* NaN if a coordinate is not finite */
             const int usable = scale[i] > 0 || largest[i] == 0;
             const double image = (double)scale[i] * scale[i] * squares[i];
-            const double away = (sqrt((double)rests[i]) * (1 + slack) + 2 * epsilon * sqrt(image)) * (1 + OUTWARDS);
+            const double away =
+                ((double)scale[i] * sqrt((double)rests[i]) * (1 + slack) + 2 * epsilon * sqrt(image)) * (1 + OUTWARDS);
             bounds[l + i] = (float)scale[i];
             bounds[PANEL + l + i] = usable ? (float)away : 0;
             bounds[2 * PANEL + l + i] =
