@@ -295,10 +295,11 @@ static void NAME(score)(const void *groups, ptrdiff_t m, const void *panel, ptrd
     }
 }
 
-/* query (d,), panel (d, PANEL)  ->  scores (PANEL,): `score` by differences for a single query. */
-static void NAME(score_one)(const void *query, const void *panel, ptrdiff_t d, void *scores)
+/* query (d,), panel (d, PANEL)  ->  scores (PANEL,): `score` for a single query. */
+static void NAME(score_one)(const void *query, const void *panel, ptrdiff_t d, int difference, void *scores)
 {
-    NAME(panel)(query, 0, 1, panel, PANEL, d, 1, 1, 0, scores, TILE);
+    if (difference) NAME(panel)(query, 0, 1, panel, PANEL, d, 1, 1, 0, scores, TILE);
+    else NAME(panel)(query, 0, 1, panel, PANEL, d, 1, 0, 0, scores, TILE);
 }
 
 /* bits  ->  the places of those that are set, and their number. */
@@ -462,26 +463,30 @@ static void NAME(look)(const int32_t *groups, const int32_t *minus, const float 
 #endif
 #endif
 
-/* query (d,), a pattern with its coordinates 1 or PANEL apart  ->  -|x - p|^2 in T, in any order of summation. */
-static double NAME(rough)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d)
+/* query (d,), a pattern with its coordinates 1 or PANEL apart  ->  -|x - p|^2 or x.p in T, in any order of summation. */
+INLINE double NAME(roughly)(const T *x, const T *p, ptrdiff_t stride, ptrdiff_t d, int difference)
 {
-    const T *x = query, *p = pattern;
     vec sums[2] = {(vec){0}, (vec){0}};
     T sum[4] = {0};
     ptrdiff_t c = 0;
     for (; stride == 1 && c + 2 * LANES <= d; c += 2 * LANES)
         UNROLL for (int i = 0; i < 2; i++) {
-            const vec u = NAME(load)(x + c + i * LANES) - NAME(load)(p + c + i * LANES);
-            sums[i] = FMA(u, u, sums[i]);
+            const vec a = NAME(load)(x + c + i * LANES), b = NAME(load)(p + c + i * LANES);
+            sums[i] = difference ? FMA(a - b, a - b, sums[i]) : FMA(a, b, sums[i]);
         }
-    for (; c + 4 <= d; c += 4)
-        UNROLL for (int i = 0; i < 4; i++) {
-            const T u = x[c + i] - p[(c + i) * stride];
-            sum[i] += u * u;
-        }
-    for (; c < d; c++)
-        sum[0] += (x[c] - p[c * stride]) * (x[c] - p[c * stride]);
-    return -(double)(NAME(sum)(sums[0] + sums[1]) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    for (; c < d; c += 4)
+        UNROLL for (int i = 0; i < 4; i++)
+            if (c + i < d) {
+                const T a = x[c + i], b = p[(c + i) * stride];
+                sum[i] += difference ? (a - b) * (a - b) : a * b;
+            }
+    const double total = (double)(NAME(sum)(sums[0] + sums[1]) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    return difference ? -total : total;
+}
+
+static double NAME(rough)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d, int difference)
+{
+    return difference ? NAME(roughly)(query, pattern, stride, d, 1) : NAME(roughly)(query, pattern, stride, d, 0);
 }
 
 /* scores (count,)  ->  places (room,), the first `room` places from j on whose score is at least `cut`, with these

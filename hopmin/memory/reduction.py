@@ -426,7 +426,7 @@ class Reduction(NamedTuple):
         if threads == 1 or m * n * d < SMALL:
             _threads.run_steps([absorb_all(slice(0, m))], _of(m * n, progress))
         elif m >= TASK or len(blocks) == 1:
-            encoding = self._searches(metric, d) and not isinstance(patterns, Packed)  # again for each part
+            encoding = self._searches(d) and not isinstance(patterns, Packed)  # again for each part
             parts = _parts(m, threads, 4 * TASK if encoding else TASK)
             _threads.run_steps([absorb_all(part) for part in parts], _of(m * n, progress))
         else:
@@ -450,28 +450,33 @@ class Reduction(NamedTuple):
         Yields the number of scores after each step.
         """
         dtype, core = queries.dtype, _backend.core
-        if len(queries) >= ENOUGH and self._searches(metric, queries.shape[1]) and not isinstance(patterns, Packed):
-            yield from self._search_block(queries, patterns, block, first)
+        if len(queries) >= ENOUGH and self._searches(queries.shape[1]) and not isinstance(patterns, Packed):
+            yield from self._search_block(queries, patterns, metric, block, first)
             return
         p, v = _read(patterns, values, block, dtype)
-        codes = _block_codes(self, patterns, block, dtype, metric)
+        codes = _block_codes(self, patterns, block, dtype)
         own = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
         beta, none = self.beta or 0.0, (self.best[:, :0], self.indices[:, :0])
         for rows, part in _steps(queries, block):
             x, index = queries[rows], first + block.start + part.start
             soft, hard = (own.peak[rows], own.total[rows], own.mix[rows]), (self.best[rows], self.indices[rows])
             if codes is not None:
-                core.search(x, _rows(p, part), part.stop - part.start, *codes.part(part), index, *hard)
-            elif not core.absorb(x, _rows(p, part), v[part], metric, beta, index, *soft, *hard):
+                n = part.stop - part.start
+                done = core.search(x, _rows(p, part), n, *codes.part(part), metric, index, *hard)
+            else:
+                done = core.absorb(x, _rows(p, part), v[part], metric, beta, index, *soft, *hard)
+            if not done:
                 self._refuse(queries, patterns[block], metric, first + block.start)
             yield len(x) * (part.stop - part.start)
         core.merge(beta, *self[1:4], *none, *own[1:4], *none)
 
-    def _searches(self, metric: ScoreMetric, d: int) -> bool:
-        """Return whether codes help: to find the k best by distance."""
-        return self.beta is None and self.best.shape[1] > 0 and metric == "euclidean" and d in CODED
+    def _searches(self, d: int) -> bool:
+        """Return whether codes help: to find the k best."""
+        return self.beta is None and self.best.shape[1] > 0 and d in CODED
 
-    def _search_block(self, queries: Floats, patterns: Any, block: slice, first: int) -> Iterator[int]:
+    def _search_block(
+        self, queries: Floats, patterns: Any, metric: ScoreMetric, block: slice, first: int
+    ) -> Iterator[int]:
         """Add a block of patterns that are not packed to the k nearest, after encoding them. Yields as above."""
         d, core = queries.shape[1], _backend.core
         p, size = _block(patterns, block, queries.dtype), max(1, CODES // (core.TILE * d)) * core.TILE
@@ -486,7 +491,8 @@ class Reduction(NamedTuple):
             for rows, some in _steps(queries, slice(0, n)):
                 x, count, index = queries[rows], some.stop - some.start, first + block.start + start + some.start
                 hard = self.best[rows], self.indices[rows]
-                core.search(x, _rows(panels, some), count, *codes.part(some), index, *hard)
+                if not core.search(x, _rows(panels, some), count, *codes.part(some), metric, index, *hard):
+                    self._refuse(queries, patterns[block], metric, first + block.start)
                 yield len(x) * count
 
     def _refuse(self, queries: Floats, patterns: Array, metric: ScoreMetric, first: int) -> None:
@@ -722,9 +728,9 @@ def _single(a: Array) -> Array:
     return numbers if finite else a.astype(np.float32)
 
 
-def _block_codes(r: Reduction, patterns: Any, block: slice, dtype: np.dtype[Any], metric: ScoreMetric) -> _Codes | None:
-    """Return the codes of a block if they help: to the k best by distance."""
-    if not isinstance(patterns, Packed) or not r._searches(metric, patterns.shape[1]):
+def _block_codes(r: Reduction, patterns: Any, block: slice, dtype: np.dtype[Any]) -> _Codes | None:
+    """Return the codes of a block if there are any, and they help."""
+    if not isinstance(patterns, Packed) or not r._searches(patterns.shape[1]):
         return None
     if patterns.dtype != dtype or patterns._codes is None:
         return None
