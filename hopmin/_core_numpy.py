@@ -268,12 +268,13 @@ def search(
     integers, (scale, away, rest) = _decoded(own_words, own_bounds, m)
     slack, epsilon = 2 * (d + 8) * np.finfo(np.float64).eps, (d + 8) * float(np.finfo(queries.dtype).eps)
     if not difference:  # at least the length of a query and of what its code leaves out; its product with the centre
-        x = queries.astype(np.float64)
+        wide = queries.astype(np.float64)
+        size = np.abs(wide).sum(axis=1)
         reach = np.abs(centre).max() + 128 * float(bounds[:, 0].max())
-        offset = x @ centre.astype(np.float64) + slack * np.abs(x).sum(axis=1) * reach + d * np.finfo(np.float64).tiny
-        length = (np.sqrt((x * x).sum(axis=1)) * (1 + slack) + 2 * away) * (1 + OUTWARDS)
+        offset = wide @ centre.astype(np.float64) + slack * size * reach + d * np.finfo(np.float64).tiny
+        length = (np.sqrt((wide * wide).sum(axis=1)) * (1 + slack) + 2 * away) * (1 + OUTWARDS)
         share = (away / np.maximum(length, np.finfo(np.float32).tiny)).max() + 2 * OUTWARDS
-        safe = np.isfinite(bounds[:, 2]).all() and np.abs(x).sum(axis=1).max() * reach < np.finfo(queries.dtype).max / 8
+        safe = np.isfinite(bounds[:, 2]).all() and size.max() * reach < np.finfo(queries.dtype).max / 8
     for start in range(0, n, TILE):
         tile = slice(start, min(start + TILE, n))
         part = slice(start // PANEL, -(-tile.stop // PANEL))

@@ -54,9 +54,9 @@ class Packed:
     search with metric "cosine" adds that of a copy in float32, the patterns scaled to length one. Slices and
     `np.asarray` return the patterns as rows.
 
-    Codes are the patterns rounded to 8 bits. `nearest` with metric "euclidean" or "cosine" reads them first, and the
-    patterns themselves only where the codes leave open which is nearer. They take d + 12 bytes for each pattern, a
-    quarter as much as float32 patterns of many dimensions. There are none if d is less than 8 or more than 4096.
+    Codes are the patterns rounded to 8 bits. `nearest` reads them first, and the patterns themselves only where the
+    codes leave open which is nearer. They take d + 12 bytes for each pattern, a quarter as much as float32 patterns of
+    many dimensions. There are none if d is less than 8 or more than 4096.
 
     Parameters
     ----------
@@ -427,8 +427,8 @@ class Reduction(NamedTuple):
             _threads.run_steps([absorb_all(slice(0, m))], _of(m * n, progress))
         elif m >= TASK or len(blocks) == 1:
             encoding = self._searches(d) and not isinstance(patterns, Packed)  # again for each part
-            parts = _parts(m, threads, 4 * TASK if encoding else TASK)
-            _threads.run_steps([absorb_all(part) for part in parts], _of(m * n, progress))
+            task = 4 * TASK if encoding else TASK
+            _threads.run_steps([absorb_all(part) for part in _parts(m, threads, task)], _of(m * n, progress))
         else:
             for i in range(0, len(blocks), 4 * threads):  # a few at a time, to limit the memory of their results
                 some = blocks[i : i + 4 * threads]
