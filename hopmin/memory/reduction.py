@@ -280,11 +280,12 @@ class _Codes(NamedTuple):
 
 
 def _codes(panels: Floats, n: int) -> _Codes:
-    """Return the codes of n patterns in a block, whose panels may be more than full; the centre is about their mean."""
+    """Return the codes of n patterns, the first in some panels; the centre is about their median."""
     count, d = len(panels), panels.shape[1]
     filled = panels[: -(-n // PANEL)]
-    sample = filled[:: max(1, len(filled) // 16), :, : min(n, PANEL)]
-    centre = sample.mean(axis=(0, 2), dtype=np.float64).astype(panels.dtype)
+    sample = filled[:: max(1, len(filled) // 16), :, : min(n, PANEL) : 8].transpose(1, 0, 2).reshape(d, -1)
+    middle = sample.shape[1] // 2
+    centre = np.partition(sample, middle, axis=1)[:, middle].copy()  # not the mean, which an outlier may move far away
     codes = _Codes(centre, np.empty((count, -(-d // 4), PANEL), np.uint32), np.empty((count, 3, PANEL), np.float32))
     _backend.core.encode(filled, n, *codes.part(slice(0, n)))
     return codes
