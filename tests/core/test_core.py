@@ -453,7 +453,7 @@ def test_a_product_at_the_bound_of_its_code_is_found(which, offset):
 
 
 @pytest.mark.parametrize("size", [1e20, 1e37])
-def test_products_that_may_overflow_are_looked_at_without_codes(size):
+def test_products_that_may_overflow_are_scored_without_codes(size):
     x, p = np.full((3, 9), size, np.float32), np.ones((3 * PANEL, 9), np.float32)
     p[PANEL + 1] = 2
     best, found = np.full((3, 1), -np.inf), np.full((3, 1), np.iinfo(np.int64).max)

@@ -235,7 +235,7 @@ def test_few_queries_on_rows_give_the_same_bits_as_on_panels(n, m):
 
 
 @pytest.mark.parametrize("outlier", [1e4, -1e9])
-def test_an_outlier_in_each_panel_leaves_the_centre_of_codes_in_place(outlier):
+def test_outliers_leave_the_centre_of_codes_in_place(outlier):
     p = np.random.default_rng(0).normal(size=(1024, 9))
     p[:: reduction.PANEL] = outlier
     (codes,) = hopmin.Packed(p)._codes
