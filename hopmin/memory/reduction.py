@@ -407,7 +407,7 @@ class Reduction(NamedTuple):
         (m, d), n, threads = queries.shape, len(patterns), _threads.get_threads()
         if m == 0:
             _check.finite("patterns", np.asarray(patterns[0:n]))
-        if n <= BLOCK and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
+        if 0 < n <= BLOCK and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
             p, v = _read(patterns, values, slice(0, n), queries.dtype)
             if not _backend.core.absorb(queries, p, v, metric, self.beta or 0.0, first, *self[1:]):
                 self._refuse(queries, patterns[0:n], metric, first)
