@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import import_module
-from typing import Any, Literal, NamedTuple, Unpack, get_args, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 from weakref import WeakSet
 
 import numpy as np
@@ -23,11 +23,12 @@ from numpy.typing import ArrayLike
 from hopmin import _arithmetic, _check, _files
 from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name, Progress
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
-from hopmin.memory.nearest import RadiusOptions, nearest, within
+from hopmin.memory.nearest import METRICS, RadiusOptions, nearest, within
 from hopmin.memory.reduction import Packed
 from hopmin.memory.retrieval import Retrieval, RetrievalOptions, abbreviated, retrieve, shortened
 
 FILE_KIND = "memory"
+NONE = np.empty(0, np.int64)
 ENERGY_MODULES = {
     "DistanceEnergy": "energy", "DotEnergy": "energy", "EuclideanEnergy": "energy",
     "SparseEnergy": "sparse", "EpanechnikovEnergy": "sparse",
@@ -60,18 +61,25 @@ class Lookup(NamedTuple):
 class _Contents(NamedTuple):
     """The patterns of a memory and their values at one moment; a change makes new contents and swaps them in.
 
-    Nothing that a query can see here is overwritten. Contents share the blocks of patterns in which they do not differ,
-    and the unused places after the last pattern and value. One change may fill these in place: the one that takes the
-    entry of `unused`. If it fails or is interrupted, the next change copies the last block instead.
+    Removed patterns are only noted at first, and left out before the next query: `settled` does it for all of them at
+    once. Nothing that a query can see here is overwritten. Contents share the blocks of patterns in which they do not
+    differ, and the unused places after the last pattern and value. One change may fill these in place: the one that
+    takes the entry of `unused`. If it fails or is interrupted, the next change copies the last block instead.
     """
 
     patterns: Any  # Packed, or the map of a file
     buffer: Array | None  # the values, and unused places
     unused: list[None]  # one entry, until it is taken
+    removed: Integers = NONE  # the places of patterns that are still stored although removed, ascending
+
+    @property
+    def number(self) -> int:
+        """The number of patterns."""
+        return len(self.patterns) - len(self.removed)
 
     @property
     def values(self) -> Array | None:
-        """The values (n, ...), if there are any."""
+        """The values (n, ...), if there are any, of all patterns that are stored."""
         return None if self.buffer is None else self.buffer[: len(self.patterns)]
 
     def values_at(self, indices: Integers) -> Array:
@@ -84,6 +92,8 @@ class _Contents(NamedTuple):
     def added(self, rows: Floats, values: Array | None) -> _Contents:
         """Return contents with rows (k, d) and their values after the last pattern, in amortized O(k d) time."""
         n, end = len(self.patterns), len(self.patterns) + len(rows)
+        if len(self.removed) and values is not None and self.buffer is not None and values.dtype != self.buffer.dtype:
+            return self.settled().added(rows, values)
         dtype = self._dtype_with(values)
         try:
             self.unused.pop()
@@ -99,15 +109,23 @@ class _Contents(NamedTuple):
                 buffer = np.empty((size, *buffer.shape[1:]), dtype)
                 buffer[:n] = self.values
             buffer[n:end] = values
-        return _Contents(self.patterns._added(rows, in_place=in_place), buffer, [None])
+        return _Contents(self.patterns._added(rows, in_place=in_place), buffer, [None], self.removed)
 
     def without(self, indices: Integers) -> _Contents:
         """Return contents without the patterns at these indices, which are ascending."""
-        values = None if self.values is None else np.delete(self.values, indices, axis=0)
-        return _Contents(self.patterns._without(indices), values, [None])
+        before = np.searchsorted(self.removed - np.arange(len(self.removed)), indices, side="right")
+        noted = self._replace(removed=np.union1d(self.removed, indices + before))
+        return noted if noted.number >= len(noted.removed) else noted.settled()
+
+    def settled(self) -> _Contents:
+        """Return contents that do not store patterns that have been removed."""
+        if len(self.removed) == 0:
+            return self
+        values = None if self.values is None else np.delete(self.values, self.removed, axis=0)
+        return _Contents(self.patterns._without(self.removed), values, [None])
 
     def replaced(self, indices: Integers, rows: Floats, values: Array | None) -> _Contents:
-        """Return contents with rows (k, d) and their values at these indices."""
+        """Return contents, settled ones, with rows (k, d) and their values at these indices."""
         dtype, buffer = self._dtype_with(values), None
         if self.values is not None:
             buffer = self.values.astype(dtype)
@@ -157,8 +175,9 @@ class Memory:
 
     Notes
     -----
-    Patterns are stored packed, in blocks of 8192. Adding one takes amortized O(d) time; replacing one copies its block,
-    and removing one copies all from its block on. Indices are positions in the order of insertion, counted from 0;
+    Patterns are stored packed, in blocks of 8192. Adding one takes amortized O(d) time, and replacing one copies its
+    block. Removing one only notes it; the next query copies all from the first block with a removed pattern on, once
+    for all that were removed before it. Indices are positions in the order of insertion, counted from 0;
     removing a pattern decrements the indices of those after it.
 
     Any number of threads may query and change a memory: a query sees it before or after a change, as a whole, and so
@@ -190,7 +209,7 @@ class Memory:
         first = _check.floats("patterns", patterns, "n d", empty="n")
         self.energy: Energy = _check.energy(energy)
         stored = None if values is None else _check.storable("values", values, len(first))
-        packed = Packed._of((), (0, first.shape[1]), first.dtype)._added(first, in_place=True)
+        packed = Packed._empty(first.shape[1], first.dtype)._added(first, in_place=True)
         self._contents = _Contents(packed, stored, [None])
         self._lock = threading.RLock()  # held by the thread that changes the memory; its signal handlers may, too
         _memories.add(self)
@@ -198,13 +217,13 @@ class Memory:
     # Contents
 
     def __len__(self) -> int:
-        return len(self._contents.patterns)
+        return self._contents.number
 
     @property
     def shape(self) -> tuple[int, int]:
         """The shape (n, d) of the patterns."""
-        n, d = self._contents.patterns.shape
-        return n, d
+        contents = self._contents
+        return contents.number, contents.patterns.shape[1]
 
     @property
     def dtype(self) -> np.dtype[np.floating[Any]]:
@@ -215,35 +234,35 @@ class Memory:
     @property
     def patterns(self) -> Floats:
         """A copy (n, d) of the patterns; for a mapped memory, the read-only map of the file."""
-        return np.asarray(self._contents.patterns[:])
+        return np.asarray(self._settled().patterns[:])
 
     @property
     def values(self) -> Array | None:
         """A copy (n, ...) of the values, or the read-only map of the file; None if the memory has no values."""
-        values = self._contents.values
+        values = self._settled().values
         if values is None:
             return None
         return np.asarray(values) if self._mapped else values.copy()
 
     def __getitem__(self, index: Any) -> Floats:
         """Return the patterns at an index or slice, as `memory.patterns[index]`."""
-        return np.asarray(self._contents.patterns[index])
+        return np.asarray(self._settled().patterns[index])
 
     def __iter__(self) -> Iterator[Floats]:
         """Iterate over the patterns (d,), as they are when the iteration begins."""
-        patterns = self._contents.patterns
+        patterns = self._settled().patterns
         for start in range(0, len(patterns), 1024):
             yield from np.asarray(patterns[start : start + 1024])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        contents = self._contents
+        contents = self._settled()
         return type(self), (np.asarray(contents.patterns[:]), contents.values, self.energy)
 
     def __repr__(self) -> str:
         contents = self._contents
         values = "" if contents.values is None else f", values {contents.values.dtype}"
         mapped = ", mapped" if self._mapped else ""
-        (n, d), dtype = contents.patterns.shape, contents.patterns.dtype
+        n, (_, d), dtype = contents.number, contents.patterns.shape, contents.patterns.dtype
         return f"Memory({_check.counted(n, 'pattern')}, d = {d}, {dtype}{mapped}{values}, {shortened(self.energy)})"
 
     # Changes
@@ -271,7 +290,7 @@ class Memory:
         """
         rows, single = self._check_patterns(patterns)
         new = None if values is None else _check.storable("values", values, len(rows), single)
-        n = len(self._change(lambda contents: contents.added(rows, new)).patterns)
+        n = self._change(lambda contents: contents.added(rows, new)).number
         return n - 1 if single else np.arange(n - len(rows), n)
 
     def remove(self, indices: ArrayLike) -> None:
@@ -281,7 +300,7 @@ class Memory:
         """
 
         def without(contents: _Contents) -> _Contents:
-            removed = np.unique(_check.indices("indices", indices, len(contents.patterns)))
+            removed = np.unique(_check.indices("indices", indices, contents.number))
             return contents.without(removed) if len(removed) else contents
 
         self._change(without)
@@ -305,7 +324,8 @@ class Memory:
         """
 
         def replaced(contents: _Contents) -> _Contents:
-            places = _check.indices("indices", indices, len(contents.patterns))
+            contents = contents.settled()
+            places = _check.indices("indices", indices, contents.number)
             rows, single = self._check_patterns(patterns)
             if len(rows) != len(places):
                 raise ValueError(f"indices must have one entry for each of the {len(rows)} patterns; got {len(places)}")
@@ -358,7 +378,7 @@ class Memory:
         values = contents.values
         if values is not None and values.size and values.dtype.kind in "biuf":
             options.setdefault("values", _numeric(values).copy())
-        return retrieve(queries, contents.patterns[:], self.energy, **options)
+        return retrieve(queries, contents.patterns, self.energy, **options)
 
     def nearest(
         self, queries: ArrayLike, k: int = 1, *, metric: Metric = "euclidean", progress: Progress | None = None
@@ -391,7 +411,7 @@ class Memory:
         ValueError or TypeError
             As `hopmin.nearest`.
         """
-        metric = _check.choice("metric", metric, get_args(Metric))
+        metric = _check.choice("metric", metric, METRICS)
         contents = self._filled(directed=metric == "cosine")
         return nearest(queries, contents.patterns, k, metric=metric, progress=progress)
 
@@ -481,7 +501,7 @@ class Memory:
         threshold = -2.0 if min_similarity is None else _check.number("min_similarity", min_similarity, "[-1, 1]")
         contents = self._directed()
         patterns, kept = contents.patterns, min(count, len(contents.patterns))
-        x, _, shape = _check.pair(queries, patterns if kept else Packed._of((), patterns.shape, patterns.dtype))
+        x, _, shape = _check.pair(queries, patterns if kept else Packed._of((), None, patterns.shape, patterns.dtype))
         similarities = np.full((*shape, count), -np.inf, x.dtype)
         indices = np.full((*shape, count), -1)
         if kept:
@@ -501,7 +521,7 @@ class Memory:
         numpy.load can read the file. Options are saved for hopmin's energies; for other energies, only the name.
         Raises ValueError if the file cannot be written.
         """
-        contents = self._contents
+        contents = self._settled()
         arrays = {"patterns": np.asarray(contents.patterns[:])}
         if contents.values is not None:
             arrays["values"] = contents.values
@@ -553,19 +573,31 @@ class Memory:
     def _mapped(self) -> bool:
         return not isinstance(self._contents.patterns, Packed)
 
+    def _settled(self) -> _Contents:
+        """Return the contents without removed patterns, and keep them unless one is changing them."""
+        before = self._contents
+        after = before.settled()
+        if after is not before and self._lock.acquire(blocking=False):
+            try:
+                if self._contents is before:
+                    self._contents = after
+            finally:
+                self._lock.release()
+        return after
+
     def _filled(self, *, directed: bool = False) -> _Contents:
         """Return the contents to query, with the directions of the patterns if asked; raise if there are none."""
-        contents = self._directed() if directed else self._contents
+        contents = self._directed() if directed else self._settled()
         if len(contents.patterns) == 0:
             raise ValueError("memory must hold at least one pattern to be queried; got an empty one")
         return contents
 
     def _directed(self) -> _Contents:
         """Return the contents after making them keep the directions of their patterns, unless they are mapped."""
-        contents = self._contents
+        contents = self._settled()
         if isinstance(contents.patterns, Packed) and contents.patterns._directions is None:
             with self._lock:  # otherwise a change would go on without them
-                contents = self._contents
+                contents = self._settled()
                 contents.patterns._directed()
         return contents
 

@@ -23,6 +23,9 @@ from hopmin._typing import Array, Floats, Integers, Metric, Progress
 from hopmin.memory._directions import directions
 from hopmin.memory.reduction import Packed, gather, reduce, scores
 
+EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
+METRICS = get_args(Metric)
+
 
 @_arithmetic.standard
 def nearest(
@@ -87,7 +90,7 @@ def nearest(
     >>> nearest([0.9, 0.0], [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], k=2)
     (array([0.1, 0.9]), array([1, 0]))
     """
-    metric = _check.choice("metric", metric, get_args(Metric))
+    metric = _check.choice("metric", metric, METRICS)
     x, p, shape = _check.pair(queries, patterns)
     k, progress = _check.integer("k", k, 1, len(p)), _check.progress(progress)
     if metric == "cosine":
@@ -188,7 +191,7 @@ def within(
     >>> within([[0.0], [5.0]], [[0.0], [1.0], [2.0]], radius=[1, 3], csr=True)
     (array([0., 1., 3.]), array([0, 1, 2]), array([0, 2, 3]))
     """
-    metric = _check.choice("metric", metric, get_args(Metric))
+    metric = _check.choice("metric", metric, METRICS)
     x, p, shape = _check.pair(queries, patterns)
     radii = _check.radii("radius", radius, len(x), -np.inf if metric == "dot" else 0.0)
     sort, csr, progress = _check.boolean("sort", sort), _check.boolean("csr", csr), _check.progress(progress)
@@ -240,7 +243,7 @@ def _least_scores(radii: Floats, metric: str) -> Floats:
     with np.errstate(over="ignore"):
         largest = radii**2 if metric == "euclidean" else 2 * radii
     # more than the rounding of this square and of the root of a score, and than what may underflow in them
-    return -largest * (1 + 8 * np.finfo(np.float64).eps) - np.finfo(np.float64).tiny
+    return -largest * (1 + 8 * EPS) - TINY
 
 
 @_arithmetic.standard
@@ -263,7 +266,10 @@ def _out_of_range(x: Floats, p: Any, best: Floats, indices: Integers) -> Integer
     """Return the queries with a neighbour whose square overflows, is subnormal, or is 0 although it differs."""
     if x.dtype == np.float32:  # never in float64
         return np.empty(0, np.int64)
-    odd = np.isneginf(best) | ((best > -np.finfo(np.float64).tiny) & (best < 0))
+    usual = best <= -TINY
+    if np.count_nonzero(usual) == best.size and _check.is_finite(best):
+        return np.empty(0, np.int64)
+    odd = np.isneginf(best) | (~usual & (best < 0))
     rows, places = np.nonzero(best == 0)
     size = 1 + (1 << 20) // x.shape[1]
     for i in range(0, len(rows), size):  # a few patterns at a time

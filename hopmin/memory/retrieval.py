@@ -12,14 +12,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Booleans, Energy, Floats, Integers
+from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import nearest
+from hopmin.memory.reduction import Packed
 
 PATIENCE = 10  # steps without a decrease of the energy; a single one may be due to rounding
 QUICK = 1 << 18  # m n d, the number of coordinates up to which a repr computes what it shows
@@ -264,8 +266,8 @@ def retrieve(
     ----------
     queries : array_like, shape (m, d) or (d,)
         Initial states.
-    patterns : array_like, shape (n, d)
-        The stored patterns.
+    patterns : array_like or Packed, shape (n, d)
+        The stored patterns. Without a mask, `DistanceEnergy` and `DotEnergy` pack them once for all steps.
     energy : Energy
         An object with `value`, `update` and `weights`, such as DistanceEnergy().
     values : array_like, shape (n, v), optional
@@ -315,22 +317,27 @@ def retrieve(
     relative = np.sqrt(resolution) if tolerance is None else _check.number("tolerance", tolerance, "[0, inf)")
     max_steps = _check.integer("max_steps", max_steps)
     step_from = _step_function(_check.energy(energy), damping, step_size)
+    packed = _Stored.of(p, patterns) if mask is None and isinstance(energy, DistanceEnergy | DotEnergy) else None
+
+    def visible(seen: Seen) -> Any:
+        return p[seen] if packed is None else packed
 
     def step_tolerance(queries: Integers, seen: Seen) -> Floats:
-        rounding = 4 * resolution * np.abs(p[seen]).max() * np.sqrt(d)
-        return np.full(len(queries), relative * np.linalg.norm(np.ptp(p[seen], axis=0).astype(np.float64)) + rounding)
+        low, high = p[seen].min(axis=0), p[seen].max(axis=0)
+        rounding = 4 * resolution * max(-low.min(), high.max()) * np.sqrt(d)
+        return np.full(len(queries), relative * np.linalg.norm((high - low).astype(np.float64)) + rounding)
 
     all_queries = np.arange(m)
     tolerances = groups.map(step_tolerance, all_queries)
     x, previous = start.copy(), start.copy()
-    trace = [groups.map(lambda queries, seen: energy.value(x[queries], p[seen]), all_queries)]
+    trace = [groups.map(lambda queries, seen: energy.value(x[queries], visible(seen)), all_queries)]
     steps, residual = np.zeros(m, np.int64), np.zeros(m, x.dtype)
     reason = np.full(m, "max_steps")
     without_decrease = np.zeros(m, np.int64)  # the number of consecutive last steps that did not lower the energy
     moving = all_queries
     while len(moving) and len(trace) <= max_steps:
         with np.errstate(over="ignore", invalid="ignore"):  # the energy raises if a large step_size overflows
-            step = groups.map(lambda queries, seen: step_from(x[queries], p[seen], ~free[queries]), moving)
+            step = groups.map(lambda queries, seen: step_from(x[queries], visible(seen), ~free[queries]), moving)
             step = step * free[moving]
             after = x[moving] + step.astype(x.dtype)
             residual[moving] = np.linalg.norm(step.astype(np.float64), axis=1)
@@ -338,7 +345,7 @@ def retrieve(
         previous[moving], x[moving] = x[moving], after
         steps[moving] += 1
         energies = trace[-1].copy()
-        energies[moving] = groups.map(lambda queries, seen: energy.value(x[queries], p[seen]), moving)
+        energies[moving] = groups.map(lambda queries, seen: energy.value(x[queries], visible(seen)), moving)
         without_decrease[moving] = np.where(energies[moving] < trace[-1][moving], 0, without_decrease[moving] + 1)
         trace.append(energies)
         ends = np.select(
@@ -376,6 +383,27 @@ def _step_function(
         raise ValueError(f"energy must have a gradient if step_size is given; got {energy!r}")
     rate = _check.number("step_size", step_size, "(0, inf)")
     return lambda x, p, clamp: -rate * gradient(x, p)
+
+
+class _Stored(Packed):
+    """Packed patterns that keep their rows too, so that no step has to unpack them to average them."""
+
+    __slots__ = ("_rows",)
+    _rows: Floats
+
+    @classmethod
+    def of(cls, rows: Floats, patterns: Any) -> _Stored:
+        """Return rows (n, d), packed already if `patterns` are the same ones, packed."""
+        ready = isinstance(patterns, Packed) and patterns.dtype == rows.dtype
+        packed = patterns if ready else Packed(rows, codes=False)
+        stored = cls.__new__(cls)
+        stored._hold(packed._blocks, packed._codes, packed.shape, packed.dtype)
+        object.__setattr__(stored, "_rows", rows)
+        return stored
+
+    def __getitem__(self, index: Any) -> Floats:
+        rows: Floats = self._rows[index]
+        return rows
 
 
 class _Groups:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hopmin
-from hopmin import DistanceEnergy, DotEnergy
+from hopmin import DistanceEnergy, DotEnergy, _check
+from hopmin.memory import reduction
 from hopmin.testing import problems
 
 FIG1 = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])
@@ -428,3 +429,25 @@ def test_a_representation_of_much_is_short_and_computes_nothing():
     assert found.nearest[0] == 0
     assert "nearest [   0    1    2 ... 1997 1998 1999]" in repr(found)
     assert len(repr(found)) < 250
+
+
+@pytest.mark.parametrize("kind", [np.asarray, hopmin.Packed])
+@pytest.mark.parametrize("energy", [DistanceEnergy(2.0), DotEnergy(2.0)])
+def test_retrieval_packs_and_checks_patterns_once(kind, energy, monkeypatch):
+    patterns = np.random.default_rng(0).standard_normal((200, 3))
+    given, sizes, packed = kind(patterns), [], []
+    finite, pack = _check.finite, reduction._packed_blocks
+    monkeypatch.setattr(_check, "finite", lambda name, a, *first: (sizes.append(len(a)), finite(name, a, *first)))
+    monkeypatch.setattr(reduction, "_packed_blocks", lambda rows: (packed.append(len(rows)), pack(rows))[1])
+    found = hopmin.retrieve(patterns[:2] + 0.1, given, energy, tolerance=0, max_steps=20)
+    assert found.steps.max() > 3
+    assert packed == ([] if given is not patterns else [200])
+    assert sizes.count(200) <= 2
+
+
+def test_a_mask_retrieves_as_from_the_visible_patterns():
+    visible = np.array([True, False, True])
+    found = hopmin.retrieve(FIG1 + 0.2, FIG1, DotEnergy(3.0), mask=visible)
+    expected = hopmin.retrieve(FIG1 + 0.2, FIG1[visible], DotEnergy(3.0))
+    np.testing.assert_array_equal(found.states, expected.states)
+    np.testing.assert_array_equal(found.energies, expected.energies)
