@@ -99,7 +99,7 @@ def page(reports: dict[str, Report], skipped: dict[str, str], found: dict[str, s
         ", ".join(f"{name} {number}" for name, number in found.items()) + ".", "",
         "*yes*: the law held for all examples; ***no***: it did not, see below; empty: the law was skipped, because it",
         "is about a method that the implementation does not have, or a choice that it does not promise. Laws that all",
-        "skip are left out. A failure is a fact about one input; it says when it matters, which is often at extremes only.",
+        "skip are left out. A failure is a fact about one input; often it matters at extremes only.",
         "[The chapter on laws](testing.md) explains laws, slacks and programs.",
     ]  # fmt: skip
     for family in FAMILIES:
