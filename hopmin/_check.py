@@ -4,7 +4,7 @@ Arguments are checked once, where they enter the library, and converted to C-con
 arrays, or plain Python numbers.
 
 - arrays: [`real`], [`slices`], [`axes`], [`together`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`],
-  [`storable`], [`indices`], [`boolean_mask`], [`tokens`], [`token_rows`]
+  [`storable`], [`indices`], [`boolean_mask`], [`allowed`], [`tokens`], [`token_rows`]
 - their entries: [`finite`], [`is_finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
 - numbers: [`number`], [`radii`], [`real_number`], [`integer`], [`boolean`]
 - objects: [`instance`], [`energy`], [`generator`], [`update_order`], [`progress`]
@@ -92,7 +92,7 @@ def pair(queries: Any, patterns: Any) -> tuple[Floats, Any, tuple[int, ...]]:
     Patterns may be large, mapped from a file, or packed, so they are returned as they are, of any real dtype: the
     search casts them to the queries' dtype and checks that they are finite, one block at a time.
     """
-    if not hasattr(patterns, "_blocks"):  # not packed
+    if not hasattr(patterns, "_at"):  # neither packed nor selected
         patterns = _shaped("patterns", _real("patterns", patterns), "n d")
     dtype, d = _single_or_double("patterns", patterns), patterns.shape[1]
     x = _real("queries", queries)
@@ -217,6 +217,25 @@ def boolean_mask(name: str, a: Any, shape: str, **sizes: int) -> Booleans:
         expected = f"{letters(axes)} or {letters(axes[1:])} with {known}"
         raise ValueError(f"{name} must have shape {expected}; got {array.shape}")
     return np.broadcast_to(array, full)
+
+
+def allowed(name: str, a: Any, m: int, n: int) -> tuple[list[Integers], Integers]:
+    """Return the distinct sets of patterns that queries may see, as ascending indices, and the set (m,) of each query.
+
+    `a` holds booleans (m, n) or (n,), or unique indices of patterns that all queries may see.
+    """
+    array, group = _array(name, a), np.zeros(m, np.int64)
+    if array.dtype != bool:
+        if array.dtype.kind not in "iu" and array.size:
+            raise TypeError(f"{name} must be booleans or integers; got dtype {array.dtype}")
+        return [np.sort(indices(name, array, n))], group
+    rows = boolean_mask(name, array, "m n", m=m, n=n)
+    if array.ndim == 1 or m == 0:
+        return [np.flatnonzero(array) if array.ndim == 1 else np.arange(n)], group
+    sets: dict[bytes, tuple[int, int]] = {}
+    for i, bits in enumerate(np.packbits(rows, axis=1)):
+        group[i] = sets.setdefault(bits.tobytes(), (len(sets), i))[0]
+    return [np.flatnonzero(rows[i]) for _, i in sets.values()], group
 
 
 def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Integers:

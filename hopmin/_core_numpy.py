@@ -226,8 +226,8 @@ def gather(
 
 
 def search(
-    queries: Floats, patterns: Floats, n: int, centre: Floats, words: Integers, bounds: Floats, first: int,
-    best: Floats, indices: Integers,
+    queries: Floats, patterns: Floats, n: int, centre: Floats, words: Integers, bounds: Floats, allowed: Integers,
+    first: int, best: Floats, indices: Integers,
 ) -> None:  # fmt: skip
     """Add patterns to the k nearest, in place, as `absorb` does with metric "euclidean".
 
@@ -242,6 +242,8 @@ def search(
     n : int
     centre, words, bounds : ndarray
         The codes of the patterns, as `encode` returns them.
+    allowed : ndarray of uint64, shape (ceil(n / PANEL),) or (0,)
+        One bit for each pattern, the first in the lowest: whether to add it. All are added if there are no bits.
     first : int
         The index of the first pattern.
     best : ndarray of float64, shape (m, k)
@@ -258,6 +260,7 @@ def search(
     pack(queries, panels)
     encode(panels, m, centre, own_words, own_bounds)
     integers, (scale, away, rest) = _decoded(own_words, own_bounds, m)
+    added = np.unpackbits(allowed.astype("<u8").view(np.uint8), bitorder="little").astype(bool)
     for start in range(0, n, TILE):
         tile = slice(start, min(start + TILE, n))
         part = slice(start // PANEL, -(-tile.stop // PANEL))
@@ -269,6 +272,8 @@ def search(
             reached = 2 * scale[:, None] * other_scale * (integers @ other.T) - other_rest
             reached += 2 * (radius + away)[:, None] * other_away * (1 + 2 * OUTWARDS)
             near = (reached >= least[:, None]) | ~np.isfinite(radius + rest)[:, None]
+        if len(added):
+            near &= added[tile]
         # 3. their scores
         i, j = np.nonzero(near)
         x, p = queries[i], rows[tile][j]

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from typing import Any, Literal, NamedTuple, Unpack, overload
 from weakref import WeakSet
@@ -22,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from hopmin import _arithmetic, _check, _files
 from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name, Progress
+from hopmin.memory._allowed import each
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import METRICS, RadiusOptions, nearest, within
 from hopmin.memory.reduction import Packed
@@ -348,24 +350,31 @@ class Memory:
 
     # Queries
 
-    def energies(self, queries: ArrayLike) -> Floats:
-        """Return the energy (m,) of each query."""
-        return self.energy.value(queries, self._for_energy(self._filled()))
+    def energies(self, queries: ArrayLike, *, allowed: ArrayLike | None = None) -> Floats:
+        """Return the energy (m,) of each query, for the patterns that `allowed` selects as in `nearest`."""
+        patterns = self._for_energy(self._filled())
+        return (
+            self.energy.value(queries, patterns)
+            if allowed is None
+            else each(self.energy.value, allowed, queries, patterns)
+        )
 
     def weights(self, queries: ArrayLike) -> Floats:
         """Return the weight (m, n) of each pattern in the update of each query."""
         return self.energy.weights(queries, self._for_energy(self._filled()))
 
-    def update(self, queries: ArrayLike) -> Floats:
+    def update(self, queries: ArrayLike, *, allowed: ArrayLike | None = None) -> Floats:
         """Return the values (m, ...) averaged by weight; without values, the patterns (m, d).
 
-        Booleans and integers are averaged as float64. Raises TypeError if the values are not real numbers.
+        Booleans and integers are averaged as float64. `allowed` selects patterns as in `nearest`. Raises TypeError if
+        the values are not real numbers.
         """
         contents = self._filled()
         patterns, values = self._for_energy(contents), contents.values
+        update = self.energy.update if allowed is None else partial(each, self.energy.update, allowed)
         if values is None:
-            return self.energy.update(queries, patterns)
-        mean = self.energy.update(queries, patterns, _numeric(values))
+            return update(queries, patterns)
+        mean = update(queries, patterns, _numeric(values))
         shaped: Floats = mean.reshape((*mean.shape[:-1], *values.shape[1:]))[()]
         return shaped
 
@@ -381,7 +390,13 @@ class Memory:
         return retrieve(queries, contents.patterns, self.energy, **options)
 
     def nearest(
-        self, queries: ArrayLike, k: int = 1, *, metric: Metric = "euclidean", progress: Progress | None = None
+        self,
+        queries: ArrayLike,
+        k: int = 1,
+        *,
+        metric: Metric = "euclidean",
+        allowed: ArrayLike | None = None,
+        progress: Progress | None = None,
     ) -> tuple[Floats, Integers]:
         """Return the distances and indices of the k nearest patterns of each query, as `hopmin.nearest`.
 
@@ -396,6 +411,8 @@ class Memory:
             Number of neighbours, from 1 to n.
         metric : {"euclidean", "dot", "cosine"}, default "euclidean"
             The distance of "dot" is -x.p, that of "cosine" one minus the cosine of the angle.
+        allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+            The patterns that each query may find, or their indices, if they are the same for all. Default: all.
         progress : callable, optional
             Called as `progress(done, total)` with numbers of pairs of a query and a pattern.
 
@@ -404,7 +421,7 @@ class Memory:
         distances : ndarray, shape (m, k) or (k,)
             Distances in ascending order.
         indices : ndarray of int64, shape (m, k) or (k,)
-            The indices of the patterns at these distances.
+            The indices of the patterns at these distances; -1, at an infinite distance, where fewer than k are allowed.
 
         Raises
         ------
@@ -413,7 +430,7 @@ class Memory:
         """
         metric = _check.choice("metric", metric, METRICS)
         contents = self._filled(directed=metric == "cosine")
-        return nearest(queries, contents.patterns, k, metric=metric, progress=progress)
+        return nearest(queries, contents.patterns, k, metric=metric, allowed=allowed, progress=progress)
 
     @overload
     def within(
@@ -435,7 +452,7 @@ class Memory:
         radius : float or array_like, shape (m,)
             The largest distance, inclusive.
         **options
-            The options `metric`, `sort`, `csr` and `progress` of `hopmin.within`.
+            The options `metric`, `sort`, `csr`, `allowed` and `progress` of `hopmin.within`.
 
         Returns
         -------
@@ -453,7 +470,14 @@ class Memory:
         """
         return within(queries, self._filled().patterns, radius, **options)
 
-    def lookup(self, queries: ArrayLike, *, k: int | None = None, min_similarity: float | None = None) -> Lookup:
+    def lookup(
+        self,
+        queries: ArrayLike,
+        *,
+        k: int | None = None,
+        min_similarity: float | None = None,
+        allowed: ArrayLike | None = None,
+    ) -> Lookup:
         """Return the values of the patterns of greatest cosine similarity, if it is at least `min_similarity`.
 
         Queries that resemble no pattern get zero or "" instead of the value of the nearest pattern. With values this
@@ -470,13 +494,15 @@ class Memory:
         min_similarity : float, optional
             The least cosine similarity, in [-1, 1]. Default: none, so that a pattern is always found, unless the memory
             is empty.
+        allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+            The patterns that each query may find, or their indices, if they are the same for all. Default: all.
 
         Returns
         -------
         Lookup
             `values` (m, ...) or (m, k, ...), or without values the patterns themselves; `indices` and `similarities`,
             (m,) or (m, k). The index of a pattern that is not similar enough is -1, beside its similarity; where fewer
-            than k patterns are stored, the index is -1 and the similarity -inf.
+            than k patterns are stored or allowed, the index is -1 and the similarity -inf.
 
         Raises
         ------
@@ -505,8 +531,12 @@ class Memory:
         similarities = np.full((*shape, count), -np.inf, x.dtype)
         indices = np.full((*shape, count), -1)
         if kept:
-            distances, indices[..., :kept] = nearest(x.reshape(*shape, x.shape[1]), patterns, kept, metric="cosine")
-            similarities[..., :kept] = np.maximum(1 - distances, -1)  # rounding may give less than -1
+            x = x.reshape(*shape, x.shape[1])
+            distances, indices[..., :kept] = nearest(x, patterns, kept, metric="cosine", allowed=allowed)
+            found = np.where(
+                np.isinf(distances), -np.inf, np.maximum(1 - distances, -1)
+            )  # rounding may give less than -1
+            similarities[..., :kept] = found
         indices[similarities < threshold] = -1
         values = contents.values_at(indices.reshape(-1))
         if k is None:

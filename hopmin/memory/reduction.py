@@ -36,6 +36,7 @@ STEP = 1 << 29  # m n d of a call of the core: a fraction of a second, during wh
 CODED = range(8, 4097)  # numbers of dimensions of packed patterns for which there are codes
 SINGLE_BITS = np.int32(~0x7000_0000 & ~0x1FFF)  # the sign, five bits of the exponent and ten of the fraction
 LAST = np.iinfo(np.int64).max  # an index above all others
+NO_BITS: Array = np.empty(0, np.uint64)
 SMALL = 1 << 23  # m n d, the number of coordinates compared, below which starting threads does not pay off
 
 ScoreMetric = Literal["euclidean", "dot"]
@@ -367,6 +368,7 @@ class Reduction(NamedTuple):
         metric: ScoreMetric,
         first: int = 0,
         progress: Progress | None = None,
+        allowed: Integers | None = None,
     ) -> Reduction:
         """Add patterns to the reduction, in place.
 
@@ -387,6 +389,8 @@ class Reduction(NamedTuple):
             Index of the first pattern.
         progress : callable, optional
             Called as `nearest` does.
+        allowed : ndarray of uint64, shape (ceil(n / PANEL),), optional
+            A bit for each pattern, as `search` in the core takes them, for patterns with codes. Default: all.
 
         Returns
         -------
@@ -402,7 +406,10 @@ class Reduction(NamedTuple):
         if m == 0:
             _check.finite("patterns", np.asarray(patterns[0:n]))
         blocks = _blocks(n)
-        if len(blocks) == 1 and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
+        if allowed is not None:
+            blocks = [block for block in blocks if _bits(allowed, block).any()]
+            n = sum(block.stop - block.start for block in blocks)
+        elif len(blocks) == 1 and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
             p, v = _read(patterns, values, blocks[0], queries.dtype)
             if not _backend.core.absorb(queries, p, v, metric, self.beta or 0.0, first, *self[1:]):
                 self._refuse(queries, patterns[0:n], metric, first)
@@ -412,7 +419,7 @@ class Reduction(NamedTuple):
         def absorb_all(part: slice) -> Iterator[int]:  # all patterns, for a part of the queries
             r = self if part == slice(0, m) else Reduction._make((self.beta, *(a[part] for a in self[1:])))
             for block in blocks:
-                yield from r._absorb_block(queries[part], patterns, values, metric, block, first)
+                yield from r._absorb_block(queries[part], patterns, values, metric, block, first, allowed)
 
         def identity(block: slice) -> Reduction:  # of one block of patterns, for all queries
             return self.identity(self.beta, m, self.mix.shape[1], min(self.best.shape[1], block.stop - block.start))
@@ -426,16 +433,23 @@ class Reduction(NamedTuple):
                 some = blocks[i : i + 4 * threads]
                 parts = [identity(block) for block in some]
                 tasks = [
-                    part._absorb_block(queries, patterns, values, metric, block, first)
+                    part._absorb_block(queries, patterns, values, metric, block, first, allowed)
                     for part, block in zip(parts, some, strict=True)
                 ]
-                _threads.run_steps(tasks, _of(m * n, progress, m * some[0].start))
+                _threads.run_steps(tasks, _of(m * n, progress, m * i * BLOCK))
                 for part in parts:
                     self.merge(part)
         return self
 
     def _absorb_block(
-        self, queries: Floats, patterns: Any, values: Any, metric: ScoreMetric, block: slice, first: int
+        self,
+        queries: Floats,
+        patterns: Any,
+        values: Any,
+        metric: ScoreMetric,
+        block: slice,
+        first: int,
+        allowed: Integers | None = None,
     ) -> Iterator[int]:
         """Reduce one block separately, then merge it. The k best need no merge, because they are exact.
 
@@ -443,14 +457,17 @@ class Reduction(NamedTuple):
         """
         dtype, core = queries.dtype, _backend.core
         p, v = _read(patterns, values, block, dtype)
-        codes = _block_codes(self, patterns, block, dtype, metric)
+        codes: _Codes | None = None
+        if self.best.shape[1] and self.beta is None and metric == "euclidean" and has_codes(patterns, dtype):
+            codes, these = patterns._codes[block.start // BLOCK], NO_BITS if allowed is None else _bits(allowed, block)
         own = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
         beta, none = self.beta or 0.0, (self.best[:, :0], self.indices[:, :0])
         for rows, part in _steps(queries, block):
             x, index = queries[rows], first + block.start + part.start
             soft, hard = (own.peak[rows], own.total[rows], own.mix[rows]), (self.best[rows], self.indices[rows])
             if codes is not None:
-                core.search(x, _rows(p, part), part.stop - part.start, *codes.part(part), index, *hard)
+                some, count = these[part.start // PANEL : -(-part.stop // PANEL)], part.stop - part.start
+                core.search(x, _rows(p, part), count, *codes.part(part), some, index, *hard)
             elif not core.absorb(x, _rows(p, part), v[part], metric, beta, index, *soft, *hard):
                 self._refuse(queries, patterns[block], metric, first + block.start)
             yield len(x) * (part.stop - part.start)
@@ -493,6 +510,7 @@ def reduce(
     beta: float | None = 1.0,
     k: int = 0,
     progress: Progress | None = None,
+    allowed: Integers | None = None,
 ) -> Reduction:
     """Return the reduction of patterns for each query, in memory O(m (v + k)) rather than O(m n).
 
@@ -506,8 +524,8 @@ def reduce(
         Sharpness of the weights; None leaves out `peak`, `total` and `mix`.
     k : int, default 0
         Number of largest scores to keep.
-    progress : callable, optional
-        Called as `nearest` does.
+    progress, allowed
+        As in `Reduction.absorb`.
 
     Returns
     -------
@@ -526,11 +544,17 @@ def reduce(
     """
     values = np.empty((len(patterns), 0), queries.dtype) if values is None else values
     none = Reduction.identity(beta, len(queries), values.shape[1], k)
-    return none.absorb(queries, patterns, values, metric, progress=progress)
+    return none.absorb(queries, patterns, values, metric, progress=progress, allowed=allowed)
 
 
 def gather(
-    queries: Floats, patterns: Any, least: Floats, *, metric: ScoreMetric, progress: Progress | None = None
+    queries: Floats,
+    patterns: Any,
+    least: Floats,
+    *,
+    metric: ScoreMetric,
+    progress: Progress | None = None,
+    allowed: Integers | None = None,
 ) -> list[tuple[slice, Integers, Floats, Integers]]:
     """Return the patterns whose score is large enough, for one part of the queries after the other.
 
@@ -544,6 +568,8 @@ def gather(
         The least score of each query's patterns.
     metric, progress
         As in `Reduction.absorb`.
+    allowed : ndarray of int64, shape (a,), optional
+        The indices of the patterns to return, ascending. Default: all patterns.
 
     Returns
     -------
@@ -564,6 +590,10 @@ def gather(
     """
     (m, d), n, dtype = queries.shape, len(patterns), queries.dtype
     threads, blocks = 1 if m * n * d < SMALL else _threads.get_threads(), _blocks(n)
+    if allowed is not None:
+        blocks = [blocks[i] for i in np.unique(allowed // BLOCK)]
+        n, chosen = sum(block.stop - block.start for block in blocks), np.zeros(n, bool)
+        chosen[allowed] = True
     if m == 0:
         _check.finite("patterns", np.asarray(patterns[0:n]))
         return []
@@ -578,6 +608,9 @@ def gather(
             if not finite:
                 _check.finite("patterns", patterns[block], block.start)
                 raise _check.too_large(queries, patterns[block], dtype)
+            if allowed is not None:
+                of_these = chosen[j]
+                i, s, j = i[of_these], s[of_these], j[of_these]
             pairs.append((i + rows.start, s, j))
             yield len(x[rows]) * count
 
@@ -687,15 +720,22 @@ def _single(a: Array) -> Array:
     return numbers if finite else a.astype(np.float32)
 
 
-def _block_codes(r: Reduction, patterns: Any, block: slice, dtype: np.dtype[Any], metric: ScoreMetric) -> _Codes | None:
-    """Return the codes of a block if they help: to the k best by distance."""
-    if r.beta is not None or r.best.shape[1] == 0 or metric != "euclidean" or not isinstance(patterns, Packed):
-        return None
-    if patterns.dtype != dtype or patterns._codes is None:
-        return None
-    first = block.start // BLOCK * BLOCK
-    codes: _Codes = patterns._codes[block.start // BLOCK]
-    return codes.part(slice(block.start - first, block.stop - first))
+def has_codes(patterns: Any, dtype: DTypeLike) -> bool:
+    """Return whether patterns have codes for queries of this dtype: they help to find the nearest by distance."""
+    return isinstance(patterns, Packed) and patterns._codes is not None and patterns.dtype == dtype
+
+
+def bits(places: Integers, n: int) -> Integers:
+    """Return a bit for each of n patterns, as `search` in the core takes them: 1 for those at these places."""
+    mask = np.zeros(-(-n // PANEL) * PANEL, bool)
+    mask[places] = True
+    words: Integers = np.packbits(mask, bitorder="little").view("<u8").astype(np.uint64)
+    return words
+
+
+def _bits(allowed: Integers, block: slice) -> Integers:
+    """Return the bits of a block, which starts with a panel."""
+    return allowed[block.start // PANEL : -(-block.stop // PANEL)]
 
 
 def _rows(patterns: Array, part: slice) -> Array:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import hopmin
 from hopmin import _backend
 from hopmin.memory import reduction
-from hopmin.memory.reduction import Reduction, reduce
+from hopmin.memory.reduction import NO_BITS, Reduction, bits, reduce
 
 PANEL, TILE, BLOCK = _backend.core.PANEL, _backend.core.TILE, reduction.BLOCK
 EDGES = [1, 2, PANEL - 1, PANEL, PANEL + 1, TILE - 1, TILE, TILE + 1, 2 * TILE + 3]
@@ -341,7 +341,7 @@ def core_calls(n=PANEL + 1, m=5, d=7, v=3, k=4):
         "absorb": {"queries": x, "patterns": p, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
         "absorb panels": {"queries": x, "patterns": panels, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
         "encode": {"panels": panels, "n": n, **codes},
-        "search": {"queries": x, "patterns": panels, "n": n, **codes, "first": 0, "best": reduction["best"], "indices": reduction["indices"]},
+        "search": {"queries": x, "patterns": panels, "n": n, **codes, "allowed": np.full(2, 5, np.uint64), "first": 0, "best": reduction["best"], "indices": reduction["indices"]},
         "merge": {"beta": 1.0, **reduction, **other},
     }  # fmt: skip
 
@@ -389,11 +389,12 @@ def encoded(p, centre):
     return panels, n, centre, words, bounds
 
 
-def assert_found_by_codes(x, p, k, centre):
-    distances, indices = helpers.ranked(x, p, k)
+def assert_found_by_codes(x, p, k, centre, mask=None):
+    seen = np.arange(len(p)) if mask is None else np.flatnonzero(mask)
+    distances, indices = helpers.ranked(x, p[seen], k)
     best, found = np.full((len(x), k), -np.inf), np.full((len(x), k), np.iinfo(np.int64).max)
-    _backend.core.search(x, *encoded(p, centre), 0, best, found)
-    same_bits((np.sqrt(0.0 - best).astype(p.dtype), found), (distances.astype(p.dtype), indices))
+    _backend.core.search(x, *encoded(p, centre), NO_BITS if mask is None else bits(seen, len(p)), 0, best, found)
+    same_bits((np.sqrt(0.0 - best).astype(p.dtype), found), (distances.astype(p.dtype), seen[indices]))
 
 
 @given(cloud=clouds(), data=st.data())
@@ -401,6 +402,14 @@ def test_codes_rule_out_no_neighbour(cloud, data):
     x, p = cloud
     centre = data.draw(st.sampled_from([p[0], p[-1] * p.dtype.type(0.5), np.zeros_like(p[0])]))
     assert_found_by_codes(x, p, data.draw(neighbour_counts(len(p))), centre)
+
+
+@given(cloud=clouds(), seed=st.integers(0, 2**32), data=st.data())
+def test_codes_find_only_allowed_patterns(cloud, seed, data):
+    x, p = cloud
+    mask = np.random.default_rng(seed).random(len(p)) < data.draw(st.sampled_from([0.02, 0.5, 1.0]))
+    mask[seed % len(p)] = True
+    assert_found_by_codes(x, p, data.draw(neighbour_counts(int(mask.sum()))), p[0], mask)
 
 
 @given(cloud=clouds(kinds=[shell, specks, lattice, crowd], most=1), data=st.data())
