@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from hopmin.memory.layered import LayeredMemory as LayeredMemory
     from hopmin.memory.memory import Lookup as Lookup
     from hopmin.memory.memory import Memory as Memory
+    from hopmin.memory.memory import Neighbours as Neighbours
     from hopmin.memory.nearest import nearest as nearest
     from hopmin.memory.nearest import separation as separation
     from hopmin.memory.nearest import within as within
@@ -120,6 +121,7 @@ _MODULES = {
     "certify": "paper.certificates",
     "Memory": "memory.memory",
     "Lookup": "memory.memory",
+    "Neighbours": "memory.memory",
     "GPT": "transformer.model",
     "GPTConfig": "transformer.model",
     "Trainer": "transformer.training",

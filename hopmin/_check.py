@@ -4,7 +4,7 @@ Arguments are checked once, where they enter the library, and converted to C-con
 arrays, or plain Python numbers.
 
 - arrays: [`real`], [`slices`], [`axes`], [`together`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`],
-  [`storable`], [`indices`], [`boolean_mask`], [`allowed`], [`tokens`], [`token_rows`]
+  [`storable`], [`keys`], [`indices`], [`boolean_mask`], [`allowed`], [`tokens`], [`token_rows`]
 - their entries: [`finite`], [`is_finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
 - numbers: [`number`], [`radii`], [`real_number`], [`integer`], [`boolean`]
 - objects: [`instance`], [`energy`], [`generator`], [`update_order`], [`progress`]
@@ -182,6 +182,26 @@ def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"{name} must have shape (n, ...) with n = {n}; got {array.shape}")
     return array.copy()
+
+
+def keys(name: str, a: Any, n: int, single: bool = False) -> list[Any]:
+    """Return n different keys, all strings or all integers of 64 bits; with `single`, `a` is one key, n = 1."""
+    array = _array(name, a)
+    array = array[None] if single else array
+    if array.ndim != 1 or len(array) != n:
+        raise ValueError(f"{name} must have shape (n,) with n = {n}; got {array.shape}")
+    if array.dtype.kind == "U" and not isinstance(a, np.ndarray):
+        _one_kind(name, a)
+    found: list[Any] = array.tolist() if array.dtype.kind in "iu" else [str(key) for key in ([a] if single else a)]
+    fits = array.dtype.kind == "U" or all(-(2**63) <= key < 2**63 for key in found if array.dtype.kind in "iu")
+    if n and (array.dtype.kind not in "iuU" or not fits):
+        raise TypeError(f"{name} must be strings, or integers of 64 bits; got dtype {array.dtype}")
+    if nul := [key for key in found if isinstance(key, str) and "\0" in key]:
+        raise ValueError(f"{name} must not contain NUL; got {_shown(nul[0])}")
+    if len(set(found)) < n:
+        twice = next(key for i, key in enumerate(found) if key in found[:i])
+        raise ValueError(f"{name} must be unique; got {_shown(twice)} twice")
+    return found
 
 
 def _one_kind(name: str, a: Any) -> None:
