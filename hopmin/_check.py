@@ -184,9 +184,14 @@ def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
     return array.copy()
 
 
-def keys(name: str, a: Any, n: int, single: bool = False) -> list[Any]:
-    """Return n different keys, all strings or all integers of 64 bits; with `single`, `a` is one key, n = 1."""
+def keys(name: str, a: Any, n: int | None = None, single: bool | None = None) -> list[Any]:
+    """Return n different keys, all strings or all integers of 64 bits; any number by default.
+
+    `single` says whether `a` is one key, n = 1; by default its shape does.
+    """
     array = _array(name, a)
+    single = array.ndim == 0 if single is None else single
+    n = 1 if single else np.size(array) if n is None else n
     array = array[None] if single else array
     if array.ndim != 1 or len(array) != n:
         raise ValueError(f"{name} must have shape (n,) with n = {n}; got {array.shape}")

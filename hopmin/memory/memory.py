@@ -462,7 +462,7 @@ class Memory:
             if keys is None:
                 removed = np.unique(_check.indices("indices", indices, contents.number))
                 return contents.without(removed) if len(removed) else contents
-            names = _check.keys("keys", keys, np.size(keys), np.ndim(keys) == 0)
+            names = _check.keys("keys", keys)
             places = np.array([contents.place(name) for name in names], np.int64)
             if (places < 0).any():
                 raise ValueError(f"keys must be stored; got {names[int(places.argmin())]!r:.60}, which is not")
