@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from hopmin.memory.retrieval import retrieve as retrieve
     from hopmin.memory.sparse import EpanechnikovEnergy as EpanechnikovEnergy
     from hopmin.memory.sparse import SparseEnergy as SparseEnergy
+    from hopmin.memory.store import Store as Store
     from hopmin.numerics import entmax as entmax
     from hopmin.numerics import log_softmax as log_softmax
     from hopmin.numerics import logsumexp as logsumexp
@@ -122,6 +123,7 @@ _MODULES = {
     "Memory": "memory.memory",
     "Lookup": "memory.memory",
     "Neighbours": "memory.memory",
+    "Store": "memory.store",
     "GPT": "transformer.model",
     "GPTConfig": "transformer.model",
     "Trainer": "transformer.training",
