@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -218,15 +218,14 @@ def panels(
     of, argument = ("counter > ?", after) if number is None else ("number = ?", number)
     rows = connection.execute(f"SELECT number, checksum, vectors FROM panels WHERE {of} ORDER BY number", (argument,))
     dtype = np.dtype(state.dtype).newbyteorder("<")
-    with closing(rows):
-        for at, checksum, content in rows:
-            whole = isinstance(content, bytes) and len(content) == state.d * PANEL * dtype.itemsize
-            if whole and zlib.crc32(content) == checksum:
-                yield at, np.frombuffer(content, dtype).reshape(state.d, PANEL).astype(state.dtype, copy=False)
-            elif check:
-                raise sqlite3.DatabaseError(f"panel {at} does not match its checksum")
-            else:
-                yield at, f"panel {at}: it does not match its checksum"
+    for at, checksum, content in rows:
+        whole = isinstance(content, bytes) and len(content) == state.d * PANEL * dtype.itemsize
+        if whole and zlib.crc32(content) == checksum:
+            yield at, np.frombuffer(content, dtype).reshape(state.d, PANEL).astype(state.dtype, copy=False)
+        elif check:
+            raise sqlite3.DatabaseError(f"panel {at} does not match its checksum")
+        else:
+            yield at, f"panel {at}: it does not match its checksum"
 
 
 def blocks(connection: sqlite3.Connection, state: State) -> Iterator[Floats]:
@@ -240,6 +239,8 @@ def blocks(connection: sqlite3.Connection, state: State) -> Iterator[Floats]:
                 break
             block[number - at * size] = panel
             found += 1
+        if found != at * size + len(block):
+            break
         yield block
     if found != total:
         raise sqlite3.DatabaseError(f"panel {found} is missing")

@@ -139,7 +139,8 @@ class Retrieval:
     def values(self) -> Floats:
         """The mean of the values under the final weights, shape (m, v); without values, of the patterns."""
         v = self.patterns if self._values is None else self._values
-        return self._drop_m(self.weights.reshape(-1, len(v)) @ v)
+        weights = self.weights.reshape(-1, len(v))
+        return self._drop_m(self._groups.map(lambda queries, seen: weights[queries][:, seen] @ v[seen], self._queries))
 
     @cached_property
     def effective_patterns(self) -> Floats:

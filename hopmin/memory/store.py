@@ -72,7 +72,7 @@ class Store:
     A change that has returned is on the disk; one that has not is not in the store at all, even if the process is
     killed or the power fails. Every question sees the store as it is at that moment, with the changes of others.
 
-    db.Parameters
+    Parameters
     ----------
     path : path-like
         The file. It is created if it is missing and `d` is given.
@@ -166,6 +166,8 @@ class Store:
         self._snapshot: _Snapshot | None = None
         self._filters: OrderedDict[Any, Integers] = OrderedDict()
         self._averaged: tuple[int, Floats] | None = None
+        if os.path.isdir(self.path):
+            raise ValueError(f"path must be a file; {self.path} is a folder")
         new = not os.path.exists(self.path)
         if new and (d is None or read_only):
             raise ValueError(f"path must be an existing store, or d be given to create one; got {self.path}")
@@ -276,7 +278,7 @@ class Store:
 
         It is one transaction. Many entries in one call are stored much faster than in many calls.
 
-        db.Parameters
+        Parameters
         ----------
         keys : array_like, shape (k,), or a single key
             The keys, all different: strings, or integers of 64 bits.
@@ -304,7 +306,7 @@ class Store:
     ) -> None:
         """Store new entries, as `put` does, but raise ValueError if a key is stored already.
 
-        db.Parameters
+        Parameters
         ----------
         keys, patterns, values, metadata
             As in `put`.
@@ -384,7 +386,7 @@ class Store:
     ) -> Neighbours:
         """Return the distances, indices and keys of the k nearest patterns of each query.
 
-        db.Parameters
+        Parameters
         ----------
         queries : array_like, shape (m, d) or (d,)
             The queries.
@@ -433,7 +435,7 @@ class Store:
     ) -> tuple[list[Floats], list[Array]] | tuple[Floats, Array]:
         """Return the distances and keys of all patterns within a radius of each query, sorted by distance.
 
-        db.Parameters
+        Parameters
         ----------
         queries : array_like, shape (m, d) or (d,)
             The queries.
@@ -466,7 +468,7 @@ class Store:
     def energies(self, queries: ArrayLike, *, where: str | None = None, parameters: db.Parameters = ()) -> Floats:
         """Return the energy (m,) of each query.
 
-        db.Parameters
+        Parameters
         ----------
         queries : array_like, shape (m, d) or (d,)
             The queries.
@@ -488,7 +490,7 @@ class Store:
     def update(self, queries: ArrayLike, *, where: str | None = None, parameters: db.Parameters = ()) -> Floats:
         """Return the values (m, ...) averaged by weight; without values, the patterns (m, d).
 
-        db.Parameters
+        Parameters
         ----------
         queries : array_like, shape (m, d) or (d,)
             The queries.
@@ -524,7 +526,7 @@ class Store:
     ) -> Retrieval:
         """Repeat the update until the state stops moving, with the options of `hopmin.retrieve`.
 
-        db.Parameters
+        Parameters
         ----------
         queries : array_like, shape (m, d) or (d,)
             Initial states.
@@ -562,7 +564,7 @@ class Store:
     ) -> Lookup:
         """Return the values of the patterns of greatest cosine similarity, if it is at least `min_similarity`.
 
-        db.Parameters
+        Parameters
         ----------
         queries : array_like, shape (m, d) or (d,)
             The queries.
@@ -612,9 +614,9 @@ class Store:
                 problems.append(f"entries: {state.entries} of {state.places} places expected, {n} found")
             copy = self._packed_file(state).load()
             copied = copy[0] if copy is not None and copy[1] == state.counter else None
-            expected, same = 0, True
+            found, same = 0, True
             for number, panel in db.panels(connection, state, check=False):
-                expected += number == expected
+                found += 1
                 if isinstance(panel, str):
                     problems.append(panel)
                 elif copied is not None:
@@ -623,8 +625,8 @@ class Store:
                     same &= np.array_equal(copied._blocks[block][at][:, :lanes], panel[:, :lanes])
                 if progress is not None:
                     progress(number + 1, -(-state.places // PANEL))
-            if expected != -(-state.places // PANEL):
-                problems.append(f"panels: {-(-state.places // PANEL)} expected, {expected} found")
+            if found != -(-state.places // PANEL):
+                problems.append(f"panels: {-(-state.places // PANEL)} expected, {found} found")
             if not same:
                 os.unlink(self._packed_file(state).path)
                 problems.append("packed copy: it differed from the database, and was deleted")
