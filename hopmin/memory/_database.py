@@ -15,14 +15,14 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from hopmin import _backend, _check
-from hopmin._typing import Array, Floats, Integers
+from hopmin._typing import Array, Booleans, Floats, Integers
 from hopmin.memory.reduction import BLOCK, PANEL, Packed
 
 APPLICATION = 0x686F706D  # "hopm", in the header of the file
@@ -30,10 +30,10 @@ FORMAT = 1  # of the file, likewise
 COLUMN_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "integer": (int,), "real": (float, int)}
 RESERVED = {"key", "place", "value"}
 MANY = 500  # keys or places in a statement
-FUNCTIONS = frozenset(
+CLOCKS = frozenset("date datetime julianday strftime time unixepoch".split())
+FUNCTIONS = CLOCKS | set(
     "abs ceil ceiling coalesce floor glob ifnull iif instr length like likelihood likely lower ltrim max min nullif "
-    "round rtrim sign substr substring trim typeof unlikely upper "
-    "date datetime julianday strftime time unixepoch".split()
+    "round rtrim sign substr substring trim typeof unlikely upper".split()
 )  # that a condition may call: they read nothing but their arguments
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -144,9 +144,12 @@ def rows_at(connection: sqlite3.Connection, columns: list[str], places: Integers
 
 
 def selected(
-    connection: sqlite3.Connection, where: str, parameters: Parameters, columns: Mapping[str, str]
-) -> Integers:
-    """Return the places of entries that satisfy a condition, which SQLite compiles under an authorizer."""
+    connection: sqlite3.Connection, where: str, parameters: Parameters, columns: Mapping[str, str], n: int
+) -> tuple[Booleans, bool]:
+    """Return which of n places satisfy a condition, and whether they do so until the store changes.
+
+    SQLite compiles the condition under an authorizer.
+    """
     readable = {"place", "key", "", *columns}
 
     def authorize(action: int, first: str | None, second: str | None, *_: Any) -> int:
@@ -157,6 +160,7 @@ def selected(
                 allowed = first == "entries" and second in readable
             case sqlite3.SQLITE_FUNCTION:
                 allowed = second in FUNCTIONS
+                timeless.append(second not in CLOCKS)
             case _:
                 allowed = False
         if not allowed:
@@ -164,11 +168,12 @@ def selected(
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
     refused: list[str] = []
+    timeless: list[bool] = []
     known = ", ".join([*columns, "key"])
     connection.set_authorizer(authorize)
     try:
         rows = connection.execute(f"SELECT place FROM entries WHERE (\n{where}\n)", parameters)
-        return np.unique(np.fromiter((row[0] for row in rows), np.int64))
+        places = np.fromiter(chain.from_iterable(rows), np.int64)
     except (sqlite3.Error, sqlite3.Warning, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, sqlite3.Error) and code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR):
             raise
@@ -177,6 +182,9 @@ def selected(
         raise ValueError(f"where must be a condition on {known}, with a parameter for each ?; got {shown}") from None
     finally:
         connection.set_authorizer(None)
+    mask = np.zeros(n, bool)
+    mask[places] = True
+    return mask, all(timeless)
 
 
 def refusal(action: int, first: str | None, second: str | None) -> str:
@@ -273,11 +281,11 @@ def close_gaps(connection: sqlite3.Connection, state: State, live: Integers) -> 
     moved = np.flatnonzero(live != np.arange(len(live)))
     first = int(moved[0]) // PANEL if len(moved) else len(live) // PANEL
     waiting: list[Floats] = []
-    number, kept = first, live[live >= first * PANEL]
-    for at, panel in list(panels(connection, state)):
-        if at < first:
-            continue
-        waiting.append(panel[:, kept[kept // PANEL == at] % PANEL].T)
+    number, total = first, -(-state.places // PANEL)
+    ends = np.searchsorted(live, np.arange(total + 1) * PANEL)
+    for at in range(first, total):
+        ((_, panel),) = panels(connection, state, number=at)
+        waiting.append(panel[:, live[ends[at] : ends[at + 1]] % PANEL].T)
         while sum(map(len, waiting)) >= PANEL:
             rows = np.concatenate(waiting)
             write_whole(connection, state, number, rows[:PANEL])

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from hopmin import _arithmetic, _check
-from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name, Progress
+from hopmin._typing import Array, Booleans, Energy, Floats, Integers, Metric, Name, Progress
 from hopmin.memory import _database as db
 from hopmin.memory._allowed import each
 from hopmin.memory._packed_file import PackedFile
@@ -62,7 +62,7 @@ class _Snapshot(NamedTuple):
     state: db.State
     packed: Packed
     owned: bool  # whether the last block is not that of a mapped file
-    live: Array | None  # which places (n,) hold an entry; None for all
+    live: Booleans | None  # which places (n,) hold an entry; None for all
 
 
 @_arithmetic.standard_methods
@@ -164,7 +164,7 @@ class Store:
         self._connection: sqlite3.Connection | None = None
         self._closed, self._process = False, os.getpid()
         self._snapshot: _Snapshot | None = None
-        self._filters: OrderedDict[Any, Integers] = OrderedDict()
+        self._filters: OrderedDict[Any, Booleans] = OrderedDict()
         self._averaged: tuple[int, Floats] | None = None
         if os.path.isdir(self.path):
             raise ValueError(f"path must be a file; {self.path} is a folder")
@@ -243,8 +243,9 @@ class Store:
     def keys(self, where: str | None = None, parameters: db.Parameters = ()) -> Array:
         """Return the keys (n,) of all entries, or of those that a condition selects, in the order of their places."""
         with self._reading() as connection:
-            places = self._allowed(connection, where, parameters)
-            return db.as_keys(self._keys_at(connection, self._live_places() if places is None else places).tolist())
+            allowed = self._allowed(connection, where, parameters)
+            places = self._live_places() if allowed is None else np.flatnonzero(allowed)
+            return db.as_keys(self._keys_at(connection, places).tolist())
 
     def get(self, keys: ArrayLike) -> Entries:
         """Return the entries of keys (n,), or of a single one; raise KeyError if one is not stored."""
@@ -771,21 +772,19 @@ class Store:
             live[holes] = False
         self._snapshot = _Snapshot(state, packed, owned, live)
 
-    def _allowed(self, connection: sqlite3.Connection, where: str | None, parameters: db.Parameters) -> Integers | None:
-        """Return the places of the entries that satisfy a condition, ascending; None for all places."""
-        live = self._current().live
+    def _allowed(self, connection: sqlite3.Connection, where: str | None, parameters: db.Parameters) -> Booleans | None:
+        """Return which places (n,) hold entries that satisfy a condition; None for all."""
+        snapshot = self._current()
         if where is None:
-            return None if live is None else np.flatnonzero(live)
+            return snapshot.live
         if not isinstance(where, str):
             raise TypeError(f"where must be a condition in SQL, a string; got {where!r:.60}")
-        listed = tuple(parameters.items()) if isinstance(parameters, Mapping) else tuple(parameters)
-        try:
-            kept = self._filters.get((where, listed))
-        except TypeError:  # a parameter that SQLite will refuse
-            kept = None
-        if kept is None:
-            kept = db.selected(connection, where, parameters, self.columns)
-            self._filters[where, listed] = kept
+        listed = parameters.items() if isinstance(parameters, Mapping) else parameters
+        name = where, *((type(parameter), repr(parameter)) for parameter in listed)
+        if (kept := self._filters.get(name)) is None:
+            kept, steady = db.selected(connection, where, parameters, self.columns, len(snapshot.packed))
+            if steady:
+                self._filters[name] = kept
             while len(self._filters) > FILTERS:
                 self._filters.popitem(last=False)
         return kept

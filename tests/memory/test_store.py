@@ -540,22 +540,25 @@ def test_damaged_pages_raise_one_sentence(store, path):
         assert "\n" not in told
 
 
-def test_a_read_only_folder(store, path, tmp_path):
+def test_a_read_only_folder(store, path):
+    """As a user who may not write there; the superuser becomes one for a moment."""
     store.close()
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    copy = folder / "s"
-    shutil.copy(path, copy)
-    copy.chmod(0o444)
-    folder.chmod(0o555)
-    try:
-        if os.access(folder, os.W_OK):
-            pytest.skip("the superuser may write to read-only folders")
-        with Store(copy) as opened:
-            assert opened.nearest(P[0]).keys == ["k0"]
-            assert helpers.error_message(ValueError, opened.remove, "k0") == f"path must be a store that can be written to; {copy} is read-only"
-    finally:
-        folder.chmod(0o755)
+    superuser = os.geteuid() == 0
+    with helpers.temporary_folder() as folder:
+        copy = shutil.copy(path, folder)
+        os.chmod(copy, 0o444)
+        os.chmod(folder, 0o555)
+        if superuser:
+            os.seteuid(65534)
+        try:
+            with Store(copy) as opened:
+                assert opened.nearest(P[0]).keys == ["k0"]
+                assert helpers.error_message(ValueError, opened.remove, "k0") == f"path must be a store that can be written to; {copy} is read-only"
+                assert opened.check() == []
+        finally:
+            if superuser:
+                os.seteuid(0)
+            os.chmod(folder, 0o755)
 
 
 # Crashes
