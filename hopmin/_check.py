@@ -457,7 +457,7 @@ def path(name: str, x: Any) -> str:
     """
     found = os.fspath(x) if isinstance(x, os.PathLike) else x
     if not isinstance(found, str):
-        raise TypeError(f"{name} must be a string or a path object; got {x!r:.60}")
+        raise TypeError(f"{name} must be a string or a path object; got {_shown(x)}")
     try:
         valid = b"\0" not in os.fsencode(found)
     except UnicodeEncodeError:

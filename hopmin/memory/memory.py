@@ -829,7 +829,7 @@ def looked_up(
 
     Parameters
     ----------
-    queries, k, min_similarity, allowed
+    queries
         As in `Memory.lookup`.
     patterns : Packed, or the map of a file
         The patterns (n, d); n may be 0.
@@ -837,6 +837,8 @@ def looked_up(
         Returns the values (c, ...) of patterns at indices (c,), zero or "" for an index of -1.
     keys_at : callable, optional
         Returns keys in the same way, for indices of any shape.
+    k, min_similarity, allowed
+        As in `Memory.lookup`.
 
     Returns
     -------

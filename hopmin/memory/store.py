@@ -598,6 +598,17 @@ class Store:
             options: Any = {"k": k, "min_similarity": min_similarity, "allowed": allowed}
             return looked_up(queries, packed, values_at, lambda i: self._keys_at(connection, i), **options)
 
+    def info(self) -> dict[str, Any]:
+        """Return what the store holds, as a JSON record."""
+        with self._reading(refresh=False) as connection:
+            state = db.read_state(connection)
+        values = "str" if (state.value_dtype or "").startswith("U") else state.value_dtype
+        return {
+            "entries": state.entries, "removed": state.places - state.entries, "d": state.d, "dtype": state.dtype,
+            "keys": state.key_type, "values": values,
+            "columns": self.columns, "changes": state.counter, "bytes": os.path.getsize(self.path),
+        }  # fmt: skip
+
     def check(self, progress: Progress | None = None) -> list[str]:
         """Return what is wrong with the file, in sentences: nothing if the list is empty.
 
