@@ -1,7 +1,7 @@
-"""A semantic cache in a file: answer a question from the store if a similar one was asked, otherwise compute and keep it.
+"""A semantic cache in a file: answer a question from the store if a similar one was asked, otherwise compute it.
 
-The gate is `min_similarity`: what resembles nothing that is stored has index -1. Embeddings are counts of hashed triples
-of letters; in practice they would be sentence embeddings. Run: python examples/store_cache.py
+The gate is `min_similarity`: what resembles nothing that is stored has index -1. Embeddings are counts of hashed
+triples of letters; in practice they would be sentence embeddings. Run: python examples/store_cache.py
 """
 
 import tempfile

@@ -38,15 +38,17 @@ def embed(text):
     return counts / np.linalg.norm(counts)
 
 
-with tempfile.TemporaryDirectory() as folder:
-    with hopmin.Store(Path(folder) / "labels.hopmin", d=D, energy=hopmin.DistanceEnergy(8.0)) as store:
-        texts, labels = zip(*EXAMPLES, strict=True)
-        store.put(texts, np.stack([embed(text) for text in texts]), np.eye(len(LABELS))[list(labels)])
-        for text, truth in QUESTIONS:
-            shares = store.update(embed(text))
-            best = int(shares.argmax())
-            if shares[best] > 0.7:
-                print(f"{text:48}{LABELS[best]:10}{shares[best]:.2f}")
-            else:  # ask a person
-                print(f"{text:48}{'?':10}{shares[best]:.2f}  a person says {LABELS[truth]}")
-                store.put(text, embed(text), np.eye(len(LABELS))[truth])
+with (
+    tempfile.TemporaryDirectory() as folder,
+    hopmin.Store(Path(folder) / "labels.hopmin", d=D, energy=hopmin.DistanceEnergy(8.0)) as store,
+):
+    texts, labels = zip(*EXAMPLES, strict=True)
+    store.put(texts, np.stack([embed(text) for text in texts]), np.eye(len(LABELS))[list(labels)])
+    for text, truth in QUESTIONS:
+        shares = store.update(embed(text))
+        best = int(shares.argmax())
+        if shares[best] > 0.7:
+            print(f"{text:48}{LABELS[best]:10}{shares[best]:.2f}")
+        else:  # ask a person
+            print(f"{text:48}{'?':10}{shares[best]:.2f}  a person says {LABELS[truth]}")
+            store.put(text, embed(text), np.eye(len(LABELS))[truth])

@@ -534,7 +534,11 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                     if hits[i] == 0:
                         continue
                     number = kernels.places(hits[i], near)
-                    if number > FEW and not some:
+                    if number > FEW and some:
+                        kernels.score_one(search[i].query, source, d, s)
+                        for l in range(number):
+                            _offer(&search[i], &p, s[near[l]], j + near[l])
+                    elif number > FEW:
                         kernels.score_one(search[i].query, source, d, s)
                         _consider(&search[i], &p, s, kernels.peak(s, count, &finite), j, count, 0, &copies)
                     else:

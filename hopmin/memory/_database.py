@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import secrets
 import sqlite3
@@ -106,7 +107,18 @@ def read_state(connection: sqlite3.Connection) -> State:
     rows = connection.execute(f"SELECT {', '.join(State._fields)} FROM state").fetchall()
     if len(rows) != 1:
         raise sqlite3.DatabaseError(f"{len(rows)} rows of state")
-    return State(*rows[0])
+    state = State(*rows[0])
+    numbers = (state.d, state.counter, state.epoch, state.places, state.entries)
+    try:
+        kind = np.dtype(state.value_dtype or "f8").kind
+        valid = state.dtype in ("float32", "float64") and all(isinstance(n, int) and n >= 0 for n in numbers)
+        valid = valid and kind in "biufU"
+        declared(json.loads(state.columns))
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise sqlite3.DatabaseError("its state cannot be read")
+    return state
 
 
 def save_state(connection: sqlite3.Connection, state: State) -> None:
@@ -134,12 +146,14 @@ def rows_at(connection: sqlite3.Connection, columns: list[str], places: Integers
     if len(listed) > 20 * MANY:  # most of them, as a rule
         wanted = set(listed)
         rows = connection.execute(f"SELECT {names} FROM entries")
-        return {row[0]: row[1:] for row in rows if row[0] in wanted}
+        found, listed = {row[0]: row[1:] for row in rows if row[0] in wanted}, []
     for i in range(0, len(listed), MANY):
         some = listed[i : i + MANY]
         marks = ", ".join("?" * len(some))
         rows = connection.execute(f"SELECT {names} FROM entries WHERE place IN ({marks})", some)
         found.update((row[0], row[1:]) for row in rows)
+    if len(found) < len(places):
+        raise sqlite3.DatabaseError("an entry is missing")
     return found
 
 
@@ -211,9 +225,7 @@ def write_panels(connection: sqlite3.Connection, state: State, places: Integers,
             content = panel.astype(panel.dtype.newbyteorder("<"), copy=False).tobytes()
             yield number, state.counter, zlib.crc32(content), content
 
-    connection.executemany(
-        "INSERT OR REPLACE INTO panels VALUES (?, ?, ?, ?)", list(written()) if stored else written()
-    )
+    connection.executemany("INSERT OR REPLACE INTO panels VALUES (?, ?, ?, ?)", written())
 
 
 def panels(
@@ -404,6 +416,8 @@ def decoded_values(stored: list[Any], state: State) -> Array:
         texts = stored if not shape else [json.loads(text) for text in stored]
         return np.array(texts, str).reshape(len(stored), *shape)
     content = b"".join(stored)
+    if len(content) != len(stored) * dtype.itemsize * math.prod(shape):
+        raise sqlite3.DatabaseError("a value has another size")
     return np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype).reshape(len(stored), *shape)
 
 

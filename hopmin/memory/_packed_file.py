@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -30,19 +31,17 @@ class PackedFile:
     ----------
     path : str
         The file.
+    database : str
+        The file of the store, whose permissions it gets.
     origin : dict
         What the store is, JSON: only a file of the same origin is used.
     d : int
     dtype : numpy.dtype
     """
 
-    def __init__(self, path: str, origin: dict[str, Any], d: int, dtype: np.dtype[Any]) -> None:
-        self.path, self.origin, self.d, self.dtype = (
-            path,
-            origin | {"kind": KIND, "d": d, "dtype": dtype.name},
-            d,
-            dtype,
-        )
+    def __init__(self, path: str, database: str, origin: dict[str, Any], d: int, dtype: np.dtype[Any]) -> None:
+        self.path, self.database, self.d, self.dtype = path, database, d, dtype
+        self.origin = origin | {"kind": KIND, "d": d, "dtype": dtype.name}
 
     def load(self) -> tuple[Packed, int] | None:
         """Map the file and return its patterns and the counter of the store then; None if there is none that fits."""
@@ -65,6 +64,7 @@ class PackedFile:
         if n * self.d * self.dtype.itemsize >= LEAST:
             try:
                 with _files.atomic_write(self.path) as file:
+                    os.chmod(file.name, stat.S_IMODE(os.stat(self.database).st_mode))
                     file.write(json.dumps(header).encode().ljust(HEADER))
                     for arrays in self._arrays(blocks(), n):
                         for array in arrays:

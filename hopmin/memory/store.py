@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, Unpack
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -188,6 +189,7 @@ class Store:
             raise
         self.columns: dict[str, str] = found[2]
         self._d, self._dtype = state.d, np.dtype(state.dtype)
+        _stores.add(self)
 
     # Contents
 
@@ -335,18 +337,19 @@ class Store:
             db.save_state(connection, state._replace(entries=state.entries - len(gone)))
 
     def compact(self) -> None:
-        """Close the gaps that removed entries left, and return the space to the system.
+        """Close the gaps that removed entries left, and return the space to the system if nobody else is using it.
 
         It takes as long as writing the patterns anew, in one transaction. Places change; keys do not.
         """
         with self._writing() as (connection, state):
             holes = db.holes(connection)
-            if len(holes):
+            if len(holes):  # otherwise there is nothing to do
                 live = np.delete(np.arange(state.places), holes)
                 db.close_gaps(connection, state, live)
                 db.save_state(connection, state._replace(places=len(live), epoch=state.epoch + 1))
-        with self._lock, db.errors(self.path):
-            self._connected().execute("VACUUM")
+        if len(holes):
+            with self._lock, db.errors(self.path), suppress(sqlite3.OperationalError):
+                self._connected().execute("VACUUM")
 
     def _insert(
         self, keys: ArrayLike, patterns: ArrayLike, values: ArrayLike | None, metadata: Any, *, replace: bool
@@ -677,12 +680,13 @@ class Store:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
-        mode = "ro" if self._read_only else "rwc"
+        mode = "ro" if self._read_only else "rw" if os.path.exists(self.path) else "rwc"
         try:
             return self._configured(f"mode={mode}")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # SQLite reads a database in WAL mode only if it can write beside it, or nobody else can write it
-            if os.path.exists(self.path) and not os.path.exists(f"{self.path}-wal"):
+            refused = db.code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            if refused and os.path.exists(self.path) and not os.path.exists(f"{self.path}-wal"):
                 return self._configured("mode=ro&immutable=1")
             raise
 
@@ -695,6 +699,7 @@ class Store:
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA cell_size_check = ON")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute(f"PRAGMA fullfsync = {self._synchronous == 'full'}")  # on macOS
             connection.execute("PRAGMA application_id").fetchone()
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except BaseException:
@@ -726,6 +731,8 @@ class Store:
             raise ValueError(f"store must not be read-only to be changed; got {self.path}")
         with self._lock, db.errors(self.path):
             connection = self._connected()
+            if connection.in_transaction:
+                raise ValueError("store must not be changed while it answers a question; got a change in a callback")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 state = db.read_state(connection)
@@ -750,7 +757,7 @@ class Store:
 
     def _packed_file(self, state: db.State) -> PackedFile:
         origin = {"id": state.id, "epoch": state.epoch}
-        return PackedFile(f"{self.path}-packed", origin, state.d, np.dtype(state.dtype))
+        return PackedFile(f"{self.path}-packed", self.path, origin, state.d, np.dtype(state.dtype))
 
     def _refresh(self, connection: sqlite3.Connection) -> None:
         """Bring the snapshot up to the state of the database."""
@@ -861,5 +868,17 @@ class Store:
             self._averaged = state.counter, values.reshape(len(values), -1)
         return self._averaged[1]
 
+
+_stores: WeakSet[Store] = WeakSet()
+
+
+def _renew_locks() -> None:
+    """Give each store a new lock in a forked child: a thread of the parent may have held the old one."""
+    for store in _stores:
+        store._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 _orphans: list[Any] = []  # connections of a parent process, which SQLite forbids to close in a child

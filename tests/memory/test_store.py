@@ -329,6 +329,17 @@ def test_a_question_sees_one_state(store, path):
     assert store.nearest(P[0]).keys != ["k0"]
 
 
+def test_a_callback_may_ask_but_not_change(store):
+    told = []
+
+    def ask(done, total):
+        told.append(len(store))
+        told.append(helpers.error_message(ValueError, store.remove, "k0"))
+
+    store.nearest(P[0], progress=ask)
+    assert told[:2] == [200, "store must not be changed while it answers a question; got a change in a callback"]
+
+
 def test_a_second_writer_waits_or_is_told(store, path):
     with Store(path, timeout=0.0) as other, store._writing():
         message = f"path must be a store that no other process is writing to for long; {path} is locked"
@@ -401,6 +412,13 @@ def test_the_copy_is_mapped_if_it_fits(store, path, monkeypatch):
     memory.remove(np.arange(100))
     with Store(path) as again:
         assert_answers(again, memory)
+
+
+@pytest.mark.usefixtures("small_copies")
+def test_the_copy_is_as_private_as_the_database(store, path):
+    path.chmod(0o600)
+    store.nearest(X)
+    assert path.with_name("notes.hopmin-packed").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.usefixtures("small_copies")
@@ -500,6 +518,23 @@ def test_a_damaged_panel_is_found(store, path):
         assert store.check() == ["panel 1: it does not match its checksum"]
         assert store.keys is not None
         assert len(store) == 200
+
+
+@pytest.mark.parametrize("change", ["columns = '{\"a\"\"b\": 1}'", "dtype = 'int8'", "places = 'x'", "d = -1", "value_dtype = '?!'"])
+def test_a_damaged_state_is_found(store, path, change):
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE state SET {change}")
+    connection.close()
+    message = f"path must be a store that is not damaged; {path}: its state cannot be read"
+    assert helpers.error_message(ValueError, Store, path) == message
+
+
+@pytest.mark.parametrize(("change", "reason"), [("DELETE FROM entries WHERE place = 3", "an entry is missing"), ("UPDATE entries SET value = x'00' WHERE place = 3", "a value has another size")])
+def test_a_damaged_entry_is_found(store, path, change, reason):
+    store._connection.execute(change)
+    message = f"path must be a store that is not damaged; {path}: {reason}"
+    assert helpers.error_message(ValueError, lambda: store.values) == message
 
 
 def test_a_missing_panel_is_found(store, path):
