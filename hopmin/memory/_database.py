@@ -253,13 +253,15 @@ def blocks(connection: sqlite3.Connection, state: State) -> Iterator[Floats]:
     size = BLOCK // PANEL
     total, found = -(-state.places // PANEL), 0
     for at, part in groupby(panels(connection, state), lambda pair: pair[0] // size):
-        block = np.empty((min(size, total - at * size), state.d, PANEL), state.dtype)
+        block = np.empty(0, state.dtype)
         for number, panel in part:
-            if number != found:
+            if number != found or number >= total:
                 break
+            if not len(block):  # not before a panel has shown that there are d numbers
+                block = np.empty((min(size, total - at * size), state.d, PANEL), state.dtype)
             block[number - at * size] = panel
             found += 1
-        if found != at * size + len(block):
+        if found != min(total, (at + 1) * size):
             break
         yield block
     if found != total:

@@ -49,7 +49,7 @@ class PackedFile:
             with open(self.path, "rb") as file:
                 header, size = json.loads(file.read(HEADER)), os.fstat(file.fileno()).st_size
             n, counter = int(header.pop("n")), int(header.pop("counter"))
-            if header != self.origin or n < 1 or size != HEADER + sum(map(_size, self._layouts(n))):
+            if header != self.origin or not 1 <= n <= size or size != HEADER + sum(map(_size, self._layouts(n))):
                 return None
             return self._packed(np.asarray(np.memmap(self.path, np.uint8, "r")), n), counter
         except (OSError, ValueError, TypeError, LookupError, AttributeError):

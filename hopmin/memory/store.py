@@ -769,9 +769,11 @@ class Store:
         base, counter, owned = None, -1, False
         if before is not None and (before.state.id, before.state.epoch) == (state.id, state.epoch):
             base, counter, owned = before.packed, before.state.counter, before.owned
-        elif found := self._packed_file(state).load():
+        elif (found := self._packed_file(state).load()) and len(found[0]) <= state.places and found[1] <= state.counter:
             base, counter = found
         (changed,) = connection.execute("SELECT count(*) FROM panels WHERE counter > ?", (counter,)).fetchone()
+        if base is None and changed != -(-state.places // PANEL):
+            raise sqlite3.DatabaseError(f"{-(-state.places // PANEL)} panels expected, {changed} found")
         if state.places == 0:
             packed, owned = Packed._empty(state.d, self._dtype), True
         elif (

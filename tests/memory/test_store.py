@@ -399,7 +399,7 @@ def test_the_copy_is_mapped_if_it_fits(store, path, monkeypatch):
     memory.put("k3", P[3] + 1, 3.0)
     with Store(path) as again:
         assert_answers(again, memory)
-    for damaged in (content[:-1], b"", b"{}", content[:4096] + content[8192:], content.replace(b'"epoch": 0', b'"epoch": 1', 1)):
+    for damaged in (content[:-1], b"", b"{}", content[:4096] + content[8192:], content.replace(b'"epoch": 0', b'"epoch": 1', 1), content.replace(b'"n": 200', b'"n": 10**9', 1), content.replace(b'"n": 200', b'"n": 999', 1)):
         copy.write_bytes(damaged)
         with Store(path) as again:
             assert_answers(again, memory)
@@ -543,7 +543,7 @@ def test_a_missing_panel_is_found(store, path):
         connection.execute("DELETE FROM panels WHERE number = 1")
     connection.close()
     with Store(path) as store:
-        assert "panel 1 is missing" in helpers.error_message(ValueError, store.nearest, X)
+        assert "4 panels expected, 3 found" in helpers.error_message(ValueError, store.nearest, X)
         assert store.check() == ["panels: 4 expected, 3 found"]
 
 
