@@ -110,6 +110,7 @@ def test_a_condition_selects_entries(store):
     assert found.indices[2:].tolist() == [-1, -1]
     assert np.isposinf(found.distances[2:]).all()
     assert store.nearest(X[0], 2, where="lang IS NULL AND lang = 'en'").keys.tolist() == [None, None]
+    assert store.keys("year > ?", [198]).tolist() == ["k199"]
     store.put("k0", P[0], 0.0, {"year": 1000})  # the same condition again, after a change
     assert store.keys("year > ?", [198]).tolist() == ["k0", "k199"]
 
