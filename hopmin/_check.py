@@ -30,6 +30,7 @@ from hopmin._typing import Array, Axis, Booleans, Energy, Floats, Integers, Prog
 Kind = TypeVar("Kind")
 Option = TypeVar("Option", bound=str)
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+ROUNDED_TO_INFINITY = 2.0**128 - 2.0**103  # the least number that float32 rounds to infinity
 # Characters that move a terminal's cursor, recolour it, reorder its text, or cannot be printed
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -117,11 +118,11 @@ def finite(name: str, a: Array, first: int = 0) -> None:
     raise ValueError(f"{name} must be finite; got {a[index]} at index {place[0] if len(place) == 1 else place}")
 
 
-def is_finite(a: Array) -> bool:
-    """Return whether all entries are finite."""
-    if a.flags.c_contiguous and a.dtype in (DOUBLE, SINGLE):
-        return math.isfinite(_backend.core.max_abs(a.reshape(-1)))
-    return bool(np.isfinite(a).all())
+def is_finite(a: Array, bound: float = math.inf) -> bool:
+    """Return whether all entries are finite, and their magnitudes less than a bound."""
+    if a.dtype in (DOUBLE, SINGLE) and a.flags.c_contiguous:
+        return _backend.core.max_abs(a.reshape(-1)) < bound  # NaN if one is not finite
+    return bool((np.abs(a) < bound).all())
 
 
 def binary(name: str, a: Array) -> None:
@@ -147,12 +148,10 @@ def too_large(queries: Array, patterns: Any, dtype: Any) -> ValueError:
 
 def cast(result: Floats, queries: Floats, patterns: Any, dtype: Any) -> Floats:
     """Return the result in `dtype`; raise if it overflows."""
-    if result.dtype != dtype:
-        with np.errstate(over="ignore"):
-            result = result.astype(dtype)
-    if not is_finite(result):
+    fits = is_finite(result, ROUNDED_TO_INFINITY if dtype == SINGLE else math.inf)
+    if not fits:
         raise too_large(queries, np.asarray(patterns), dtype)
-    return result
+    return result.astype(dtype, copy=False)
 
 
 def _magnitude(a: Array) -> float:
@@ -309,6 +308,8 @@ def _real(name: str, a: Any) -> Array:
 
 def _shaped(name: str, a: Array, shape: str, *, empty: str = "m", **sizes: int) -> Array:
     axes = shape.split()
+    if a.size and not sizes and a.ndim == len(axes):
+        return a
     if a.ndim != len(axes) or a.shape != tuple(map(sizes.get, axes, a.shape)):
         known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if axis in axes)
         raise ValueError(f"{name} must have shape {letters(axes)}{known and f' with {known}'}; got {a.shape}")

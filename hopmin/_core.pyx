@@ -47,8 +47,10 @@ cdef extern from "_simd/tile_kernels.h" nogil:
                             double* out) noexcept nogil
         bint (*encode)(const void* panel, Py_ssize_t d, const void* centre, uint32_t* words,
                        float* bounds) noexcept nogil
-        void (*score_one)(const void* query, const void* panel, Py_ssize_t d, void* scores) noexcept nogil
-        double (*rough)(const void* query, const void* pattern, Py_ssize_t stride, Py_ssize_t d) noexcept nogil
+        void (*score_one)(const void* query, const void* panel, Py_ssize_t d, bint difference,
+                          void* scores) noexcept nogil
+        double (*rough)(const void* query, const void* pattern, Py_ssize_t stride, Py_ssize_t d,
+                        bint difference) noexcept nogil
         Py_ssize_t (*places)(uint64_t bits, long long* places) noexcept nogil
         void (*spread)(const uint32_t* words, Py_ssize_t count, Py_ssize_t steps, Py_ssize_t first, int32_t* groups,
                        int32_t* minus) noexcept nogil
@@ -190,7 +192,8 @@ cdef int _encode(const floating[:, :, ::1] panels, Py_ssize_t n, const floating[
     cdef Patterns p = Patterns(<const char*> &panels[0, 0, 0], n, d, sizeof(floating), True, True, 0,
                                kernels_of(sizeof(floating)))
     expect_panels(panels.shape[0], d, panels.shape[2], n, centre.shape[0])
-    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n, d)
+    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n,
+                 d)
     expect_few_coordinates(d)
     cdef void* panel = allocate(_PANEL * d * sizeof(floating))
     with nogil:
@@ -419,43 +422,46 @@ cdef tuple _hits(const Hits* hits):
     return rows, found, indices
 
 
-def search(queries, patterns, n, centre, words, bounds, allowed, first, best, indices):
+def search(queries, patterns, n, centre, words, bounds, metric, allowed, first, best, indices):
+    difference = metric == "euclidean"
     if queries.dtype == "float32":
-        _search[float](queries, patterns, n, centre, words, bounds, allowed, first, best, indices)
-    else:
-        _search[double](queries, patterns, n, centre, words, bounds, allowed, first, best, indices)
+        return bool(_search[float](queries, patterns, n, centre, words, bounds, difference, allowed, first,
+                                    best, indices))
+    return bool(_search[double](queries, patterns, n, centre, words, bounds, difference, allowed, first, best, indices))
 
 
 cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patterns, Py_ssize_t n,
                  const floating[::1] centre, const uint32_t[:, :, ::1] words, const float[:, :, ::1] bounds,
-                 const uint64_t[::1] allowed, long long first, double[:, ::1] best,
+                 bint difference, const uint64_t[::1] allowed, long long first, double[:, ::1] best,
                  long long[:, ::1] indices) except -1:
     cdef Py_ssize_t m = queries.shape[0], d = queries.shape[1], steps = (queries.shape[1] + 3) // 4, k = best.shape[1]
-    cdef Py_ssize_t row, batch, count, number, looks, pause, fails, i, j, l
-    cdef bint finite, some = allowed.shape[0] > 0  # some: not all patterns are allowed
+    cdef Py_ssize_t row, batch, count, number, looks, pause, fails, step, i, j, c
+    cdef bint finite = True, usable = True, coded, some = allowed.shape[0] > 0  # some: not all patterns are allowed
     cdef uint64_t those
-    cdef double score
+    cdef double score, reach = 0, share, slack = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
     cdef uint64_t state
     expect_panels(patterns.shape[0], patterns.shape[1], patterns.shape[2], n, d)
     expect("length of centre", centre.shape[0], d)
-    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n, d)
+    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n,
+                 d)
     expect_few_coordinates(d)
     expect("length of allowed", allowed.shape[0], panels_for(n) if some else 0)
     expect("rows of best", best.shape[0], m)
     expect("rows of indices", indices.shape[0], m)
     expect("columns of indices", indices.shape[1], k)
-    cdef Patterns p = Patterns(<const char*> &patterns[0, 0, 0], n, d, sizeof(floating), True, True, first,
+    cdef Patterns p = Patterns(<const char*> &patterns[0, 0, 0], n, d, sizeof(floating), True, difference, first,
                                kernels_of(sizeof(floating)))
     cdef const tile_kernels* kernels = p.kernels
     cdef Py_ssize_t capacity = min(k + k // 2, n) + SPARE // 4
     cdef Py_ssize_t rows = max(24, min(_QUERIES, CANDIDATES // capacity // 24 * 24, (m + 23) // 24 * 24))
     cdef floating* panel = <floating*> allocate(
-        ((2 * _PANEL + 1) * d + rows * (d + _TILE) + _PANEL + rows * (capacity + _PANEL)) * sizeof(floating))
+        ((2 * _PANEL + 2) * d + rows * (d + _TILE) + _PANEL + rows * (capacity + _PANEL)) * sizeof(floating))
     cdef Copies copies = Copies(panel + _PANEL * d, panel, -1, 0)
     cdef floating* groups = panel + (_PANEL + 1) * d
     cdef floating* s = groups + rows * d
     cdef floating* rough = s + rows * _TILE + _PANEL
     cdef floating* flat = rough + rows * (capacity + _PANEL)
+    cdef floating* origin = flat + _PANEL * d  # the centre of the codes of queries
     cdef long long* places = <long long*> allocate(rows * capacity * sizeof(long long))
     cdef double* exact = <double*> allocate(capacity * sizeof(double))
     cdef Search* search = <Search*> allocate(rows * sizeof(Search))
@@ -467,12 +473,20 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
     cdef uint64_t* hits = <uint64_t*> allocate(rows * sizeof(uint64_t))
     cdef uint32_t* query_words = <uint32_t*> allocate(steps * _PANEL * sizeof(uint32_t))
     cdef const void* source
+    cdef const float* panel_bounds
     cdef float query_bounds[3 * _PANEL]
+    cdef float product_bounds[3 * _PANEL]
+    cdef const floating* pattern
     cdef long long near[_PANEL]
     with nogil:
         state = set_standard()
         memset(codes, 0, (2 * steps + 1) * rows * sizeof(int32_t))
         memset(twice, 0, rows * 3 * sizeof(float))
+        if difference:
+            memcpy(origin, &centre[0], d * sizeof(floating))
+        else:
+            memset(origin, 0, d * sizeof(floating))
+            usable = _reach(&p, &centre[0], &bounds[0, 0, 0], panel, &reach)
         for row from 0 <= row < m by rows:
             batch = min(rows, m - row)
             kernels.group(&queries[row, 0], d, batch, d, groups)
@@ -482,19 +496,25 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                 search[i].count, search[i].capacity, search[i].kind = 0, capacity, 0
                 search[i].k, search[i].kth = k, -INFINITY
                 search[i].best, search[i].indices = &best[row + i, 0], &indices[row + i, 0]
-                _begin(&search[i], &queries[row + i, 0], d, True)
+                _begin(&search[i], &queries[row + i, 0], d, difference)
             # 1. the codes of the queries
-            pause = n if kernels.look == NULL else 0
+            coded, share = usable and kernels.look != NULL, 0
+            for i in range(batch if not difference else 0):
+                coded &= 4 * search[i].overflow * reach <= 1
+            pause = 0 if coded else n
             for i from 0 <= i < (batch if pause == 0 else 0) by _PANEL:
                 count = min(_PANEL, batch - i)
                 kernels.pack(&queries[row + i, 0], d, count, d, panel)
-                kernels.encode(panel, d, &centre[0], query_words, query_bounds)
+                kernels.encode(panel, d, origin, query_words, query_bounds)
                 kernels.spread(query_words, count, steps, i, codes, minus)
-                for l in range(count):
-                    aims[i + l] = Aim(query_bounds[l], query_bounds[_PANEL + l], query_bounds[2 * _PANEL + l])
+                for c in range(count):
+                    aims[i + c] = Aim(query_bounds[c], query_bounds[_PANEL + c], query_bounds[2 * _PANEL + c], 0)
+                    if not difference:
+                        _aim_at_products(&aims[i + c], &queries[row + i + c, 0], &centre[0], d, reach)
+                        share = max(share, query_bounds[_PANEL + c] / max(aims[i + c].away, FLT_MIN))
             fails, j = 0, 0
             for i in range(batch if pause == 0 else 0):
-                _aim(&search[i], aims[i], d, &twice[2 * i], &least[i])
+                _aim(&search[i], aims[i], d, reach, &twice[2 * i], &least[i])
                 if best[row + i, k - 1] == -INFINITY and not some:
                     pause = (k + _PANEL - 1) // _PANEL * _PANEL
             while j < n:
@@ -505,22 +525,25 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                     continue
                 if pause > 0 and not some:  # all rough scores of a tile or a part of it
                     count = min(min(pause, _TILE), n - j)
-                    for l from 0 <= l < count by _PANEL:
-                        kernels.score(groups, batch, panel_at(&p, j + l, 0, panel), d, True, False, s + l)
+                    for c from 0 <= c < count by _PANEL:
+                        kernels.score(groups, batch, panel_at(&p, j + c, 0, panel), d, difference, False, s + c)
                     for i in range(batch):
-                        _consider(&search[i], &p, s + i * _TILE, kernels.peak(s + i * _TILE, count, &finite), j, count, 0,
-                                  &copies)
+                        _consider(&search[i], &p, s + i * _TILE, kernels.peak(s + i * _TILE, count, &finite), j, count,
+                                  reach, &copies)
                     pause -= count
                     j += count
                     if pause == 0:
                         for i in range(batch):
-                            _aim(&search[i], aims[i], d, &twice[2 * i], &least[i])
+                            _aim(&search[i], aims[i], d, reach, &twice[2 * i], &least[i])
                     continue
                 # 2. those whose codes are near enough
-                count, looks = min(_PANEL, n - j), 0
+                count, looks, panel_bounds = min(_PANEL, n - j), 0, &bounds[j // _PANEL, 0, 0]
+                if not difference:
+                    _bound_products(panel_bounds, count, share, slack, product_bounds)
+                    panel_bounds = product_bounds
                 if pause == 0:
-                    kernels.look(codes, minus, twice, least, batch, &words[j // _PANEL, 0, 0],
-                                 &bounds[j // _PANEL, 0, 0], steps, hits)
+                    kernels.look(codes, minus, twice, least, batch, &words[j // _PANEL, 0, 0], panel_bounds, steps,
+                                 hits)
                 for i in range(batch):
                     hits[i] = (hits[i] if pause == 0 else ~<uint64_t> 0) & those
                     if count < _PANEL:
@@ -535,23 +558,23 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                         continue
                     number = kernels.places(hits[i], near)
                     if number > FEW and some:
-                        kernels.score_one(search[i].query, source, d, s)
-                        for l in range(number):
-                            _offer(&search[i], &p, s[near[l]], j + near[l])
+                        kernels.score_one(search[i].query, source, d, difference, s)
+                        for c in range(number):
+                            _offer(&search[i], &p, s[near[c]], j + near[c], reach)
                     elif number > FEW:
-                        kernels.score_one(search[i].query, source, d, s)
-                        _consider(&search[i], &p, s, kernels.peak(s, count, &finite), j, count, 0, &copies)
+                        kernels.score_one(search[i].query, source, d, difference, s)
+                        _consider(&search[i], &p, s, kernels.peak(s, count, &finite), j, count, reach, &copies)
                     else:
-                        for l in range(number):
+                        for c in range(number):
+                            pattern, step = <const floating*> source + near[c], _PANEL
                             if looks >= MANY:
-                                score = kernels.rough(search[i].query, flat + near[l] * d, 1, d)
-                            else:
-                                score = kernels.rough(search[i].query, <const floating*> source + near[l], _PANEL, d)
-                            _offer(&search[i], &p, <floating> score, j + near[l])
+                                pattern, step = flat + near[c] * d, 1
+                            score = kernels.rough(search[i].query, pattern, step, d, difference)
+                            _offer(&search[i], &p, <floating> score, j + near[c], reach)
                     if some and search[i].kth == -INFINITY:  # as the pause would
-                        _shrink(&search[i], &p, 0)
+                        _shrink(&search[i], &p, reach)
                     if pause == 0:
-                        _aim(&search[i], aims[i], d, &twice[2 * i], &least[i])
+                        _aim(&search[i], aims[i], d, reach, &twice[2 * i], &least[i])
                 j += count
                 if some:
                     continue
@@ -560,7 +583,7 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                 pause = _PANEL << (fails - 1) if fails else 0
             # 4. the k best
             for i in range(batch):
-                _rescore(&search[i], &p, 0)
+                _rescore(&search[i], &p, reach)
         restore(state)
     release(panel)
     release(places)
@@ -571,19 +594,71 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
     release(twice)
     release(hits)
     release(query_words)
-    return 0
+    return finite or difference
 
 
 cdef struct Aim:
     # The code of a query: its scale, the distance to what its integers stand for, and the square of their length less
-    # that of this distance.
+    # that of this distance. For products, `away` is at least the sum of the lengths of the query, and of what its code
+    # leaves out; `offset` is its product with the centre, and more than all rounding in float64.
     float scale, away, rest
+    double offset
 
 
-cdef void _aim(const Search* f, Aim aim, Py_ssize_t d, float* twice, float* least) noexcept nogil:
+cdef void _aim_at_products(Aim* aim, const floating* query, const floating* centre, Py_ssize_t d,
+                           double reach) noexcept nogil:
+    cdef double square = 0, product = 0, size = 0, farthest = reach
+    cdef Py_ssize_t c
+    for c in range(d):
+        square += <double> query[c] * query[c]
+        product += <double> query[c] * centre[c]
+        size += fabs(query[c])
+        farthest = max(farthest, fabs(centre[c]))
+    aim.away = <float> ((sqrt(square) * (1 + (d + 8) * DBL_EPSILON) + 2 * aim.away) * (1 + _OUTWARDS))
+    aim.offset = product + 2 * (d + 8) * DBL_EPSILON * size * farthest + d * DBL_MIN
+
+
+cdef bint _reach(const Patterns* p, const floating* centre, const float* bounds, void* panel,
+                 double* reach) noexcept nogil:
+    """Set a bound on the magnitudes of all coordinates, from their codes; return whether all patterns have one."""
+    cdef double largest = 0
+    cdef Py_ssize_t j, place
+    cdef bint coded = True
+    for j in range(p.n):
+        place = 3 * (j // _PANEL) * _PANEL + j % _PANEL
+        coded &= bounds[place + 2 * _PANEL] > -INFINITY
+        largest = max(largest, bounds[place])
+    reach[0] = p.kernels.max_abs(centre, p.d) + 128 * largest
+    for j from 0 <= j < (0 if coded else p.n) by _PANEL:
+        reach[0] = max(reach[0], p.kernels.max_abs(panel_at(p, j, 0, panel), _PANEL * p.d))
+    return coded
+
+
+cdef void _bound_products(const float* bounds, Py_ssize_t count, double share, double slack, float* out) noexcept nogil:
+    """Set bounds of a panel with which the first look is at products."""
+    cdef Py_ssize_t j, place
+    cdef double away, square
+    for j in range(_PANEL):
+        place = min(j, count - 1)
+        away = bounds[_PANEL + place]
+        square = fabs(bounds[2 * _PANEL + place] + away * away) * (1 + 2 * slack + 8 * _OUTWARDS)
+        out[j] = bounds[place]
+        out[_PANEL + j] = <float> ((away + (share + 2 * _OUTWARDS) * sqrt(square)) * (1 + 2 * _OUTWARDS))
+        out[2 * _PANEL + j] = 0
+
+
+cdef void _aim(const Search* f, Aim aim, Py_ssize_t d, double reach, float* twice, float* least) noexcept nogil:
     """Set what the codes of a pattern must reach for it to be among the k best."""
-    cdef double worst = max(f.best[f.k - 1], _loosen(f, f.kth, 0))
-    cdef double radius = sqrt(FLT_MIN - worst * (1 + (d + 8) * DBL_EPSILON)), cut
+    cdef double worst = max(f.best[f.k - 1], _loosen(f, f.kth, reach)), radius, cut
+    if not f.difference:
+        if worst == -INFINITY or aim.rest == -INFINITY:
+            twice[0], twice[1], least[0] = 0, 0, -INFINITY
+            return
+        cut = worst - aim.offset
+        least[0] = <float> (cut - fabs(cut) * _OUTWARDS - FLT_MIN)
+        twice[0], twice[1] = aim.scale, <float> (aim.away * (1 + 2 * _OUTWARDS))
+        return
+    radius = sqrt(FLT_MIN - worst * (1 + (d + 8) * DBL_EPSILON))
     if radius > _LARGEST or aim.rest == -INFINITY:
         twice[0], twice[1], least[0] = 0, 0, -INFINITY
         return
@@ -593,15 +668,15 @@ cdef void _aim(const Search* f, Aim aim, Py_ssize_t d, float* twice, float* leas
     twice[1] = <float> (2 * (radius + aim.away) * (1 + 2 * _OUTWARDS))
 
 
-cdef void _offer(Search* f, const Patterns* p, floating score, long long place) noexcept nogil:
+cdef void _offer(Search* f, const Patterns* p, floating score, long long place, double reach) noexcept nogil:
     """Add one pattern to the candidates if it may be among the k best."""
     if f.k == 1:
         f.kth = max(f.kth, score)
-    if score >= <floating> _cut(f, 0):
+    if score >= <floating> _cut(f, reach):
         (<floating*> f.rough)[f.count], f.places[f.count] = score, place
         f.count += 1
         if f.count == f.capacity:
-            _make_room(f, p, 0)
+            _make_room(f, p, reach)
 
 
 def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
@@ -618,6 +693,8 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
     cdef Py_ssize_t m = queries.shape[0], n = values.shape[0], d = queries.shape[1], v = values.shape[1]
     cdef Py_ssize_t k = best.shape[1], row, batch, start, count, whole, i, j, c, width
     cdef bint soft = peak.shape[0] > 0, finite = True
+    # few queries: scores of rows as they are; in the sums, they must not depend on the number of queries
+    cdef bint by_rows = m <= 2 and not soft and not packed
     cdef double s_peak, shrink, least, origin, reach
     cdef uint64_t state
     expect("numbers in patterns", patterns.shape[0], (panels_for(n) * _PANEL if packed else n) * d)
@@ -634,7 +711,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
     # working memory, whatever m, n, d and v: a panel; queries with their scores and candidates; the values of a tile
     cdef Py_ssize_t deep = min(d, COORDINATES), wide = min(panels_for(v) * _PANEL, COORDINATES)
     cdef Py_ssize_t capacity = min(2 * k, n) + SPARE
-    cdef Py_ssize_t rows = max(24, min(_QUERIES, CANDIDATES // capacity // 24 * 24))
+    cdef Py_ssize_t rows = max(24, min(_QUERIES, CANDIDATES // capacity // 24 * 24, (m + 23) // 24 * 24))
     cdef floating* panel = <floating*> allocate(
         ((_PANEL + 1) * deep + rows * (deep + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
     cdef floating* groups = panel + (_PANEL + 1) * deep
@@ -661,7 +738,13 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
             for start from 0 <= start < n by _TILE:
                 count, copies.kind = min(_TILE, n - start), -1
                 # 1. scores of this tile
-                for c from 0 <= c < d by COORDINATES:
+                for i in range(batch if by_rows else 0):
+                    for j in range(count):
+                        s_peak = kernels.rough(&queries[row + i, 0], &patterns[(start + j) * d], 1, d, difference)
+                        s[i * _TILE + j] = <floating> s_peak
+                    for j in range(count, panels_for(count) * _PANEL):  # `peak` reads whole vectors
+                        s[i * _TILE + j] = s[i * _TILE + count - 1]
+                for c from 0 <= c < (0 if by_rows else d) by COORDINATES:
                     width = min(COORDINATES, d - c)
                     if start == 0 or d > COORDINATES:  # otherwise they are still there
                         kernels.group(&queries[row, c], d, batch, width, groups)
@@ -724,6 +807,7 @@ cdef struct Copies:
 cdef struct Search:
     # The search for the k best patterns of one query.
     const void* query
+    bint difference
     void* rough  # the rough scores of the candidates
     long long* places  # the positions of the candidates among the patterns
     double* exact  # working memory, for as many exact scores
@@ -748,7 +832,7 @@ cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference
     """
     cdef double epsilon = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
     cdef Py_ssize_t c
-    f.query = query
+    f.query, f.difference = query, difference
     f.relative, f.slope = epsilon if difference else 0, 0
     f.least = d * (FLT_MIN if floating is float else DBL_MIN)
     f.lowest = -(FLT_MAX if floating is float else DBL_MAX) if epsilon < 0.5 else INFINITY
@@ -801,7 +885,7 @@ cdef double _cut(const Search* f, double reach) noexcept nogil:
 
 cdef bint _repeats(Search* f, const Patterns* p, Py_ssize_t start, Py_ssize_t j, Py_ssize_t count,
                    Copies* copies) noexcept nogil:
-    """Return whether all patterns of a tile are the same, and from place j on come after k that are at least as good."""
+    """Return whether all patterns of a tile are the same, and from place j on come after k that are as good."""
     cdef long long place = start
     if copies.kind < 0:
         copies.kind = _kind(p, start, count, copies)

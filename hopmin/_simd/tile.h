@@ -134,42 +134,44 @@ static int NAME(alike)(const void *panel, ptrdiff_t d, const void *pattern)
 static int NAME(encode)(const void *panel, ptrdiff_t d, const void *centre, uint32_t *words, float *bounds)
 {
     const T *p = panel, *o = centre;
-    const T shift = OF(12582912.f, 6755399441055744.);
+    /* added to a number, it leaves the integer, plus 128 (256 + 1), in the lowest bits */
+    const vec shift = NAME(splat)(OF(12582912.f, 6755399441055744.) + 32896), byte = NAME(splat)(256);
     const double epsilon = OF(FLT_EPSILON, DBL_EPSILON), slack = (double)(d + 8) * epsilon;
-    const vec nothing = {0};
     int finite = 1;
     for (ptrdiff_t l = 0; l < PANEL; l += LANES) {
         /* 1. scales */
-        vec top = {0}, zero = {0};
+        vec top = {0};
         for (ptrdiff_t c = 0; c < d; c++) {
             const vec u = NAME(load)(p + c * PANEL + l) - NAME(splat)(o[c]);
             top = MAX(top, MAX(u, -u));
-            zero = zero + u * nothing;
         }
-        T scale[BYTES / sizeof(T)], inverse[BYTES / sizeof(T)], largest[BYTES / sizeof(T)], odd[BYTES / sizeof(T)];
+        T scale[BYTES / sizeof(T)], inverse[BYTES / sizeof(T)], largest[BYTES / sizeof(T)];
         NAME(store)(largest, top);
-        NAME(store)(odd, zero);
         for (int i = 0; i < LANES; i++) {
-            finite &= odd[i] == 0;
             scale[i] = largest[i] >= SMALLEST && largest[i] <= LARGEST ? (T)(float)(largest[i] / 127) : 0;
             inverse[i] = scale[i] > 0 ? 1 / scale[i] : 0;
         }
         /* 2. integers, and what rounding takes away */
-        const vec s = NAME(load)(scale), inverted = NAME(load)(inverse);
+        const vec inverted = NAME(load)(inverse);
         vec square = {0}, rest = {0};
         for (ptrdiff_t c = 0; c < d; c += 4) {
-            ivec word = {0};
-            for (ptrdiff_t e = 0; e < 4; e++) {
-                ivec q = {0};
+            vec shifted[4], integer[4];
+            UNROLL for (int e = 0; e < 4; e++) {
+                shifted[e] = shift;
+                integer[e] = (vec){0};
                 if (c + e < d) {
-                    const vec u = NAME(load)(p + (c + e) * PANEL + l) - NAME(splat)(o[c + e]);
-                    const vec shifted = u * inverted + shift, integer = shifted - shift, r = u - integer * s;
-                    q = NAME(bits)(shifted);
-                    square = square + integer * integer;
+                    const vec u = (NAME(load)(p + (c + e) * PANEL + l) - NAME(splat)(o[c + e])) * inverted;
+                    shifted[e] = u + shift;
+                    integer[e] = shifted[e] - shift;
+                    const vec r = u - integer[e];
+                    square = FMA(integer[e], integer[e], square);               /* the product is exact */
                     rest = rest + r * r;
                 }
-                word |= ((q + 128) & 255) << (8 * e);
             }
+            /* two integers, each plus 128, to the lowest bits of a number, without rounding; then all four to a word */
+            const ivec low = NAME(bits)(FMA(integer[1], byte, shifted[0]));
+            const ivec high = NAME(bits)(FMA(integer[3], byte, shifted[2]));
+            const ivec word = (low & 65535) | (high << 16);
             I lane[BYTES / sizeof(T)];
             memcpy(lane, &word, sizeof word);
             for (int i = 0; i < LANES; i++)
@@ -180,9 +182,11 @@ static int NAME(encode)(const void *panel, ptrdiff_t d, const void *centre, uint
         NAME(store)(squares, square);
         NAME(store)(rests, rest);
         for (int i = 0; i < LANES; i++) {
+            finite &= squares[i] == squares[i];                                 /* NaN if a coordinate is not finite */
             const int usable = scale[i] > 0 || largest[i] == 0;
             const double image = (double)scale[i] * scale[i] * squares[i];
-            const double away = (sqrt((double)rests[i]) * (1 + slack) + 2 * epsilon * sqrt(image)) * (1 + OUTWARDS);
+            const double away =
+                ((double)scale[i] * sqrt((double)rests[i]) * (1 + slack) + 2 * epsilon * sqrt(image)) * (1 + OUTWARDS);
             bounds[l + i] = (float)scale[i];
             bounds[PANEL + l + i] = usable ? (float)away : 0;
             bounds[2 * PANEL + l + i] =
@@ -291,10 +295,11 @@ static void NAME(score)(const void *groups, ptrdiff_t m, const void *panel, ptrd
     }
 }
 
-/* query (d,), panel (d, PANEL)  ->  scores (PANEL,): `score` by differences for a single query. */
-static void NAME(score_one)(const void *query, const void *panel, ptrdiff_t d, void *scores)
+/* query (d,), panel (d, PANEL)  ->  scores (PANEL,): `score` for a single query. */
+static void NAME(score_one)(const void *query, const void *panel, ptrdiff_t d, int difference, void *scores)
 {
-    NAME(panel)(query, 0, 1, panel, PANEL, d, 1, 1, 0, scores, TILE);
+    if (difference) NAME(panel)(query, 0, 1, panel, PANEL, d, 1, 1, 0, scores, TILE);
+    else NAME(panel)(query, 0, 1, panel, PANEL, d, 1, 0, 0, scores, TILE);
 }
 
 /* bits  ->  the places of those that are set, and their number. */
@@ -458,26 +463,30 @@ static void NAME(look)(const int32_t *groups, const int32_t *minus, const float 
 #endif
 #endif
 
-/* query (d,), a pattern with its coordinates 1 or PANEL apart  ->  -|x - p|^2 in T, in any order of summation. */
-static double NAME(rough)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d)
+/* query (d,), a pattern with its coordinates 1 or PANEL apart  ->  -|x - p|^2 or x.p in T, in any order of summation. */
+INLINE double NAME(roughly)(const T *x, const T *p, ptrdiff_t stride, ptrdiff_t d, int difference)
 {
-    const T *x = query, *p = pattern;
     vec sums[2] = {(vec){0}, (vec){0}};
     T sum[4] = {0};
     ptrdiff_t c = 0;
     for (; stride == 1 && c + 2 * LANES <= d; c += 2 * LANES)
         UNROLL for (int i = 0; i < 2; i++) {
-            const vec u = NAME(load)(x + c + i * LANES) - NAME(load)(p + c + i * LANES);
-            sums[i] = FMA(u, u, sums[i]);
+            const vec a = NAME(load)(x + c + i * LANES), b = NAME(load)(p + c + i * LANES);
+            sums[i] = difference ? FMA(a - b, a - b, sums[i]) : FMA(a, b, sums[i]);
         }
-    for (; c + 4 <= d; c += 4)
-        UNROLL for (int i = 0; i < 4; i++) {
-            const T u = x[c + i] - p[(c + i) * stride];
-            sum[i] += u * u;
-        }
-    for (; c < d; c++)
-        sum[0] += (x[c] - p[c * stride]) * (x[c] - p[c * stride]);
-    return -(double)(NAME(sum)(sums[0] + sums[1]) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    for (; c < d; c += 4)
+        UNROLL for (int i = 0; i < 4; i++)
+            if (c + i < d) {
+                const T a = x[c + i], b = p[(c + i) * stride];
+                sum[i] += difference ? (a - b) * (a - b) : a * b;
+            }
+    const double total = (double)(NAME(sum)(sums[0] + sums[1]) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    return difference ? -total : total;
+}
+
+static double NAME(rough)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d, int difference)
+{
+    return difference ? NAME(roughly)(query, pattern, stride, d, 1) : NAME(roughly)(query, pattern, stride, d, 0);
 }
 
 /* scores (count,)  ->  places (room,), the first `room` places from j on whose score is at least `cut`, with these

@@ -32,8 +32,8 @@ typedef struct {
                   ptrdiff_t d, int difference, double *out);
     void (*exact_panel)(const void *query, const void *panel, ptrdiff_t d, int difference, int more, double *out);
     int (*encode)(const void *panel, ptrdiff_t d, const void *centre, uint32_t *words, float *bounds);
-    void (*score_one)(const void *query, const void *panel, ptrdiff_t d, void *scores);
-    double (*rough)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d);
+    void (*score_one)(const void *query, const void *panel, ptrdiff_t d, int difference, void *scores);
+    double (*rough)(const void *query, const void *pattern, ptrdiff_t stride, ptrdiff_t d, int difference);
     ptrdiff_t (*places)(uint64_t bits, long long *places);
     void (*spread)(const uint32_t *words, ptrdiff_t count, ptrdiff_t steps, ptrdiff_t first, int32_t *groups,
                    int32_t *minus); /* this and the next: NULL where no instruction multiplies small integers */

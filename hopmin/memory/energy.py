@@ -460,7 +460,7 @@ def _largest_half_square(p: Any) -> float:
 
 def half_square(a: Floats) -> Floats:
     """Return |a|^2 / 2 of each row of a (m, d), in float64."""
-    squares: Floats = np.square(a, dtype=np.float64).sum(axis=1)
+    squares: Floats = np.square(a, dtype=np.float64, order="C").sum(axis=1)  # the same sums for any layout
     return squares / 2
 
 

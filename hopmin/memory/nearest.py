@@ -128,12 +128,7 @@ def _nearest(x: Floats, p: Any, k: int, metric: Metric, progress: Progress | Non
 
 def _k_best(x: Floats, p: Any, k: int, metric: Any, progress: Progress | None) -> tuple[Floats, Integers]:
     """Return the k best scores (m, k) and the indices of their patterns."""
-    if (
-        isinstance(p, Selected)
-        and metric == "euclidean"
-        and has_codes(p.patterns, x.dtype)
-        and not p.is_cheap(len(x), 4 * PANEL)
-    ):
+    if isinstance(p, Selected) and has_codes(p.patterns, x.dtype) and not p.is_cheap(len(x), 4 * PANEL):
         allowed = bits(p.seen, len(p.patterns))
         r = reduce(x, p.patterns, metric=metric, beta=None, k=k, progress=progress, allowed=allowed)
         return r.best, np.searchsorted(p.seen, r.indices)

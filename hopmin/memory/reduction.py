@@ -33,9 +33,12 @@ PANEL = _backend.core.PANEL
 BLOCK = 8192  # patterns summed before a merge; the rounding of results depends on it
 TASK = 384  # queries in a task: enough to outweigh packing the patterns again for each task
 STEP = 1 << 29  # m n d of a call of the core: a fraction of a second, during which an interrupt has to wait
-CODED = range(8, 4097)  # numbers of dimensions of packed patterns for which there are codes
+CODED = range(8, 4097)  # numbers of dimensions for which there are codes
+ENOUGH = 192  # queries from which on patterns that are not packed are encoded for them
+CODES = 1 << 21  # numbers that are encoded together for this, so that they take little memory
 SINGLE_BITS = np.int32(~0x7000_0000 & ~0x1FFF)  # the sign, five bits of the exponent and ten of the fraction
 LAST = np.iinfo(np.int64).max  # an index above all others
+NONE = np.empty(0)
 NO_BITS: Array = np.empty(0, np.uint64)
 SMALL = 1 << 23  # m n d, the number of coordinates compared, below which starting threads does not pay off
 
@@ -52,9 +55,9 @@ class Packed:
     search with metric "cosine" adds that of a copy in float32, the patterns scaled to length one. Slices and
     `np.asarray` return the patterns as rows.
 
-    Codes are the patterns rounded to 8 bits. `nearest` with metric "euclidean" or "cosine" reads them first, and the
-    patterns themselves only where the codes leave open which is nearer. They take d + 12 bytes for each pattern, a
-    quarter as much as float32 patterns of many dimensions. There are none if d is less than 8 or more than 4096.
+    Codes are the patterns rounded to 8 bits. `nearest` reads them first, and the patterns themselves only where the
+    codes leave open which is nearer. They take d + 12 bytes for each pattern, a quarter as much as float32 patterns of
+    many dimensions. There are none if d is less than 8 or more than 4096.
 
     Parameters
     ----------
@@ -278,11 +281,12 @@ class _Codes(NamedTuple):
 
 
 def _codes(panels: Floats, n: int) -> _Codes:
-    """Return the codes of n patterns in a block, whose panels may be more than full; the centre is about their mean."""
+    """Return the codes of n patterns, the first in some panels; the centre is about their median."""
     count, d = len(panels), panels.shape[1]
     filled = panels[: -(-n // PANEL)]
-    sample = filled[:: max(1, len(filled) // 16), :, : min(n, PANEL)]
-    centre = sample.mean(axis=(0, 2), dtype=np.float64).astype(panels.dtype)
+    sample = filled[:: max(1, len(filled) // 16), :, : min(n, PANEL) : 8].transpose(1, 0, 2).reshape(d, -1)
+    middle = sample.shape[1] // 2
+    centre = np.partition(sample, middle, axis=1)[:, middle].copy()  # not the mean, which an outlier may move far away
     codes = _Codes(centre, np.empty((count, -(-d // 4), PANEL), np.uint32), np.empty((count, 3, PANEL), np.float32))
     _backend.core.encode(filled, n, *codes.part(slice(0, n)))
     return codes
@@ -290,7 +294,7 @@ def _codes(panels: Floats, n: int) -> _Codes:
 
 def _encoded(blocks: tuple[Floats, ...], n: int) -> tuple[_Codes, ...]:
     """Return the codes of n patterns in blocks."""
-    return tuple(_codes(block, min(BLOCK, n - i * BLOCK)) for i, block in enumerate(blocks))
+    return tuple(_threads.run([partial(_codes, block, min(BLOCK, n - i * BLOCK)) for i, block in enumerate(blocks)]))
 
 
 def _rounded(patterns: Floats, first: int = 0) -> Floats:
@@ -299,13 +303,13 @@ def _rounded(patterns: Floats, first: int = 0) -> Floats:
 
 def _packed_blocks(rows: Floats) -> tuple[Floats, ...]:
     """Return rows (n, d) as blocks of panels, (BLOCK / PANEL, d, PANEL) but for the last."""
-    blocks = []
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
+
+    def pack(block: Floats) -> Floats:
         panels = np.empty((-(-len(block) // PANEL), rows.shape[1], PANEL), rows.dtype)
         _backend.core.pack(block, panels)
-        blocks.append(panels)
-    return tuple(blocks)
+        return panels
+
+    return tuple(_threads.run([partial(pack, rows[block]) for block in _blocks(len(rows))]))
 
 
 class Reduction(NamedTuple):
@@ -353,12 +357,14 @@ class Reduction(NamedTuple):
         -------
         Reduction
         """
-        soft = 0 if beta is None else m
-        peak, best, indices = np.empty(soft), np.empty((m, k)), np.empty((m, k), np.int64)
-        peak.fill(-np.inf)
+        best, indices = np.empty((m, k)), np.empty((m, k), np.int64)
         best.fill(-np.inf)
         indices.fill(LAST)
-        return cls(beta, peak, np.zeros(soft), np.zeros((soft, v)), best, indices)
+        if beta is None:
+            return cls(beta, NONE, NONE, np.empty((0, v)), best, indices)
+        peak = np.empty(m)
+        peak.fill(-np.inf)
+        return cls(beta, peak, np.zeros(m), np.zeros((m, v)), best, indices)
 
     def absorb(
         self,
@@ -405,16 +411,23 @@ class Reduction(NamedTuple):
         (m, d), n, threads = queries.shape, len(patterns), _threads.get_threads()
         if m == 0:
             _check.finite("patterns", np.asarray(patterns[0:n]))
+        if (
+            n <= BLOCK
+            and m * n * d < SMALL
+            and progress is None
+            and allowed is None
+            and not np.count_nonzero(self.total)
+        ):
+            p, v = _read(patterns, values, slice(0, n), queries.dtype)
+            if not _backend.core.absorb(queries, p, v, metric, self.beta or 0.0, first, *self[1:]):
+                self._refuse(queries, patterns[0:n], metric, first)
+            if self.mix.size:
+                np.add(self.mix, 0.0, out=self.mix)  # turns -0 into 0, as a merge does
+            return self
         blocks = _blocks(n)
         if allowed is not None:
             blocks = [block for block in blocks if _bits(allowed, block).any()]
             n = sum(block.stop - block.start for block in blocks)
-        elif len(blocks) == 1 and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
-            p, v = _read(patterns, values, blocks[0], queries.dtype)
-            if not _backend.core.absorb(queries, p, v, metric, self.beta or 0.0, first, *self[1:]):
-                self._refuse(queries, patterns[0:n], metric, first)
-            np.add(self.mix, 0.0, out=self.mix)  # turns -0 into 0, as a merge does
-            return self
 
         def absorb_all(part: slice) -> Iterator[int]:  # all patterns, for a part of the queries
             r = self if part == slice(0, m) else Reduction._make((self.beta, *(a[part] for a in self[1:])))
@@ -427,7 +440,9 @@ class Reduction(NamedTuple):
         if threads == 1 or m * n * d < SMALL:
             _threads.run_steps([absorb_all(slice(0, m))], _of(m * n, progress))
         elif m >= TASK or len(blocks) == 1:
-            _threads.run_steps([absorb_all(part) for part in _parts(m, threads)], _of(m * n, progress))
+            encoding = self._searches(d) and not isinstance(patterns, Packed)  # again for each part
+            task = 4 * TASK if encoding else TASK
+            _threads.run_steps([absorb_all(part) for part in _parts(m, threads, task)], _of(m * n, progress))
         else:
             for i in range(0, len(blocks), 4 * threads):  # a few at a time, to limit the memory of their results
                 some = blocks[i : i + 4 * threads]
@@ -456,22 +471,50 @@ class Reduction(NamedTuple):
         Yields the number of scores after each step.
         """
         dtype, core = queries.dtype, _backend.core
+        if len(queries) >= ENOUGH and self._searches(queries.shape[1]) and not isinstance(patterns, Packed):
+            yield from self._search_block(queries, patterns, metric, block, first)
+            return
         p, v = _read(patterns, values, block, dtype)
-        codes: _Codes | None = None
-        if self.best.shape[1] and self.beta is None and metric == "euclidean" and has_codes(patterns, dtype):
-            codes, these = patterns._codes[block.start // BLOCK], NO_BITS if allowed is None else _bits(allowed, block)
+        codes = _block_codes(self, patterns, block, dtype)
         own = Reduction.identity(self.beta, len(queries), self.mix.shape[1])
         beta, none = self.beta or 0.0, (self.best[:, :0], self.indices[:, :0])
         for rows, part in _steps(queries, block):
             x, index = queries[rows], first + block.start + part.start
             soft, hard = (own.peak[rows], own.total[rows], own.mix[rows]), (self.best[rows], self.indices[rows])
             if codes is not None:
-                some, count = these[part.start // PANEL : -(-part.stop // PANEL)], part.stop - part.start
-                core.search(x, _rows(p, part), count, *codes.part(part), some, index, *hard)
-            elif not core.absorb(x, _rows(p, part), v[part], metric, beta, index, *soft, *hard):
+                n, some = part.stop - part.start, NO_BITS if allowed is None else _bits(allowed, _shifted(part, block))
+                done = core.search(x, _rows(p, part), n, *codes.part(part), metric, some, index, *hard)
+            else:
+                done = core.absorb(x, _rows(p, part), v[part], metric, beta, index, *soft, *hard)
+            if not done:
                 self._refuse(queries, patterns[block], metric, first + block.start)
             yield len(x) * (part.stop - part.start)
         core.merge(beta, *self[1:4], *none, *own[1:4], *none)
+
+    def _searches(self, d: int) -> bool:
+        """Return whether codes help: to find the k best."""
+        return self.beta is None and self.best.shape[1] > 0 and d in CODED
+
+    def _search_block(
+        self, queries: Floats, patterns: Any, metric: ScoreMetric, block: slice, first: int
+    ) -> Iterator[int]:
+        """Add a block of patterns that are not packed to the k nearest, after encoding them. Yields as above."""
+        d, core = queries.shape[1], _backend.core
+        p, size = _block(patterns, block, queries.dtype), max(1, CODES // (core.TILE * d)) * core.TILE
+        for start in range(0, block.stop - block.start, size):
+            part = slice(start, min(start + size, block.stop - block.start))
+            n, panels = part.stop - start, _rows(p, part)
+            if panels.ndim == 2:
+                (panels,) = _packed_blocks(panels)
+            if not _check.is_finite(panels):
+                _check.finite("patterns", patterns[block], first + block.start)
+            codes = _codes(panels, n)
+            for rows, some in _steps(queries, slice(0, n)):
+                x, count, index = queries[rows], some.stop - some.start, first + block.start + start + some.start
+                hard = self.best[rows], self.indices[rows]
+                if not core.search(x, _rows(panels, some), count, *codes.part(some), metric, NO_BITS, index, *hard):
+                    self._refuse(queries, patterns[block], metric, first + block.start)
+                yield len(x) * count
 
     def _refuse(self, queries: Floats, patterns: Array, metric: ScoreMetric, first: int) -> None:
         """Raise because a pattern or a score is not finite; nothing depends on a squared distance that overflows."""
@@ -681,7 +724,7 @@ def _read(patterns: Any, values: Any, block: slice, dtype: DTypeLike) -> tuple[A
 
 def _by_columns(a: Array) -> bool:
     """Return whether the numbers of a column are contiguous, as in Fortran order."""
-    return a.ndim == 2 and a.strides[0] == a.itemsize and not a.flags.c_contiguous
+    return not a.flags.c_contiguous and a.ndim == 2 and a.strides[0] == a.itemsize
 
 
 def _panels(rows: Array, dtype: DTypeLike) -> Floats:
@@ -696,6 +739,8 @@ def _panels(rows: Array, dtype: DTypeLike) -> Floats:
 
 
 def _contiguous(a: Array, dtype: DTypeLike) -> Array:
+    if a.dtype == dtype and a.flags.c_contiguous:
+        return a
     if _by_columns(a):
         rows = np.empty(a.shape, dtype)
         _backend.core.unpack(_panels(a, dtype), rows)
@@ -720,8 +765,19 @@ def _single(a: Array) -> Array:
     return numbers if finite else a.astype(np.float32)
 
 
+def _block_codes(r: Reduction, patterns: Any, block: slice, dtype: np.dtype[Any]) -> _Codes | None:
+    """Return the codes of a block if there are any, and they help."""
+    if not isinstance(patterns, Packed) or not r._searches(patterns.shape[1]):
+        return None
+    if patterns.dtype != dtype or patterns._codes is None:
+        return None
+    first = block.start // BLOCK * BLOCK
+    codes: _Codes = patterns._codes[block.start // BLOCK]
+    return codes.part(slice(block.start - first, block.stop - first))
+
+
 def has_codes(patterns: Any, dtype: DTypeLike) -> bool:
-    """Return whether patterns have codes for queries of this dtype: they help to find the nearest by distance."""
+    """Return whether patterns have codes for queries of this dtype, which help to find the k best."""
     return isinstance(patterns, Packed) and patterns._codes is not None and patterns.dtype == dtype
 
 
@@ -736,6 +792,11 @@ def bits(places: Integers, n: int) -> Integers:
 def _bits(allowed: Integers, block: slice) -> Integers:
     """Return the bits of a block, which starts with a panel."""
     return allowed[block.start // PANEL : -(-block.stop // PANEL)]
+
+
+def _shifted(part: slice, block: slice) -> slice:
+    """Return a part of a block as a slice of all patterns."""
+    return slice(block.start + part.start, block.start + part.stop)
 
 
 def _rows(patterns: Array, part: slice) -> Array:
@@ -759,8 +820,8 @@ def _of(total: int, progress: Progress | None, before: int = 0) -> Callable[[int
     return None if progress is None else lambda done: progress(before + done, total)
 
 
-def _parts(m: int, threads: int) -> list[slice]:
-    """Split m queries into parts of about TASK or less, equally many per thread, in nearly equal multiples of 6."""
-    parts = threads * -(-m // (TASK * threads))
+def _parts(m: int, threads: int, task: int = TASK) -> list[slice]:
+    """Split m queries into parts of about `task` or less, equally many per thread, in nearly equal multiples of 6."""
+    parts = threads * -(-m // (task * threads))
     ends = [min(m, 6 * round(m / 6 * i / parts)) for i in range(parts)] + [m]
     return [slice(start, stop) for start, stop in pairwise(ends) if start < stop]

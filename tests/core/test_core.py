@@ -341,7 +341,7 @@ def core_calls(n=PANEL + 1, m=5, d=7, v=3, k=4):
         "absorb": {"queries": x, "patterns": p, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
         "absorb panels": {"queries": x, "patterns": panels, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
         "encode": {"panels": panels, "n": n, **codes},
-        "search": {"queries": x, "patterns": panels, "n": n, **codes, "allowed": np.full(2, 5, np.uint64), "first": 0, "best": reduction["best"], "indices": reduction["indices"]},
+        "search": {"queries": x, "patterns": panels, "n": n, **codes, "metric": "dot", "allowed": np.full(2, 5, np.uint64), "first": 0, "best": reduction["best"], "indices": reduction["indices"]},
         "merge": {"beta": 1.0, **reduction, **other},
     }  # fmt: skip
 
@@ -389,12 +389,13 @@ def encoded(p, centre):
     return panels, n, centre, words, bounds
 
 
-def assert_found_by_codes(x, p, k, centre, mask=None):
+def assert_found_by_codes(x, p, k, centre, metric="euclidean", mask=None):
     seen = np.arange(len(p)) if mask is None else np.flatnonzero(mask)
-    distances, indices = helpers.ranked(x, p[seen], k)
+    distances, indices = helpers.ranked(x, p[seen], k, metric)
     best, found = np.full((len(x), k), -np.inf), np.full((len(x), k), np.iinfo(np.int64).max)
-    _backend.core.search(x, *encoded(p, centre), NO_BITS if mask is None else bits(seen, len(p)), 0, best, found)
-    same_bits((np.sqrt(0.0 - best).astype(p.dtype), found), (distances.astype(p.dtype), seen[indices]))
+    assert _backend.core.search(x, *encoded(p, centre), metric, NO_BITS if mask is None else bits(seen, len(p)), 0, best, found)
+    best = np.sqrt(0.0 - best) if metric == "euclidean" else 0.0 - best
+    same_bits((best.astype(p.dtype), found), (distances.astype(p.dtype), seen[indices]))
 
 
 @given(cloud=clouds(), data=st.data())
@@ -404,12 +405,23 @@ def test_codes_rule_out_no_neighbour(cloud, data):
     assert_found_by_codes(x, p, data.draw(neighbour_counts(len(p))), centre)
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "dot"])
 @given(cloud=clouds(), seed=st.integers(0, 2**32), data=st.data())
-def test_codes_find_only_allowed_patterns(cloud, seed, data):
+def test_codes_find_only_allowed_patterns(cloud, seed, data, metric):
     x, p = cloud
+    if metric == "dot":
+        p = np.clip(p, -1e15, 1e15)
+        x = np.clip(x, -1e15, 1e15)
     mask = np.random.default_rng(seed).random(len(p)) < data.draw(st.sampled_from([0.02, 0.5, 1.0]))
     mask[seed % len(p)] = True
-    assert_found_by_codes(x, p, data.draw(neighbour_counts(int(mask.sum()))), p[0], mask)
+    assert_found_by_codes(x, p, data.draw(neighbour_counts(int(mask.sum()))), p[0], metric, mask)
+
+
+@given(cloud=clouds(kinds=[shell, specks, lattice, crowd, denormal]), data=st.data())
+def test_codes_rule_out_no_product(cloud, data):
+    x, p = cloud
+    centre = data.draw(st.sampled_from([p[0], p[-1] * p.dtype.type(0.5), np.zeros_like(p[0])]))
+    assert_found_by_codes(x, p, data.draw(neighbour_counts(len(p))), centre, "dot")
 
 
 @given(cloud=clouds(kinds=[shell, specks, lattice, crowd], most=1), data=st.data())
@@ -433,12 +445,35 @@ def test_bounds_of_codes_hold_and_are_tight(cloud, data):
 @pytest.mark.parametrize("which", ["query", "pattern", "both"])
 def test_a_neighbour_at_the_bound_of_its_code_is_found(which, dtype):
     """Along a line, rounding moves query and pattern apart as far as it can; with 1% off any bound one would be lost."""
-    x, p = np.full((1, 101), -10, dtype), np.full((2 * PANEL, 101), -100, dtype)
+    x, p = np.full((1, 101), -10, dtype), np.full((TILE + 2, 101), -100, dtype)
     x[0] += 0.49 * (which != "pattern")
-    p[PANEL + 1] = 10 - 0.49 * (which != "query")
-    p[1] = x[0] - (p[PANEL + 1] - x[0]) - 10 * np.finfo(dtype).eps ** 0.8  # almost as near, and found before
+    p[-1] = 10 - 0.49 * (which != "query")
+    p[1] = x[0] - (p[-1] - x[0]) - 10 * np.finfo(dtype).eps ** 0.8  # almost as near, and found before
     x[:, 0] = p[:, 0] = 127
     assert_found_by_codes(x, p, 1, np.zeros(101, dtype))
+
+
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+@pytest.mark.parametrize("which", ["query", "pattern"])
+def test_a_product_at_the_bound_of_its_code_is_found(which, offset):
+    """What rounding takes away is parallel to the other vector; with 1% off any bound the largest would be lost."""
+    rough, exact = np.full(101, 10.49), np.ones(101)
+    rough[0], exact[0] = 127, 0
+    x, best = (rough, exact) if which == "query" else (exact, rough)
+    p = np.full((TILE + 2, 101), -100.0)
+    p[-1], p[1] = best, best * (1 - 1e-7)  # almost as large, and found before
+    assert_found_by_codes(x[None], p + offset, 1, np.full(101, offset), "dot")
+
+
+@pytest.mark.parametrize("size", [1e20, 1e37])
+def test_products_that_may_overflow_are_looked_at_without_codes(size):
+    x, p = np.full((3, 9), size, np.float32), np.ones((3 * PANEL, 9), np.float32)
+    p[PANEL + 1] = 2
+    best, found = np.full((3, 1), -np.inf), np.full((3, 1), np.iinfo(np.int64).max)
+    p[0] = 3 if size == 1e20 else 60
+    finite = _backend.core.search(x, *encoded(p, np.zeros(9, np.float32)), "dot", NO_BITS, 0, best, found)
+    assert finite == (size == 1e20)
+    assert not finite or found.tolist() == [[0]] * 3
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 300, PART])

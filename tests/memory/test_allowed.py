@@ -162,9 +162,9 @@ def test_panels_without_allowed_patterns_are_not_read(monkeypatch):
     seen, read = np.arange(reduction.BLOCK, reduction.BLOCK + 64), []
     search = _backend.core.search
 
-    def recorded(queries, patterns, n, centre, words, bounds, allowed, first, *rest):
+    def recorded(queries, patterns, n, centre, words, bounds, metric, allowed, first, *rest):
         read.append((first, n, np.flatnonzero(allowed).tolist()))
-        search(queries, patterns, n, centre, words, bounds, allowed, first, *rest)
+        return search(queries, patterns, n, centre, words, bounds, metric, allowed, first, *rest)
 
     monkeypatch.setattr(_backend.core, "search", recorded)
     monkeypatch.setattr(_allowed.Selected, "is_cheap", lambda *_: False)
