@@ -372,7 +372,8 @@ def test_threads_take_turns(store):
 def test_a_forked_child_has_its_own_connection(store):
     child = os.fork()
     if child == 0:
-        good = store.nearest(P[0]).keys == ["k0"]
+        inherited = store._connection
+        good = store.nearest(P[0]).keys == ["k0"] and store._connection is not inherited
         store.put("child", P[0] + 50, 0.0)
         os._exit(0 if good else 1)
     assert os.waitpid(child, 0)[1] == 0
@@ -413,6 +414,15 @@ def test_the_copy_is_mapped_if_it_fits(store, path, monkeypatch):
     memory.remove(np.arange(100))
     with Store(path) as again:
         assert_answers(again, memory)
+
+
+@pytest.mark.usefixtures("small_copies")
+def test_the_copy_of_another_store_is_not_used(store, path, tmp_path):
+    with Store(tmp_path / "other", d=8) as other:
+        other.put(NAMES, P + 1)
+        other.nearest(X)
+    shutil.copy(tmp_path / "other-packed", path.with_name("notes.hopmin-packed"))
+    assert_answers(store, Memory(P, np.arange(200.0), keys=NAMES))
 
 
 @pytest.mark.usefixtures("small_copies")
