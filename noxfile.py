@@ -16,7 +16,7 @@ LINTERS = ("ruff", "cython-lint")
 CORE = ("tests/core", "tests/memory/test_reduction.py", "tests/memory/test_nearest.py", "tests/memory/test_energy.py")
 # Tests that take long even with few examples
 SLOW = "test_laws or test_mutants or test_conformance or test_docs or test_cli or test_report"
-BENCHMARKS = (["benchmarks.core", "--quick"], ["benchmarks.capacity", "--quick"], ["benchmarks.transformer", "--quick"])
+BENCHMARKS = [[f"benchmarks.{name}", "--quick"] for name in ("core", "capacity", "transformer", "store")]
 
 
 def install(session: nox.Session, *others: str) -> None:

@@ -4,7 +4,7 @@ Arguments are checked once, where they enter the library, and converted to C-con
 arrays, or plain Python numbers.
 
 - arrays: [`real`], [`slices`], [`axes`], [`together`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`],
-  [`storable`], [`indices`], [`boolean_mask`], [`tokens`], [`token_rows`]
+  [`storable`], [`keys`], [`indices`], [`boolean_mask`], [`allowed`], [`tokens`], [`token_rows`]
 - their entries: [`finite`], [`is_finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
 - numbers: [`number`], [`radii`], [`real_number`], [`integer`], [`boolean`]
 - objects: [`instance`], [`energy`], [`generator`], [`update_order`], [`progress`]
@@ -93,7 +93,7 @@ def pair(queries: Any, patterns: Any) -> tuple[Floats, Any, tuple[int, ...]]:
     Patterns may be large, mapped from a file, or packed, so they are returned as they are, of any real dtype: the
     search casts them to the queries' dtype and checks that they are finite, one block at a time.
     """
-    if not hasattr(patterns, "_blocks"):  # not packed
+    if not hasattr(patterns, "_at"):  # neither packed nor selected
         patterns = _shaped("patterns", _real("patterns", patterns), "n d")
     dtype, d = _single_or_double("patterns", patterns), patterns.shape[1]
     x = _real("queries", queries)
@@ -183,6 +183,31 @@ def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
     return array.copy()
 
 
+def keys(name: str, a: Any, n: int | None = None, single: bool | None = None) -> list[Any]:
+    """Return n different keys, all strings or all integers of 64 bits; any number by default.
+
+    `single` says whether `a` is one key, n = 1; by default its shape does.
+    """
+    array = _array(name, a)
+    single = array.ndim == 0 if single is None else single
+    n = 1 if single else np.size(array) if n is None else n
+    array = array[None] if single else array
+    if array.ndim != 1 or len(array) != n:
+        raise ValueError(f"{name} must have shape (n,) with n = {n}; got {array.shape}")
+    if array.dtype.kind == "U" and not isinstance(a, np.ndarray):
+        _one_kind(name, a)
+    found: list[Any] = array.tolist() if array.dtype.kind in "iu" else [str(key) for key in ([a] if single else a)]
+    fits = array.dtype.kind == "U" or all(-(2**63) <= key < 2**63 for key in found if array.dtype.kind in "iu")
+    if n and (array.dtype.kind not in "iuU" or not fits):
+        raise TypeError(f"{name} must be strings, or integers of 64 bits; got dtype {array.dtype}")
+    if nul := [key for key in found if isinstance(key, str) and "\0" in key]:
+        raise ValueError(f"{name} must not contain NUL; got {_shown(nul[0])}")
+    if len(set(found)) < n:
+        twice = next(key for i, key in enumerate(found) if key in found[:i])
+        raise ValueError(f"{name} must be unique; got {_shown(twice)} twice")
+    return found
+
+
 def _one_kind(name: str, a: Any) -> None:
     """Raise if numbers or bytes stand between strings, which NumPy would turn into strings."""
     kinds: dict[type, Any] = {}
@@ -216,6 +241,25 @@ def boolean_mask(name: str, a: Any, shape: str, **sizes: int) -> Booleans:
         expected = f"{letters(axes)} or {letters(axes[1:])} with {known}"
         raise ValueError(f"{name} must have shape {expected}; got {array.shape}")
     return np.broadcast_to(array, full)
+
+
+def allowed(name: str, a: Any, m: int, n: int) -> tuple[list[Integers], Integers]:
+    """Return the distinct sets of patterns that queries may see, as ascending indices, and the set (m,) of each query.
+
+    `a` holds booleans (m, n) or (n,), or unique indices of patterns that all queries may see.
+    """
+    array, group = _array(name, a), np.zeros(m, np.int64)
+    if array.dtype != bool:
+        if array.dtype.kind not in "iu" and array.size:
+            raise TypeError(f"{name} must be booleans or integers; got dtype {array.dtype}")
+        return [np.sort(indices(name, array, n))], group
+    rows = boolean_mask(name, array, "m n", m=m, n=n)
+    if array.ndim == 1 or m == 0:
+        return [np.flatnonzero(array) if array.ndim == 1 else np.arange(n)], group
+    sets: dict[bytes, tuple[int, int]] = {}
+    for i, bits in enumerate(np.packbits(rows, axis=1)):
+        group[i] = sets.setdefault(bits.tobytes(), (len(sets), i))[0]
+    return [np.flatnonzero(rows[i]) for _, i in sets.values()], group
 
 
 def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Integers:
@@ -414,7 +458,7 @@ def path(name: str, x: Any) -> str:
     """
     found = os.fspath(x) if isinstance(x, os.PathLike) else x
     if not isinstance(found, str):
-        raise TypeError(f"{name} must be a string or a path object; got {x!r:.60}")
+        raise TypeError(f"{name} must be a string or a path object; got {_shown(x)}")
     try:
         valid = b"\0" not in os.fsencode(found)
     except UnicodeEncodeError:

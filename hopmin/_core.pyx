@@ -422,19 +422,22 @@ cdef tuple _hits(const Hits* hits):
     return rows, found, indices
 
 
-def search(queries, patterns, n, centre, words, bounds, metric, first, best, indices):
+def search(queries, patterns, n, centre, words, bounds, metric, allowed, first, best, indices):
     difference = metric == "euclidean"
     if queries.dtype == "float32":
-        return bool(_search[float](queries, patterns, n, centre, words, bounds, difference, first, best, indices))
-    return bool(_search[double](queries, patterns, n, centre, words, bounds, difference, first, best, indices))
+        return bool(_search[float](queries, patterns, n, centre, words, bounds, difference, allowed, first,
+                                    best, indices))
+    return bool(_search[double](queries, patterns, n, centre, words, bounds, difference, allowed, first, best, indices))
 
 
 cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patterns, Py_ssize_t n,
                  const floating[::1] centre, const uint32_t[:, :, ::1] words, const float[:, :, ::1] bounds,
-                 bint difference, long long first, double[:, ::1] best, long long[:, ::1] indices) except -1:
+                 bint difference, const uint64_t[::1] allowed, long long first, double[:, ::1] best,
+                 long long[:, ::1] indices) except -1:
     cdef Py_ssize_t m = queries.shape[0], d = queries.shape[1], steps = (queries.shape[1] + 3) // 4, k = best.shape[1]
     cdef Py_ssize_t row, batch, count, number, looks, pause, fails, step, i, j, c
-    cdef bint finite = True, usable = True, coded
+    cdef bint finite = True, usable = True, coded, some = allowed.shape[0] > 0  # some: not all patterns are allowed
+    cdef uint64_t those
     cdef double score, reach = 0, share, slack = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
     cdef uint64_t state
     expect_panels(patterns.shape[0], patterns.shape[1], patterns.shape[2], n, d)
@@ -442,6 +445,7 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
     expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n,
                  d)
     expect_few_coordinates(d)
+    expect("length of allowed", allowed.shape[0], panels_for(n) if some else 0)
     expect("rows of best", best.shape[0], m)
     expect("rows of indices", indices.shape[0], m)
     expect("columns of indices", indices.shape[1], k)
@@ -511,11 +515,15 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
             fails, j = 0, 0
             for i in range(batch if pause == 0 else 0):
                 _aim(&search[i], aims[i], d, reach, &twice[2 * i], &least[i])
-                if best[row + i, k - 1] == -INFINITY:
+                if best[row + i, k - 1] == -INFINITY and not some:
                     pause = (k + _PANEL - 1) // _PANEL * _PANEL
             while j < n:
                 copies.kind = -1
-                if pause > 0:  # all rough scores of a tile or a part of it
+                those = allowed[j // _PANEL] if some else ~<uint64_t> 0
+                if those == 0:
+                    j += min(_PANEL, n - j)
+                    continue
+                if pause > 0 and not some:  # all rough scores of a tile or a part of it
                     count = min(min(pause, _TILE), n - j)
                     for c from 0 <= c < count by _PANEL:
                         kernels.score(groups, batch, panel_at(&p, j + c, 0, panel), d, difference, False, s + c)
@@ -533,8 +541,11 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                 if not difference:
                     _bound_products(panel_bounds, count, share, slack, product_bounds)
                     panel_bounds = product_bounds
-                kernels.look(codes, minus, twice, least, batch, &words[j // _PANEL, 0, 0], panel_bounds, steps, hits)
+                if pause == 0:
+                    kernels.look(codes, minus, twice, least, batch, &words[j // _PANEL, 0, 0], panel_bounds, steps,
+                                 hits)
                 for i in range(batch):
+                    hits[i] = (hits[i] if pause == 0 else ~<uint64_t> 0) & those
                     if count < _PANEL:
                         hits[i] &= (<uint64_t> 1 << count) - 1
                     looks += kernels.places(hits[i], near)
@@ -546,7 +557,11 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                     if hits[i] == 0:
                         continue
                     number = kernels.places(hits[i], near)
-                    if number > FEW:
+                    if number > FEW and some:
+                        kernels.score_one(search[i].query, source, d, difference, s)
+                        for c in range(number):
+                            _offer(&search[i], &p, s[near[c]], j + near[c], reach)
+                    elif number > FEW:
                         kernels.score_one(search[i].query, source, d, difference, s)
                         _consider(&search[i], &p, s, kernels.peak(s, count, &finite), j, count, reach, &copies)
                     else:
@@ -556,8 +571,13 @@ cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patte
                                 pattern, step = flat + near[c] * d, 1
                             score = kernels.rough(search[i].query, pattern, step, d, difference)
                             _offer(&search[i], &p, <floating> score, j + near[c], reach)
-                    _aim(&search[i], aims[i], d, reach, &twice[2 * i], &least[i])
+                    if some and search[i].kth == -INFINITY:  # as the pause would
+                        _shrink(&search[i], &p, reach)
+                    if pause == 0:
+                        _aim(&search[i], aims[i], d, reach, &twice[2 * i], &least[i])
                 j += count
+                if some:
+                    continue
                 # codes say little: a pause, the longer the more often
                 fails = min(fails + 1, 6) if looks > 4 * batch else 0
                 pause = _PANEL << (fails - 1) if fails else 0

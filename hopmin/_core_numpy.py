@@ -228,8 +228,8 @@ def gather(
 
 
 def search(
-    queries: Floats, patterns: Floats, n: int, centre: Floats, words: Integers, bounds: Floats, metric: str, first: int,
-    best: Floats, indices: Integers,
+    queries: Floats, patterns: Floats, n: int, centre: Floats, words: Integers, bounds: Floats, metric: str,
+    allowed: Integers, first: int, best: Floats, indices: Integers,
 ) -> bool:  # fmt: skip
     """Add patterns to the k best, in place, as `absorb` does without the soft half.
 
@@ -245,6 +245,8 @@ def search(
     centre, words, bounds : ndarray
         The codes of the patterns, as `encode` returns them.
     metric : "euclidean" or "dot"
+    allowed : ndarray of uint64, shape (ceil(n / PANEL),) or (0,)
+        One bit for each pattern, the first in the lowest: whether to add it. All are added if there are no bits.
     first : int
         The index of the first pattern.
     best : ndarray of float64, shape (m, k)
@@ -266,6 +268,7 @@ def search(
     pack(queries, panels)
     encode(panels, m, centre if difference else np.zeros_like(centre), own_words, own_bounds)
     integers, (scale, away, rest) = _decoded(own_words, own_bounds, m)
+    added = np.unpackbits(allowed.astype("<u8").view(np.uint8), bitorder="little").astype(bool)
     slack, epsilon = 2 * (d + 8) * np.finfo(np.float64).eps, (d + 8) * float(np.finfo(queries.dtype).eps)
     if not difference:  # at least the length of a query and of what its code leaves out; its product with the centre
         wide = queries.astype(np.float64)
@@ -291,6 +294,8 @@ def search(
                 other_length = np.sqrt(np.abs(other_rest + other_away**2) * (1 + 2 * epsilon + 8 * OUTWARDS))
                 reached += length[:, None] * (other_away + share * other_length) * (1 + 4 * OUTWARDS)
                 near = (reached >= (best[:, -1] - offset)[:, None]) | ~(np.isfinite(best[:, -1] + rest)[:, None] & safe)
+        if len(added):
+            near &= added[tile]
         # 3. their scores
         i, j = np.nonzero(near)
         x, p = queries[i], rows[tile][j]

@@ -1,4 +1,4 @@
-"""The `hopmin` command, also `python -m hopmin`: study, report, tokenize, train, evaluate, generate, claims,
+"""The `hopmin` command, also `python -m hopmin`: study, report, tokenize, train, evaluate, generate, store, claims,
 conformance.
 
 This module only parses arguments and prints; each command calls a function that Python code can call too. Invalid
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import os
 import platform
 import sys
@@ -334,6 +335,121 @@ def _imported(path: str) -> Any:
     return found
 
 
+def store(options: argparse.Namespace) -> int:
+    """Keep patterns with keys, values and metadata in a file, and search them."""
+    code: int = options.action(options)
+    return code
+
+
+def _store_add(options: argparse.Namespace, *, new: bool = False) -> int:
+    """Add the entries of a file, or replace those whose keys are stored; create the store if it is missing."""
+    from hopmin import _entries
+
+    if new and os.path.exists(options.store):
+        raise ValueError(f"store must be a new file to import into; {options.store} exists")
+    opened, done = None, 0
+    try:
+        for batch in _entries.read_entries(options.file, options.keys):
+            if opened is None:
+                opened = _store_for(batch, options)
+            first, about = len(opened), opened.info()
+            batch = _entries.converted(batch, opened.columns, about["keys"])
+            keys = range(first, first + len(batch.patterns)) if batch.keys is None else batch.keys
+            opened.put(list(keys), np.asarray(batch.patterns, opened.dtype), batch.values, batch.metadata)
+            done += len(batch.patterns)
+            _print_progress(done)
+        if opened is None:
+            raise ValueError(f"entries must not be empty; {options.file} holds none")
+        print(f"{options.store} holds {len(opened):,} entries; {done:,} were added or replaced")
+    finally:
+        if opened is not None:
+            opened.close()
+    return 0
+
+
+def _store_import(options: argparse.Namespace) -> int:
+    """Create a store from the entries of a file."""
+    return _store_add(options, new=True)
+
+
+def _store_for(batch: Any, options: argparse.Namespace) -> hopmin.Store:
+    """Return the store, after creating it for entries like these if it is missing."""
+    from hopmin import _entries
+
+    if os.path.exists(options.store):
+        return hopmin.Store(options.store)
+    if options.columns is None:
+        columns = _entries.column_types(batch.metadata)
+    else:
+        columns = dict(column.partition("=")[::2] for column in options.columns)
+    d = np.shape(batch.patterns)[1]
+    return hopmin.Store(options.store, d=d, dtype=options.dtype, columns=columns, indexes=options.indexes)
+
+
+def _store_search(options: argparse.Namespace) -> int:
+    """Print the keys, distances and metadata of the entries nearest to the queries in a file."""
+    from hopmin import _entries
+
+    with hopmin.Store(options.store, read_only=True) as opened:
+        for batch in _entries.read_entries(options.file):
+            queries = np.asarray(batch.patterns, opened.dtype)
+            found = opened.nearest(queries, options.k, metric=options.metric, where=options.where)
+            for keys, distances in zip(found.keys.tolist(), found.distances.tolist(), strict=True):
+                hits = [(key, distance) for key, distance in zip(keys, distances, strict=True) if key is not None]
+                entries = opened.get([key for key, _ in hits]) if hits else None
+                rows = []
+                for i, (key, distance) in enumerate(hits):
+                    metadata = {} if entries is None else {name: column[i] for name, column in entries.metadata.items()}
+                    value = None if entries is None or entries.values is None else entries.values[i].tolist()
+                    rows.append({"key": key, "distance": distance, "value": value, **metadata})
+                if options.json:
+                    print(json.dumps(rows, ensure_ascii=False))
+                    continue
+                for row in rows:
+                    more = "  ".join(f"{name}={part}" for name, part in list(row.items())[2:] if part is not None)
+                    print(_check.printable(f"{row['key']!s:<24} {row['distance']:<12.6g} {more}").rstrip())
+                print()
+    return 0
+
+
+def _store_info(options: argparse.Namespace) -> int:
+    """Print what a store holds."""
+    with hopmin.Store(options.store, read_only=True) as opened:
+        record = opened.info()
+    if options.json:
+        return _print_json(record)
+    for name, part in record.items():
+        text = ", ".join(f"{key} {kind}" for key, kind in part.items()) if isinstance(part, dict) else part
+        print(f"{name:<9}{f'{text:,}' if isinstance(text, int) else text or 'none'}")
+    return 0
+
+
+def _store_export(options: argparse.Namespace) -> int:
+    """Write the entries of a store to a file: .npz, .csv or .jsonl."""
+    from hopmin import _entries
+
+    with hopmin.Store(options.store, read_only=True) as opened:
+        keys = opened.keys(options.where).tolist()
+        _entries.write_entries(options.file, opened, keys, _print_progress)
+    print(f"{len(keys):,} entries were written to {options.file}")
+    return 0
+
+
+def _store_check(options: argparse.Namespace) -> int:
+    """Read and verify a store; the exit code is 1 if something is wrong."""
+    with hopmin.Store(options.store) as opened:
+        problems = opened.check(_print_progress)
+    print("\n".join(problems) or f"{options.store} is in order")
+    return 1 if problems else 0
+
+
+def _print_progress(done: int, total: int | None = None) -> None:
+    """Show how many are done, on a terminal."""
+    if sys.stderr.isatty():
+        of = "" if total is None else f" of {total:,} ({done / max(total, 1):.0%})"
+        print(f"\r{done:,}{of} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
 def _evidence(evidence: Any) -> str:
     if evidence.fails == 0:
         return f"none of {evidence.cases} instances fail"
@@ -544,6 +660,39 @@ def _parser() -> argparse.ArgumentParser:
     fewest = "sample only among the fewest tokens whose probabilities sum to P (default: all)"
     add("--top-p", type=float, metavar="P", help=fewest)
     add("--seed", **integer, help="seed of the samples")
+
+    actions = command(store).add_subparsers(required=True, metavar="ACTION")
+
+    def action(name: str, run: Callable[[argparse.Namespace], int], **defaults: Any) -> Callable[..., Any]:
+        sub = actions.add_parser(
+            name, help=run.__doc__, description=run.__doc__, formatter_class=partial(_HelpFormatter, defaults=defaults)
+        )
+        sub.add_argument("store", metavar="STORE", help="file of the store")
+        sub.set_defaults(action=run, **defaults)
+        return sub.add_argument
+
+    entries: dict[str, Any] = {"metavar": "FILE", "help": ".npy, .npz, .safetensors, .csv or .jsonl"}
+    where: dict[str, Any] = {"metavar": "SQL", "help": "a condition on the metadata columns and the key"}
+    for name, run in (("add", _store_add), ("import", _store_import)):
+        add = action(name, run, indexes=(), dtype="float32")
+        add("file", **entries)
+        add("--keys", metavar="FILE", help="text file with a key for each entry, one a line")
+        columns = "metadata columns of a new store, as name=text, name=integer or name=real (default: as the entries)"
+        add("--columns", nargs="*", metavar="COLUMN", help=columns)
+        add("--indexes", nargs="*", metavar="COLUMN", help="columns of a new store that get an index")
+        add("--dtype", choices=("float32", "float64"), help="dtype of a new store")
+    add = action("search", _store_search, k=10, metric="euclidean")
+    add("file", **entries)
+    add("-k", **integer, help="number of neighbours")
+    add("--metric", choices=("euclidean", "dot", "cosine"), help="the metric")
+    add("--where", **where)
+    add("--json", action="store_true", help="print a line of JSON for each query")
+    add = action("info", _store_info)
+    add("--json", action="store_true", help="print a JSON record instead")
+    add = action("export", _store_export)
+    add("file", metavar="FILE", help=".npz, .csv or .jsonl")
+    add("--where", **where)
+    action("check", _store_check)
 
     sub = command(claims, cases=200, seed=0, json=False)
     add = sub.add_argument

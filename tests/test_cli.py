@@ -987,3 +987,112 @@ def test_conformance_lists_families_and_laws(run):
 )
 def test_conformance_refuses_in_one_sentence(refused, arguments, sentence):
     assert sentence in refused("conformance", *arguments)
+
+
+# Stores
+
+
+@pytest.fixture
+def notes(tmp_path):
+    """A store with text, numbers and gaps in its metadata, and the lines it was made from."""
+    path, lines = tmp_path / "notes.hopmin", tmp_path / "notes.jsonl"
+    rows = [
+        {"key": "a", "pattern": [0.0, 1.0], "value": "north", "lang": "en", "year": 2019},
+        {"key": "b", "pattern": [1.0, 0.0], "value": "east", "lang": "de", "year": 2024, "weight": 0.5},
+        {"key": "é", "pattern": [1.0, 1.0], "value": "", "weight": 2},
+    ]
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path, lines, rows
+
+
+def contents(path):
+    with hopmin.Store(path) as store:
+        entries = store.get(store.keys())
+        return entries.keys.tolist(), entries.patterns.tolist(), None if entries.values is None else entries.values.tolist(), entries.metadata
+
+
+def test_store_reads_and_writes_lines_tables_and_arrays(run, notes, tmp_path):
+    path, lines, rows = notes
+    assert run("store", "import", path, lines) == (0, f"{path} holds 3 entries; 3 were added or replaced\n", "")
+    expected = (
+        ["a", "b", "é"], [row["pattern"] for row in rows], ["north", "east", ""],
+        {"lang": ["en", "de", None], "year": [2019, 2024, None], "weight": [None, 0.5, 2.0]},
+    )  # fmt: skip
+    assert contents(path) == expected
+    for suffix in ("jsonl", "csv"):
+        copy, other = tmp_path / f"copy.{suffix}", tmp_path / f"{suffix}.hopmin"
+        assert run("store", "export", path, copy) == (0, f"3 entries were written to {copy}\n", "")
+        if suffix == "csv":  # an empty text is nothing there
+            copy.write_text(copy.read_text(encoding="utf-8").replace("é,,", "é,none,"), encoding="utf-8")
+        assert run("store", "import", other, copy)[0] == 0
+        found = contents(other)
+        assert (found[0], found[1], found[3]) == (expected[0], expected[1], expected[3])
+    archive = tmp_path / "copy.npz"
+    assert run("store", "export", path, archive, "--where", "lang IS NOT NULL")[1] == f"2 entries were written to {archive}\n"
+    with np.load(archive) as arrays:
+        assert {name: a.tolist() for name, a in arrays.items() if name != "weight"} == {
+            "keys": ["a", "b"], "patterns": [[0.0, 1.0], [1.0, 0.0]], "values": ["north", "east"], "lang": ["en", "de"], "year": [2019, 2024],
+        }  # fmt: skip
+    assert run("store", "add", path, archive)[1] == f"{path} holds 3 entries; 2 were added or replaced\n"
+    assert contents(path) == expected
+
+
+def test_store_searches(run, notes, tmp_path):
+    path, lines, _ = notes
+    run("store", "import", path, lines)
+    np.save(tmp_path / "q.npy", [[0.9, 0.1], [0.0, 3.0]])
+    code, out, _ = run("store", "search", path, tmp_path / "q.npy", "-k", 2)
+    assert code == 0
+    assert out.splitlines()[0].split() == ["b", "0.141421", "value=east", "lang=de", "year=2024", "weight=0.5"]
+    assert [line[:1] for line in out.splitlines()] == ["b", "é", "", "a", "é", ""]
+    code, out, _ = run("store", "search", path, tmp_path / "q.npy", "--where", "year > 2020", "--json")
+    assert [[hit["key"] for hit in json.loads(line)] for line in out.splitlines()] == [["b"], ["b"]]
+    assert json.loads(out.splitlines()[0])[0]["value"] == "east"
+
+
+def test_store_takes_plain_arrays_and_keys(run, tmp_path):
+    path, vectors, keys = tmp_path / "s", tmp_path / "v.npy", tmp_path / "keys.txt"
+    np.save(vectors, np.eye(3, dtype=np.float32))
+    assert run("store", "add", path, vectors)[1] == f"{path} holds 3 entries; 3 were added or replaced\n"
+    assert run("store", "add", path, vectors)[1] == f"{path} holds 6 entries; 3 were added or replaced\n"
+    assert contents(path)[0] == list(range(6))
+    keys.write_text("x\ny\nz\n")
+    assert run("store", "add", tmp_path / "t", vectors, "--keys", keys, "--columns", "lang=text", "--dtype", "float64")[0] == 0
+    assert contents(tmp_path / "t")[0] == ["x", "y", "z"]
+    header = json.dumps({"embedding": {"dtype": "F32", "shape": [3, 3], "data_offsets": [0, 36]}}).encode()
+    tensors = tmp_path / "v.safetensors"
+    tensors.write_bytes(len(header).to_bytes(8, "little") + header + np.eye(3, dtype="<f4").tobytes())
+    assert run("store", "import", tmp_path / "u", tensors)[0] == 0
+    assert contents(tmp_path / "u")[1] == np.eye(3).tolist()
+
+
+def test_store_says_what_it_holds_and_checks_it(run, notes):
+    path, lines, _ = notes
+    run("store", "import", path, lines)
+    record = json.loads(run("store", "info", path, "--json")[1])
+    assert record | {"bytes": 0} == {
+        "entries": 3, "removed": 0, "d": 2, "dtype": "float32", "keys": "str", "values": "str",
+        "columns": {"lang": "text", "year": "integer", "weight": "real"}, "changes": 1, "bytes": 0,
+    }  # fmt: skip
+    assert "columns  lang text, year integer, weight real\n" in run("store", "info", path)[1]
+    assert run("store", "check", path) == (0, f"{path} is in order\n", "")
+    with hopmin.Store(path) as store:
+        store._connection.execute("UPDATE panels SET checksum = 0")
+    assert run("store", "check", path) == (1, "panel 0: it does not match its checksum\n", "")
+
+
+def test_store_errors_are_one_sentence(refused, notes, tmp_path):
+    path, lines, _ = notes
+    main(["store", "import", str(path), str(lines)])
+    assert refused("store", "import", path, lines) == f"store must be a new file to import into; {path} exists"
+    assert refused("store", "info", tmp_path / "none") == f"path must be an existing store, or d be given to create one; got {tmp_path / 'none'}"
+    assert refused("store", "add", path, tmp_path / "x.txt").startswith("the suffix of a file of entries must be one of '.npy'")
+    for name, content in (("a.jsonl", "{"), ("b.jsonl", '{"key": 1}'), ("c.csv", "key,x\n1,2\n"), ("d.npz", "zip"), ("e.safetensors", "12345678"), ("f.npy", "")):
+        (tmp_path / name).write_text(content)
+        assert refused("store", "add", path, tmp_path / name) == f"entries must be a {name[1:]} file of patterns; {tmp_path / name} is damaged or has another format"
+    (tmp_path / "g.jsonl").write_text('{"key": "g", "pattern": [1]}')
+    assert refused("store", "add", path, tmp_path / "g.jsonl") == "patterns must have shape (k, d) with d = 2; got (1, 1)"
+    (tmp_path / "h.jsonl").write_text("")
+    assert refused("store", "add", path, tmp_path / "h.jsonl") == f"entries must not be empty; {tmp_path / 'h.jsonl'} holds none"
+    assert refused("store", "search", path, lines, "--where", "nope").startswith("where must be a condition on lang, year, weight, key")
+    assert contents(path)[0] == ["a", "b", "é"]

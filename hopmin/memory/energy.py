@@ -36,6 +36,7 @@ from numpy.typing import ArrayLike
 
 from hopmin import _arithmetic, _check, _threads
 from hopmin._typing import Array, Floats
+from hopmin.memory._allowed import each
 from hopmin.memory.reduction import BLOCK, Packed, Reduction, ScoreMetric, reduce, scores
 from hopmin.numerics import logsumexp
 
@@ -74,8 +75,25 @@ class ContinuousEnergy:
             raise ValueError(f"beta must lie between 1e-30 and 1e30, so that log(n) / beta fits a float32; got {beta}")
         object.__setattr__(self, "beta", beta)
 
-    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:
-        """Return the energy E(x) of each query (m,), a scalar for a single query."""
+    def value(self, queries: ArrayLike, patterns: ArrayLike, *, allowed: ArrayLike | None = None) -> Floats:
+        """Return the energy E(x) of each query.
+
+        Parameters
+        ----------
+        queries : array_like, shape (m, d) or (d,)
+            States x.
+        patterns : array_like or Packed, shape (n, d)
+            Stored patterns.
+        allowed : array_like of bool or int, optional
+            As in `update`.
+
+        Returns
+        -------
+        ndarray, shape (m,), or a scalar for a single query
+            In the common dtype of the arguments.
+        """
+        if allowed is not None:
+            return each(self.value, allowed, queries, patterns)
         x, p, shape = self._pair(queries, patterns)
         return _check.cast(self._value(x, p), x, p, x.dtype).reshape(shape)[()]
 
@@ -106,7 +124,14 @@ class ContinuousEnergy:
         _threads.run([partial(fill, part) for part in _chunks(x, p)])
         return weights.reshape(*shape, len(p))
 
-    def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Floats:
+    def update(
+        self,
+        queries: ArrayLike,
+        patterns: ArrayLike,
+        values: ArrayLike | None = None,
+        *,
+        allowed: ArrayLike | None = None,
+    ) -> Floats:
         """Return T(x), the weighted mean of the patterns, or of values stored with them.
 
         Parameters
@@ -117,6 +142,9 @@ class ContinuousEnergy:
             Stored patterns.
         values : array_like, shape (n, v), optional
             One row for each pattern; the patterns themselves by default.
+        allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+            The patterns that each query may see, or their indices, if they are the same for all: the result is, bit for
+            bit, that for these patterns alone. Default: all.
 
         Returns
         -------
@@ -126,10 +154,13 @@ class ContinuousEnergy:
         Raises
         ------
         ValueError
-            If a shape does not fit, an array is empty (m may be 0) or not finite, or squared distances overflow.
+            If a shape does not fit, an array is empty (m may be 0) or not finite, squared distances overflow, or no
+            pattern is allowed for a query.
         TypeError
             If an array is not real.
         """
+        if allowed is not None:
+            return each(self.update, allowed, queries, patterns, values)
         x, p, shape = self._pair(queries, patterns)
         x, v = (x, None) if values is None else _check.matching_values(values, x, p)
         mean = self._mean(x, p, v)

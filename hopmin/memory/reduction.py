@@ -39,6 +39,7 @@ CODES = 1 << 21  # numbers that are encoded together for this, so that they take
 SINGLE_BITS = np.int32(~0x7000_0000 & ~0x1FFF)  # the sign, five bits of the exponent and ten of the fraction
 LAST = np.iinfo(np.int64).max  # an index above all others
 NONE = np.empty(0)
+NO_BITS: Array = np.empty(0, np.uint64)
 SMALL = 1 << 23  # m n d, the number of coordinates compared, below which starting threads does not pay off
 
 ScoreMetric = Literal["euclidean", "dot"]
@@ -373,6 +374,7 @@ class Reduction(NamedTuple):
         metric: ScoreMetric,
         first: int = 0,
         progress: Progress | None = None,
+        allowed: Integers | None = None,
     ) -> Reduction:
         """Add patterns to the reduction, in place.
 
@@ -393,6 +395,8 @@ class Reduction(NamedTuple):
             Index of the first pattern.
         progress : callable, optional
             Called as `nearest` does.
+        allowed : ndarray of uint64, shape (ceil(n / PANEL),), optional
+            A bit for each pattern, as `search` in the core takes them, for patterns with codes. Default: all.
 
         Returns
         -------
@@ -407,7 +411,13 @@ class Reduction(NamedTuple):
         (m, d), n, threads = queries.shape, len(patterns), _threads.get_threads()
         if m == 0:
             _check.finite("patterns", np.asarray(patterns[0:n]))
-        if 0 < n <= BLOCK and m * n * d < SMALL and progress is None and not np.count_nonzero(self.total):
+        if (
+            0 < n <= BLOCK
+            and m * n * d < SMALL
+            and progress is None
+            and allowed is None
+            and not np.count_nonzero(self.total)
+        ):
             p, v = _read(patterns, values, slice(0, n), queries.dtype)
             if not _backend.core.absorb(queries, p, v, metric, self.beta or 0.0, first, *self[1:]):
                 self._refuse(queries, patterns[0:n], metric, first)
@@ -415,11 +425,14 @@ class Reduction(NamedTuple):
                 np.add(self.mix, 0.0, out=self.mix)  # turns -0 into 0, as a merge does
             return self
         blocks = _blocks(n)
+        if allowed is not None:
+            blocks = [block for block in blocks if _bits(allowed, block).any()]
+            n = sum(block.stop - block.start for block in blocks)
 
         def absorb_all(part: slice) -> Iterator[int]:  # all patterns, for a part of the queries
             r = self if part == slice(0, m) else Reduction._make((self.beta, *(a[part] for a in self[1:])))
             for block in blocks:
-                yield from r._absorb_block(queries[part], patterns, values, metric, block, first)
+                yield from r._absorb_block(queries[part], patterns, values, metric, block, first, allowed)
 
         def identity(block: slice) -> Reduction:  # of one block of patterns, for all queries
             return self.identity(self.beta, m, self.mix.shape[1], min(self.best.shape[1], block.stop - block.start))
@@ -435,16 +448,23 @@ class Reduction(NamedTuple):
                 some = blocks[i : i + 4 * threads]
                 parts = [identity(block) for block in some]
                 tasks = [
-                    part._absorb_block(queries, patterns, values, metric, block, first)
+                    part._absorb_block(queries, patterns, values, metric, block, first, allowed)
                     for part, block in zip(parts, some, strict=True)
                 ]
-                _threads.run_steps(tasks, _of(m * n, progress, m * some[0].start))
+                _threads.run_steps(tasks, _of(m * n, progress, m * i * BLOCK))
                 for part in parts:
                     self.merge(part)
         return self
 
     def _absorb_block(
-        self, queries: Floats, patterns: Any, values: Any, metric: ScoreMetric, block: slice, first: int
+        self,
+        queries: Floats,
+        patterns: Any,
+        values: Any,
+        metric: ScoreMetric,
+        block: slice,
+        first: int,
+        allowed: Integers | None = None,
     ) -> Iterator[int]:
         """Reduce one block separately, then merge it. The k best need no merge, because they are exact.
 
@@ -462,8 +482,8 @@ class Reduction(NamedTuple):
             x, index = queries[rows], first + block.start + part.start
             soft, hard = (own.peak[rows], own.total[rows], own.mix[rows]), (self.best[rows], self.indices[rows])
             if codes is not None:
-                n = part.stop - part.start
-                done = core.search(x, _rows(p, part), n, *codes.part(part), metric, index, *hard)
+                n, some = part.stop - part.start, NO_BITS if allowed is None else _bits(allowed, _shifted(part, block))
+                done = core.search(x, _rows(p, part), n, *codes.part(part), metric, some, index, *hard)
             else:
                 done = core.absorb(x, _rows(p, part), v[part], metric, beta, index, *soft, *hard)
             if not done:
@@ -492,7 +512,7 @@ class Reduction(NamedTuple):
             for rows, some in _steps(queries, slice(0, n)):
                 x, count, index = queries[rows], some.stop - some.start, first + block.start + start + some.start
                 hard = self.best[rows], self.indices[rows]
-                if not core.search(x, _rows(panels, some), count, *codes.part(some), metric, index, *hard):
+                if not core.search(x, _rows(panels, some), count, *codes.part(some), metric, NO_BITS, index, *hard):
                     self._refuse(queries, patterns[block], metric, first + block.start)
                 yield len(x) * count
 
@@ -533,6 +553,7 @@ def reduce(
     beta: float | None = 1.0,
     k: int = 0,
     progress: Progress | None = None,
+    allowed: Integers | None = None,
 ) -> Reduction:
     """Return the reduction of patterns for each query, in memory O(m (v + k)) rather than O(m n).
 
@@ -546,8 +567,8 @@ def reduce(
         Sharpness of the weights; None leaves out `peak`, `total` and `mix`.
     k : int, default 0
         Number of largest scores to keep.
-    progress : callable, optional
-        Called as `nearest` does.
+    progress, allowed
+        As in `Reduction.absorb`.
 
     Returns
     -------
@@ -566,11 +587,17 @@ def reduce(
     """
     values = np.empty((len(patterns), 0), queries.dtype) if values is None else values
     none = Reduction.identity(beta, len(queries), values.shape[1], k)
-    return none.absorb(queries, patterns, values, metric, progress=progress)
+    return none.absorb(queries, patterns, values, metric, progress=progress, allowed=allowed)
 
 
 def gather(
-    queries: Floats, patterns: Any, least: Floats, *, metric: ScoreMetric, progress: Progress | None = None
+    queries: Floats,
+    patterns: Any,
+    least: Floats,
+    *,
+    metric: ScoreMetric,
+    progress: Progress | None = None,
+    allowed: Integers | None = None,
 ) -> list[tuple[slice, Integers, Floats, Integers]]:
     """Return the patterns whose score is large enough, for one part of the queries after the other.
 
@@ -584,6 +611,8 @@ def gather(
         The least score of each query's patterns.
     metric, progress
         As in `Reduction.absorb`.
+    allowed : ndarray of int64, shape (a,), optional
+        The indices of the patterns to return, ascending. Default: all patterns.
 
     Returns
     -------
@@ -604,6 +633,10 @@ def gather(
     """
     (m, d), n, dtype = queries.shape, len(patterns), queries.dtype
     threads, blocks = 1 if m * n * d < SMALL else _threads.get_threads(), _blocks(n)
+    if allowed is not None:
+        blocks = [blocks[i] for i in np.unique(allowed // BLOCK)]
+        n, chosen = sum(block.stop - block.start for block in blocks), np.zeros(n, bool)
+        chosen[allowed] = True
     if m == 0:
         _check.finite("patterns", np.asarray(patterns[0:n]))
         return []
@@ -618,6 +651,9 @@ def gather(
             if not finite:
                 _check.finite("patterns", patterns[block], block.start)
                 raise _check.too_large(queries, patterns[block], dtype)
+            if allowed is not None:
+                of_these = chosen[j]
+                i, s, j = i[of_these], s[of_these], j[of_these]
             pairs.append((i + rows.start, s, j))
             yield len(x[rows]) * count
 
@@ -738,6 +774,29 @@ def _block_codes(r: Reduction, patterns: Any, block: slice, dtype: np.dtype[Any]
     first = block.start // BLOCK * BLOCK
     codes: _Codes = patterns._codes[block.start // BLOCK]
     return codes.part(slice(block.start - first, block.stop - first))
+
+
+def has_codes(patterns: Any, dtype: DTypeLike) -> bool:
+    """Return whether patterns have codes for queries of this dtype, which help to find the k best."""
+    return isinstance(patterns, Packed) and patterns._codes is not None and patterns.dtype == dtype
+
+
+def bits(places: Integers, n: int) -> Integers:
+    """Return a bit for each of n patterns, as `search` in the core takes them: 1 for those at these places."""
+    mask = np.zeros(-(-n // PANEL) * PANEL, bool)
+    mask[places] = True
+    words: Integers = np.packbits(mask, bitorder="little").view("<u8").astype(np.uint64)
+    return words
+
+
+def _bits(allowed: Integers, block: slice) -> Integers:
+    """Return the bits of a block, which starts with a panel."""
+    return allowed[block.start // PANEL : -(-block.stop // PANEL)]
+
+
+def _shifted(part: slice, block: slice) -> slice:
+    """Return a part of a block as a slice of all patterns."""
+    return slice(block.start + part.start, block.start + part.stop)
 
 
 def _rows(patterns: Array, part: slice) -> Array:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Booleans, Energy, Floats, Integers
+from hopmin.memory._allowed import Groups, Seen
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import nearest
 from hopmin.memory.reduction import Packed
@@ -28,14 +29,13 @@ QUICK = 1 << 18  # m n d, the number of coordinates up to which a repr computes 
 DOMINANT = 0.9  # the fraction of the weight that decides between a pattern, a mixture and the mean
 
 AnyArray = TypeVar("AnyArray", bound=Array)
-Seen = Integers | slice  # the indices of the patterns that a query may see
 
 
 class RetrievalOptions(TypedDict, total=False):
     """The keyword arguments of `retrieve`, for functions that pass them on."""
 
     values: ArrayLike | None
-    mask: ArrayLike | None
+    allowed: ArrayLike | None
     clamp: ArrayLike | None
     tolerance: float | None
     max_steps: int
@@ -109,7 +109,7 @@ class Retrieval:
     energy: Energy
     _values: Floats | None
     _clamp: Booleans
-    _groups: _Groups
+    _groups: Groups
 
     def __repr__(self) -> str:
         """Return the shapes, and why and where the queries stopped, as far as that is known or quickly computed."""
@@ -139,7 +139,8 @@ class Retrieval:
     def values(self) -> Floats:
         """The mean of the values under the final weights, shape (m, v); without values, of the patterns."""
         v = self.patterns if self._values is None else self._values
-        return self._drop_m(self.weights.reshape(-1, len(v)) @ v)
+        weights = self.weights.reshape(-1, len(v))
+        return self._drop_m(self._groups.map(lambda queries, seen: weights[queries][:, seen] @ v[seen], self._queries))
 
     @cached_property
     def effective_patterns(self) -> Floats:
@@ -251,7 +252,7 @@ def retrieve(
     energy: Energy,
     *,
     values: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
+    allowed: ArrayLike | None = None,
     clamp: ArrayLike | None = None,
     tolerance: float | None = None,
     max_steps: int = 1000,
@@ -267,13 +268,13 @@ def retrieve(
     queries : array_like, shape (m, d) or (d,)
         Initial states.
     patterns : array_like or Packed, shape (n, d)
-        The stored patterns. Without a mask, `DistanceEnergy` and `DotEnergy` pack them once for all steps.
+        The stored patterns. If all are allowed, `DistanceEnergy` and `DotEnergy` pack them once for all steps.
     energy : Energy
         An object with `value`, `update` and `weights`, such as DistanceEnergy().
     values : array_like, shape (n, v), optional
         One value for each pattern, averaged by the final weights. Default: the patterns.
-    mask : array_like of bool, shape (m, n) or (n,), optional
-        The patterns that each query may see. Default: all.
+    allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+        The patterns that each query may see, or their indices, if they are the same for all. Default: all.
     clamp : array_like of bool, shape (m, d) or (d,), optional
         The coordinates that keep the query's entries, for completing partly known patterns. Default: none.
     tolerance : float, optional
@@ -295,8 +296,8 @@ def retrieve(
     Raises
     ------
     ValueError
-        If an array or an option is invalid, a mask leaves a query without patterns, damping or step_size is given for
-        a binary energy, or states overflow because step_size is too large.
+        If an array or an option is invalid, no pattern is allowed for a query, damping or step_size is given for a
+        binary energy, or states overflow because step_size is too large.
     TypeError
         If an array or the energy has the wrong type.
 
@@ -312,12 +313,12 @@ def retrieve(
     p = p.astype(start.dtype, copy=False)
     v = None if values is None else _check.floats("values", values, "n v", n=n)
     free = np.ones((m, d), bool) if clamp is None else ~_check.boolean_mask("clamp", clamp, "m d", m=m, d=d)
-    groups = _Groups(None if mask is None else _check.boolean_mask("mask", mask, "m n", m=m, n=n))
+    groups = Groups(allowed, m, n)
     resolution = np.finfo(p.dtype).eps
     relative = np.sqrt(resolution) if tolerance is None else _check.number("tolerance", tolerance, "[0, inf)")
     max_steps = _check.integer("max_steps", max_steps)
     step_from = _step_function(_check.energy(energy), damping, step_size)
-    packed = _Stored.of(p, patterns) if mask is None and isinstance(energy, DistanceEnergy | DotEnergy) else None
+    packed = _Stored.of(p, patterns) if allowed is None and isinstance(energy, DistanceEnergy | DotEnergy) else None
 
     def visible(seen: Seen) -> Any:
         return p[seen] if packed is None else packed
@@ -404,28 +405,3 @@ class _Stored(Packed):
     def __getitem__(self, index: Any) -> Floats:
         rows: Floats = self._rows[index]
         return rows
-
-
-class _Groups:
-    """Queries grouped by the patterns they may see, so that each group is computed as one batch."""
-
-    def __init__(self, mask: Booleans | None = None) -> None:
-        self.mask = mask
-        if mask is not None:
-            if not (sees := mask.any(axis=1)).all():
-                raise ValueError(f"mask must allow each query at least one pattern; got none for query {sees.argmin()}")
-            self.distinct, group = np.unique(mask, axis=0, return_inverse=True)
-            self.group = group.reshape(-1)
-
-    def split(self, queries: Integers) -> list[tuple[Integers, Seen]]:
-        """Split queries into groups, each with the indices of the patterns it sees."""
-        if self.mask is None or len(queries) == 0:
-            return [(queries, slice(None))]
-        group = self.group[queries]
-        return [(queries[group == g], np.flatnonzero(self.distinct[g])) for g in np.unique(group)]
-
-    def map(self, function: Callable[[Integers, Seen], Floats], queries: Integers) -> Floats:
-        """Return function(queries, seen) of all groups, in the order of `queries`, which must be ascending."""
-        parts = self.split(queries)
-        results = np.concatenate([np.asarray(function(*part)) for part in parts])
-        return results[np.argsort(np.concatenate([part for part, _ in parts]))]

@@ -63,7 +63,7 @@ class Family:
 
 
 class Outcome(NamedTuple):
-    """What became of a law.
+    """The outcome of a law.
 
     Attributes
     ----------

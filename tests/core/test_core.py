@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import hopmin
 from hopmin import _backend
 from hopmin.memory import reduction
-from hopmin.memory.reduction import Reduction, reduce
+from hopmin.memory.reduction import NO_BITS, Reduction, bits, reduce
 
 PANEL, TILE, BLOCK = _backend.core.PANEL, _backend.core.TILE, reduction.BLOCK
 EDGES = [1, 2, PANEL - 1, PANEL, PANEL + 1, TILE - 1, TILE, TILE + 1, 2 * TILE + 3]
@@ -341,7 +341,7 @@ def core_calls(n=PANEL + 1, m=5, d=7, v=3, k=4):
         "absorb": {"queries": x, "patterns": p, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
         "absorb panels": {"queries": x, "patterns": panels, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
         "encode": {"panels": panels, "n": n, **codes},
-        "search": {"queries": x, "patterns": panels, "n": n, **codes, "metric": "dot", "first": 0, "best": reduction["best"], "indices": reduction["indices"]},
+        "search": {"queries": x, "patterns": panels, "n": n, **codes, "metric": "dot", "allowed": np.full(2, 5, np.uint64), "first": 0, "best": reduction["best"], "indices": reduction["indices"]},
         "merge": {"beta": 1.0, **reduction, **other},
     }  # fmt: skip
 
@@ -389,12 +389,13 @@ def encoded(p, centre):
     return panels, n, centre, words, bounds
 
 
-def assert_found_by_codes(x, p, k, centre, metric="euclidean"):
-    distances, indices = helpers.ranked(x, p, k, metric)
+def assert_found_by_codes(x, p, k, centre, metric="euclidean", mask=None):
+    seen = np.arange(len(p)) if mask is None else np.flatnonzero(mask)
+    distances, indices = helpers.ranked(x, p[seen], k, metric)
     best, found = np.full((len(x), k), -np.inf), np.full((len(x), k), np.iinfo(np.int64).max)
-    assert _backend.core.search(x, *encoded(p, centre), metric, 0, best, found)
+    assert _backend.core.search(x, *encoded(p, centre), metric, NO_BITS if mask is None else bits(seen, len(p)), 0, best, found)
     best = np.sqrt(0.0 - best) if metric == "euclidean" else 0.0 - best
-    same_bits((best.astype(p.dtype), found), (distances.astype(p.dtype), indices))
+    same_bits((best.astype(p.dtype), found), (distances.astype(p.dtype), seen[indices]))
 
 
 @given(cloud=clouds(), data=st.data())
@@ -402,6 +403,18 @@ def test_codes_rule_out_no_neighbour(cloud, data):
     x, p = cloud
     centre = data.draw(st.sampled_from([p[0], p[-1] * p.dtype.type(0.5), np.zeros_like(p[0])]))
     assert_found_by_codes(x, p, data.draw(neighbour_counts(len(p))), centre)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "dot"])
+@given(cloud=clouds(), seed=st.integers(0, 2**32), data=st.data())
+def test_codes_find_only_allowed_patterns(cloud, seed, data, metric):
+    x, p = cloud
+    if metric == "dot":
+        p = np.clip(p, -1e15, 1e15)
+        x = np.clip(x, -1e15, 1e15)
+    mask = np.random.default_rng(seed).random(len(p)) < data.draw(st.sampled_from([0.02, 0.5, 1.0]))
+    mask[seed % len(p)] = True
+    assert_found_by_codes(x, p, data.draw(neighbour_counts(int(mask.sum()))), p[0], metric, mask)
 
 
 @given(cloud=clouds(kinds=[shell, specks, lattice, crowd, denormal]), data=st.data())
@@ -458,7 +471,7 @@ def test_products_that_may_overflow_are_scored_without_codes(size):
     p[PANEL + 1] = 2
     best, found = np.full((3, 1), -np.inf), np.full((3, 1), np.iinfo(np.int64).max)
     p[0] = 3 if size == 1e20 else 60
-    finite = _backend.core.search(x, *encoded(p, np.zeros(9, np.float32)), "dot", 0, best, found)
+    finite = _backend.core.search(x, *encoded(p, np.zeros(9, np.float32)), "dot", NO_BITS, 0, best, found)
     assert finite == (size == 1e20)
     assert not finite or found.tolist() == [[0]] * 3
 

@@ -133,7 +133,7 @@ CALLS = {
         "encode": (0, lambda module, a: called(module.encode, *codes(module, a))),
         "scores": (0, lambda module, a: called(module.scores, a(5, 7), a(150, 7), "euclidean", np.ones((5, 150)))),
         "gather": (0, lambda module, a: called(module.gather, a(5, 7), a(150, 7), 150, "dot", a(5).astype(float), 10)),
-        "search": (0, lambda module, a: called(module.search, a(5, 7), *codes(module, a), "dot", 10, *reduction(a)[3:])),
+        "search": (0, lambda module, a: called(module.search, a(5, 7), *codes(module, a), "dot", np.array([3, 0, 2**40], np.uint64), 10, *reduction(a)[3:])),
         "absorb": (1000, lambda module, a: called(module.absorb, a(5, 7), a(600, 7), a(600, 3), "dot", 0.5, 10, *reduction(a))),
         "merge": (4, lambda module, a: called(module.merge, 0.5, *reduction(a), *reduction(a, 4))),
     },

@@ -252,7 +252,7 @@ def test_queries_match_the_functions_on_the_patterns(backend, dtype, energy):
 def test_options_are_passed_to_retrieve():
     p, v, x = np.eye(3), np.arange(3.0)[:, None], np.full((2, 3), 0.4)
     memory = Memory(p, v, DistanceEnergy(5.0))
-    options = {"mask": np.array([[True, True, False], [False, True, True]]), "clamp": [True, False, False], "damping": 0.5, "max_steps": 7}
+    options = {"allowed": np.array([[True, True, False], [False, True, True]]), "clamp": [True, False, False], "damping": 0.5, "max_steps": 7}
     found = memory.retrieve(x, **options)
     expected = hopmin.retrieve(x, p, DistanceEnergy(5.0), values=v, **options)
     for name in ("states", "steps", "weights", "values"):

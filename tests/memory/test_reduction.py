@@ -145,9 +145,9 @@ def calls_of(function):
 def test_a_small_problem_takes_few_calls():
     patterns, energy = np.eye(100, 8), hopmin.DistanceEnergy()
     queries = patterns[:1] + 0.25
-    assert calls_of(lambda: hopmin.nearest(queries, patterns)) <= 90
-    assert calls_of(lambda: energy.value(queries, patterns)) <= 90
-    assert calls_of(lambda: energy.update(queries, patterns)) <= 90
+    assert calls_of(lambda: hopmin.nearest(queries, patterns)) <= 100
+    assert calls_of(lambda: energy.value(queries, patterns)) <= 100
+    assert calls_of(lambda: energy.update(queries, patterns)) <= 100
 
 
 HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16)

@@ -289,7 +289,7 @@ def law_softmax_edges(softmax: Function, /, a: list[float], others: Array) -> No
     "softmax", promises=("limit",), source="scipy #23225", a=st.lists(st.floats(-9, 9), max_size=3), i=st.integers(0, 3)
 )
 def law_softmax_limit(softmax: Function, /, a: list[float], i: int) -> None:
-    """Where one number is inf, its weight is 1 and all others are 0: the limit of large numbers."""
+    """The weight of a single inf is 1 and all others are 0: the limit of large numbers."""
     i = min(i, len(a))
     row = np.array([*a[:i], np.inf, *a[i:]])
     _compare_edges(_quietly(softmax, row), (np.arange(len(row)) == i) * 1.0, "softmax of a row with one inf")
