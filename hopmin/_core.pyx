@@ -424,10 +424,8 @@ cdef tuple _hits(const Hits* hits):
 
 def search(queries, patterns, n, centre, words, bounds, metric, allowed, first, best, indices):
     difference = metric == "euclidean"
-    if queries.dtype == "float32":
-        return bool(_search[float](queries, patterns, n, centre, words, bounds, difference, allowed, first,
-                                    best, indices))
-    return bool(_search[double](queries, patterns, n, centre, words, bounds, difference, allowed, first, best, indices))
+    rest = (queries, patterns, n, centre, words, bounds, difference, allowed, first, best, indices)
+    return bool(_search[float](*rest) if queries.dtype == "float32" else _search[double](*rest))
 
 
 cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patterns, Py_ssize_t n,

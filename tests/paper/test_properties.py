@@ -5,7 +5,6 @@ instance that shows why.
 """
 
 import math
-
 from functools import partial
 
 import numpy as np
