@@ -642,7 +642,8 @@ def kill_writers(path, times, rng):
     told = []
     for _ in range(times):
         command = [sys.executable, "-c", WRITER, str(path), "50"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "HOPMIN_THREADS": "1"}) as writer:
+        environment = {**os.environ, "HOPMIN_THREADS": "1"}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=path.parent, env=environment) as writer:
             first = writer.stdout.readline()
             threading.Timer(rng.random() * 0.05, writer.kill).start()
             told += [first, *writer.stdout.readlines()] if first else []
@@ -818,7 +819,8 @@ def test_another_process_sees_each_change(path):
     with Store(path, d=2) as store:
         store.put(["a", "b", "c"], [[0, 0], [1, 0], [2, 0]], ["x", "y", "z"])
         command = [sys.executable, "-c", OTHER, str(path)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, cwd=path.parent, **pipes) as reader:
 
             def ask(x):
                 reader.stdin.write(f"{x}\n")

@@ -265,13 +265,12 @@ def naive(a, axis=None):
     ("implementation", "family", "name"),
     [(naive, "logsumexp", "law_logsumexp"), (hopmin.DotEnergy, "energy", "law_large_beta_nearest")],
 )
-def test_a_snippet_runs_in_a_fresh_interpreter(implementation, family, name):
+def test_a_snippet_runs_in_a_fresh_interpreter(run, implementation, family, name):
     row = Bench(implementation, family, promises=("nearest",)).judge(testing.LAWS[name], seed=3)
     snippet = row.snippet
     if implementation is naive:  # a module of tests is not importable by its name
         snippet = re.sub("from .*naive as implementation", "implementation = lambda a, axis=None: np.log(np.exp(a).sum(axis))", snippet)
-    command = [sys.executable, "-W", "ignore", "-c", snippet]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    finished = run(snippet, PYTHONWARNINGS="ignore")
     assert finished.stderr == ""
     assert f"{row.left} must be at most {row.right}, slack {row.slack}" in finished.stdout
 

@@ -240,16 +240,18 @@ def law_energy_array(energy: EnergyFactory, /, problem: Problem, layout: str) ->
     place.
     """
     x, p, beta = problem
-    e, given = energy(beta), [laid_out(a, layout) for a in (x, p)]
-    m, (n, d) = len(x), p.shape
+    e, m, (n, d) = energy(beta), len(x), p.shape
     shapes = {"value": (m,), "weights": (m, n), "update": (m, d), "gradient": (m, d)}
-    plain, other, errors = _results(e, x.copy(), p.copy()), _results(e, *given), _errors(energy, problem)
+    plain, errors = _results(e, x.copy(), p.copy()), _errors(energy, problem)
     for name, result in plain.items():
         if result.shape != shapes[name]:
             raise Violation(f"{name} must be of shape {shapes[name]}; got {result.shape}", name)
-        close(other[name], result, errors[name], f"{name} for {layout} arrays")
-    for before, after, name in zip((x, p), given, ("queries", "patterns"), strict=True):
-        same(np.asarray(after, before.dtype), before, f"{name} after the calls")
+    for order in (layout, "Fortran"):
+        given = [laid_out(a, order) for a in (x, p)]
+        for name, result in _results(e, *given).items():
+            close(result, plain[name], errors[name], f"{name} for {order} arrays")
+        for before, after, name in zip((x, p), given, ("queries", "patterns"), strict=True):
+            same(np.asarray(after, before.dtype), before, f"{name} after the calls")
 
 
 @law("energy", source="faiss #563", problem=problems(offsets=(0.0, 1.0)), i=st.integers(0, 4))

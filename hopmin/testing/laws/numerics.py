@@ -333,20 +333,23 @@ def _compare_edges(actual: Any, expected: Any, what: str) -> None:
 def law_accuracy(logsumexp: Function, softmax: Function, /, a: Array) -> None:
     """logsumexp and softmax agree with arithmetic of 400 digits, which resolves exp(-700) next to 1 (needs mpmath).
 
-    logsumexp is judged relative to the result itself: where the maximum dominates the sum, log1p keeps those digits.
+    logsumexp is judged relative to the result itself: where the maximum dominates the sum, log1p keeps those digits. A
+    sum of n terms errs by n eps.
     """
     with needed_by("law_accuracy", "testing"):
         import mpmath
 
     eps, a = np.finfo(float).eps, a[:8]
-    with mpmath.workdps(400):
-        terms = [mpmath.exp(mpmath.mpf(float(x))) for x in a]
-        total = mpmath.fsum(terms)
-        exact = float(mpmath.log(total))
-        close(logsumexp(a), exact, 4 * eps * max(abs(exact), abs(float(a.max()))), "logsumexp at 400 digits")
-        p = np.array([float(term / total) for term in terms])
-    depth = a.max() - a
-    close(softmax(a), p, eps * p * (8 + len(a) + depth) + np.finfo(float).tiny, "softmax at 400 digits")
+    for b in (a, a - a.max()):  # where the largest is 0, the result has the digits of the others alone
+        with mpmath.workdps(400):
+            terms = [mpmath.exp(mpmath.mpf(float(x))) for x in b]
+            total = mpmath.fsum(terms)
+            exact = float(mpmath.log(total))
+            p = np.array([float(term / total) for term in terms])
+        slack = (4 + len(b)) * eps * max(abs(exact), abs(float(b.max())))
+        close(logsumexp(b), exact, slack + np.finfo(float).tiny, "logsumexp at 400 digits")
+        depth = b.max() - b
+        close(softmax(b), p, eps * p * (8 + len(b) + depth) + np.finfo(float).tiny, "softmax at 400 digits")
 
 
 @law("softmax", needs=("softmax_derivative",), a=scores(10.0), seed=st.integers(0, 2**32))
@@ -382,26 +385,27 @@ def law_entmax(entmax: Callable[[Array, float], Any], /, a: Array, alpha: float,
     """entmax(a, alpha) maximizes <p, a> + H(p) over distributions p, with H the Tsallis entropy of order alpha.
 
     The optimality conditions are checked: the marginal value, a minus the logarithm of order alpha of p, is the same
-    wherever p > 0 and not larger elsewhere. They are checked for shifted and reversed a, too. The smallest p > 0
-    changes by p^(2 - alpha) with a, and the others compensate for its error; a sum of n terms errs by n eps.
+    wherever p > 0 and not larger elsewhere. They are checked for shifted and reversed a, too, and for orders 1.5 and 2,
+    which have algorithms of their own. The smallest p > 0 changes by p^(2 - alpha) with a, and the others compensate
+    for its error; a sum of n terms errs by n eps.
     """
     eps = _resolution(a)
-    for b in (a, a + a.dtype.type(shift), a[::-1]):
-        p, b = np.asarray(entmax(b, alpha), float), b.astype(float)
+    for b, order in ((a, alpha), (a + a.dtype.type(shift), alpha), (a[::-1], alpha), (a, 1.5), (a, 2.0)):
+        p, b = np.asarray(entmax(b, order), float), b.astype(float)
         same(p.shape, b.shape, "shape of entmax")
         at_most(0, p, 0, "entmax >= 0")
         close(math.fsum(p), 1, 2 * eps * (2 + len(b)), "sum of entmax")
         at_most(p[np.argsort(b)][:-1], p[np.argsort(b)][1:], 4 * eps, "entmax in ascending order of a")
         with np.errstate(divide="ignore"):
             log = np.log(p)
-            marginal = b - (np.expm1((alpha - 1) * log) / (alpha - 1) if alpha > 1 else log)
-        steep = max(1.0, p[p > 0].min() ** (2 - alpha))
-        depth = -np.log(p[p > 0].min()) if alpha < 1.5 else 0  # of exp, whose argument is rounded
+            marginal = b - (np.expm1((order - 1) * log) / (order - 1) if order > 1 else log)
+        steep = max(1.0, p[p > 0].min() ** (2 - order))
+        depth = -np.log(p[p > 0].min()) if order < 1.5 else 0  # of exp, whose argument is rounded
         slack = 32 * eps * (1 + np.abs(b).max() + np.ptp(b) + depth + len(b) / 8) * steep
         # where p is subnormal, its last digits are lost
         normal = p > 16 * _tiny(a) / eps
         at_most(marginal[normal].max(), marginal[normal].min(), slack, "marginal values where entmax > 0")
-        at_most(marginal[p == 0], marginal[normal].max(), slack + _lost(alpha, a), "marginal values where entmax = 0")
+        at_most(marginal[p == 0], marginal[normal].max(), slack + _lost(order, a), "marginal values where entmax = 0")
 
 
 @law("entmax", promises=("limit",), a=scores(10.0), distance=st.integers(5, 52).map(lambda n: 2.0**-n))
