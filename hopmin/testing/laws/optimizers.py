@@ -33,7 +33,7 @@ class Training(NamedTuple):
 
 @st.composite
 def trainings(draw: st.DrawFn, *shapes: tuple[int, ...]) -> Training:
-    """Draw one or two parameters of one of the shapes, one to six steps and options.
+    """Draw one or two parameters of one of the shapes, one to six steps or twelve, and options.
 
     Gradients of one parameter are 1e-4 to 1e3 times those of another, and some are 0. Options include no decay, no
     momentum, and an epsilon as large as the gradients.
@@ -51,7 +51,7 @@ def trainings(draw: st.DrawFn, *shapes: tuple[int, ...]) -> Training:
     sizes = {name: 10.0 ** draw(st.integers(least, 3)) for name in names}
     gradients = [
         {name: (rng.normal(size=shape) * sizes[name]).astype(dtype) for name in names}
-        for _ in range(draw(st.integers(1, 6)))
+        for _ in range(int(rng.choice([1, 2, 3, 4, 5, 6, 12])))
     ]
     if draw(st.booleans()):
         gradients[0][names[0]][...] = 0
@@ -105,6 +105,16 @@ def law_adamw(optimizer: Factory, /, training: Training) -> None:
     expected = _steps(training, training.options["weight_decay"])
     for name, p in _run(optimizer, training).items():
         close(p, *expected[name], f"parameter {name} after {len(training.gradients)} steps")
+
+
+@law("optimizer", training=trainings((3,)))
+def law_adamw_gains(optimizer: Factory, /, training: Training) -> None:
+    """Vectors, such as gains and biases, follow AdamW, with decay or without; see law_adamw."""
+    ways = [_steps(training, decay) for decay in (training.options["weight_decay"], 0.0)]
+    for name, p in _run(optimizer, training).items():
+        (with_decay, _), (without, _) = (way[name] for way in ways)
+        way = ways[int(np.abs(p - without).sum() < np.abs(p - with_decay).sum())]
+        close(p, *way[name], f"parameter {name} after {len(training.gradients)} steps")
 
 
 @law("optimizer", promises=("matrices",), training=trainings((3,)))

@@ -29,28 +29,28 @@ class Choice(NamedTuple):
 
 
 @st.composite
-def choices(draw: st.DrawFn, option: str = "") -> Choice:
-    """Draw up to 12 logits, or 300, and a temperature; their quotients differ by a few units.
+def choices(draw: st.DrawFn, *chosen: str) -> Choice:
+    """Draw up to 12 logits, or 700, and a temperature; their quotients differ by a few units.
 
     Some logits are tied, some sorted, some -inf, some have an offset of 1e3. Everything that must occur in a run is
     drawn by the seed, as Hypothesis may prefer some choices to others.
 
     Parameters
     ----------
-    option : str
-        "top_k" or "top_p" adds it. top_k may exceed V, and top_p may be 1.
+    *chosen : {"top_k", "top_p"}
+        The options to add. top_k may exceed V, and top_p may be 1.
 
     Returns
     -------
     search strategy of Choice
     """
-    V = draw(st.sampled_from([2, 4, 6, 12, 3, 4, 6, 300, 12, 3, 1]))
+    V = draw(st.sampled_from([2, 4, 6, 12, 3, 4, 6, 700, 12, 3, 1]))
     dtype, seed = draw(dtypes()), draw(st.integers(0, 2**32))
     rng = np.random.default_rng(seed)
     options: dict[str, Any] = {}
-    if (temperature := float(rng.choice([1.0, 0.25, 4.0]))) != 1:
+    if (temperature := float(rng.choice([1.0, 0.25, 4.0, 0.05]))) != 1:
         options["temperature"] = temperature
-    z = rng.normal(size=V) * rng.choice([1.0, 2.0]) + np.arange(V) / 60  # the last of 300 are likely
+    z = rng.normal(size=V) * rng.choice([1.0, 2.0]) + np.arange(V) * 5 / max(V, 60)  # the last of 700 are likely
     match rng.integers(0, 6):
         case 0:
             z = np.rint(2 * z) / 2
@@ -62,10 +62,10 @@ def choices(draw: st.DrawFn, option: str = "") -> Choice:
             z[rng.integers(0, V)] = -np.inf
             z[rng.integers(0, V)] = 0.5
     logits = (z * temperature + rng.choice([0.0, 0.0, 1e3, -1e3])).astype(dtype)
-    if option == "top_k":
-        options[option] = int(rng.choice([1, 2, V + 1, V + 3, *rng.integers(1, V + 1, 4)]))
-    elif option == "top_p":
-        options[option] = float(rng.choice([0.5, 0.9, 1.0, *rng.uniform(0.05, 0.95, 7)]))
+    if "top_k" in chosen:
+        options["top_k"] = int(rng.choice([1, 2, V + 1, V + 3, *rng.integers(1, V + 1, 4)]))
+    if "top_p" in chosen:
+        options["top_p"] = float(rng.choice([0.5, 0.9, 1.0, *rng.uniform(0.05, 0.95, 7)]))
     return Choice(logits, options, int(rng.choice([20, 100, 600], p=[0.65, 0.25, 0.1])), seed + 1)
 
 
@@ -104,7 +104,8 @@ def _judge(sampler: Sampler, choice: Choice) -> None:
     for token in tokens:
         if not 0 <= token < len(may) or not may[token]:
             raise AssertionError(f"token {token} must not be drawn; only {np.flatnonzero(may).tolist()} may be")
-    if (may == must).all():
+    both = "top_k" in choice.options and "top_p" in choice.options
+    if (may == must).all() and not both:
         p = np.where(may, p, 0) / p[may].sum()
         found = choice.draws * _divergence(np.bincount(tokens, minlength=len(p)) / choice.draws, p)
         at_most(found, math.log(2 * len(p) / 1e-9), 1e-9, "n kl(frequency, probability)")
@@ -144,6 +145,15 @@ def law_sampler_top_p(sampler: Sampler, /, choice: Choice) -> None:
 
     The probability is that of softmax(logits / temperature). Ties at the last place may be broken in any way, and a
     sum that is top_p up to rounding in float32 may count as reaching it or not; frequencies are not judged then.
+    """
+    _judge(sampler, choice)
+
+
+@law("sampler", choice=choices("top_k", "top_p"))
+def law_sampler_both(sampler: Sampler, /, choice: Choice) -> None:
+    """With top_k and top_p, a token is drawn that either would allow.
+
+    Whether top_p is the share of all tokens or of those that top_k leaves is a legal choice, and so are frequencies.
     """
     _judge(sampler, choice)
 

@@ -306,6 +306,17 @@ def law_attention_padding(padded: Attention, /, inputs: tuple[QKV, Array]) -> No
         close(y[b, kept], expected, slack, f"row {b}")
 
 
+@law("attention", source="minGPT #75", qkv=exact_attention_inputs(), number=st.integers(0, 2), left=st.booleans())
+def law_attention_padding_large_scores(padded: Attention, /, qkv: QKV, number: int, left: bool) -> None:
+    """However large the score of a later key or of padding, it has no weight; see law_attention_large_scores."""
+    real = np.ones(len(qkv[0]), bool)
+    number = min(number, len(real) - 1)
+    real[slice(number) if left else slice(len(real) - number, None)] = False
+    expected, slack = _dominated(*(a[real] for a in qkv), causal(int(real.sum())))
+    y = np.asarray(padded(*(a[None].copy() for a in qkv), real[None]))[0]
+    close(y[real], expected, slack, "attention beside padding")
+
+
 def _attend_heads(q: Array, k: Array, v: Array, H: int, G: int) -> tuple[Array, Array]:
     """Return `attend` of H heads of queries to G heads of keys, side by side."""
     queries, keys, values = np.split(q, H, axis=1), np.split(k, G, axis=1), np.split(v, G, axis=1)
@@ -318,6 +329,15 @@ def law_attention_heads(heads: Attention, /, inputs: tuple[QKV, int]) -> None:
     """Head h of heads(q, k, v, H) is causal attention on columns h E to (h + 1) E; see law_attention for the slack."""
     qkv, H = inputs
     close(heads(*_copies(*qkv), H), *_attend_heads(*qkv, H, H), f"attention of {H} heads")
+
+
+@law("attention", source="minGPT #75", qkv=exact_attention_inputs())
+def law_attention_heads_large_scores(heads: Attention, /, qkv: QKV) -> None:
+    """However large the score of a later key, it has no weight in any head; see law_attention_large_scores."""
+    q, k, v = qkv
+    expected, slack = (np.tile(a, (1, 2)) for a in _dominated(q, k, v, causal(len(q))))
+    y = heads(*(np.tile(a, (1, 2)) for a in (q, k, v)), 2)
+    close(y, expected, slack, "attention of two heads")
 
 
 @law("attention", inputs=head_inputs(grouped=True))
@@ -334,6 +354,15 @@ def law_attention_cache(cached: Callable[[], Attention], /, inputs: tuple[QKV, l
     step, expected, slack = cached(), *attend(*qkv, causal(len(qkv[0])))
     rows = [step(*(a[i:j].copy() for a in qkv)) for i, j in zip([0, *cuts], cuts, strict=False)]
     close(np.concatenate([np.asarray(y) for y in rows]), expected, slack, "attention with a cache")
+
+
+@law("attention", source="minGPT #75", qkv=exact_attention_inputs(), cut=st.integers(0, 5))
+def law_attention_cache_large_scores(cached: Callable[[], Attention], /, qkv: QKV, cut: int) -> None:
+    """However large the score of a later key, it has no weight with a cache; see law_attention_large_scores."""
+    step, expected = cached(), _dominated(*qkv, causal(len(qkv[0])))
+    parts = [slice(0, cut), slice(cut, None)] if 0 < cut < len(qkv[0]) else [slice(0, None)]
+    y = np.concatenate([np.asarray(step(*(a[part].copy() for a in qkv))) for part in parts])
+    close(y, *expected, "attention with a cache")
 
 
 @law("attention", source="Ramsauer et al. 2021", qkv=attention_inputs())

@@ -457,7 +457,33 @@ def whole(function):
     return kit(function)
 
 
+def finite(q, k, v, mask, lowest=-1e4):
+    return softmax(np.where(mask, scores(q, k), lowest)) @ v
+
+
+def finite_padded(q, k, v, real):
+    return finite(q, k, v, tril(q, k) & real[:, None, :] | np.eye(q.shape[1], dtype=bool), -1e9)
+
+
+def finite_heads(q, k, v, number):
+    return merge(finite(*(split(a, number) for a in (q, k, v)), tril(q, k), -1e6))
+
+
+def finite_cached():
+    seen = []
+
+    def step(q, k, v):
+        seen.append((k, v))
+        keys, values = (np.concatenate(a) for a in zip(*seen, strict=True))
+        return finite(q, keys, values, tril(q, keys))
+
+    return step
+
+
 MUTANTS = {
+    "finite mask beside padding": Mutant(kit(padded=finite_padded), "law_attention_padding_large_scores", "minGPT #75"),
+    "finite mask in heads": Mutant(kit(heads=finite_heads), "law_attention_heads_large_scores", "minGPT #75"),
+    "finite mask with a cache": Mutant(kit(cached=finite_cached), "law_attention_cache_large_scores", "minGPT #75"),
     "adds -1e4": Mutant(whole(added(-1e4)), "law_attention_large_scores", "minGPT #75"),
     "adds -1e9": Mutant(whole(added(-1e9)), "law_attention_large_scores", "Ultron09/Numpy-Transformer"),
     "adds -1e10": Mutant(whole(added(-1e10)), "law_attention_large_scores", "picoGPT"),

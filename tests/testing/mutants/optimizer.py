@@ -197,6 +197,17 @@ class NewArrays(AdamW):
         self.parameters[name] = p * (1 - self.lr * self.decay) - self.lr * self.direction(name, g)
 
 
+class MatricesOnly(AdamW):
+    def update(self, name, p, g):
+        if p.ndim > 1:
+            super().update(name, p, g)
+
+
+class NoCorrectionLater(AdamW):
+    def corrections(self):
+        return (1.0, 1.0) if self.t > 8 else super().corrections()
+
+
 class VectorsDecay(AdamW):
     """Gains and biases decay too, which is PyTorch's default; wrong where only matrices are to."""
 
@@ -507,6 +518,8 @@ MUTANTS = {
     "no root": Mutant(NoRoot, "law_adamw", "natural"),
     "Nesterov": Mutant(Nesterov, "law_adamw", "natural"),
     "new arrays": Mutant(NewArrays, "law_step_arrays", "natural"),
+    "vectors stay": Mutant(MatricesOnly, "law_adamw_gains", "natural"),
+    "no correction after eight steps": Mutant(NoCorrectionLater, "law_adamw", "natural"),
     "vectors decay": Mutant(VectorsDecay, "law_adamw_vectors", "natural"),
     "clips each gradient": Mutant(clipping(each), "law_clipping", "natural"),
     "clips values": Mutant(clipping(by_value), "law_clipping", "natural"),

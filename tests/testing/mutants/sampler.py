@@ -144,6 +144,20 @@ def as_min_p(z, p):
     return z if p is None or p >= 1 else np.where(softmax(z) >= p * softmax(z).max(), z, -np.inf)
 
 
+def changed(choose):
+    """Return a sampler that chooses by itself, or draws as it should where choose(logits, temperature, top_k, top_p) is None."""
+
+    def sampler(logits, rng, *, temperature=1.0, top_k=None, top_p=None):
+        token = choose(logits, temperature, top_k, top_p)
+        return build()(logits, rng, temperature=temperature, top_k=top_k, top_p=top_p) if token is None else token
+
+    return sampler
+
+
+def without_top_p(logits, rng, *, temperature=1.0, top_k=None, top_p=None):
+    return build()(logits, rng, temperature=temperature, top_k=top_k, top_p=top_p if top_k is None else None)
+
+
 def before_temperature(logits, rng, *, temperature=1.0, top_k=None, top_p=None):
     """top_p is applied before the temperature."""
     if temperature == 0:
@@ -162,6 +176,10 @@ def with_global_generator(logits, rng, **options):
 
 MUTANTS = {
     "multiplied by the temperature": Mutant(build(scaled=lambda z, t: z.astype(float) * t), "law_sampler", "natural"),
+    "greedy when it is cold": Mutant(changed(lambda z, t, k, p: int(z.argmax()) if t < 0.2 else None), "law_sampler", "natural"),
+    "the first of many": Mutant(changed(lambda z, t, k, p: 0 if len(z) > 300 else None), "law_sampler", "natural"),
+    "the first with both options": Mutant(changed(lambda z, t, k, p: 0 if k and p else None), "law_sampler_both", "natural"),
+    "top_p ignored with top_k": Mutant(without_top_p, "law_sampler_both", "natural"),
     "temperature ignored": Mutant(build(scaled=lambda z, t: z.astype(float)), "law_sampler", "natural"),
     "temperature of probabilities": Mutant(build(draw=lambda p, rng: inverse(p**0.5, rng)), "law_sampler", "natural"),
     "always the likeliest": Mutant(build(draw=lambda p, rng: int(p.argmax())), "law_sampler", "natural"),
