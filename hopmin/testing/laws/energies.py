@@ -260,12 +260,14 @@ def law_energy_batch(energy: EnergyFactory, /, problem: Problem, i: int) -> None
 
     Results may differ by the slack of `law_energy_array`, because products of matrices sum in another order.
     """
-    x, p, beta = problem
-    e, errors, i = energy(beta), _errors(energy, problem), i % len(x)
-    together = _results(e, x, p)
-    for name, alone in _results(e, x[i : i + 1], p).items():
-        slack = np.broadcast_to(errors[name], together[name].shape)[i : i + 1]
-        close(alone, together[name][i : i + 1], slack, f"{name} of query {i} alone and in the batch")
+    x, p, _ = problem
+    i %= len(x)
+    for sharp in (problem, problem._replace(beta=1e3)):  # peaks of the queries then lie far apart
+        e, errors = energy(sharp.beta), _errors(energy, sharp)
+        together = _results(e, x, p)
+        for name, alone in _results(e, x[i : i + 1], p).items():
+            slack = np.broadcast_to(errors[name], together[name].shape)[i : i + 1]
+            close(alone, together[name][i : i + 1], slack, f"{name} of query {i} alone and in the batch")
 
 
 @law("energy", seed=st.integers(0, 2**32), n=st.integers(8193, 9000), d=st.integers(1, 3), beta=betas())
@@ -534,6 +536,8 @@ def law_large_beta_nearest(energy: EnergyFactory, /, problem: Problem) -> None:
 @law("energy", needs=("update",), promises=("match",), problem=lattice_problems(far=False))
 def law_large_beta_match(energy: EnergyFactory, /, problem: Problem) -> None:
     """As beta grows, the update converges to the pattern with the largest dot product, or to the mean if several."""
+    queries = np.concatenate([problem.queries, 0 * problem.queries[:1]])  # all products with the last one are equal
+    problem = problem._replace(queries=queries)
     _large_beta(energy, problem, problem.queries.astype(float) @ problem.patterns.T.astype(float), "best match")
 
 

@@ -66,7 +66,7 @@ def choices(draw: st.DrawFn, *chosen: str) -> Choice:
         options["top_k"] = int(rng.choice([1, 2, V + 1, V + 3, *rng.integers(1, V + 1, 4)]))
     if "top_p" in chosen:
         options["top_p"] = float(rng.choice([0.5, 0.9, 1.0, *rng.uniform(0.05, 0.95, 7)]))
-    return Choice(logits, options, int(rng.choice([20, 100, 600], p=[0.65, 0.25, 0.1])), seed + 1)
+    return Choice(logits, options, int(rng.choice([20, 100, 600], p=[0.5, 0.3, 0.2])), seed + 1)
 
 
 def _distribution(choice: Choice) -> tuple[Array, Array, Array]:
