@@ -352,10 +352,13 @@ def _store_add(options: argparse.Namespace, *, new: bool = False) -> int:
         for batch in _entries.read_entries(options.file, options.keys):
             if opened is None:
                 opened = _store_for(batch, options)
-            first, about = len(opened), opened.info()
-            batch = _entries.converted(batch, opened.columns, about["keys"])
-            keys = range(first, first + len(batch.patterns)) if batch.keys is None else batch.keys
-            opened.put(list(keys), np.asarray(batch.patterns, opened.dtype), batch.values, batch.metadata)
+            batch = _entries.converted(batch, opened.columns, opened.info()["keys"])
+            rows = np.asarray(batch.patterns, opened.dtype)
+            if batch.keys is None:  # add, not put: another process may have taken the same numbers
+                first = opened._next_key()
+                opened.add(list(range(first, first + len(rows))), rows, batch.values, batch.metadata)
+            else:
+                opened.put(list(batch.keys), rows, batch.values, batch.metadata)
             done += len(batch.patterns)
             _print_progress(done)
         if opened is None:

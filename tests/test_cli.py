@@ -1056,6 +1056,10 @@ def test_store_takes_plain_arrays_and_keys(run, tmp_path):
     assert run("store", "add", path, vectors)[1] == f"{path} holds 3 entries; 3 were added or replaced\n"
     assert run("store", "add", path, vectors)[1] == f"{path} holds 6 entries; 3 were added or replaced\n"
     assert contents(path)[0] == list(range(6))
+    with hopmin.Store(path) as store:
+        store.remove([0, 1])
+    assert run("store", "add", path, vectors)[1] == f"{path} holds 7 entries; 3 were added or replaced\n"
+    assert contents(path)[0] == [2, 3, 4, 5, 6, 7, 8]
     keys.write_text("x\ny\nz\n")
     assert run("store", "add", tmp_path / "t", vectors, "--keys", keys, "--columns", "lang=text", "--dtype", "float64")[0] == 0
     assert contents(tmp_path / "t")[0] == ["x", "y", "z"]

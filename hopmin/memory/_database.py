@@ -37,6 +37,11 @@ FUNCTIONS = CLOCKS | set(
     "round rtrim sign substr substring trim typeof unlikely upper".split()
 )  # that a condition may call: they read nothing but their arguments
 Parameters = Sequence[Any] | Mapping[str, Any]
+TOKENS = re.compile(  # of a condition, as far as they decide which parentheses belong together
+    r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/"""  # quoted, or a comment
+    r"""|(?P<open>\()|(?P<close>\))|(?P<wrong>['"`\[;]|/\*|[$@#:](?:[\w$:]|[^\x00-\x7f])*\()""",
+    re.DOTALL,
+)
 
 
 class State(NamedTuple):
@@ -162,16 +167,20 @@ def selected(
 ) -> tuple[Booleans, bool]:
     """Return which of n places satisfy a condition, and whether they do so until the store changes.
 
-    SQLite compiles the condition under an authorizer.
+    SQLite compiles the condition, whose parentheses must belong together, so that it cannot end the one around it,
+    under an authorizer, which refuses a second SELECT.
     """
-    readable = {"place", "key", "", *columns}
+    readable = {"key", *(name.lower() for name in columns)}
+    own = {"SELECT", "place"}  # what the statement itself needs, once and before the condition
 
     def authorize(action: int, first: str | None, second: str | None, *_: Any) -> int:
         match action:
             case sqlite3.SQLITE_SELECT:
-                allowed = True
+                allowed = "SELECT" in own
+                own.discard("SELECT")
             case sqlite3.SQLITE_READ:
-                allowed = first == "entries" and second in readable
+                allowed = first == "entries" and (second in own or str(second).lower() in readable)
+                own.discard(str(second))
             case sqlite3.SQLITE_FUNCTION:
                 allowed = second in FUNCTIONS
                 timeless.append(second not in CLOCKS)
@@ -186,6 +195,8 @@ def selected(
     known = ", ".join([*columns, "key"])
     connection.set_authorizer(authorize)
     try:
+        if not is_closed(where):
+            raise ValueError("its quotes, comments and parentheses must be closed, and it must be one expression")
         rows = connection.execute(f"SELECT place FROM entries WHERE (\n{where}\n)", parameters)
         places = np.fromiter(chain.from_iterable(rows), np.int64)
     except (sqlite3.Error, sqlite3.Warning, TypeError, ValueError, OverflowError) as error:
@@ -201,11 +212,43 @@ def selected(
     return mask, all(timeless)
 
 
+def is_closed(where: str) -> bool:
+    """Return whether every quote, comment and parenthesis of a condition is closed within it, and no other one."""
+    depth = 0
+    for token in TOKENS.finditer(where):
+        depth += (token["open"] is not None) - (token["close"] is not None)
+        if depth < 0 or token["wrong"]:
+            return False
+    return depth == 0
+
+
+def bound(parameters: Any) -> list[Any] | dict[str, Any]:
+    """Return the parameters of a condition as SQLite takes them: None, numbers of 64 bits and strings."""
+    if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence | Mapping | np.ndarray):
+        raise TypeError(f"parameters must be a sequence or a dict; got {parameters!r:.60}")
+    if isinstance(parameters, np.ndarray) and parameters.ndim != 1:
+        raise ValueError(f"parameters must have shape (n,); got {parameters.shape}")
+
+    def converted(parameter: Any) -> Any:
+        value = parameter.item() if isinstance(parameter, np.generic) else parameter
+        if not isinstance(value, str | int | float | None):
+            raise TypeError(f"parameters must be strings, real numbers or None; got {parameter!r:.60}")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(f"parameters must be integers of 64 bits; got {parameter!r:.60}")
+        return value
+
+    if isinstance(parameters, Mapping):
+        return {name: converted(parameter) for name, parameter in parameters.items()}
+    return [converted(parameter) for parameter in parameters]
+
+
 def refusal(action: int, first: str | None, second: str | None) -> str:
     if action == sqlite3.SQLITE_FUNCTION:
         return f"the function {second} is not allowed"
     if action == sqlite3.SQLITE_READ:
         return f"{first}.{second} cannot be read"
+    if action == sqlite3.SQLITE_SELECT:
+        return "a SELECT within it is not allowed"
     return "only reading is allowed"
 
 

@@ -799,7 +799,8 @@ class Store:
             return snapshot.live
         if not isinstance(where, str):
             raise TypeError(f"where must be a condition in SQL, a string; got {where!r:.60}")
-        listed = parameters.items() if isinstance(parameters, Mapping) else parameters
+        parameters = db.bound(parameters)
+        listed = parameters.items() if isinstance(parameters, dict) else parameters
         name = where, *((type(parameter), repr(parameter)) for parameter in listed)
         if (kept := self._filters.get(name)) is None:
             kept, steady = db.selected(connection, where, parameters, self.columns, len(snapshot.packed))
@@ -839,6 +840,12 @@ class Store:
         keys = np.empty(places.shape, object)
         keys.reshape(-1)[:] = [rows[place][0] if place >= 0 else None for place in flat.tolist()]
         return keys
+
+    def _next_key(self) -> int:
+        """Return one more than the largest integer key; 0 if there is none."""
+        with self._reading(refresh=False) as connection:
+            (largest,) = connection.execute("SELECT max(key) FROM entries").fetchone()
+        return largest + 1 if isinstance(largest, int) else 0
 
     def _metadata_columns(self) -> list[str]:
         return [f'"{name}"' for name in self.columns]
