@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -347,7 +348,7 @@ def _store_add(options: argparse.Namespace, *, new: bool = False) -> int:
 
     if new and os.path.exists(options.store):
         raise ValueError(f"store must be a new file to import into; {options.store} exists")
-    opened, done = None, 0
+    opened, done, missing = None, 0, not os.path.exists(options.store)
     try:
         for batch in _entries.read_entries(options.file, options.keys):
             if opened is None:
@@ -364,6 +365,13 @@ def _store_add(options: argparse.Namespace, *, new: bool = False) -> int:
         if opened is None:
             raise ValueError(f"entries must not be empty; {options.file} holds none")
         print(f"{options.store} holds {len(opened):,} entries; {done:,} were added or replaced")
+    except BaseException:
+        if opened is not None and missing and (new or not done):  # do not leave a part of a new store behind
+            opened.close()
+            for suffix in ("", "-wal", "-shm", "-packed"):
+                with suppress(OSError):
+                    os.unlink(f"{opened.path}{suffix}")
+        raise
     finally:
         if opened is not None:
             opened.close()

@@ -1070,6 +1070,14 @@ def test_store_takes_plain_arrays_and_keys(run, tmp_path):
     assert contents(tmp_path / "u")[1] == np.eye(3).tolist()
 
 
+def test_store_leaves_nothing_of_an_import_that_failed(refused, tmp_path):
+    path, lines = tmp_path / "s", tmp_path / "bad.jsonl"
+    lines.write_text('{"key": "a", "pattern": [1, 2]}\n{"key": "a", "pattern": [1, 2]}\n')
+    for action in ("import", "add"):
+        assert refused("store", action, path, lines) == "keys must be unique; got 'a' twice"
+        assert os.listdir(tmp_path) == ["bad.jsonl"]
+
+
 def test_store_says_what_it_holds_and_checks_it(run, notes):
     path, lines, _ = notes
     run("store", "import", path, lines)

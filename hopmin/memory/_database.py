@@ -30,6 +30,7 @@ APPLICATION = 0x686F706D  # "hopm", in the header of the file
 FORMAT = 1  # of the file, likewise
 COLUMN_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "integer": (int,), "real": (float, int)}
 RESERVED = {"key", "place", "value"}
+COLUMNS = 1000  # SQLite allows 2000 in a table
 MANY = 500  # keys or places in a statement
 CLOCKS = frozenset("date datetime julianday strftime time unixepoch".split())
 FUNCTIONS = CLOCKS | set(
@@ -77,8 +78,6 @@ def is_empty(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def create(connection: sqlite3.Connection, d: int, dtype: str, columns: dict[str, str], indexes: Sequence[str]) -> None:
-    if unknown := [name for name in indexes if name not in columns]:
-        raise ValueError(f"indexes must be metadata columns; got {unknown[0]!r:.60}")
     state = State(secrets.token_hex(16), d, dtype, json.dumps(columns), 0, 0, 0, 0, None, None, None)
     connection.execute("PRAGMA page_size = 16384")
     connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -385,9 +384,19 @@ def declared(columns: Mapping[str, str]) -> dict[str, str]:
                 f"columns must be named by letters, digits and _, not key, place or value; got {name!r:.60}"
             )
         _check.choice(f"columns[{name!r}]", kind, COLUMN_TYPES)
+    if len(columns) > COLUMNS:
+        raise ValueError(f"columns must be at most {COLUMNS}; got {len(columns)}")
     if len({name.lower() for name in columns}) < len(columns):
         raise ValueError(f"columns must have names that differ in more than case; got {', '.join(columns)}")
     return dict(columns)
+
+
+def checked_indexes(indexes: Any, columns: Mapping[str, str]) -> list[str]:
+    if isinstance(indexes, str) or not isinstance(indexes, Sequence):
+        raise TypeError(f"indexes must be a sequence of metadata columns; got {indexes!r:.60}")
+    if unknown := [name for name in indexes if not isinstance(name, str) or name not in columns]:
+        raise ValueError(f"indexes must be metadata columns; got {unknown[0]!r:.60}")
+    return list(dict.fromkeys(indexes))
 
 
 def checked_metadata(metadata: Any, columns: Mapping[str, str], n: int, single: bool) -> list[list[Any]]:
@@ -401,6 +410,9 @@ def checked_metadata(metadata: Any, columns: Mapping[str, str], n: int, single: 
     checked = []
     for name, kind in columns.items():
         entries = given.get(name, None if single else [None] * n)
+        several = isinstance(entries, Iterable) and not isinstance(entries, str | bytes)
+        if not single and (not several or (isinstance(entries, np.ndarray) and entries.ndim != 1)):
+            raise TypeError(f"metadata[{name!r}] must be a list with an entry for each key; got {entries!r:.60}")
         entries = [entries] if single else entries.tolist() if isinstance(entries, np.ndarray) else list(entries)
         if len(entries) != n:
             raise ValueError(f"metadata[{name!r}] must have one entry for each of {n} keys; got {len(entries)}")
@@ -484,6 +496,8 @@ def errors(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise ValueError(sentence(path, error)) from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"strings must be Unicode without lone surrogates; got {error.object!a:.60}") from None
 
 
 def sentence(path: str, error: sqlite3.Error) -> str:
