@@ -94,7 +94,7 @@ class Store:
     read_only : bool, default False
         Whether to refuse changes.
     timeout : float, default 30.0
-        How long a change waits for another writer, in seconds.
+        How long a change waits for another writer, in seconds, 2147482 at most.
 
     Attributes
     ----------
