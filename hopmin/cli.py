@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -347,20 +348,30 @@ def _store_add(options: argparse.Namespace, *, new: bool = False) -> int:
 
     if new and os.path.exists(options.store):
         raise ValueError(f"store must be a new file to import into; {options.store} exists")
-    opened, done = None, 0
+    opened, done, missing = None, 0, not os.path.exists(options.store)
     try:
         for batch in _entries.read_entries(options.file, options.keys):
             if opened is None:
                 opened = _store_for(batch, options)
-            first, about = len(opened), opened.info()
-            batch = _entries.converted(batch, opened.columns, about["keys"])
-            keys = range(first, first + len(batch.patterns)) if batch.keys is None else batch.keys
-            opened.put(list(keys), np.asarray(batch.patterns, opened.dtype), batch.values, batch.metadata)
+            batch = _entries.converted(batch, opened.columns, opened.info()["keys"])
+            rows = np.asarray(batch.patterns, opened.dtype)
+            if batch.keys is None:  # add, not put: another process may have taken the same numbers
+                first = opened._next_key()
+                opened.add(list(range(first, first + len(rows))), rows, batch.values, batch.metadata)
+            else:
+                opened.put(list(batch.keys), rows, batch.values, batch.metadata)
             done += len(batch.patterns)
             _print_progress(done)
         if opened is None:
             raise ValueError(f"entries must not be empty; {options.file} holds none")
         print(f"{options.store} holds {len(opened):,} entries; {done:,} were added or replaced")
+    except BaseException:
+        if opened is not None and missing and (new or not done):  # do not leave a part of a new store behind
+            opened.close()
+            for suffix in ("", "-wal", "-shm", "-packed"):
+                with suppress(OSError):
+                    os.unlink(f"{opened.path}{suffix}")
+        raise
     finally:
         if opened is not None:
             opened.close()

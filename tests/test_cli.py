@@ -1056,6 +1056,10 @@ def test_store_takes_plain_arrays_and_keys(run, tmp_path):
     assert run("store", "add", path, vectors)[1] == f"{path} holds 3 entries; 3 were added or replaced\n"
     assert run("store", "add", path, vectors)[1] == f"{path} holds 6 entries; 3 were added or replaced\n"
     assert contents(path)[0] == list(range(6))
+    with hopmin.Store(path) as store:
+        store.remove([0, 1])
+    assert run("store", "add", path, vectors)[1] == f"{path} holds 7 entries; 3 were added or replaced\n"
+    assert contents(path)[0] == [2, 3, 4, 5, 6, 7, 8]
     keys.write_text("x\ny\nz\n")
     assert run("store", "add", tmp_path / "t", vectors, "--keys", keys, "--columns", "lang=text", "--dtype", "float64")[0] == 0
     assert contents(tmp_path / "t")[0] == ["x", "y", "z"]
@@ -1064,6 +1068,14 @@ def test_store_takes_plain_arrays_and_keys(run, tmp_path):
     tensors.write_bytes(len(header).to_bytes(8, "little") + header + np.eye(3, dtype="<f4").tobytes())
     assert run("store", "import", tmp_path / "u", tensors)[0] == 0
     assert contents(tmp_path / "u")[1] == np.eye(3).tolist()
+
+
+def test_store_leaves_nothing_of_an_import_that_failed(refused, tmp_path):
+    path, lines = tmp_path / "s", tmp_path / "bad.jsonl"
+    lines.write_text('{"key": "a", "pattern": [1, 2]}\n{"key": "a", "pattern": [1, 2]}\n')
+    for action in ("import", "add"):
+        assert refused("store", action, path, lines) == "keys must be unique; got 'a' twice"
+        assert os.listdir(tmp_path) == ["bad.jsonl"]
 
 
 def test_store_says_what_it_holds_and_checks_it(run, notes):

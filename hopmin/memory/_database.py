@@ -30,6 +30,7 @@ APPLICATION = 0x686F706D  # "hopm", in the header of the file
 FORMAT = 1  # of the file, likewise
 COLUMN_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "integer": (int,), "real": (float, int)}
 RESERVED = {"key", "place", "value"}
+COLUMNS = 1997  # SQLite allows 2000 in a table, and three are taken
 MANY = 500  # keys or places in a statement
 CLOCKS = frozenset("date datetime julianday strftime time unixepoch".split())
 FUNCTIONS = CLOCKS | set(
@@ -37,6 +38,11 @@ FUNCTIONS = CLOCKS | set(
     "round rtrim sign substr substring trim typeof unlikely upper".split()
 )  # that a condition may call: they read nothing but their arguments
 Parameters = Sequence[Any] | Mapping[str, Any]
+TOKENS = re.compile(  # of a condition, as far as they decide which parentheses belong together
+    r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/"""  # quoted, or a comment
+    r"""|(?P<open>\()|(?P<close>\))|(?P<wrong>['"`\[;]|/\*|[$@#:](?:[\w$:]|[^\x00-\x7f])*\()""",
+    re.DOTALL,
+)
 
 
 class State(NamedTuple):
@@ -72,8 +78,6 @@ def is_empty(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def create(connection: sqlite3.Connection, d: int, dtype: str, columns: dict[str, str], indexes: Sequence[str]) -> None:
-    if unknown := [name for name in indexes if name not in columns]:
-        raise ValueError(f"indexes must be metadata columns; got {unknown[0]!r:.60}")
     state = State(secrets.token_hex(16), d, dtype, json.dumps(columns), 0, 0, 0, 0, None, None, None)
     connection.execute("PRAGMA page_size = 16384")
     connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -162,16 +166,20 @@ def selected(
 ) -> tuple[Booleans, bool]:
     """Return which of n places satisfy a condition, and whether they do so until the store changes.
 
-    SQLite compiles the condition under an authorizer.
+    SQLite compiles the condition, whose parentheses must belong together, so that it cannot end the one around it,
+    under an authorizer, which refuses a second SELECT.
     """
-    readable = {"place", "key", "", *columns}
+    readable = {"key", *(name.lower() for name in columns)}
+    own = {"SELECT", "place"}  # what the statement itself needs, once and before the condition
 
     def authorize(action: int, first: str | None, second: str | None, *_: Any) -> int:
         match action:
             case sqlite3.SQLITE_SELECT:
-                allowed = True
+                allowed = "SELECT" in own
+                own.discard("SELECT")
             case sqlite3.SQLITE_READ:
-                allowed = first == "entries" and second in readable
+                allowed = first == "entries" and (second in own or str(second).lower() in readable)
+                own.discard(str(second))
             case sqlite3.SQLITE_FUNCTION:
                 allowed = second in FUNCTIONS
                 timeless.append(second not in CLOCKS)
@@ -186,6 +194,8 @@ def selected(
     known = ", ".join([*columns, "key"])
     connection.set_authorizer(authorize)
     try:
+        if not is_closed(where):
+            raise ValueError("its quotes, comments and parentheses must be closed, and it must be one expression")
         rows = connection.execute(f"SELECT place FROM entries WHERE (\n{where}\n)", parameters)
         places = np.fromiter(chain.from_iterable(rows), np.int64)
     except (sqlite3.Error, sqlite3.Warning, TypeError, ValueError, OverflowError) as error:
@@ -201,11 +211,43 @@ def selected(
     return mask, all(timeless)
 
 
+def is_closed(where: str) -> bool:
+    """Return whether every quote, comment and parenthesis of a condition is closed within it, and no other one."""
+    depth = 0
+    for token in TOKENS.finditer(where):
+        depth += (token["open"] is not None) - (token["close"] is not None)
+        if depth < 0 or token["wrong"]:
+            return False
+    return depth == 0
+
+
+def bound(parameters: Any) -> list[Any] | dict[str, Any]:
+    """Return the parameters of a condition as SQLite takes them: None, numbers of 64 bits and strings."""
+    if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence | Mapping | np.ndarray):
+        raise TypeError(f"parameters must be a sequence or a dict; got {parameters!r:.60}")
+    if isinstance(parameters, np.ndarray) and parameters.ndim != 1:
+        raise ValueError(f"parameters must have shape (n,); got {parameters.shape}")
+
+    def converted(parameter: Any) -> Any:
+        value = parameter.item() if isinstance(parameter, np.generic) else parameter
+        if not isinstance(value, str | int | float | None):
+            raise TypeError(f"parameters must be strings, real numbers or None; got {parameter!r:.60}")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(f"parameters must be integers of 64 bits; got {parameter!r:.60}")
+        return value
+
+    if isinstance(parameters, Mapping):
+        return {name: converted(parameter) for name, parameter in parameters.items()}
+    return [converted(parameter) for parameter in parameters]
+
+
 def refusal(action: int, first: str | None, second: str | None) -> str:
     if action == sqlite3.SQLITE_FUNCTION:
         return f"the function {second} is not allowed"
     if action == sqlite3.SQLITE_READ:
         return f"{first}.{second} cannot be read"
+    if action == sqlite3.SQLITE_SELECT:
+        return "a SELECT within it is not allowed"
     return "only reading is allowed"
 
 
@@ -342,9 +384,19 @@ def declared(columns: Mapping[str, str]) -> dict[str, str]:
                 f"columns must be named by letters, digits and _, not key, place or value; got {name!r:.60}"
             )
         _check.choice(f"columns[{name!r}]", kind, COLUMN_TYPES)
+    if len(columns) > COLUMNS:
+        raise ValueError(f"columns must be at most {COLUMNS}; got {len(columns)}")
     if len({name.lower() for name in columns}) < len(columns):
         raise ValueError(f"columns must have names that differ in more than case; got {', '.join(columns)}")
     return dict(columns)
+
+
+def checked_indexes(indexes: Any, columns: Mapping[str, str]) -> list[str]:
+    if isinstance(indexes, str) or not isinstance(indexes, Sequence):
+        raise TypeError(f"indexes must be a sequence of metadata columns; got {indexes!r:.60}")
+    if unknown := [name for name in indexes if not isinstance(name, str) or name not in columns]:
+        raise ValueError(f"indexes must be metadata columns; got {unknown[0]!r:.60}")
+    return list(dict.fromkeys(indexes))
 
 
 def checked_metadata(metadata: Any, columns: Mapping[str, str], n: int, single: bool) -> list[list[Any]]:
@@ -358,6 +410,9 @@ def checked_metadata(metadata: Any, columns: Mapping[str, str], n: int, single: 
     checked = []
     for name, kind in columns.items():
         entries = given.get(name, None if single else [None] * n)
+        several = isinstance(entries, Iterable) and not isinstance(entries, str | bytes)
+        if not single and (not several or (isinstance(entries, np.ndarray) and entries.ndim != 1)):
+            raise TypeError(f"metadata[{name!r}] must be a list with an entry for each key; got {entries!r:.60}")
         entries = [entries] if single else entries.tolist() if isinstance(entries, np.ndarray) else list(entries)
         if len(entries) != n:
             raise ValueError(f"metadata[{name!r}] must have one entry for each of {n} keys; got {len(entries)}")
@@ -441,6 +496,8 @@ def errors(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise ValueError(sentence(path, error)) from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"strings must be Unicode without lone surrogates; got {error.object!a:.60}") from None
 
 
 def sentence(path: str, error: sqlite3.Error) -> str:

@@ -13,6 +13,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -785,7 +786,8 @@ class Memory:
         if isinstance(contents.patterns, Packed) and contents.patterns._directions is None:
             with self._lock:  # otherwise a change would go on without them
                 contents = self._settled()
-                contents.patterns._directed()
+                with suppress(ValueError):  # a pattern of zeros, which matters only if it is allowed
+                    contents.patterns._directed()
         return contents
 
     def _for_energy(self, contents: _Contents) -> Any:

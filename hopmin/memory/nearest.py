@@ -441,11 +441,16 @@ def _nearest_directions(
     """
     n, d = patterns.shape
     near_k = min(n, k + spare)
-    directed = (
-        Selected(patterns.patterns._directed(), patterns.seen)
-        if isinstance(patterns, Selected)
-        else patterns._directed()
-    )
+    try:
+        directed = (
+            Selected(patterns.patterns._directed(), patterns.seen)
+            if isinstance(patterns, Selected)
+            else patterns._directed()
+        )
+    except ValueError:  # a pattern of zeros, perhaps not one of those selected
+        if not isinstance(patterns, Selected):
+            raise
+        return _nearest_by_block(x, patterns, k, progress)
     scored, near_indices = _k_best(x.astype(np.float32), directed, near_k, "euclidean", progress)
     rough = _distances(scored, "euclidean")
     near = rough <= rough[:, k - 1 : k] + 2 * (2.0**-22 + (d + 8) * 2.0**-50)

@@ -94,7 +94,7 @@ class Store:
     read_only : bool, default False
         Whether to refuse changes.
     timeout : float, default 30.0
-        How long a change waits for another writer, in seconds.
+        How long a change waits for another writer, in seconds, 2147482 at most.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ class Store:
         self.energy: Energy = _check.energy(energy)
         self._synchronous = _check.choice("synchronous", synchronous, ("full", "normal"))
         self._read_only = _check.boolean("read_only", read_only)
-        self._timeout = _check.number("timeout", timeout, "[0, inf)")
+        self._timeout = _check.number("timeout", timeout, "[0, 2147482]")  # below 2^31 ms
         d = None if d is None else _check.integer("d", d)
         name = None if dtype is None else db.dtype_name(dtype)
         declared = None if columns is None else db.declared(columns)
@@ -172,13 +172,17 @@ class Store:
         new = not os.path.exists(self.path)
         if new and (d is None or read_only):
             raise ValueError(f"path must be an existing store, or d be given to create one; got {self.path}")
+        if new:  # before there is a file
+            db.checked_indexes(indexes, declared or {})
         try:
             with db.errors(self.path):
                 connection = self._connected()
                 if db.is_empty(connection, self.path):
                     if d is None or read_only:
                         raise ValueError(f"path must be a store, or d be given to create one; {self.path} is empty")
-                    db.create(connection, d, name or "float32", declared or {}, indexes)
+                    db.create(
+                        connection, d, name or "float32", declared or {}, db.checked_indexes(indexes, declared or {})
+                    )
                 state = db.read_state(connection)
             found = (state.d, state.dtype, json.loads(state.columns))
             for option, given, stored in zip(("d", "dtype", "columns"), (d, name, declared), found, strict=True):
@@ -227,8 +231,9 @@ class Store:
     def __contains__(self, key: object) -> bool:
         if not isinstance(key, str | int | np.integer):
             return False
-        with self._reading(refresh=False) as connection:
+        with self._reading(refresh=False) as connection, suppress(OverflowError, UnicodeEncodeError):
             return bool(db.places(connection, [key if isinstance(key, str) else int(key)]))
+        return False  # no key is an integer of more bits or a string that is not Unicode
 
     def __getitem__(self, key: str | int) -> Floats:
         """Return the pattern (d,) of a key; raise KeyError if there is none."""
@@ -799,7 +804,8 @@ class Store:
             return snapshot.live
         if not isinstance(where, str):
             raise TypeError(f"where must be a condition in SQL, a string; got {where!r:.60}")
-        listed = parameters.items() if isinstance(parameters, Mapping) else parameters
+        parameters = db.bound(parameters)
+        listed = parameters.items() if isinstance(parameters, dict) else parameters
         name = where, *((type(parameter), repr(parameter)) for parameter in listed)
         if (kept := self._filters.get(name)) is None:
             kept, steady = db.selected(connection, where, parameters, self.columns, len(snapshot.packed))
@@ -839,6 +845,12 @@ class Store:
         keys = np.empty(places.shape, object)
         keys.reshape(-1)[:] = [rows[place][0] if place >= 0 else None for place in flat.tolist()]
         return keys
+
+    def _next_key(self) -> int:
+        """Return one more than the largest integer key; 0 if there is none."""
+        with self._reading(refresh=False) as connection:
+            (largest,) = connection.execute("SELECT max(key) FROM entries").fetchone()
+        return largest + 1 if isinstance(largest, int) else 0
 
     def _metadata_columns(self) -> list[str]:
         return [f'"{name}"' for name in self.columns]

@@ -115,21 +115,34 @@ def test_a_condition_selects_entries(store):
     assert store.keys("year > ?", [198]).tolist() == ["k0", "k199"]
 
 
+CLOSED = "its quotes, comments and parentheses must be closed, and it must be one expression"
+
+
 @pytest.mark.parametrize(
     ("where", "reason"),
     [
         ("year >", 'near ")": syntax error'),
         ("size = 1", "no such column: size"),
         ("1); DELETE FROM entries; --", None),
-        ("1) UNION SELECT number FROM panels WHERE (1", "panels.number cannot be read"),
+        ("1) UNION SELECT number FROM panels WHERE (1", CLOSED),
+        ("1) UNION SELECT 2 WHERE (1", CLOSED),
+        ("1) LIMIT (3", CLOSED),
+        ("1) LIMIT 3 /*", CLOSED),
+        ("1) -- (", CLOSED),
+        (":a(') ) LIMIT 1 /* ' )", CLOSED),
+        ("lang = 'en", CLOSED),
         ("key IN (SELECT vectors FROM panels)", "panels.vectors cannot be read"),
+        ("year IN (SELECT year FROM entries)", "a SELECT within it is not allowed"),
+        ("year IN (VALUES (1))", "a SELECT within it is not allowed"),
+        ("place = 1", "entries.place cannot be read"),
+        ("RowID = 1", "entries.place cannot be read"),
         ("value IS NOT NULL", "entries.value cannot be read"),
         ("EXISTS (SELECT 1 FROM sqlite_master)", None),
         ("load_extension('evil')", "the function load_extension is not allowed"),
         ("length(randomblob(1000000000)) > 0", "the function randomblob is not allowed"),
         ("length(printf('%1000000000d', 1)) > 0", "the function printf is not allowed"),
-        ("1 IN (WITH RECURSIVE a(i) AS (SELECT 1 UNION ALL SELECT i FROM a) SELECT i FROM a)", "only reading is allowed"),
-        ("EXISTS (SELECT 1 FROM pragma_database_list)", "only reading is allowed"),
+        ("1 IN (WITH RECURSIVE a(i) AS (SELECT 1 UNION ALL SELECT i FROM a) SELECT i FROM a)", None),
+        ("EXISTS (SELECT 1 FROM pragma_database_list)", None),
         ("year = ?", None),
     ],
 )
@@ -144,9 +157,24 @@ def test_a_condition_only_reads_columns(store, where, reason):
 def test_conditions_and_parameters_of_other_types_are_refused(store):
     message = "where must be a condition in SQL, a string; got True"
     assert helpers.error_message(TypeError, store.nearest, X, where=True) == message
-    for parameters in ([object()], [[1]], [2**70]):
+    for parameters in ([object()], [[1]], [2**70], [b"en"], [1j], 3, "e", np.array(3), [np.datetime64("2020")]):
+        with pytest.raises((TypeError, ValueError), match=r"^parameters must [^\n]*; got "):
+            store.nearest(X, where="year = ?", parameters=parameters)
+    for parameters in ([], [1, 2], ["\ud800"]):
         with pytest.raises(ValueError, match=r"^where must be a condition"):
             store.nearest(X, where="year = ?", parameters=parameters)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint16, np.float32, int])
+def test_parameters_may_be_numbers_of_numpy(store, kind):
+    assert store.keys("year = ?", [kind(3)]).tolist() == ["k3"]
+    assert store.keys("year = ?", np.array([3], kind)).tolist() == ["k3"]
+    assert store.keys("year = :y AND lang IS :l", {"y": kind(2), "l": np.str_("en")}).tolist() == ["k2"]
+
+
+def test_conditions_may_quote_comment_and_nest(store):
+    assert store.keys("((year) < 2 /* ) */ OR lang = ')') -- (").tolist() == ["k0", "k1"]
+    assert store.keys("lang IS NOT '((' AND [Year] IN (1, 3) AND `Key` <> 'k3'").tolist() == ["k1"]
 
 
 def test_entries_are_returned_by_key(store):
@@ -839,3 +867,59 @@ def test_another_process_sees_each_change(path):
 
 def test_importing_hopmin_does_not_import_sqlite(run):
     assert run("import sys, hopmin; print('sqlite3' in sys.modules)").stdout == "False\n"
+
+
+def test_a_pattern_of_zeros_matters_only_where_it_is_allowed(path):
+    rows, rest = P.copy(), np.arange(200) != 70
+    rows[70] = 0
+    with Store(path, d=8, columns={"year": "integer"}) as store:
+        store.put(range(200), rows, metadata={"year": range(200)})
+        for call in (store.nearest, store.within):
+            radius = {"radius": 0.3} if call == store.within else {}
+            with pytest.raises(ValueError, match="must have no row of zeros for metric 'cosine'"):
+                call(X, metric="cosine", **radius)
+        expected = hopmin.nearest(X, rows, 5, metric="cosine", allowed=rest)
+        same(store.nearest(X, 5, metric="cosine", where="year <> 70").distances, expected[0])
+        for patterns in (hopmin.Packed(rows), Memory(rows)):
+            nearest = patterns.nearest if isinstance(patterns, Memory) else lambda *a, p=patterns, **o: hopmin.nearest(a[0], p, *a[1:], **o)
+            found = nearest(X, 5, metric="cosine", allowed=rest)
+            same(found[0], expected[0])
+            same(found[1], expected[1])
+        assert Memory(rows).lookup(X, allowed=rest).indices.tolist() == expected[1][:, 0].tolist()
+        with pytest.raises(ValueError, match="must have no row of zeros for metric 'cosine'"):
+            Memory(rows).lookup(X)
+        store.remove(70)
+        found = store.nearest(X, 5, metric="cosine")
+        same(found.distances, expected[0])
+        same(found.indices, expected[1])
+        assert store.lookup(X).indices.tolist() == expected[1][:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"indexes": ["b"]}, {"indexes": "a"}, {"indexes": [[]]}, {"indexes": 3}, {"columns": {f"c{i}": "text" for i in range(1998)}}, {"timeout": 1e9}],
+)
+def test_a_store_that_cannot_be_created_leaves_no_file(path, options):
+    with pytest.raises((TypeError, ValueError), match=r"^(indexes|columns|timeout) must [^\n]*; got "):
+        Store(path, **{"d": 2, "columns": {"a": "text"}} | options)
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("metadata", [{"lang": 5}, {"lang": "en"}, {"year": np.array(5)}, {"year": 2**70}, {"year": [2**70, 1]}, {"lang": ["\ud800", ""]}])
+def test_metadata_that_does_not_fit_is_one_sentence(store, metadata):
+    with pytest.raises((TypeError, ValueError), match=r"^[^\n]* must [^\n]*; got [^\n]*$"):
+        store.put(["k0", "k1"], P[:2], [0.0, 1.0], metadata)
+    assert store.get("k1").metadata == {"lang": None, "year": 1, "weight": 0.5}
+
+
+def test_keys_that_do_not_fit_are_one_sentence(store, tmp_path):
+    for call in (lambda: store.put("\ud800", P[0], 0.0), lambda: store.get("\ud800"), lambda: store.remove(["\ud800"])):
+        with pytest.raises(ValueError, match=r"^strings must be Unicode without lone surrogates; got '\\ud800'$"):
+            call()
+    assert "\ud800" not in store
+    with Store(tmp_path / "t", d=8) as numbers:
+        with pytest.raises(TypeError, match=r"^keys must be strings, or integers of 64 bits; got "):
+            numbers.put([2**63], P[:1])
+        with pytest.raises(TypeError, match=r"^keys must be strings, or integers of 64 bits; got "):
+            numbers.put([2**70], P[:1])
+        assert 2**70 not in numbers
