@@ -300,11 +300,11 @@ def conformance(options: argparse.Namespace) -> int:
     if options.implementation is None or options.family is None:
         raise ValueError("package.module:callable and --family must be given; see hopmin conformance --list")
     given = _given(options, testing.conformance)
+    implementation = _imported(options.implementation)  # may register the family, and laws of its own
     if options.xfails:
-        family = FAMILIES.get(options.family)
-        known = [law.__name__ for law in family.laws] if family else None
+        known = [law.__name__ for law in FAMILIES[options.family].laws] if options.family in FAMILIES else None
         given["expected_failures"] = read_xfails(options.xfails, known)
-    report = testing.conformance(_imported(options.implementation), options.family, **given)
+    report = testing.conformance(implementation, options.family, **given)
     print(report.to_json() if options.json else report)
     return 0 if report.passed else 1
 
@@ -726,7 +726,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--promises",
         action="extend",
-        type=lambda names: [name for name in names.split(",") if name],
+        type=lambda names: [name.strip() for name in names.split(",") if name.strip()],
         metavar="NAME,...",
         help="legal choices that the implementation makes, such as ties,bits; may be repeated",
     )
