@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import inspect
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from hopmin import testing
 from hopmin.testing import conformance, conformance_tests, registry
 from hopmin.testing.compare import at_most, close
 from hopmin.testing.conformance import STATUSES, Bench, literal
+from hopmin.testing.laws import layers
 from hopmin.testing.registry import FAMILIES, Family, law
 
 CHAPTER = Path(__file__).parents[2] / "docs/testing.md"
@@ -469,6 +471,21 @@ def test_pytest_stops_distributes_and_is_strict(tmp_path):
     out = pytest_run(tmp_path, "-n", "2", "-k", "test_strict")
     assert "[XPASS(strict)] not so" in out
     assert "FAILED test_it.py::test_strict[law_logsumexp_array]" in out
+
+
+class TestInAClass:
+    """As the chapter says."""
+
+    test_softmax = staticmethod(conformance_tests(hopmin.softmax, "softmax", examples=5))
+
+
+def test_the_chapter_names_the_options_and_the_kinds_of_layers():
+    chapter = CHAPTER.read_text(encoding="utf-8")
+    options = [p.name for p in inspect.signature(conformance).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    listed = chapter.split("It takes the options of `conformance`:")[1].split(". ")[0]
+    assert re.findall(r"`(\w+)`", listed) == options
+    listed = chapter.split("The keys of `layers.KINDS` are ")[1].split("\n\n")[0]
+    assert re.findall(r"`(\w+)`", listed) == list(layers.KINDS)
 
 
 test_a_right_softmax = conformance_tests(hopmin.softmax, "softmax", examples=20)
