@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -301,20 +301,30 @@ def conformance(options: argparse.Namespace) -> int:
     if options.implementation is None or options.family is None:
         raise ValueError("package.module:callable and --family must be given; see hopmin conformance --list")
     given = _given(options, testing.conformance)
+    implementation = _imported(options.implementation)  # may register the family, and laws of its own
     if options.xfails:
-        given["expected_failures"] = read_xfails(options.xfails)
-    report = testing.conformance(_imported(options.implementation), options.family, **given)
+        known = [law.__name__ for law in FAMILIES[options.family].laws] if options.family in FAMILIES else None
+        given["expected_failures"] = read_xfails(options.xfails, known)
+    report = testing.conformance(implementation, options.family, **given)
     print(report.to_json() if options.json else report)
     return 0 if report.passed else 1
 
 
-def read_xfails(path: str | Path) -> dict[str, str]:
-    """Return the laws that are expected to fail, with reasons: one law a line, then a reason; # begins a comment."""
-    found = {}
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+def read_xfails(path: str | Path, known: Collection[str] | None = None) -> dict[str, str]:
+    """Return the laws that are expected to fail, with reasons: one law a line, then a reason; # begins a comment.
+
+    A law that is there twice, or not among those known, is an error.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         parts = line.replace("#", " # ", 1).split(maxsplit=1)
         if parts and parts[0] != "#":
-            found[parts[0]] = parts[-1].strip(" \t#") if len(parts) > 1 else ""
+            name = parts[0]
+            if name in found:
+                raise ValueError(f"{path}, line {number}: a law must be listed once; got {name} again")
+            if known is not None and name not in known:
+                raise ValueError(f"{path}, line {number}: laws must be of {', '.join(known)}; got {name}")
+            found[name] = parts[-1].strip(" \t#") if len(parts) > 1 else ""
     return found
 
 
@@ -326,7 +336,7 @@ def _imported(path: str) -> Any:
         found = import_module(module)
         for part in filter(None, name.split(".")):
             found = getattr(found, part)
-    except Exception as error:  # whatever a module raises when it is imported
+    except (Exception, SystemExit) as error:  # whatever a module raises when it is imported
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ValueError(
             f"implementation must be package.module:callable that can be imported; got {path}: {reason}"
@@ -726,9 +736,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--examples", **integer, help="examples of each law (default: 100)")
     add(
         "--promises",
-        nargs="+",
-        metavar="NAME",
-        help="legal choices that the implementation makes, such as ties or bits",
+        action="extend",
+        type=lambda names: [name.strip() for name in names.split(",") if name.strip()],
+        metavar="NAME,...",
+        help="legal choices that the implementation makes, such as ties,bits; may be repeated",
     )
     add("--xfails", metavar="FILE", help="laws that must fail: one a line, followed by a reason")
     add("--seed", **integer, help="seed of the examples (default: a random one, which is printed)")

@@ -962,6 +962,35 @@ def test_conformance_reads_expected_failures(judge, tmp_path):
     assert len(re.findall("expected to fail .* no shift\n", out)) == len(failed)
 
 
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("law_logsumexp a\n\nlaw_logsumexp b", "xfails.txt, line 3: a law must be listed once; got law_logsumexp again"),
+        ("# known\nlaw_softmax", "xfails.txt, line 2: laws must be of law_logsumexp, "),
+    ],
+)
+def test_conformance_names_the_line_of_a_wrong_law(judge, tmp_path, lines, sentence):
+    (tmp_path / "xfails.txt").write_text(lines)
+    code, _, err = judge("--xfails", "xfails.txt")
+    assert code == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_conformance_takes_promises_before_the_implementation(run):
+    options = ("--family", "softmax", "--examples", 2)
+    _, out, _ = run("conformance", "--promises", "limit,empty", "--promises", "digits", "hopmin:softmax", *options)
+    assert "is not promised" not in out
+    assert run("conformance", "hopmin:softmax", *options)[1].count("is not promised") == 3
+
+
+def test_conformance_names_a_module_that_exits(judge, tmp_path, run):
+    (tmp_path / "exits.py").write_text("raise SystemExit(4)")
+    code, _, err = run("conformance", "exits:f", "--family", "softmax")
+    assert code == 2
+    assert "got exits:f: SystemExit: 4" in err
+
+
 def test_conformance_lists_families_and_laws(run):
     code, out, _ = run("conformance", "--list")
     assert code == 0

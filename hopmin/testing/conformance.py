@@ -32,7 +32,7 @@ from hopmin._version import __version__
 from hopmin.testing import compare
 from hopmin.testing.adapters import Adapted, adapt, keeps
 from hopmin.testing.families import subject
-from hopmin.testing.registry import EXAMPLES, FAMILIES, Family, Law, NotJudged, Outcome, name_of
+from hopmin.testing.registry import EXAMPLES, FAMILIES, Family, Law, NotJudged, Outcome, name_of, without_exit
 from hopmin.testing.strategies import DTYPES, Array, only_dtypes
 
 with needed_by("hopmin.testing", "testing"):
@@ -365,7 +365,11 @@ class Bench:
         self.implementation, self.name, self.batched = implementation, name_of(implementation), batched
         self.tolerance, self.examples = tolerance, examples
         with only_dtypes(*self.asked or DTYPES[:2]), np.errstate(all="ignore"):
-            self.adapted, self.made = adapt(implementation, self.family, batched=batched)
+            try:
+                self.adapted, self.made = adapt(implementation, self.family, batched=batched)
+            except SystemExit as error:
+                raised = f"its call raises SystemExit: {error.code}"
+                raise TypeError(f"implementation must be {self.family.signature}; got {self.name}: {raised}") from None
         kept = [name for name in self.asked or DTYPES[:2] if keeps(self.adapted, name)]
         if not kept or (self.asked and len(kept) < len(self.asked)):
             able = ", ".join(name for name in DTYPES if keeps(self.adapted, name))
@@ -451,8 +455,11 @@ class Bench:
         self, law: Law, instance: Mapping[str, str], expressions: list[str], kinds: Mapping[str, type], numbers: bool
     ) -> str:
         arguments = [*expressions, *(f"{name}={value}" for name, value in instance.items())]
-        public = ["Violation"] * numbers + [law.__name__] + [name for name in kinds if name == "Problem"]
-        lines = ["import numpy as np", f"from hopmin.testing import {', '.join(public)}"]
+        own = law.statement.__module__.partition(".")[0] != "hopmin"
+        public = ["Violation"] * numbers + [law.__name__] * (not own) + [name for name in kinds if name == "Problem"]
+        lines = ["import numpy as np"]
+        lines += [f"from hopmin.testing import {', '.join(public)}"] if public else []
+        lines += _import_law(law) if own else []
         lines += [f"from {kind.__module__} import {name}" for name, kind in kinds.items() if name not in public]
         lines += _import(self.implementation)
         if isinstance(self.adapted, Adapted) or not self.batched:
@@ -503,7 +510,7 @@ def _fails(law: Law, parts: tuple[Any, ...], instance: Mapping[str, str], kinds:
     except (SyntaxError, NameError):  # an object that no expression makes
         return False
     try:
-        law.statement(*parts, **arguments)
+        without_exit(law.statement, *parts, **arguments)
     except Exception:  # whatever an implementation raises
         return True
     return False
@@ -553,6 +560,14 @@ def _import(implementation: Any) -> list[str]:
                 return [f"import {module}", f"implementation = {module}.{name}"]
             return [f"from {module} import {name} as implementation"]
     return [f"implementation = ...  # put yours here: {name_of(implementation)}"]
+
+
+def _import_law(law: Law) -> list[str]:
+    """Return the line that imports a law of one's own, or a comment that asks for it."""
+    name, module = law.__name__, law.statement.__module__
+    if _attribute(vars(sys.modules[module]) if module in sys.modules else {}, name) is not law:
+        return [f"{name} = ...  # put yours here: {module}.{law.statement.__qualname__}"]
+    return [f"# {name}: define it above" if module == "__main__" else f"from {module} import {name}"]
 
 
 def _attribute(known: Mapping[str, Any], path: str) -> Any:

@@ -12,7 +12,7 @@ import inspect
 import secrets
 import unittest
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -164,6 +164,40 @@ def _in_the_asked_dtypes(value: Any) -> Any:
     return value
 
 
+def without_exit(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a function; if it raises SystemExit, raise a RuntimeError instead, which does not end the run."""
+    try:
+        return function(*arguments, **options)
+    except SystemExit as error:
+        raise RuntimeError(f"the implementation raised SystemExit({error.code!r})").with_traceback(
+            error.__traceback__
+        ) from None
+
+
+def _checked_parts(statement: Callable[..., None], drawn: Iterable[str]) -> list[inspect.Parameter]:
+    """Return the positional-only parameters of a statement that can be a law."""
+    name, parameters = statement.__name__, inspect.signature(statement).parameters.values()
+    taken = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
+    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not taken:
+        raise ValueError(f"{name} must have a positional-only parameter, before /, that stands for the implementation")
+    if unknown := [each for each in drawn if each not in named]:
+        raise ValueError(f"{name} must have a parameter, after /, for each strategy; {', '.join(unknown)} has none")
+    if missing := [each for each, p in named.items() if p.default is p.empty and each not in drawn]:
+        raise ValueError(f"{name} must have a strategy for each parameter after /; {', '.join(missing)} has none")
+    if not (statement.__doc__ or "").strip():
+        raise ValueError(f"{name} must have a docstring, which states the law")
+    if name in LAWS and not _origins(statement) & _origins(LAWS[name].statement):
+        raise ValueError(f"{name} must be a new name; {LAWS[name].statement.__module__} has a law of that name")
+    return taken
+
+
+def _origins(statement: Callable[..., None]) -> set[tuple[str, str]]:
+    """Return where a statement is defined: its name in its module, and in its file, which may be run as __main__."""
+    file = statement.__code__.co_filename if inspect.isfunction(statement) else statement.__module__
+    return {(place, statement.__qualname__) for place in (statement.__module__, file)}
+
+
 def law(
     *families: str,
     needs: tuple[str, ...] = (),
@@ -188,9 +222,26 @@ def law(
     -------
     callable
         A decorator, which returns a `Law`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a family is unknown, the statement's parameters are not those drawn, it has no docstring or no
+        positional-only parameter, or its name is that of another law. The same statement, defined again as when its
+        module is reloaded, replaces the law.
     """
+    if isinstance(needs, str) or isinstance(promises, str):
+        raise TypeError("needs and promises must be tuples of names; got a str")
+    for name in families:
+        if name not in FAMILIES:
+            raise ValueError(f"families of a law must be of {', '.join(FAMILIES)}; got {name!r}")
+    for name, made in drawn.items():
+        if not (isinstance(made, st.SearchStrategy) or callable(made)):
+            raise TypeError(f"{name} must be a search strategy or a function that returns one; got {made!r}")
 
     def decorate(statement: Callable[..., None]) -> Law:
+        taken = _checked_parts(statement, drawn)
+
         def examine(*parts: Any, examples: int = EXAMPLES, seed: int | None = None, shrink: bool = True) -> Outcome:
             # Made here, because settings may be changed after the import. A seed alone decides what is drawn, without
             # the failures of earlier runs.
@@ -208,7 +259,7 @@ def law(
                 ran += 1
                 kept = copy.deepcopy(instance)  # an implementation may change its arguments
                 try:
-                    statement(*parts, **instance)
+                    without_exit(statement, *parts, **instance)
                 except Exception as error:
                     failing, raised = kept, error
                     raise
@@ -221,7 +272,8 @@ def law(
             )
             try:
                 strategies = {
-                    name: made if isinstance(made, st.SearchStrategy) else made(*parts) for name, made in drawn.items()
+                    name: made if isinstance(made, st.SearchStrategy) else without_exit(made, *parts)
+                    for name, made in drawn.items()
                 }
                 seeded = hypothesis.seed(seed)(given(**strategies)(holds))
                 with warnings.catch_warnings():
@@ -240,7 +292,6 @@ def law(
                 outcome.error.add_note(f"These examples are drawn again with seed={outcome.seed}.")
                 raise outcome.error
 
-        taken = [p for p in inspect.signature(statement).parameters.values() if p.kind is p.POSITIONAL_ONLY]
         keyword = inspect.Parameter.KEYWORD_ONLY
         options = [
             inspect.Parameter("examples", keyword, default=EXAMPLES),
@@ -249,9 +300,11 @@ def law(
         judge.__signature__ = inspect.Signature([*taken, *options])  # type: ignore[attr-defined]
         made = cast(Law, judge)
         made.statement, made.examine, made.parts = statement, examine, tuple(p.name for p in taken)
-        made.families, made.needs, made.promises, made.source = families, needs, promises, source
+        made.families, made.needs, made.promises, made.source = families, tuple(needs), tuple(promises), source
+        for each in FAMILIES.values():
+            each.laws[:] = [law for law in each.laws if law.__name__ != statement.__name__]
         LAWS[statement.__name__] = made
-        for name in families:
+        for name in dict.fromkeys(families):
             FAMILIES[name].laws.append(made)
         return made
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import importlib
+import inspect
 import io
 import json
 import os
@@ -21,6 +23,7 @@ from hopmin import testing
 from hopmin.testing import conformance, conformance_tests, registry
 from hopmin.testing.compare import at_most, close
 from hopmin.testing.conformance import STATUSES, Bench, literal
+from hopmin.testing.laws import layers
 from hopmin.testing.registry import FAMILIES, Family, law
 
 CHAPTER = Path(__file__).parents[2] / "docs/testing.md"
@@ -80,9 +83,6 @@ def double(monkeypatch):
         """f takes a list of lists."""
         double([["a"], None].index("b"))
 
-    made = [law_sum, law_small, law_half, law_bits, law_other, law_raises]
-    for each in made:
-        monkeypatch.setattr(testing, each.__name__, each, raising=False)
     return family
 
 
@@ -278,10 +278,10 @@ def test_a_snippet_runs_in_a_fresh_interpreter(run, implementation, family, name
 def shown(row, implementation):
     """Run a snippet, with the implementation in the place that it leaves, and return what it prints or raises."""
     printed = io.StringIO()
-    program = "\n".join(line for line in row.snippet.splitlines() if not line.startswith("implementation = ..."))
+    program = "\n".join(line for line in row.snippet.splitlines() if " = ...  # put yours here" not in line)
     with contextlib.redirect_stdout(printed), np.errstate(all="ignore"):
         try:
-            exec(program, {"implementation": implementation})
+            exec(program, {"implementation": implementation, row.law: registry.LAWS[row.law]})
         except Exception as error:
             return repr(error)
     return printed.getvalue()
@@ -309,6 +309,49 @@ def test_a_snippet_has_the_tolerance_and_bfloat16():
     assert row.slack == 0.5
     assert f"slack {row.slack}" in shown(row, lambda x: x + 10)
     assert "with tolerance(2):" in row.snippet
+
+
+OWN = """
+from hypothesis import strategies as st
+from hopmin.testing.compare import at_most
+from hopmin.testing.registry import law
+
+@law(x=st.integers(1, 9))
+def law_own(double, /, x):
+    \"\"\"f(x) <= 0.\"\"\"
+    at_most(double(x), 0, 0, "f(x)")
+
+def own(x):
+    return 2 * x
+"""
+
+
+def test_a_snippet_imports_a_law_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "own_laws.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = importlib.import_module("own_laws")
+    row = Bench(own.own, "double").judge(own.law_own, seed=0)
+    assert "from own_laws import law_own\n" in row.snippet
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    program = [sys.executable, "-c", row.snippet]
+    finished = subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
+    assert finished.stdout == "f(x): 2.0 must be at most 0.0, slack 0.0\n"
+    first = own.law_own
+    assert importlib.reload(own).law_own is registry.LAWS["law_own"] is not first
+    monkeypatch.setattr(own.law_own.statement, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "law_own", own.law_own, raising=False)
+    assert "# law_own: define it above" in Bench(own.own, "double").judge(own.law_own, seed=0).snippet
+
+
+def test_an_exit_of_the_implementation_is_a_failure():
+    def exits(x):
+        return 2 * x if x[0] < 1 or len(x) == 1 else sys.exit(3)
+
+    row = conformance(exits, "double", seed=0, examples=20).rows[0]
+    assert row.status == "failed"
+    assert "the implementation raised SystemExit(3) (test_conformance.py, line " in row.message
+    refused = helpers.error_message(TypeError, conformance, lambda x: sys.exit(3), "double")
+    assert refused.endswith("<lambda>: its call raises SystemExit: 3")
 
 
 class Module:
@@ -431,6 +474,21 @@ def test_pytest_stops_distributes_and_is_strict(tmp_path):
     out = pytest_run(tmp_path, "-n", "2", "-k", "test_strict")
     assert "[XPASS(strict)] not so" in out
     assert "FAILED test_it.py::test_strict[law_logsumexp_array]" in out
+
+
+class TestInAClass:
+    """As the chapter says."""
+
+    test_softmax = staticmethod(conformance_tests(hopmin.softmax, "softmax", examples=5))
+
+
+def test_the_chapter_names_the_options_and_the_kinds_of_layers():
+    chapter = CHAPTER.read_text(encoding="utf-8")
+    options = [p.name for p in inspect.signature(conformance).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    listed = chapter.split("It takes the options of `conformance`:")[1].split(". ")[0]
+    assert re.findall(r"`(\w+)`", listed) == options
+    listed = chapter.split("The keys of `layers.KINDS` are ")[1].split("\n\n")[0]
+    assert re.findall(r"`(\w+)`", listed) == list(layers.KINDS)
 
 
 test_a_right_softmax = conformance_tests(hopmin.softmax, "softmax", examples=20)

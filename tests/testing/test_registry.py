@@ -2,12 +2,14 @@
 
 import inspect
 
+import helpers
 import numpy as np
 import pytest
 import tables
 from hypothesis import strategies as st
 
 from hopmin import testing
+from hopmin.testing import registry
 from hopmin.testing.compare import at_most
 from hopmin.testing.registry import FAMILIES, law
 
@@ -71,6 +73,48 @@ def test_a_seed_repeats_the_examples(positive):
 
 def test_a_statement_takes_one_instance(positive):
     positive.statement(np.exp, x=3)
+
+
+def stated(softmax, /, x):
+    """A statement."""
+
+
+def test_a_law_that_cannot_be_judged_is_refused_when_it_is_defined():
+    def without_docstring(softmax, /, x):
+        pass
+
+    def without_parts(softmax, x):
+        """A statement."""
+
+    def law_softmax(softmax, /, x):
+        """Another statement than hopmin's."""
+
+    x = st.integers()
+    refused = {
+        "needs and promises must be tuples of names; got a str": (TypeError, stated, {"x": x, "needs": "foo"}),
+        "needs and promises must be tuples": (TypeError, stated, {"x": x, "promises": "bar"}),
+        "x must be a search strategy or a function that returns one; got 3": (TypeError, stated, {"x": 3}),
+        "a parameter, after /, for each strategy; y has none": (ValueError, stated, {"x": x, "y": x}),
+        "a strategy for each parameter after /; x has none": (ValueError, stated, {}),
+        "without_docstring must have a docstring": (ValueError, without_docstring, {"x": x}),
+        "without_parts must have a positional-only parameter": (ValueError, without_parts, {"x": x}),
+        "law_softmax must be a new name; hopmin.testing.laws.numerics has": (ValueError, law_softmax, {"x": x}),
+    }
+    for sentence, (error, statement, options) in refused.items():
+        assert sentence in helpers.error_message(error, lambda s=statement, o=options: law("softmax", **o)(s))
+    assert "families of a law must be of logsumexp, " in helpers.error_message(ValueError, law, "soft", x=x)
+    assert testing.law_softmax in FAMILIES["softmax"].laws
+
+
+def test_a_law_that_is_defined_again_replaces_itself():
+    before = list(FAMILIES["softmax"].laws)
+    try:
+        first, second = (law("softmax", x=st.integers())(stated) for _ in range(2))
+        assert FAMILIES["softmax"].laws == [*before, second]
+        assert first is not second
+    finally:
+        FAMILIES["softmax"].laws[:] = before
+        registry.LAWS.pop("stated")
 
 
 def test_the_chapter_lists_the_laws_of_the_registry():
