@@ -165,7 +165,24 @@ def _in_the_asked_dtypes(value: Any) -> Any:
 
 
 def without_exit(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call a function; if it raises SystemExit, raise a RuntimeError instead, which does not end the run."""
+    """Call a function; if it raises SystemExit, raise a RuntimeError instead, which does not end the run.
+
+    Parameters
+    ----------
+    function : callable
+    *arguments, **options
+        Passed to the function.
+
+    Returns
+    -------
+    object
+        What the function returns.
+
+    Raises
+    ------
+    RuntimeError
+        If the function raises SystemExit.
+    """
     try:
         return function(*arguments, **options)
     except SystemExit as error:

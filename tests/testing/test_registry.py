@@ -79,7 +79,7 @@ def stated(softmax, /, x):
     """A statement."""
 
 
-def test_a_law_that_cannot_be_judged_is_refused_when_it_is_defined():
+def test_a_law_that_cannot_be_judged_is_refused():
     def without_docstring(softmax, /, x):
         pass
 

@@ -312,7 +312,8 @@ def law_attention_padding_large_scores(padded: Attention, /, qkv: QKV, number: i
     real = np.ones(len(qkv[0]), bool)
     number = min(number, len(real) - 1)
     real[slice(number) if left else slice(len(real) - number, None)] = False
-    expected, slack = _dominated(*(a[real] for a in qkv), causal(int(real.sum())))
+    q, k, v = (a[real] for a in qkv)
+    expected, slack = _dominated(q, k, v, causal(len(q)))
     y = np.asarray(padded(*(a[None].copy() for a in qkv), real[None]))[0]
     close(y[real], expected, slack, "attention beside padding")
 
