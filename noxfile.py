@@ -14,8 +14,9 @@ nox.options.reuse_venv = "yes"
 ROOT = Path(__file__).parent
 LINTERS = ("ruff", "cython-lint")
 CORE = ("tests/core", "tests/memory/test_reduction.py", "tests/memory/test_nearest.py", "tests/memory/test_energy.py")
-SLOW = "test_laws or test_testing or test_docs or test_cli or test_report"  # these take long even with few examples
-BENCHMARKS = (["benchmarks.core", "--quick"], ["benchmarks.capacity", "--quick"], ["benchmarks.transformer", "--quick"])
+# Tests that take long even with few examples
+SLOW = "test_laws or test_mutants or test_conformance or test_docs or test_cli or test_report"
+BENCHMARKS = [[f"benchmarks.{name}", "--quick"] for name in ("core", "capacity", "transformer", "store")]
 
 
 def install(session: nox.Session, *others: str) -> None:

@@ -1,6 +1,6 @@
 """Helpers of the benchmarks.
 
-- timing of contestants in interleaved rounds [`Contestant`, `once`, `interleaved`, `wait_until_idle`]
+- timing of contestants in interleaved rounds [`Contestant`, `once`, `quietest`, `interleaved`, `wait_until_idle`]
 - the machine, its load, and memory [`machine`, `cores`, `elsewhere`, `peak_memory`]
 - tables of results [`table`]
 """
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 SHORT = 0.1  # seconds: shorter calls are made twice, because the first one pays for waking threads and cold caches
 SETTLE = 0.5  # seconds to wait at most for threads to become idle
+TRIES = 4  # of a timing during which other processes were busy
 
 
 class Contestant(NamedTuple):
@@ -35,6 +36,22 @@ def once(contestant: Contestant) -> tuple[float, Any]:
     with contestant.context():
         seconds, result = timed(contestant.call)
         return timed(contestant.call) if seconds < SHORT else (seconds, result)
+
+
+def quietest(contestant: Contestant) -> tuple[float, bool]:
+    """Return seconds of a call in the quietest of some tries, and whether other processes were busy in all of them."""
+    tries: list[tuple[float, float]] = []
+    while len(tries) < TRIES:
+        start, before = time.perf_counter(), elsewhere()
+        seconds, _ = once(contestant)
+        if before is None:
+            return seconds, False
+        # more than two ticks of the clock, and a tenth of a core
+        excess = (elsewhere() or 0.0) - before - 0.02 - 0.1 * (time.perf_counter() - start)
+        if excess <= 0:
+            return seconds, False
+        tries.append((excess, seconds))
+    return min(tries)[1], True
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -58,19 +75,25 @@ def wait_until_idle() -> None:
 
 
 def interleaved(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, dict[str, float]]:
-    """Return the milliseconds of each contestant, timed once per round; each round starts with another one."""
+    """Return the milliseconds of each contestant, timed once per round, and the share of timings that were disturbed.
+
+    Each round starts with another contestant.
+    """
     names = list(contestants)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    samples: dict[str, list[tuple[float, bool]]] = {name: [] for name in names}
     for r in range(rounds):
         first = r % len(names)
         for name in names[first:] + names[:first]:
-            seconds[name].append(once(contestants[name])[0])
-    return {name: _summary(times) for name, times in seconds.items()}
+            samples[name].append(quietest(contestants[name]))
+    return {name: _summary(some) for name, some in samples.items()}
 
 
-def _summary(seconds: Sequence[float]) -> dict[str, float]:
+def _summary(samples: Sequence[tuple[float, bool]]) -> dict[str, float]:
+    seconds = [time for time, _ in samples]
     summary = {"median": statistics.median(seconds), "fastest": min(seconds), "slowest": max(seconds)}
-    return {f"{key}_ms": round(1000 * value, 4) for key, value in summary.items()}
+    return {f"{key}_ms": round(1000 * value, 4) for key, value in summary.items()} | {
+        "disturbed": sum(busy for _, busy in samples) / len(samples)
+    }
 
 
 def cores() -> int:

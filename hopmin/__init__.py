@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from hopmin.memory.layered import LayeredMemory as LayeredMemory
     from hopmin.memory.memory import Lookup as Lookup
     from hopmin.memory.memory import Memory as Memory
+    from hopmin.memory.memory import Neighbours as Neighbours
     from hopmin.memory.nearest import nearest as nearest
     from hopmin.memory.nearest import separation as separation
     from hopmin.memory.nearest import within as within
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from hopmin.memory.retrieval import retrieve as retrieve
     from hopmin.memory.sparse import EpanechnikovEnergy as EpanechnikovEnergy
     from hopmin.memory.sparse import SparseEnergy as SparseEnergy
+    from hopmin.memory.store import Store as Store
     from hopmin.numerics import entmax as entmax
     from hopmin.numerics import log_softmax as log_softmax
     from hopmin.numerics import logsumexp as logsumexp
@@ -120,6 +122,8 @@ _MODULES = {
     "certify": "paper.certificates",
     "Memory": "memory.memory",
     "Lookup": "memory.memory",
+    "Neighbours": "memory.memory",
+    "Store": "memory.store",
     "GPT": "transformer.model",
     "GPTConfig": "transformer.model",
     "Trainer": "transformer.training",

@@ -10,7 +10,7 @@ cannot set it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import isfunction
 from typing import Any, ParamSpec, TypeVar
@@ -23,6 +23,8 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Class = TypeVar("Class", bound=type)
 
+STANDARD = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # NumPy's default
+
 
 def standard(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Return the function with standard arithmetic."""
@@ -31,7 +33,10 @@ def standard(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         state = _backend.core.standard_state()
         try:
-            with np.errstate(**_handling()):
+            handling = np.geterr()
+            if handling == STANDARD:  # as everywhere inside a decorated function
+                return function(*args, **kwargs)
+            with np.errstate(**_standardized(handling)):
                 return function(*args, **kwargs)
         finally:
             _backend.core.restore_state(state)
@@ -39,10 +44,9 @@ def standard(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     return call
 
 
-def _handling() -> dict[str, Any]:
+def _standardized(handling: Mapping[str, Any]) -> dict[str, Any]:
     """Return NumPy's default handling of errors, except that those ignored by the caller remain ignored."""
-    ignored = {error for error, handling in np.geterr().items() if handling == "ignore"} | {"under"}
-    return {error: "ignore" if error in ignored else "warn" for error in ("divide", "over", "under", "invalid")}
+    return {error: "ignore" if handling[error] == "ignore" else default for error, default in STANDARD.items()}
 
 
 def standard_methods(cls: Class) -> Class:

@@ -4,8 +4,8 @@ Arguments are checked once, where they enter the library, and converted to C-con
 arrays, or plain Python numbers.
 
 - arrays: [`real`], [`slices`], [`axes`], [`together`], [`floats`], [`pair`], [`matching_values`], [`new_patterns`],
-  [`storable`], [`indices`], [`boolean_mask`], [`tokens`], [`token_rows`]
-- their entries: [`finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
+  [`storable`], [`keys`], [`indices`], [`boolean_mask`], [`allowed`], [`tokens`], [`token_rows`]
+- their entries: [`finite`], [`is_finite`], [`binary`], [`numbers_below`], [`too_large`], [`cast`]
 - numbers: [`number`], [`radii`], [`real_number`], [`integer`], [`boolean`]
 - objects: [`instance`], [`energy`], [`generator`], [`update_order`], [`progress`]
 - names: [`choice`], [`letters`], [`path`]; text of others in a message: [`printable`]
@@ -15,6 +15,7 @@ Each message is one sentence: the name of the argument, what was expected, what 
 
 from __future__ import annotations
 
+import math
 import numbers
 import os
 import re
@@ -28,6 +29,8 @@ from hopmin._typing import Array, Axis, Booleans, Energy, Floats, Integers, Prog
 
 Kind = TypeVar("Kind")
 Option = TypeVar("Option", bound=str)
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+ROUNDED_TO_INFINITY = 2.0**128 - 2.0**103  # the least number that float32 rounds to infinity
 # Characters that move a terminal's cursor, recolour it, reorder its text, or cannot be printed
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -36,9 +39,7 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff
 
 def real(name: str, a: Any) -> Floats:
     """Return `a` as a floating-point array of any shape; integers become float64. NaN and infinities are allowed."""
-    array = _array(name, a)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be real numbers; got dtype {array.dtype}")
+    array = _real(name, a)
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
@@ -80,7 +81,8 @@ def floats(name: str, a: Any, shape: str, *, empty: str = "m", **sizes: int) -> 
     `shape` names the axes in the library's letters ("n d"); `sizes` fixes the length of some (d=3). Only the axis named
     by `empty`, that of queries by default, may have length 0.
     """
-    array = np.ascontiguousarray(_shaped(name, _single_or_double(name, a), shape, empty=empty, **sizes))
+    array = _shaped(name, _real(name, a), shape, empty=empty, **sizes)
+    array = np.ascontiguousarray(array, _single_or_double(name, array))
     finite(name, array)
     return array
 
@@ -88,18 +90,16 @@ def floats(name: str, a: Any, shape: str, *, empty: str = "m", **sizes: int) -> 
 def pair(queries: Any, patterns: Any) -> tuple[Floats, Any, tuple[int, ...]]:
     """Return queries (m, d) in the common dtype, patterns (n, d), and the shape of the results: (m,) or ().
 
-    Patterns may be large, mapped from a file, or packed, so they are returned as they are: the search casts them to the
-    queries' dtype and checks that they are finite, one block at a time.
+    Patterns may be large, mapped from a file, or packed, so they are returned as they are, of any real dtype: the
+    search casts them to the queries' dtype and checks that they are finite, one block at a time.
     """
-    if not hasattr(patterns, "_blocks"):  # not packed
-        patterns = _shaped("patterns", real("patterns", patterns), "n d")
-        _single_or_double("patterns", patterns[:0])
-    d = patterns.shape[1]
-    x = _single_or_double("queries", queries)
+    if not hasattr(patterns, "_at"):  # neither packed nor selected
+        patterns = _shaped("patterns", _real("patterns", patterns), "n d")
+    dtype, d = _single_or_double("patterns", patterns), patterns.shape[1]
+    x = _real("queries", queries)
     single = x.ndim == 1
     x = floats("queries", x[None] if single and len(x) == d else x, "m d", d=d)
-    dtype = np.result_type(x, _single_or_double("patterns", patterns[:0]))
-    return x.astype(dtype, copy=False), patterns, () if single else (len(x),)
+    return x.astype(np.promote_types(x.dtype, dtype), copy=False), patterns, () if single else (len(x),)
 
 
 def matching_values(values: Any, queries: Floats, patterns: Any) -> tuple[Floats, Floats]:
@@ -111,14 +111,18 @@ def matching_values(values: Any, queries: Floats, patterns: Any) -> tuple[Floats
 
 def finite(name: str, a: Array, first: int = 0) -> None:
     """Raise if an entry is not finite; the index in the message counts rows from `first`."""
-    if a.flags.c_contiguous and a.dtype in (np.float32, np.float64):
-        if np.isfinite(_backend.core.max_abs(a.reshape(-1))):
-            return
-    elif np.isfinite(a).all():
+    if is_finite(a):
         return
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
     place = (index[0] + first, *index[1:])
     raise ValueError(f"{name} must be finite; got {a[index]} at index {place[0] if len(place) == 1 else place}")
+
+
+def is_finite(a: Array, bound: float = math.inf) -> bool:
+    """Return whether all entries are finite, and their magnitudes less than a bound."""
+    if a.dtype in (DOUBLE, SINGLE) and a.flags.c_contiguous:
+        return _backend.core.max_abs(a.reshape(-1)) < bound  # NaN if one is not finite
+    return bool((np.abs(a) < bound).all())
 
 
 def binary(name: str, a: Array) -> None:
@@ -138,22 +142,25 @@ def numbers_below(name: str, a: Any, limit: float) -> Floats:
 
 def too_large(queries: Array, patterns: Any, dtype: Any) -> ValueError:
     """Return the error to raise when scores of finite numbers overflow."""
-    reach = float(np.abs(patterns).max()) + float(np.abs(queries).max(initial=0))
+    reach = _magnitude(patterns) + (_magnitude(queries) if len(queries) else 0)
     return ValueError(f"queries and patterns must be small enough to square in {dtype}; got values up to {reach:.3g}")
 
 
 def cast(result: Floats, queries: Floats, patterns: Any, dtype: Any) -> Floats:
     """Return the result in `dtype`; raise if it overflows."""
-    with np.errstate(over="ignore"):
-        rounded: Floats = result.astype(dtype, copy=False)
-    if not np.isfinite(rounded).all():
+    fits = is_finite(result, ROUNDED_TO_INFINITY if dtype == SINGLE else math.inf)
+    if not fits:
         raise too_large(queries, np.asarray(patterns), dtype)
-    return rounded
+    return result.astype(dtype, copy=False)
+
+
+def _magnitude(a: Array) -> float:
+    return max(float(a.max()), -float(a.min()))  # the absolute value of an integer may overflow
 
 
 def new_patterns(name: str, a: Any, d: int, dtype: Any) -> tuple[Floats, bool]:
     """Return patterns to store, (k, d) in `dtype`, and whether a single one, (d,), was given."""
-    array = _single_or_double(name, a)
+    array = _real(name, a)
     single = array.ndim == 1 and len(array) == d
     array = floats(name, array[None] if single else array, "k d", d=d)
     with np.errstate(over="ignore"):
@@ -174,6 +181,31 @@ def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"{name} must have shape (n, ...) with n = {n}; got {array.shape}")
     return array.copy()
+
+
+def keys(name: str, a: Any, n: int | None = None, single: bool | None = None) -> list[Any]:
+    """Return n different keys, all strings or all integers of 64 bits; any number by default.
+
+    `single` says whether `a` is one key, n = 1; by default its shape does.
+    """
+    array = _array(name, a)
+    single = array.ndim == 0 if single is None else single
+    n = 1 if single else np.size(array) if n is None else n
+    array = array[None] if single else array
+    if array.ndim != 1 or len(array) != n:
+        raise ValueError(f"{name} must have shape (n,) with n = {n}; got {array.shape}")
+    if array.dtype.kind == "U" and not isinstance(a, np.ndarray):
+        _one_kind(name, a)
+    found: list[Any] = array.tolist() if array.dtype.kind in "iu" else [str(key) for key in ([a] if single else a)]
+    fits = array.dtype.kind == "U" or all(-(2**63) <= key < 2**63 for key in found if array.dtype.kind in "iu")
+    if n and (array.dtype.kind not in "iuU" or not fits):
+        raise TypeError(f"{name} must be strings, or integers of 64 bits; got dtype {array.dtype}")
+    if nul := [key for key in found if isinstance(key, str) and "\0" in key]:
+        raise ValueError(f"{name} must not contain NUL; got {_shown(nul[0])}")
+    if len(set(found)) < n:
+        twice = next(key for i, key in enumerate(found) if key in found[:i])
+        raise ValueError(f"{name} must be unique; got {_shown(twice)} twice")
+    return found
 
 
 def _one_kind(name: str, a: Any) -> None:
@@ -209,6 +241,25 @@ def boolean_mask(name: str, a: Any, shape: str, **sizes: int) -> Booleans:
         expected = f"{letters(axes)} or {letters(axes[1:])} with {known}"
         raise ValueError(f"{name} must have shape {expected}; got {array.shape}")
     return np.broadcast_to(array, full)
+
+
+def allowed(name: str, a: Any, m: int, n: int) -> tuple[list[Integers], Integers]:
+    """Return the distinct sets of patterns that queries may see, as ascending indices, and the set (m,) of each query.
+
+    `a` holds booleans (m, n) or (n,), or unique indices of patterns that all queries may see.
+    """
+    array, group = _array(name, a), np.zeros(m, np.int64)
+    if array.dtype != bool:
+        if array.dtype.kind not in "iu" and array.size:
+            raise TypeError(f"{name} must be booleans or integers; got dtype {array.dtype}")
+        return [np.sort(indices(name, array, n))], group
+    rows = boolean_mask(name, array, "m n", m=m, n=n)
+    if array.ndim == 1 or m == 0:
+        return [np.flatnonzero(array) if array.ndim == 1 else np.arange(n)], group
+    sets: dict[bytes, tuple[int, int]] = {}
+    for i, bits in enumerate(np.packbits(rows, axis=1)):
+        group[i] = sets.setdefault(bits.tobytes(), (len(sets), i))[0]
+    return [np.flatnonzero(rows[i]) for _, i in sets.values()], group
 
 
 def tokens(name: str, a: Any, vocabulary: int, *, shape: str = "B T", lowest: int = 0, **sizes: int) -> Integers:
@@ -247,22 +298,32 @@ def _array(name: str, a: Any) -> Array:
         raise ValueError(f"{name} must be a rectangular array; got rows of different lengths") from None
 
 
-def _shaped(name: str, a: Floats, shape: str, *, empty: str = "m", **sizes: int) -> Floats:
+def _real(name: str, a: Any) -> Array:
+    """Return `a` as an array of real numbers in their own dtype."""
+    array = _array(name, a)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be real numbers; got dtype {array.dtype}")
+    return array
+
+
+def _shaped(name: str, a: Array, shape: str, *, empty: str = "m", **sizes: int) -> Array:
     axes = shape.split()
-    fits = a.ndim == len(axes) and all(size == sizes.get(axis, size) for axis, size in zip(axes, a.shape, strict=True))
-    if not fits:
+    if a.size and not sizes and a.ndim == len(axes):
+        return a
+    if a.ndim != len(axes) or a.shape != tuple(map(sizes.get, axes, a.shape)):
         known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if axis in axes)
         raise ValueError(f"{name} must have shape {letters(axes)}{known and f' with {known}'}; got {a.shape}")
-    if any(size == 0 for axis, size in zip(axes, a.shape, strict=True) if axis != empty):
+    if 0 in a.shape and any(size == 0 for axis, size in zip(axes, a.shape, strict=True) if axis != empty):
         raise ValueError(f"{name} must not be empty; got shape {a.shape}")
     return a
 
 
-def _single_or_double(name: str, a: Any) -> Floats:
-    array = real(name, a)
-    if array.dtype.itemsize > 8:
-        raise TypeError(f"{name} must be real numbers of at most 64 bits; got dtype {array.dtype}")
-    return array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32, copy=False)
+def _single_or_double(name: str, a: Any) -> np.dtype[Any]:
+    """Return the dtype in which to compute with real numbers: float32 for short floats, otherwise float64."""
+    dtype: np.dtype[Any] = a.dtype
+    if dtype.itemsize > 8:
+        raise TypeError(f"{name} must be real numbers of at most 64 bits; got dtype {dtype}")
+    return SINGLE if dtype.kind == "f" and dtype.itemsize < 8 else DOUBLE
 
 
 def letters(axes: Iterable[str]) -> str:
@@ -285,7 +346,7 @@ def _shown(x: Any) -> str:
 
 def _number(name: str, x: Any, expected: str, kind: Any = numbers.Real) -> Any:
     """Return `x` if it is a number of this kind, not a boolean, and finite as a float."""
-    if isinstance(x, (bool, np.bool_)) or not isinstance(x, kind):
+    if type(x) is not int and (isinstance(x, (bool, np.bool_)) or not isinstance(x, kind)):
         raise TypeError(f"{name} must be {expected}; got {_shown(x)}")
     try:
         as_float = float(x)
@@ -397,7 +458,7 @@ def path(name: str, x: Any) -> str:
     """
     found = os.fspath(x) if isinstance(x, os.PathLike) else x
     if not isinstance(found, str):
-        raise TypeError(f"{name} must be a string or a path object; got {x!r:.60}")
+        raise TypeError(f"{name} must be a string or a path object; got {_shown(x)}")
     try:
         valid = b"\0" not in os.fsencode(found)
     except UnicodeEncodeError:

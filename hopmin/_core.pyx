@@ -8,7 +8,7 @@ computed exactly where rounding could change the weights noticeably. `docs/core.
 
 from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MAX, FLT_MIN
 from libc.math cimport INFINITY, exp, fabs, sqrt
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -18,12 +18,16 @@ cdef extern from "_simd/tile_kernels.h" nogil:
     enum: _PANEL "PANEL"
     enum: _TILE "TILE"
     enum: VARIANTS
+    double _SMALLEST "SMALLEST"
+    double _LARGEST "LARGEST"
+    double _OUTWARDS "OUTWARDS"
     ctypedef struct tile_kernels:
         void (*exp_nonpositive)(const void* x, Py_ssize_t count, void* out) noexcept nogil
         double (*max_abs)(const void* numbers, Py_ssize_t count) noexcept nogil
         void (*pack)(const void* patterns, Py_ssize_t stride, Py_ssize_t count, Py_ssize_t d,
                      void* panel) noexcept nogil
         void (*unpack)(const void* panel, Py_ssize_t count, Py_ssize_t d, void* patterns) noexcept nogil
+        bint (*alike)(const void* panel, Py_ssize_t d, const void* pattern) noexcept nogil
         void (*group)(const void* queries, Py_ssize_t stride, Py_ssize_t m, Py_ssize_t d, void* groups) noexcept nogil
         void (*columns)(const void* values, Py_ssize_t stride, Py_ssize_t count, Py_ssize_t v,
                         void* panels) noexcept nogil
@@ -33,11 +37,25 @@ cdef extern from "_simd/tile_kernels.h" nogil:
         double (*weigh)(void* scores, Py_ssize_t count, double peak, double beta) noexcept nogil
         void (*mix)(const void* weights, Py_ssize_t m, Py_ssize_t count, const void* values, Py_ssize_t v,
                     double* mix, Py_ssize_t stride) noexcept nogil
-        Py_ssize_t (*above)(const void* scores, Py_ssize_t j, Py_ssize_t count, double cut) noexcept nogil
-        void (*exact)(const void* query, const void* pattern, Py_ssize_t stride, Py_ssize_t d, bint difference,
-                      double* out) noexcept nogil
+        Py_ssize_t (*collect)(const void* scores, Py_ssize_t j, Py_ssize_t count, double cut, Py_ssize_t room,
+                              long long* places, void* found) noexcept nogil
+        Py_ssize_t (*keep)(void* scores, long long* places, Py_ssize_t count, double cut) noexcept nogil
+        double (*kth)(void* scores, Py_ssize_t count, Py_ssize_t k) noexcept nogil
+        void (*exact)(const void* query, const void* patterns, const long long* places, Py_ssize_t count, bint packed,
+                      Py_ssize_t d, bint difference, double* out) noexcept nogil
         void (*exact_panel)(const void* query, const void* panel, Py_ssize_t d, bint difference, bint more,
                             double* out) noexcept nogil
+        bint (*encode)(const void* panel, Py_ssize_t d, const void* centre, uint32_t* words,
+                       float* bounds) noexcept nogil
+        void (*score_one)(const void* query, const void* panel, Py_ssize_t d, bint difference,
+                          void* scores) noexcept nogil
+        double (*rough)(const void* query, const void* pattern, Py_ssize_t stride, Py_ssize_t d,
+                        bint difference) noexcept nogil
+        Py_ssize_t (*places)(uint64_t bits, long long* places) noexcept nogil
+        void (*spread)(const uint32_t* words, Py_ssize_t count, Py_ssize_t steps, Py_ssize_t first, int32_t* groups,
+                       int32_t* minus) noexcept nogil
+        void (*look)(const int32_t* groups, const int32_t* minus, const float* twice, const float* least, Py_ssize_t m,
+                     const uint32_t* words, const float* bounds, Py_ssize_t steps, uint64_t* hits) noexcept nogil
     struct variant:
         const char* name
         bint (*runs_here)() noexcept nogil
@@ -54,13 +72,16 @@ cdef enum:
     _QUERIES = 384  # queries that are scored together: a multiple of ROWS in each variant (compare TASK)
     COORDINATES = 4096  # coordinates that are scored together, and columns of the values: a multiple of PANEL
     FEW = 8  # patterns of a panel that are scored exactly one by one: scoring a whole panel takes about as long
+    SPARE = 32  # room for candidates beyond 2 k of them
+    CANDIDATES = 1 << 18  # candidates of all queries that are scored together
+    MANY = 24  # patterns of a panel scored for all queries, from which on the panel is unpacked first
     NEGLIGIBLE = 64  # weights of e^-64 and less may be rounded to 0
 cdef double TOLERANCE = 0.015625  # of the relative error of weights: beyond it, scores are computed exactly
 
-PANEL, TILE = _PANEL, _TILE
+PANEL, TILE, SMALLEST, LARGEST, OUTWARDS = _PANEL, _TILE, _SMALLEST, _LARGEST, _OUTWARDS
 FUNCTIONS = (
-    "simd", "standard_state", "restore_state", "max_abs", "exp_nonpositive", "pack", "unpack", "scores", "gather",
-    "absorb", "merge",
+    "simd", "standard_state", "restore_state", "max_abs", "exp_nonpositive", "pack", "unpack", "encode",
+    "scores", "gather", "search", "absorb", "merge",
 )
 SIMD = tuple(variants[i].name.decode() for i in range(VARIANTS) if variants[i].runs_here())
 cdef int chosen = best_variant()
@@ -155,6 +176,38 @@ cdef int _unpack(const floating[:, :, ::1] panels, floating[:, ::1] patterns) ex
         for j from 0 <= j < n by _PANEL:
             kernels.unpack(&panels[j // _PANEL, 0, 0], min(_PANEL, n - j), d, &patterns[j, 0])
     return 0
+
+
+def encode(panels, n, centre, words, bounds):
+    if panels.dtype == "float32":
+        return bool(_encode[float](panels, n, centre, words, bounds))
+    return bool(_encode[double](panels, n, centre, words, bounds))
+
+
+cdef int _encode(const floating[:, :, ::1] panels, Py_ssize_t n, const floating[::1] centre, uint32_t[:, :, ::1] words,
+                 float[:, :, ::1] bounds) except -1:
+    cdef Py_ssize_t d = panels.shape[1], j
+    cdef bint finite = True
+    cdef uint64_t state
+    cdef Patterns p = Patterns(<const char*> &panels[0, 0, 0], n, d, sizeof(floating), True, True, 0,
+                               kernels_of(sizeof(floating)))
+    expect_panels(panels.shape[0], d, panels.shape[2], n, centre.shape[0])
+    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n,
+                 d)
+    expect_few_coordinates(d)
+    cdef void* panel = allocate(_PANEL * d * sizeof(floating))
+    with nogil:
+        state = set_standard()
+        # in `encode` of tile.h
+        # 1. scales
+        # 2. integers, and what rounding takes away
+        # 3. bounds, rounded outwards
+        for j from 0 <= j < n by _PANEL:
+            finite &= p.kernels.encode(panel_at(&p, j, 0, panel), d, &centre[0], &words[j // _PANEL, 0, 0],
+                                       &bounds[j // _PANEL, 0, 0])
+        restore(state)
+    release(panel)
+    return finite
 
 
 def scores(queries, patterns, metric, out):
@@ -261,7 +314,7 @@ cdef _gather(const floating[:, ::1] queries, const floating[::1] patterns, bint 
     cdef Py_ssize_t deep = min(d, COORDINATES)
     cdef floating* panel = <floating*> allocate((_PANEL * deep + rows * (deep + _TILE) + _PANEL) * sizeof(floating))
     cdef floating* groups = panel + _PANEL * deep
-    cdef floating* s = groups + rows * deep  # `above` may read up to a vector past the last score
+    cdef floating* s = groups + rows * deep  # `collect` may read up to a vector past the last score
     cdef Search* search = <Search*> allocate(rows * sizeof(Search))
     cdef double* cuts = <double*> allocate(rows * sizeof(double))
     cdef uint64_t state = set_standard()
@@ -314,21 +367,17 @@ cdef bint _take(Hits* hits, const Search* f, const Patterns* p, const floating* 
 
     `ready` is whether all coordinates of this panel are in `panel`.
     """
-    cdef Py_ssize_t places[_PANEL]
+    cdef long long places[_PANEL]
     cdef double exact[_PANEL]
-    cdef Py_ssize_t number = 0, i, j, c
+    cdef Py_ssize_t number, i, c
     cdef const void* packed_panel = panel
     cdef bint finite = True
     if f.overflow * reach > 1:  # products, whose rough scores may then be NaN: score all exactly
-        for j in range(count):
-            places[j] = j
         number = count
+        for i in range(count):
+            places[i] = i
     else:
-        j = p.kernels.above(s, 0, count, cut)
-        while j < count:
-            places[number] = j
-            number += 1
-            j = p.kernels.above(s, j + 1, count, cut)
+        number = p.kernels.collect(s, 0, count, cut, count, places, exact)
     if number > FEW:
         for c from 0 <= c < p.d by COORDINATES:
             if not ready[0]:
@@ -336,13 +385,16 @@ cdef bint _take(Hits* hits, const Search* f, const Patterns* p, const floating* 
             p.kernels.exact_panel(<const char*> f.query + c * p.size, packed_panel, min(COORDINATES, p.d - c),
                                   p.difference, c > 0, exact)
         ready[0] = not p.packed and p.d <= COORDINATES
+        for i in range(number):
+            exact[i] = exact[places[i]]
     for i in range(number):
-        j = places[i]
-        if number <= FEW:
-            _score_one(f, p, start + j, &exact[j])
-        finite &= p.difference or fabs(exact[j]) <= DBL_MAX
-        if exact[j] >= least:
-            _append(hits, Hit(exact[j], row, p.first + start + j))
+        places[i] += start
+    if number <= FEW:
+        p.kernels.exact(f.query, p.start, places, number, p.packed, p.d, p.difference, exact)
+    for i in range(number):
+        finite &= p.difference or fabs(exact[i]) <= DBL_MAX
+        if exact[i] >= least:
+            _append(hits, Hit(exact[i], row, p.first + places[i]))
     return finite
 
 
@@ -370,6 +422,261 @@ cdef tuple _hits(const Hits* hits):
     return rows, found, indices
 
 
+def search(queries, patterns, n, centre, words, bounds, metric, allowed, first, best, indices):
+    difference = metric == "euclidean"
+    rest = (queries, patterns, n, centre, words, bounds, difference, allowed, first, best, indices)
+    return bool(_search[float](*rest) if queries.dtype == "float32" else _search[double](*rest))
+
+
+cdef int _search(const floating[:, ::1] queries, const floating[:, :, ::1] patterns, Py_ssize_t n,
+                 const floating[::1] centre, const uint32_t[:, :, ::1] words, const float[:, :, ::1] bounds,
+                 bint difference, const uint64_t[::1] allowed, long long first, double[:, ::1] best,
+                 long long[:, ::1] indices) except -1:
+    cdef Py_ssize_t m = queries.shape[0], d = queries.shape[1], steps = (queries.shape[1] + 3) // 4, k = best.shape[1]
+    cdef Py_ssize_t row, batch, count, number, looks, pause, fails, step, i, j, c
+    cdef bint finite = True, usable = True, coded, some = allowed.shape[0] > 0  # some: not all patterns are allowed
+    cdef uint64_t those
+    cdef double score, reach = 0, share, slack = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
+    cdef uint64_t state
+    expect_panels(patterns.shape[0], patterns.shape[1], patterns.shape[2], n, d)
+    expect("length of centre", centre.shape[0], d)
+    expect_codes(words.shape[0], words.shape[1], words.shape[2], bounds.shape[0], bounds.shape[1], bounds.shape[2], n,
+                 d)
+    expect_few_coordinates(d)
+    expect("length of allowed", allowed.shape[0], panels_for(n) if some else 0)
+    expect("rows of best", best.shape[0], m)
+    expect("rows of indices", indices.shape[0], m)
+    expect("columns of indices", indices.shape[1], k)
+    cdef Patterns p = Patterns(<const char*> &patterns[0, 0, 0], n, d, sizeof(floating), True, difference, first,
+                               kernels_of(sizeof(floating)))
+    cdef const tile_kernels* kernels = p.kernels
+    cdef Py_ssize_t capacity = min(k + k // 2, n) + SPARE // 4
+    cdef Py_ssize_t rows = max(24, min(_QUERIES, CANDIDATES // capacity // 24 * 24, (m + 23) // 24 * 24))
+    cdef floating* panel = <floating*> allocate(
+        ((2 * _PANEL + 2) * d + rows * (d + _TILE) + _PANEL + rows * (capacity + _PANEL)) * sizeof(floating))
+    cdef Copies copies = Copies(panel + _PANEL * d, panel, -1, 0)
+    cdef floating* groups = panel + (_PANEL + 1) * d
+    cdef floating* s = groups + rows * d
+    cdef floating* rough = s + rows * _TILE + _PANEL
+    cdef floating* flat = rough + rows * (capacity + _PANEL)
+    cdef floating* origin = flat + _PANEL * d  # the centre of the codes of queries
+    cdef long long* places = <long long*> allocate(rows * capacity * sizeof(long long))
+    cdef double* exact = <double*> allocate(capacity * sizeof(double))
+    cdef Search* search = <Search*> allocate(rows * sizeof(Search))
+    cdef Aim* aims = <Aim*> allocate(rows * sizeof(Aim))
+    cdef int32_t* codes = <int32_t*> allocate((2 * steps + 1) * rows * sizeof(int32_t))
+    cdef int32_t* minus = codes + 2 * steps * rows
+    cdef float* twice = <float*> allocate(rows * 3 * sizeof(float))
+    cdef float* least = twice + 2 * rows
+    cdef uint64_t* hits = <uint64_t*> allocate(rows * sizeof(uint64_t))
+    cdef uint32_t* query_words = <uint32_t*> allocate(steps * _PANEL * sizeof(uint32_t))
+    cdef const void* source
+    cdef const float* panel_bounds
+    cdef float query_bounds[3 * _PANEL]
+    cdef float product_bounds[3 * _PANEL]
+    cdef const floating* pattern
+    cdef long long near[_PANEL]
+    with nogil:
+        state = set_standard()
+        memset(codes, 0, (2 * steps + 1) * rows * sizeof(int32_t))
+        memset(twice, 0, rows * 3 * sizeof(float))
+        if difference:
+            memcpy(origin, &centre[0], d * sizeof(floating))
+        else:
+            memset(origin, 0, d * sizeof(floating))
+            usable = _reach(&p, &centre[0], &bounds[0, 0, 0], panel, &reach)
+        for row from 0 <= row < m by rows:
+            batch = min(rows, m - row)
+            kernels.group(&queries[row, 0], d, batch, d, groups)
+            for i in range(batch):
+                search[i].rough = rough + i * (capacity + _PANEL)  # `kth` may write up to a vector after the last
+                search[i].places, search[i].exact = places + i * capacity, exact
+                search[i].count, search[i].capacity, search[i].kind = 0, capacity, 0
+                search[i].k, search[i].kth = k, -INFINITY
+                search[i].best, search[i].indices = &best[row + i, 0], &indices[row + i, 0]
+                _begin(&search[i], &queries[row + i, 0], d, difference)
+            # 1. the codes of the queries
+            coded, share = usable and kernels.look != NULL, 0
+            for i in range(batch if not difference else 0):
+                coded &= 4 * search[i].overflow * reach <= 1
+            pause = 0 if coded else n
+            for i from 0 <= i < (batch if pause == 0 else 0) by _PANEL:
+                count = min(_PANEL, batch - i)
+                kernels.pack(&queries[row + i, 0], d, count, d, panel)
+                kernels.encode(panel, d, origin, query_words, query_bounds)
+                kernels.spread(query_words, count, steps, i, codes, minus)
+                for c in range(count):
+                    aims[i + c] = Aim(query_bounds[c], query_bounds[_PANEL + c], query_bounds[2 * _PANEL + c], 0)
+                    if not difference:
+                        _aim_at_products(&aims[i + c], &queries[row + i + c, 0], &centre[0], d, reach)
+                        share = max(share, query_bounds[_PANEL + c] / max(aims[i + c].away, FLT_MIN))
+            fails, j = 0, 0
+            for i in range(batch if pause == 0 else 0):
+                _aim(&search[i], aims[i], d, reach, &twice[2 * i], &least[i])
+                if best[row + i, k - 1] == -INFINITY and not some:
+                    pause = (k + _PANEL - 1) // _PANEL * _PANEL
+            while j < n:
+                copies.kind = -1
+                those = allowed[j // _PANEL] if some else ~<uint64_t> 0
+                if those == 0:
+                    j += min(_PANEL, n - j)
+                    continue
+                if pause > 0 and not some:  # all rough scores of a tile or a part of it
+                    count = min(min(pause, _TILE), n - j)
+                    for c from 0 <= c < count by _PANEL:
+                        kernels.score(groups, batch, panel_at(&p, j + c, 0, panel), d, difference, False, s + c)
+                    for i in range(batch):
+                        _consider(&search[i], &p, s + i * _TILE, kernels.peak(s + i * _TILE, count, &finite), j, count,
+                                  reach, &copies)
+                    pause -= count
+                    j += count
+                    if pause == 0:
+                        for i in range(batch):
+                            _aim(&search[i], aims[i], d, reach, &twice[2 * i], &least[i])
+                    continue
+                # 2. those whose codes are near enough
+                count, looks, panel_bounds = min(_PANEL, n - j), 0, &bounds[j // _PANEL, 0, 0]
+                if not difference:
+                    _bound_products(panel_bounds, count, share, slack, product_bounds)
+                    panel_bounds = product_bounds
+                if pause == 0:
+                    kernels.look(codes, minus, twice, least, batch, &words[j // _PANEL, 0, 0], panel_bounds, steps,
+                                 hits)
+                for i in range(batch):
+                    hits[i] = (hits[i] if pause == 0 else ~<uint64_t> 0) & those
+                    if count < _PANEL:
+                        hits[i] &= (<uint64_t> 1 << count) - 1
+                    looks += kernels.places(hits[i], near)
+                # 3. their scores, but rough ones
+                source = panel_at(&p, j, 0, panel)
+                if looks >= MANY:
+                    kernels.unpack(source, _PANEL, d, flat)
+                for i in range(batch):
+                    if hits[i] == 0:
+                        continue
+                    number = kernels.places(hits[i], near)
+                    if number > FEW and some:
+                        kernels.score_one(search[i].query, source, d, difference, s)
+                        for c in range(number):
+                            _offer(&search[i], &p, s[near[c]], j + near[c], reach)
+                    elif number > FEW:
+                        kernels.score_one(search[i].query, source, d, difference, s)
+                        _consider(&search[i], &p, s, kernels.peak(s, count, &finite), j, count, reach, &copies)
+                    else:
+                        for c in range(number):
+                            pattern, step = <const floating*> source + near[c], _PANEL
+                            if looks >= MANY:
+                                pattern, step = flat + near[c] * d, 1
+                            score = kernels.rough(search[i].query, pattern, step, d, difference)
+                            _offer(&search[i], &p, <floating> score, j + near[c], reach)
+                    if some and search[i].kth == -INFINITY:  # as the pause would
+                        _shrink(&search[i], &p, reach)
+                    if pause == 0:
+                        _aim(&search[i], aims[i], d, reach, &twice[2 * i], &least[i])
+                j += count
+                if some:
+                    continue
+                # codes say little: a pause, the longer the more often
+                fails = min(fails + 1, 6) if looks > 4 * batch else 0
+                pause = _PANEL << (fails - 1) if fails else 0
+            # 4. the k best
+            for i in range(batch):
+                _rescore(&search[i], &p, reach)
+        restore(state)
+    release(panel)
+    release(places)
+    release(exact)
+    release(search)
+    release(aims)
+    release(codes)
+    release(twice)
+    release(hits)
+    release(query_words)
+    return finite or difference
+
+
+cdef struct Aim:
+    # The code of a query: its scale, the distance to what its integers stand for, and the square of their length less
+    # that of this distance. For products, `away` is at least the sum of the lengths of the query, and of what its code
+    # leaves out; `offset` is its product with the centre, and more than all rounding in float64.
+    float scale, away, rest
+    double offset
+
+
+cdef void _aim_at_products(Aim* aim, const floating* query, const floating* centre, Py_ssize_t d,
+                           double reach) noexcept nogil:
+    cdef double square = 0, product = 0, size = 0, farthest = reach
+    cdef Py_ssize_t c
+    for c in range(d):
+        square += <double> query[c] * query[c]
+        product += <double> query[c] * centre[c]
+        size += fabs(query[c])
+        farthest = max(farthest, fabs(centre[c]))
+    aim.away = <float> ((sqrt(square) * (1 + (d + 8) * DBL_EPSILON) + 2 * aim.away) * (1 + _OUTWARDS))
+    aim.offset = product + 2 * (d + 8) * DBL_EPSILON * size * farthest + d * DBL_MIN
+
+
+cdef bint _reach(const Patterns* p, const floating* centre, const float* bounds, void* panel,
+                 double* reach) noexcept nogil:
+    """Set a bound on the magnitudes of all coordinates, from their codes; return whether all patterns have one."""
+    cdef double largest = 0
+    cdef Py_ssize_t j, place
+    cdef bint coded = True
+    for j in range(p.n):
+        place = 3 * (j // _PANEL) * _PANEL + j % _PANEL
+        coded &= bounds[place + 2 * _PANEL] > -INFINITY
+        largest = max(largest, bounds[place])
+    reach[0] = p.kernels.max_abs(centre, p.d) + 128 * largest
+    for j from 0 <= j < (0 if coded else p.n) by _PANEL:
+        reach[0] = max(reach[0], p.kernels.max_abs(panel_at(p, j, 0, panel), _PANEL * p.d))
+    return coded
+
+
+cdef void _bound_products(const float* bounds, Py_ssize_t count, double share, double slack, float* out) noexcept nogil:
+    """Set bounds of a panel with which the first look is at products."""
+    cdef Py_ssize_t j, place
+    cdef double away, square
+    for j in range(_PANEL):
+        place = min(j, count - 1)
+        away = bounds[_PANEL + place]
+        square = fabs(bounds[2 * _PANEL + place] + away * away) * (1 + 2 * slack + 8 * _OUTWARDS)
+        out[j] = bounds[place]
+        out[_PANEL + j] = <float> ((away + (share + 2 * _OUTWARDS) * sqrt(square)) * (1 + 2 * _OUTWARDS))
+        out[2 * _PANEL + j] = 0
+
+
+cdef void _aim(const Search* f, Aim aim, Py_ssize_t d, double reach, float* twice, float* least) noexcept nogil:
+    """Set what the codes of a pattern must reach for it to be among the k best."""
+    cdef double worst = max(f.best[f.k - 1], _loosen(f, f.kth, reach)), radius, cut
+    if not f.difference:
+        if worst == -INFINITY or aim.rest == -INFINITY:
+            twice[0], twice[1], least[0] = 0, 0, -INFINITY
+            return
+        cut = worst - aim.offset
+        least[0] = <float> (cut - fabs(cut) * _OUTWARDS - FLT_MIN)
+        twice[0], twice[1] = aim.scale, <float> (aim.away * (1 + 2 * _OUTWARDS))
+        return
+    radius = sqrt(FLT_MIN - worst * (1 + (d + 8) * DBL_EPSILON))
+    if radius > _LARGEST or aim.rest == -INFINITY:
+        twice[0], twice[1], least[0] = 0, 0, -INFINITY
+        return
+    cut = aim.rest - radius * (radius + 2 * aim.away) * (1 + _OUTWARDS)
+    least[0] = <float> (cut - fabs(cut) * _OUTWARDS)
+    twice[0] = 2 * aim.scale
+    twice[1] = <float> (2 * (radius + aim.away) * (1 + 2 * _OUTWARDS))
+
+
+cdef void _offer(Search* f, const Patterns* p, floating score, long long place, double reach) noexcept nogil:
+    """Add one pattern to the candidates if it may be among the k best."""
+    if f.k == 1:
+        f.kth = max(f.kth, score)
+    if score >= <floating> _cut(f, reach):
+        (<floating*> f.rough)[f.count], f.places[f.count] = score, place
+        f.count += 1
+        if f.count == f.capacity:
+            _make_room(f, p, reach)
+
+
 def absorb(queries, patterns, values, metric, beta, first, peak, total, mix, best, indices):
     if queries.dtype == "float32":
         return bool(_absorb[float](queries, patterns.reshape(-1), patterns.ndim == 3, values, metric == "euclidean",
@@ -384,6 +691,8 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
     cdef Py_ssize_t m = queries.shape[0], n = values.shape[0], d = queries.shape[1], v = values.shape[1]
     cdef Py_ssize_t k = best.shape[1], row, batch, start, count, whole, i, j, c, width
     cdef bint soft = peak.shape[0] > 0, finite = True
+    # few queries: scores of rows as they are; in the sums, they must not depend on the number of queries
+    cdef bint by_rows = m <= 2 and not soft and not packed
     cdef double s_peak, shrink, least, origin, reach
     cdef uint64_t state
     expect("numbers in patterns", patterns.shape[0], (panels_for(n) * _PANEL if packed else n) * d)
@@ -399,30 +708,41 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
     cdef const tile_kernels* kernels = p.kernels
     # working memory, whatever m, n, d and v: a panel; queries with their scores and candidates; the values of a tile
     cdef Py_ssize_t deep = min(d, COORDINATES), wide = min(panels_for(v) * _PANEL, COORDINATES)
-    cdef Py_ssize_t capacity = min(k, _TILE) + 32
+    cdef Py_ssize_t capacity = min(2 * k, n) + SPARE
+    cdef Py_ssize_t rows = max(24, min(_QUERIES, CANDIDATES // capacity // 24 * 24, (m + 23) // 24 * 24))
     cdef floating* panel = <floating*> allocate(
-        (_PANEL * deep + _QUERIES * (deep + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
-    cdef floating* groups = panel + _PANEL * deep
-    cdef floating* s = groups + _QUERIES * deep
-    cdef floating* columns = s + _QUERIES * _TILE + _PANEL  # `above` may read up to a vector past the last score
-    cdef Search* search = <Search*> allocate(_QUERIES * sizeof(Search))
-    cdef double* rough = <double*> allocate(_QUERIES * capacity * (sizeof(double) + sizeof(long long)))
+        ((_PANEL + 1) * deep + rows * (deep + _TILE) + _PANEL + _TILE * wide) * sizeof(floating))
+    cdef floating* groups = panel + (_PANEL + 1) * deep
+    cdef Copies copies = Copies(panel + _PANEL * deep, panel, -1, 0)
+    cdef floating* s = groups + rows * deep
+    cdef floating* columns = s + rows * _TILE + _PANEL  # `collect` may read up to a vector past the last score
+    cdef Search* search = <Search*> allocate(rows * sizeof(Search))
+    cdef floating* rough = <floating*> allocate(rows * (capacity + _PANEL) * sizeof(floating))
+    cdef long long* places = <long long*> allocate(rows * capacity * sizeof(long long))
+    cdef double* exact = <double*> allocate(capacity * sizeof(double))
     with nogil:
         state = set_standard()
-        for row from 0 <= row < m by _QUERIES:
-            batch = min(_QUERIES, m - row)
+        for row from 0 <= row < m by rows:
+            batch = min(rows, m - row)
             reach = 0
             for i in range(batch):
-                search[i].rough = rough + i * capacity
-                search[i].places = <long long*> (rough + _QUERIES * capacity) + i * capacity
-                search[i].count, search[i].capacity, search[i].k = 0, capacity, k
+                search[i].rough = rough + i * (capacity + _PANEL)  # `kth` may write up to a vector after the last
+                search[i].places, search[i].exact = places + i * capacity, exact
+                search[i].count, search[i].capacity, search[i].kind = 0, capacity, 0
+                search[i].k, search[i].kth = k, -INFINITY
                 if k > 0:
                     search[i].best, search[i].indices = &best[row + i, 0], &indices[row + i, 0]
                 _begin(&search[i], &queries[row + i, 0], d, difference)
             for start from 0 <= start < n by _TILE:
-                count = min(_TILE, n - start)
+                count, copies.kind = min(_TILE, n - start), -1
                 # 1. scores of this tile
-                for c from 0 <= c < d by COORDINATES:
+                for i in range(batch if by_rows else 0):
+                    for j in range(count):
+                        s_peak = kernels.rough(&queries[row + i, 0], &patterns[(start + j) * d], 1, d, difference)
+                        s[i * _TILE + j] = <floating> s_peak
+                    for j in range(count, panels_for(count) * _PANEL):  # `peak` reads whole vectors
+                        s[i * _TILE + j] = s[i * _TILE + count - 1]
+                for c from 0 <= c < (0 if by_rows else d) by COORDINATES:
                     width = min(COORDINATES, d - c)
                     if start == 0 or d > COORDINATES:  # otherwise they are still there
                         kernels.group(&queries[row, c], d, batch, width, groups)
@@ -438,7 +758,7 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                     s_peak = kernels.peak(s + i * _TILE, count, &finite)
                     # 3. their k best: only candidates, until they are scored exactly
                     if k > 0:
-                        _consider(&search[i], &p, s + i * _TILE, s_peak, start, count, reach)
+                        _consider(&search[i], &p, s + i * _TILE, s_peak, start, count, reach, &copies)
                     if not soft:
                         continue
                     origin = 0
@@ -464,20 +784,35 @@ cdef int _absorb(const floating[:, ::1] queries, const floating[::1] patterns, b
                     kernels.mix(s, batch, count, columns, width, &mix[row, c], v)
             # the remaining candidates
             for i in range(batch):
-                _rescore(&search[i], &p)
+                if k > 0:
+                    _rescore(&search[i], &p, reach)
         restore(state)
     release(panel)
     release(search)
     release(rough)
+    release(places)
+    release(exact)
     return finite
+
+
+cdef struct Copies:
+    # Tiles whose patterns are all the same: their scores are all too close to call.
+    void* pattern  # (d,), in the latest such tile
+    void* panel  # working memory, for a panel
+    long long kind, latest  # kind of the tile: -1 if unknown, 0 if the patterns differ; each pattern has its own
 
 
 cdef struct Search:
     # The search for the k best patterns of one query.
     const void* query
-    double* rough  # the rough scores of the candidates, in descending order
+    bint difference
+    void* rough  # the rough scores of the candidates
     long long* places  # the positions of the candidates among the patterns
+    double* exact  # working memory, for as many exact scores
     Py_ssize_t count, capacity, k  # count: of candidates, at most `capacity`
+    double kth  # at least k patterns have a rough score as large
+    double copied  # the exact score of the pattern of tiles of this kind, if it is not 0
+    long long kind
     double* best  # the k best exact scores so far, in descending order, and the indices of their patterns
     long long* indices
     # The error of a rough score is at most relative |score| + slope reach + least, where `reach` is the largest
@@ -495,7 +830,7 @@ cdef void _begin(Search* f, const floating* query, Py_ssize_t d, bint difference
     """
     cdef double epsilon = (d + 8) * (FLT_EPSILON if floating is float else DBL_EPSILON)
     cdef Py_ssize_t c
-    f.query = query
+    f.query, f.difference = query, difference
     f.relative, f.slope = epsilon if difference else 0, 0
     f.least = d * (FLT_MIN if floating is float else DBL_MIN)
     f.lowest = -(FLT_MAX if floating is float else DBL_MAX) if epsilon < 0.5 else INFINITY
@@ -523,10 +858,11 @@ cdef double _score_exactly(const Search* f, const Patterns* p, floating* s, Py_s
     Panels without a score of at least `least` are not scored again; their scores become -inf.
     """
     cdef double exact[_TILE]
+    cdef long long place
     cdef Py_ssize_t j, c
     cdef double top = -INFINITY
     for j from 0 <= j < count by _PANEL:
-        if p.kernels.above(s + j, 0, min(_PANEL, count - j), least) == min(_PANEL, count - j):
+        if p.kernels.collect(s + j, 0, min(_PANEL, count - j), least, 1, &place, exact + j) == 0:
             for c in range(_PANEL):
                 exact[j + c] = -INFINITY
             continue
@@ -542,42 +878,80 @@ cdef double _score_exactly(const Search* f, const Patterns* p, floating* s, Py_s
 
 cdef double _cut(const Search* f, double reach) noexcept nogil:
     """Return the least rough score with which a pattern may still be among the k best."""
-    cdef double cut = _loosen(f, f.best[f.k - 1], reach)
-    return cut if f.count < f.k else max(cut, _loosen(f, _loosen(f, f.rough[f.k - 1], reach), reach))
+    return max(_loosen(f, f.best[f.k - 1], reach), _loosen(f, _loosen(f, f.kth, reach), reach))
+
+
+cdef bint _repeats(Search* f, const Patterns* p, Py_ssize_t start, Py_ssize_t j, Py_ssize_t count,
+                   Copies* copies) noexcept nogil:
+    """Return whether all patterns of a tile are the same, and from place j on come after k that are as good."""
+    cdef long long place = start
+    if copies.kind < 0:
+        copies.kind = _kind(p, start, count, copies)
+    if copies.kind == 0:
+        return False
+    if copies.kind != f.kind:
+        f.kind = copies.kind
+        p.kernels.exact(f.query, p.start, &place, 1, p.packed, p.d, p.difference, &f.copied)
+    return _before(f.best[f.k - 1], f.indices[f.k - 1], f.copied, p.first + start + j)
+
+
+cdef long long _kind(const Patterns* p, Py_ssize_t start, Py_ssize_t count, Copies* copies) noexcept nogil:
+    """Return the kind of a tile."""
+    cdef Py_ssize_t j = 0
+    if p.d > COORDINATES:
+        return 0
+    if copies.latest == 0 or not p.kernels.alike(panel_at(p, start, 0, copies.panel), p.d, copies.pattern):
+        p.kernels.unpack(panel_at(p, start, 0, copies.panel), 1, p.d, copies.pattern)
+        copies.latest += 1
+    while j < count and p.kernels.alike(panel_at(p, start + j, 0, copies.panel), p.d, copies.pattern):
+        j += _PANEL
+    return copies.latest if j >= count else 0
 
 
 cdef void _consider(Search* f, const Patterns* p, const floating* s, double s_peak, Py_ssize_t start,
-                    Py_ssize_t count, double reach) noexcept nogil:
+                    Py_ssize_t count, double reach, Copies* copies) noexcept nogil:
     """Add the patterns of a tile that may be among the k best to the candidates."""
-    cdef double cut = _cut(f, reach)
-    cdef Py_ssize_t j = p.kernels.above(s, 0, count, cut) if s_peak >= cut else count
-    while j < count:
-        f.rough[f.count], f.places[f.count] = s[j], start + j
-        f.count += 1
-        _sink(f.rough, f.places, f.count)
-        cut = _cut(f, reach)
-        while f.count > f.k and f.rough[f.count - 1] < cut:
-            f.count -= 1
-        if f.count == f.capacity:
-            _rescore(f, p)
-            cut = _cut(f, reach)
-        j = p.kernels.above(s, j + 1, count, cut)
+    cdef Py_ssize_t j = 0, number = 1, room = 1, i
+    cdef bint level = s[0] == s_peak and s[count // 2] == s_peak and s[count - 1] == s_peak
+    cdef double cut
+    if f.k == 1:
+        f.kth = max(f.kth, s_peak)
+    while number == room:
+        if level and f.best[f.k - 1] > -INFINITY and _repeats(f, p, start, j, count, copies):
+            return
+        cut, room, number = _cut(f, reach), f.capacity - f.count, 0
+        if s_peak >= cut:
+            number = p.kernels.collect(s, j, count, cut, room, f.places + f.count, <char*> f.rough + f.count * p.size)
+        for i in range(f.count, f.count + number):
+            j = f.places[i] + 1
+            f.places[i] += start
+        f.count += number
+        if number == room:
+            _make_room(f, p, reach)
 
 
-cdef void _score_one(const Search* f, const Patterns* p, Py_ssize_t j, double* out) noexcept nogil:
-    """Score pattern j exactly."""
-    cdef Py_ssize_t place = j // _PANEL * _PANEL * p.d + j % _PANEL if p.packed else j * p.d
-    p.kernels.exact(f.query, p.start + place * p.size, _PANEL if p.packed else 1, p.d, p.difference, out)
+cdef void _make_room(Search* f, const Patterns* p, double reach) noexcept nogil:
+    _shrink(f, p, reach)
+    if 4 * f.count > 3 * f.capacity:  # too close to call
+        _rescore(f, p, reach)
 
 
-cdef void _rescore(Search* f, const Patterns* p) noexcept nogil:
+cdef void _shrink(Search* f, const Patterns* p, double reach) noexcept nogil:
+    """Drop candidates that are not among the k best for certain."""
+    if f.count > f.k:
+        f.kth = max(f.kth, p.kernels.kth(f.rough, f.count, f.k))
+    f.count = p.kernels.keep(f.rough, f.places, f.count, _cut(f, reach))
+
+
+cdef void _rescore(Search* f, const Patterns* p, double reach) noexcept nogil:
     """Score the candidates exactly and merge them into the k best."""
     cdef Py_ssize_t i
+    _shrink(f, p, reach)
+    p.kernels.exact(f.query, p.start, f.places, f.count, p.packed, p.d, p.difference, f.exact)
     for i in range(f.count):
-        _score_one(f, p, f.places[i], &f.rough[i])
         f.places[i] += p.first
-        _sink(f.rough, f.places, i + 1)
-    _merge_best(f.best, f.indices, f.k, f.rough, f.places, f.count)
+    _sort(f.exact, f.places, f.count)
+    _merge_best(f.best, f.indices, f.k, f.exact, f.places, f.count)
     f.count = 0
 
 
@@ -638,6 +1012,19 @@ cdef int expect_panels(Py_ssize_t count, Py_ssize_t d, Py_ssize_t lanes, Py_ssiz
     return 0
 
 
+cdef int expect_few_coordinates(Py_ssize_t d) except -1:
+    if d > COORDINATES:
+        raise ValueError(f"coordinates of panels must be at most {COORDINATES}; got {d}")
+    return 0
+
+
+cdef int expect_codes(Py_ssize_t count, Py_ssize_t steps, Py_ssize_t lanes, Py_ssize_t panels, Py_ssize_t kinds,
+                      Py_ssize_t places, Py_ssize_t n, Py_ssize_t d) except -1:
+    expect_panels(count, steps, lanes, n, (d + 3) // 4)
+    expect_panels(panels, kinds, places, n, 3)
+    return 0
+
+
 cdef void* allocate(size_t size) except NULL:
     """Return memory that starts at a cache line, preceded by the address to free."""
     cdef char* memory = <char*> malloc(size + 128)
@@ -658,15 +1045,55 @@ cdef bint _before(double a, long long a_index, double b, long long b_index) noex
     return a > b or (a == b and a_index < b_index)
 
 
-cdef void _sink(double* best, long long* indices, Py_ssize_t k) noexcept nogil:
-    """Insert the last of k scores among the others, which are sorted."""
-    cdef double score = best[k - 1]
-    cdef long long index = indices[k - 1]
-    cdef Py_ssize_t i = k - 1
-    while i > 0 and _before(score, index, best[i - 1], indices[i - 1]):
-        best[i], indices[i] = best[i - 1], indices[i - 1]
-        i -= 1
-    best[i], indices[i] = score, index
+cdef void _swap(double* scores, long long* indices, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    scores[i], scores[j] = scores[j], scores[i]
+    indices[i], indices[j] = indices[j], indices[i]
+
+
+cdef Py_ssize_t _split(double* scores, long long* indices, Py_ssize_t count) noexcept nogil:
+    """Rearrange at least two scores, with their indices, and return a number of them that come before all others."""
+    cdef Py_ssize_t i = 0, j = count - 1, middle = j // 2
+    cdef double score
+    cdef long long index
+    # the median of three
+    if _before(scores[middle], indices[middle], scores[0], indices[0]):
+        _swap(scores, indices, middle, 0)
+    if _before(scores[j], indices[j], scores[middle], indices[middle]):
+        _swap(scores, indices, j, middle)
+        if _before(scores[middle], indices[middle], scores[0], indices[0]):
+            _swap(scores, indices, middle, 0)
+    score, index = scores[middle], indices[middle]
+    while True:
+        while _before(scores[i], indices[i], score, index):
+            i += 1
+        while _before(score, index, scores[j], indices[j]):
+            j -= 1
+        if i >= j:
+            return j + 1
+        _swap(scores, indices, i, j)
+        i += 1
+        j -= 1
+
+
+cdef void _sort(double* scores, long long* indices, Py_ssize_t count) noexcept nogil:
+    """Sort scores, with their indices."""
+    cdef Py_ssize_t i, j
+    cdef double score
+    cdef long long index
+    while count > 16:
+        i = _split(scores, indices, count)
+        if 2 * i < count:  # the smaller part first, so that calls are nested log2(count) deep at most
+            _sort(scores, indices, i)
+            scores, indices, count = scores + i, indices + i, count - i
+        else:
+            _sort(scores + i, indices + i, count - i)
+            count = i
+    for i in range(1, count):
+        j, score, index = i, scores[i], indices[i]
+        while j > 0 and _before(score, index, scores[j - 1], indices[j - 1]):
+            scores[j], indices[j] = scores[j - 1], indices[j - 1]
+            j -= 1
+        scores[j], indices[j] = score, index
 
 
 cdef void _merge_best(double* best, long long* indices, Py_ssize_t k, const double* other,

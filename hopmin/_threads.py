@@ -93,8 +93,14 @@ def run_steps(tasks: Sequence[Iterator[int]], progress: Callable[[int], object] 
     progress : callable, optional
         Called on the calling thread, from time to time and at the end, with the amount of work done so far.
     """
-    todo, amounts, stop = deque(tasks), deque[int](), threading.Event()
     done = 0
+    if len(tasks) == 1:  # the calling thread needs no help
+        for amount in tasks[0]:
+            done += amount
+            if progress is not None:
+                progress(done)
+        return
+    todo, amounts, stop = deque(tasks), deque[int](), threading.Event()
 
     def report() -> None:
         nonlocal done

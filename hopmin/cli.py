@@ -1,4 +1,5 @@
-"""The `hopmin` command, also `python -m hopmin`: study, report, tokenize, train, evaluate, generate, claims.
+"""The `hopmin` command, also `python -m hopmin`: study, report, tokenize, train, evaluate, generate, store, claims,
+conformance.
 
 This module only parses arguments and prints; each command calls a function that Python code can call too. Invalid
 arguments end the command with a one-line message and exit code 2. SIGINT (Ctrl-C), SIGTERM and a broken pipe end it
@@ -9,14 +10,17 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -283,6 +287,190 @@ def claims(options: argparse.Namespace) -> int:
     return 0
 
 
+def conformance(options: argparse.Namespace) -> int:
+    """Judge an implementation, package.module:callable, by the laws of a family."""
+    from hopmin import testing
+    from hopmin.testing.registry import FAMILIES
+
+    if options.list:
+        for family in FAMILIES.values():
+            print(f"{family.name}: {family.signature}")
+            for law in family.laws:
+                print(f"  {law.__name__}: {' '.join((law.__doc__ or '').split())}")
+        return 0
+    if options.implementation is None or options.family is None:
+        raise ValueError("package.module:callable and --family must be given; see hopmin conformance --list")
+    given = _given(options, testing.conformance)
+    implementation = _imported(options.implementation)  # may register the family, and laws of its own
+    if options.xfails:
+        known = [law.__name__ for law in FAMILIES[options.family].laws] if options.family in FAMILIES else None
+        given["expected_failures"] = read_xfails(options.xfails, known)
+    report = testing.conformance(implementation, options.family, **given)
+    print(report.to_json() if options.json else report)
+    return 0 if report.passed else 1
+
+
+def read_xfails(path: str | Path, known: Collection[str] | None = None) -> dict[str, str]:
+    """Return the laws that are expected to fail, with reasons: one law a line, then a reason; # begins a comment.
+
+    A law that is there twice, or not among those known, is an error.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        parts = line.replace("#", " # ", 1).split(maxsplit=1)
+        if parts and parts[0] != "#":
+            name = parts[0]
+            if name in found:
+                raise ValueError(f"{path}, line {number}: a law must be listed once; got {name} again")
+            if known is not None and name not in known:
+                raise ValueError(f"{path}, line {number}: laws must be of {', '.join(known)}; got {name}")
+            found[name] = parts[-1].strip(" \t#") if len(parts) > 1 else ""
+    return found
+
+
+def _imported(path: str) -> Any:
+    """Return the object that package.module:name names; modules are found in the working directory too."""
+    module, _, name = path.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = import_module(module)
+        for part in filter(None, name.split(".")):
+            found = getattr(found, part)
+    except (Exception, SystemExit) as error:  # whatever a module raises when it is imported
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(
+            f"implementation must be package.module:callable that can be imported; got {path}: {reason}"
+        ) from None
+    finally:
+        sys.path.remove(os.getcwd())
+    return found
+
+
+def store(options: argparse.Namespace) -> int:
+    """Keep patterns with keys, values and metadata in a file, and search them."""
+    code: int = options.action(options)
+    return code
+
+
+def _store_add(options: argparse.Namespace, *, new: bool = False) -> int:
+    """Add the entries of a file, or replace those whose keys are stored; create the store if it is missing."""
+    from hopmin import _entries
+
+    if new and os.path.exists(options.store):
+        raise ValueError(f"store must be a new file to import into; {options.store} exists")
+    opened, done, missing = None, 0, not os.path.exists(options.store)
+    try:
+        for batch in _entries.read_entries(options.file, options.keys):
+            if opened is None:
+                opened = _store_for(batch, options)
+            batch = _entries.converted(batch, opened.columns, opened.info()["keys"])
+            rows = np.asarray(batch.patterns, opened.dtype)
+            if batch.keys is None:  # add, not put: another process may have taken the same numbers
+                first = opened._next_key()
+                opened.add(list(range(first, first + len(rows))), rows, batch.values, batch.metadata)
+            else:
+                opened.put(list(batch.keys), rows, batch.values, batch.metadata)
+            done += len(batch.patterns)
+            _print_progress(done)
+        if opened is None:
+            raise ValueError(f"entries must not be empty; {options.file} holds none")
+        print(f"{options.store} holds {len(opened):,} entries; {done:,} were added or replaced")
+    except BaseException:
+        if opened is not None and missing and (new or not done):  # do not leave a part of a new store behind
+            opened.close()
+            for suffix in ("", "-wal", "-shm", "-packed"):
+                with suppress(OSError):
+                    os.unlink(f"{opened.path}{suffix}")
+        raise
+    finally:
+        if opened is not None:
+            opened.close()
+    return 0
+
+
+def _store_import(options: argparse.Namespace) -> int:
+    """Create a store from the entries of a file."""
+    return _store_add(options, new=True)
+
+
+def _store_for(batch: Any, options: argparse.Namespace) -> hopmin.Store:
+    """Return the store, after creating it for entries like these if it is missing."""
+    from hopmin import _entries
+
+    if os.path.exists(options.store):
+        return hopmin.Store(options.store)
+    if options.columns is None:
+        columns = _entries.column_types(batch.metadata)
+    else:
+        columns = dict(column.partition("=")[::2] for column in options.columns)
+    d = np.shape(batch.patterns)[1]
+    return hopmin.Store(options.store, d=d, dtype=options.dtype, columns=columns, indexes=options.indexes)
+
+
+def _store_search(options: argparse.Namespace) -> int:
+    """Print the keys, distances and metadata of the entries nearest to the queries in a file."""
+    from hopmin import _entries
+
+    with hopmin.Store(options.store, read_only=True) as opened:
+        for batch in _entries.read_entries(options.file):
+            queries = np.asarray(batch.patterns, opened.dtype)
+            found = opened.nearest(queries, options.k, metric=options.metric, where=options.where)
+            for keys, distances in zip(found.keys.tolist(), found.distances.tolist(), strict=True):
+                hits = [(key, distance) for key, distance in zip(keys, distances, strict=True) if key is not None]
+                entries = opened.get([key for key, _ in hits]) if hits else None
+                rows = []
+                for i, (key, distance) in enumerate(hits):
+                    metadata = {} if entries is None else {name: column[i] for name, column in entries.metadata.items()}
+                    value = None if entries is None or entries.values is None else entries.values[i].tolist()
+                    rows.append({"key": key, "distance": distance, "value": value, **metadata})
+                if options.json:
+                    print(json.dumps(rows, ensure_ascii=False))
+                    continue
+                for row in rows:
+                    more = "  ".join(f"{name}={part}" for name, part in list(row.items())[2:] if part is not None)
+                    print(_check.printable(f"{row['key']!s:<24} {row['distance']:<12.6g} {more}").rstrip())
+                print()
+    return 0
+
+
+def _store_info(options: argparse.Namespace) -> int:
+    """Print what a store holds."""
+    with hopmin.Store(options.store, read_only=True) as opened:
+        record = opened.info()
+    if options.json:
+        return _print_json(record)
+    for name, part in record.items():
+        text = ", ".join(f"{key} {kind}" for key, kind in part.items()) if isinstance(part, dict) else part
+        print(f"{name:<9}{f'{text:,}' if isinstance(text, int) else text or 'none'}")
+    return 0
+
+
+def _store_export(options: argparse.Namespace) -> int:
+    """Write the entries of a store to a file: .npz, .csv or .jsonl."""
+    from hopmin import _entries
+
+    with hopmin.Store(options.store, read_only=True) as opened:
+        keys = opened.keys(options.where).tolist()
+        _entries.write_entries(options.file, opened, keys, _print_progress)
+    print(f"{len(keys):,} entries were written to {options.file}")
+    return 0
+
+
+def _store_check(options: argparse.Namespace) -> int:
+    """Read and verify a store; the exit code is 1 if something is wrong."""
+    with hopmin.Store(options.store) as opened:
+        problems = opened.check(_print_progress)
+    print("\n".join(problems) or f"{options.store} is in order")
+    return 1 if problems else 0
+
+
+def _print_progress(done: int, total: int | None = None) -> None:
+    """Show how many are done, on a terminal."""
+    if sys.stderr.isatty():
+        of = "" if total is None else f" of {total:,} ({done / max(total, 1):.0%})"
+        print(f"\r{done:,}{of} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
 def _evidence(evidence: Any) -> str:
     if evidence.fails == 0:
         return f"none of {evidence.cases} instances fail"
@@ -494,11 +682,68 @@ def _parser() -> argparse.ArgumentParser:
     add("--top-p", type=float, metavar="P", help=fewest)
     add("--seed", **integer, help="seed of the samples")
 
+    actions = command(store).add_subparsers(required=True, metavar="ACTION")
+
+    def action(name: str, run: Callable[[argparse.Namespace], int], **defaults: Any) -> Callable[..., Any]:
+        sub = actions.add_parser(
+            name, help=run.__doc__, description=run.__doc__, formatter_class=partial(_HelpFormatter, defaults=defaults)
+        )
+        sub.add_argument("store", metavar="STORE", help="file of the store")
+        sub.set_defaults(action=run, **defaults)
+        return sub.add_argument
+
+    entries: dict[str, Any] = {"metavar": "FILE", "help": ".npy, .npz, .safetensors, .csv or .jsonl"}
+    where: dict[str, Any] = {"metavar": "SQL", "help": "a condition on the metadata columns and the key"}
+    for name, run in (("add", _store_add), ("import", _store_import)):
+        add = action(name, run, indexes=(), dtype="float32")
+        add("file", **entries)
+        add("--keys", metavar="FILE", help="text file with a key for each entry, one a line")
+        columns = "metadata columns of a new store, as name=text, name=integer or name=real (default: as the entries)"
+        add("--columns", nargs="*", metavar="COLUMN", help=columns)
+        add("--indexes", nargs="*", metavar="COLUMN", help="columns of a new store that get an index")
+        add("--dtype", choices=("float32", "float64"), help="dtype of a new store")
+    add = action("search", _store_search, k=10, metric="euclidean")
+    add("file", **entries)
+    add("-k", **integer, help="number of neighbours")
+    add("--metric", choices=("euclidean", "dot", "cosine"), help="the metric")
+    add("--where", **where)
+    add("--json", action="store_true", help="print a line of JSON for each query")
+    add = action("info", _store_info)
+    add("--json", action="store_true", help="print a JSON record instead")
+    add = action("export", _store_export)
+    add("file", metavar="FILE", help=".npz, .csv or .jsonl")
+    add("--where", **where)
+    action("check", _store_check)
+
     sub = command(claims, cases=200, seed=0, json=False)
     add = sub.add_argument
     add("--cases", **integer, help="random instances of each statement")
     add("--seed", **integer, help="seed of the instances")
     add("--json", action="store_true", help="print a JSON record instead; null where a number is not finite")
+
+    sub = command(conformance, implementation=None, family=None, xfails=None, list=False, json=False)
+    add = sub.add_argument
+    add(
+        "implementation",
+        nargs="?",
+        metavar="PACKAGE.MODULE:CALLABLE",
+        help="judged; without a callable, the module itself",
+    )
+    add("--family", metavar="NAME", help="judged as this family; see --list")
+    add("--list", action="store_true", help="list the families and their laws")
+    add("--dtype", metavar="NAME", help="float64, float32, float16 or bfloat16 (default: float64 and float32)")
+    add("--tolerance", type=float, metavar="FACTOR", help="multiply the slack of every law (default: 1)")
+    add("--examples", **integer, help="examples of each law (default: 100)")
+    add(
+        "--promises",
+        action="extend",
+        type=lambda names: [name.strip() for name in names.split(",") if name.strip()],
+        metavar="NAME,...",
+        help="legal choices that the implementation makes, such as ties,bits; may be repeated",
+    )
+    add("--xfails", metavar="FILE", help="laws that must fail: one a line, followed by a reason")
+    add("--seed", **integer, help="seed of the examples (default: a random one, which is printed)")
+    add("--json", action="store_true", help="print a JSON record instead")
     return parser
 
 

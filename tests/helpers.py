@@ -5,6 +5,7 @@ The references are loops over `math`, `fractions` or `mpmath`, written for clari
 
 import cmath
 import math
+import tempfile
 from fractions import Fraction
 from functools import cache
 
@@ -388,3 +389,7 @@ def write_gguf(path, fields, tensors, architecture="llama", raw=None, extra=()):
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def temporary_folder():
+    return tempfile.TemporaryDirectory(prefix="hopmin-")

@@ -23,7 +23,7 @@ WILD = {
 }  # fmt: skip
 SENTENCE = re.compile(r"^[\w ,.\[\]]+ must [^\n]+$")
 # Parts of the library that other parts call with arguments already checked
-INTERNAL = ("memory.reduction.", "memory._directions.", "memory.retrieval.abbreviated", "memory.retrieval.shortened", *(f"memory.energy.{name}" for name in ("all_scores", "covariance", "half_square", "in_chunks", "scaled_softmax")))
+INTERNAL = ("memory.reduction.", "memory._allowed.", "memory._database.", "memory._packed_file.", "memory.memory.looked_up", "memory._directions.", "memory.retrieval.abbreviated", "memory.retrieval.shortened", *(f"memory.energy.{name}" for name in ("all_scores", "covariance", "half_square", "in_chunks", "scaled_softmax")))
 
 
 def public_functions():

@@ -916,3 +916,224 @@ def test_other_import_errors_are_raised(run, monkeypatch):
 def test_a_width_of_zero_is_named(refused, text, tmp_path):
     sentence = refused("train", "--corpus", text, "--out", tmp_path / "out", *SMALL, "--width", 0)
     assert sentence == "width must be an integer >= 1; got 0"
+
+
+# conformance
+
+JUDGED = """
+import numpy as np
+
+def naive(a, axis=None):
+    with np.errstate(over="ignore"):
+        return np.log(np.exp(a).sum(axis))
+"""
+
+
+@pytest.fixture
+def judge(run, tmp_path, monkeypatch):
+    """judge(*options): run `hopmin conformance` on the function above, with few examples and a seed."""
+    (tmp_path / "judged.py").write_text(JUDGED)
+    monkeypatch.chdir(tmp_path)
+    yield lambda *options: run(
+        "conformance", "judged:naive", "--family", "logsumexp", "--examples", 30, "--seed", 1, *options
+    )
+    sys.modules.pop("judged", None)
+
+
+def test_conformance_prints_a_report_and_ends_with_1(judge):
+    code, out, err = judge()
+    assert (code, err) == (1, "")
+    assert out.startswith("judged.naive as logsumexp, float64 and float32, seed 1\n")
+    assert "from judged import naive as implementation" in out
+
+
+def test_conformance_prints_json(judge):
+    code, out, _ = judge("--json")
+    record = json.loads(out)
+    assert (code, record["passed"], record["seed"], record["examples"]) == (1, False, 1, 30)
+
+
+def test_conformance_reads_expected_failures(judge, tmp_path):
+    failed = [row["law"] for row in json.loads(judge("--json")[1])["laws"] if row["status"] == "failed"]
+    lines = [f"{law}{gap}no shift" for law, gap in zip(failed, [" # ", "\t", "  ", "# "] * 9, strict=False)]
+    (tmp_path / "xfails.txt").write_text("\n".join(["# known", "", *lines]))
+    code, out, _ = judge("--xfails", "xfails.txt")
+    assert code == 0
+    assert len(re.findall("expected to fail .* no shift\n", out)) == len(failed)
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("law_logsumexp a\n\nlaw_logsumexp b", "xfails.txt, line 3: a law must be listed once; got law_logsumexp again"),
+        ("# known\nlaw_softmax", "xfails.txt, line 2: laws must be of law_logsumexp, "),
+    ],
+)
+def test_conformance_names_the_line_of_a_wrong_law(judge, tmp_path, lines, sentence):
+    (tmp_path / "xfails.txt").write_text(lines)
+    code, _, err = judge("--xfails", "xfails.txt")
+    assert code == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_conformance_takes_promises_before_the_implementation(run):
+    options = ("--family", "softmax", "--examples", 2)
+    _, out, _ = run("conformance", "--promises", "limit,empty", "--promises", "digits", "hopmin:softmax", *options)
+    assert "is not promised" not in out
+    assert run("conformance", "hopmin:softmax", *options)[1].count("is not promised") == 3
+
+
+def test_conformance_names_a_module_that_exits(judge, tmp_path, run):
+    (tmp_path / "exits.py").write_text("raise SystemExit(4)")
+    code, _, err = run("conformance", "exits:f", "--family", "softmax")
+    assert code == 2
+    assert "got exits:f: SystemExit: 4" in err
+
+
+def test_conformance_lists_families_and_laws(run):
+    code, out, _ = run("conformance", "--list")
+    assert code == 0
+    assert "softmax: softmax(a, axis=None) -> array\n" in out
+    assert "  law_softmax: softmax is the gradient" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "package.module:callable and --family must be given; see hopmin conformance --list"),
+        (
+            ("judged:absent", "--family", "softmax"),
+            "implementation must be package.module:callable that can be imported",
+        ),
+        (
+            ("no_such_module:f", "--family", "softmax"),
+            "implementation must be package.module:callable that can be imported",
+        ),
+        (("hopmin:softmax", "--family", "softmx"), "family must be one of logsumexp, softmax, "),
+        (("hopmin:softmax", "--family", "softmax", "--xfails", "absent.txt"), "absent.txt could not be read"),
+    ],
+)
+def test_conformance_refuses_in_one_sentence(refused, arguments, sentence):
+    assert sentence in refused("conformance", *arguments)
+
+
+# Stores
+
+
+@pytest.fixture
+def notes(tmp_path):
+    """A store with text, numbers and gaps in its metadata, and the lines it was made from."""
+    path, lines = tmp_path / "notes.hopmin", tmp_path / "notes.jsonl"
+    rows = [
+        {"key": "a", "pattern": [0.0, 1.0], "value": "north", "lang": "en", "year": 2019},
+        {"key": "b", "pattern": [1.0, 0.0], "value": "east", "lang": "de", "year": 2024, "weight": 0.5},
+        {"key": "é", "pattern": [1.0, 1.0], "value": "", "weight": 2},
+    ]
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path, lines, rows
+
+
+def contents(path):
+    with hopmin.Store(path) as store:
+        entries = store.get(store.keys())
+        return entries.keys.tolist(), entries.patterns.tolist(), None if entries.values is None else entries.values.tolist(), entries.metadata
+
+
+def test_store_reads_and_writes_lines_tables_and_arrays(run, notes, tmp_path):
+    path, lines, rows = notes
+    assert run("store", "import", path, lines) == (0, f"{path} holds 3 entries; 3 were added or replaced\n", "")
+    expected = (
+        ["a", "b", "é"], [row["pattern"] for row in rows], ["north", "east", ""],
+        {"lang": ["en", "de", None], "year": [2019, 2024, None], "weight": [None, 0.5, 2.0]},
+    )  # fmt: skip
+    assert contents(path) == expected
+    for suffix in ("jsonl", "csv"):
+        copy, other = tmp_path / f"copy.{suffix}", tmp_path / f"{suffix}.hopmin"
+        assert run("store", "export", path, copy) == (0, f"3 entries were written to {copy}\n", "")
+        if suffix == "csv":  # an empty text is nothing there
+            copy.write_text(copy.read_text(encoding="utf-8").replace("é,,", "é,none,"), encoding="utf-8")
+        assert run("store", "import", other, copy)[0] == 0
+        found = contents(other)
+        assert (found[0], found[1], found[3]) == (expected[0], expected[1], expected[3])
+    archive = tmp_path / "copy.npz"
+    assert run("store", "export", path, archive, "--where", "lang IS NOT NULL")[1] == f"2 entries were written to {archive}\n"
+    with np.load(archive) as arrays:
+        assert {name: a.tolist() for name, a in arrays.items() if name != "weight"} == {
+            "keys": ["a", "b"], "patterns": [[0.0, 1.0], [1.0, 0.0]], "values": ["north", "east"], "lang": ["en", "de"], "year": [2019, 2024],
+        }  # fmt: skip
+    assert run("store", "add", path, archive)[1] == f"{path} holds 3 entries; 2 were added or replaced\n"
+    assert contents(path) == expected
+
+
+def test_store_searches(run, notes, tmp_path):
+    path, lines, _ = notes
+    run("store", "import", path, lines)
+    np.save(tmp_path / "q.npy", [[0.9, 0.1], [0.0, 3.0]])
+    code, out, _ = run("store", "search", path, tmp_path / "q.npy", "-k", 2)
+    assert code == 0
+    assert out.splitlines()[0].split() == ["b", "0.141421", "value=east", "lang=de", "year=2024", "weight=0.5"]
+    assert [line[:1] for line in out.splitlines()] == ["b", "é", "", "a", "é", ""]
+    code, out, _ = run("store", "search", path, tmp_path / "q.npy", "--where", "year > 2020", "--json")
+    assert [[hit["key"] for hit in json.loads(line)] for line in out.splitlines()] == [["b"], ["b"]]
+    assert json.loads(out.splitlines()[0])[0]["value"] == "east"
+
+
+def test_store_takes_plain_arrays_and_keys(run, tmp_path):
+    path, vectors, keys = tmp_path / "s", tmp_path / "v.npy", tmp_path / "keys.txt"
+    np.save(vectors, np.eye(3, dtype=np.float32))
+    assert run("store", "add", path, vectors)[1] == f"{path} holds 3 entries; 3 were added or replaced\n"
+    assert run("store", "add", path, vectors)[1] == f"{path} holds 6 entries; 3 were added or replaced\n"
+    assert contents(path)[0] == list(range(6))
+    with hopmin.Store(path) as store:
+        store.remove([0, 1])
+    assert run("store", "add", path, vectors)[1] == f"{path} holds 7 entries; 3 were added or replaced\n"
+    assert contents(path)[0] == [2, 3, 4, 5, 6, 7, 8]
+    keys.write_text("x\ny\nz\n")
+    assert run("store", "add", tmp_path / "t", vectors, "--keys", keys, "--columns", "lang=text", "--dtype", "float64")[0] == 0
+    assert contents(tmp_path / "t")[0] == ["x", "y", "z"]
+    header = json.dumps({"embedding": {"dtype": "F32", "shape": [3, 3], "data_offsets": [0, 36]}}).encode()
+    tensors = tmp_path / "v.safetensors"
+    tensors.write_bytes(len(header).to_bytes(8, "little") + header + np.eye(3, dtype="<f4").tobytes())
+    assert run("store", "import", tmp_path / "u", tensors)[0] == 0
+    assert contents(tmp_path / "u")[1] == np.eye(3).tolist()
+
+
+def test_store_leaves_nothing_of_an_import_that_failed(refused, tmp_path):
+    path, lines = tmp_path / "s", tmp_path / "bad.jsonl"
+    lines.write_text('{"key": "a", "pattern": [1, 2]}\n{"key": "a", "pattern": [1, 2]}\n')
+    for action in ("import", "add"):
+        assert refused("store", action, path, lines) == "keys must be unique; got 'a' twice"
+        assert os.listdir(tmp_path) == ["bad.jsonl"]
+
+
+def test_store_says_what_it_holds_and_checks_it(run, notes):
+    path, lines, _ = notes
+    run("store", "import", path, lines)
+    record = json.loads(run("store", "info", path, "--json")[1])
+    assert record | {"bytes": 0} == {
+        "entries": 3, "removed": 0, "d": 2, "dtype": "float32", "keys": "str", "values": "str",
+        "columns": {"lang": "text", "year": "integer", "weight": "real"}, "changes": 1, "bytes": 0,
+    }  # fmt: skip
+    assert "columns  lang text, year integer, weight real\n" in run("store", "info", path)[1]
+    assert run("store", "check", path) == (0, f"{path} is in order\n", "")
+    with hopmin.Store(path) as store:
+        store._connection.execute("UPDATE panels SET checksum = 0")
+    assert run("store", "check", path) == (1, "panel 0: it does not match its checksum\n", "")
+
+
+def test_store_errors_are_one_sentence(refused, notes, tmp_path):
+    path, lines, _ = notes
+    main(["store", "import", str(path), str(lines)])
+    assert refused("store", "import", path, lines) == f"store must be a new file to import into; {path} exists"
+    assert refused("store", "info", tmp_path / "none") == f"path must be an existing store, or d be given to create one; got {tmp_path / 'none'}"
+    assert refused("store", "add", path, tmp_path / "x.txt").startswith("the suffix of a file of entries must be one of '.npy'")
+    for name, content in (("a.jsonl", "{"), ("b.jsonl", '{"key": 1}'), ("c.csv", "key,x\n1,2\n"), ("d.npz", "zip"), ("e.safetensors", "12345678"), ("f.npy", "")):
+        (tmp_path / name).write_text(content)
+        assert refused("store", "add", path, tmp_path / name) == f"entries must be a {name[1:]} file of patterns; {tmp_path / name} is damaged or has another format"
+    (tmp_path / "g.jsonl").write_text('{"key": "g", "pattern": [1]}')
+    assert refused("store", "add", path, tmp_path / "g.jsonl") == "patterns must have shape (k, d) with d = 2; got (1, 1)"
+    (tmp_path / "h.jsonl").write_text("")
+    assert refused("store", "add", path, tmp_path / "h.jsonl") == f"entries must not be empty; {tmp_path / 'h.jsonl'} holds none"
+    assert refused("store", "search", path, lines, "--where", "nope").startswith("where must be a condition on lang, year, weight, key")
+    assert contents(path)[0] == ["a", "b", "é"]

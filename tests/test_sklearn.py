@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from hopmin import DistanceEnergy, DotEnergy, EpanechnikovEnergy, EuclideanEnergy, SparseEnergy, retrieve
+from hopmin import DistanceEnergy, DotEnergy, EpanechnikovEnergy, EuclideanEnergy, SparseEnergy, Store, retrieve
 from hopmin.sklearn import HopfieldClassifier, HopfieldNearestNeighbors, HopfieldRegressor
 
 AVERAGING = [HopfieldClassifier, HopfieldRegressor]
@@ -173,3 +173,18 @@ def test_parameters_are_checked_in_fit(estimator):
         estimator(beta=-1).fit([[0.0]], [1])
     with pytest.raises(TypeError, match=r"^energy must be an object with value, update and weights"):
         estimator(energy="dot").fit([[0.0]], [1])
+
+
+def test_a_store_stands_for_its_patterns(tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(70, 3)), np.arange(70) % 2
+    with Store(tmp_path / "s", d=3, dtype="float64") as store:
+        store.put(range(71), np.vstack([X[:9], X[:1] + 9, X[9:]]), np.append(y, 0))
+        store.remove(9)
+        found = HopfieldNearestNeighbors().fit(store).kneighbors(X[:4], 3)
+        expected = HopfieldNearestNeighbors().fit(X).kneighbors(X[:4], 3)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+        probabilities = HopfieldClassifier(2.0).fit(store, y).predict_proba(store)
+        np.testing.assert_array_equal(probabilities, HopfieldClassifier(2.0).fit(X, y).predict_proba(X))
+        assert HopfieldRegressor(2.0).fit(store, store.values).predict(store).shape == (70,)

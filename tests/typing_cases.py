@@ -40,7 +40,7 @@ def search_mistakes(metric: str) -> None:
 
 
 def retrieval() -> None:
-    found = hopmin.retrieve(x, patterns, energy, mask=[True, False], damping=0.5)
+    found = hopmin.retrieve(x, patterns, energy, allowed=[True, False], damping=0.5)
     assert_type(found, hopmin.Retrieval)
     assert_type(found.states, Floats)
     assert_type(found.energies, Floats)

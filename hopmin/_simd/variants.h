@@ -26,10 +26,15 @@
 
 #if PLAIN
 #define INLINE static inline
+INLINE int lowest(uint64_t bits) { int place = 0; for (; !(bits & 1); bits >>= 1) place++; return place; }
+#define LOWEST(bits) lowest(bits)
+#define FIRST(lanes) 0 /* the place of the lowest bit: there is one lane only */
 #define UNROLL
 #define PREFETCH(address)
 #else
 #define INLINE static inline __attribute__((always_inline))
+#define FIRST(lanes) __builtin_ctz(lanes)
+#define LOWEST(bits) __builtin_ctzll(bits)
 #define PREFETCH(address) __builtin_prefetch(address)
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -82,11 +87,16 @@
 #define MAX OF(_mm_max_ps, _mm_max_pd)
 #define SQRT OF(_mm_sqrt_ps, _mm_sqrt_pd)
 #define AT_LEAST(a, b) OF(_mm_movemask_ps, _mm_movemask_pd)(OF(_mm_cmpge_ps, _mm_cmpge_pd)(a, b))
+#define PAIRS(a, b) _mm_madd_epi16((__m128i)(a), (__m128i)(b))
 #else
 #define MAX NAME(greater)
 #define SQRT NAME(root)
 #define AT_LEAST NAME(at_least)
 #endif
+#define LESS(a, b) ((a) - NAME(splat)(b))
+#define BYTES4(sum, a, b)
+#define BYTES4_TARGET
+#define BYTES4_HERE() 0
 #include "vectors.h"
 
 #if !PLAIN && defined(__x86_64__)
@@ -105,6 +115,11 @@
 #define MAX OF(_mm256_max_ps, _mm256_max_pd)
 #define SQRT OF(_mm256_sqrt_ps, _mm256_sqrt_pd)
 #define AT_LEAST(a, b) OF(_mm256_movemask_ps, _mm256_movemask_pd)(OF(_mm256_cmp_ps, _mm256_cmp_pd)(a, b, _CMP_GE_OQ))
+#define LESS(a, b) ((a) - NAME(splat)(b))
+#define PAIRS(a, b) _mm256_madd_epi16((__m256i)(a), (__m256i)(b))
+#define BYTES4(sum, a, b)
+#define BYTES4_TARGET
+#define BYTES4_HERE() 0
 #include "vectors.h"
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -122,6 +137,14 @@
 #define MAX OF(_mm512_max_ps, _mm512_max_pd)
 #define SQRT OF(_mm512_sqrt_ps, _mm512_sqrt_pd)
 #define AT_LEAST(a, b) OF(_mm512_cmp_ps_mask, _mm512_cmp_pd_mask)(a, b, _CMP_GE_OQ)
+/* an operand in memory is copied to all lanes on the way in, without an instruction; compilers copy it to a register */
+#define LESS(a, b) ({ vec u_; LESS_FROM_MEMORY(u_, a, b); u_; })
+#define LESS_FROM_MEMORY(u, a, b) \
+    __asm__(OF("vsubps %2%{1to16%}, %1, %0", "vsubpd %2%{1to8%}, %1, %0") : "=v"(u) : "v"(a), "m"(b))
+#define PAIRS(a, b) _mm512_madd_epi16((__m512i)(a), (__m512i)(b))
+#define BYTES4(sum, a, b) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(a), "m"(b))
+#define BYTES4_TARGET __attribute__((target("avx512vnni")))
+#define BYTES4_HERE() __builtin_cpu_supports("avx512vnni")
 #include "vectors.h"
 #if defined(__clang__)
 #pragma clang attribute pop

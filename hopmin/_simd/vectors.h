@@ -6,6 +6,10 @@
  *     MAX(a, b)        lane by lane; b where one of them is NaN
  *     SQRT(a)          lane by lane
  *     AT_LEAST(a, b)   a bit for each lane with a >= b
+ *     LESS(a, b)       a - b in every lane, where b is a number in memory; by default it is copied to all lanes first
+ *     PAIRS(a, b)      for each 32 bits of two vectors, a sum of two products of 16-bit integers; not in all variants
+ *     BYTES4(s, a, b)  adds to each 32 bits of s four products of bytes: of a, unsigned, and of b, signed and in memory
+ *     BYTES4_HERE()    whether this processor can, in functions with the attribute BYTES4_TARGET
  *
  * This file then includes itself once for each float type, with
  *
@@ -45,6 +49,11 @@
 #undef MAX
 #undef SQRT
 #undef AT_LEAST
+#undef LESS
+#undef PAIRS
+#undef BYTES4
+#undef BYTES4_TARGET
+#undef BYTES4_HERE
 
 #else
 
@@ -115,6 +124,16 @@ INLINE T NAME(sum)(vec v)
         for (int l = 0; l < half; l++)
             lane[l] += lane[l + half];
     return lane[0];
+}
+
+/* The sum of the LANES integers of b. */
+INLINE I NAME(total)(ivec b)
+{
+    I lane[BYTES / sizeof(T)], sum = 0;
+    memcpy(lane, &b, sizeof b);
+    for (int l = 0; l < LANES; l++)
+        sum += lane[l];
+    return sum;
 }
 
 /* e^x for x <= 0, lane by lane: within 2 ulp and monotone; exactly 1 at 0, exactly 0 where e^x would be subnormal.

@@ -38,6 +38,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from hopmin import _arithmetic, _check
 from hopmin._typing import Booleans, Floats
+from hopmin.memory._allowed import each
 from hopmin.memory.energy import in_chunks
 from hopmin.numerics import logsumexp, softmax
 
@@ -58,8 +59,25 @@ class _BinaryEnergy:
         object.__setattr__(self, "order", _check.update_order("order", self.order, ("asynchronous", "synchronous")))
         object.__setattr__(self, "self_coupling", _check.boolean("self_coupling", self.self_coupling))
 
-    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:
-        """Return the energy E(x) of each query (m,), a scalar for a single query."""
+    def value(self, queries: ArrayLike, patterns: ArrayLike, *, allowed: ArrayLike | None = None) -> Floats:
+        """Return the energy E(x) of each query.
+
+        Parameters
+        ----------
+        queries : array_like, shape (m, d) or (d,)
+            States x.
+        patterns : array_like or Packed, shape (n, d)
+            Stored patterns.
+        allowed : array_like of bool or int, optional
+            As in `update`.
+
+        Returns
+        -------
+        ndarray, shape (m,), or a scalar for a single query
+            In the common dtype of the arguments.
+        """
+        if allowed is not None:
+            return each(self.value, allowed, queries, patterns)
         x, p, shape, dtype = self._pair(queries, patterns)
         return in_chunks(lambda x: self._value(x, p), x, p).astype(dtype).reshape(shape)[()]
 
@@ -78,6 +96,7 @@ class _BinaryEnergy:
         values: ArrayLike | None = None,
         *,
         clamp: ArrayLike | None = None,
+        allowed: ArrayLike | None = None,
     ) -> Floats:
         """Return the states after each neuron has been updated once, in the order set by `order`.
 
@@ -91,6 +110,9 @@ class _BinaryEnergy:
             One row for each pattern; if given, their weighted mean is returned instead.
         clamp : array_like of bool, shape (m, d) or (d,), optional
             Neurons that keep their state.
+        allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+            The patterns that each query may see, or their indices, if they are the same for all: the result is that for
+            these patterns alone. Default: all.
 
         Returns
         -------
@@ -104,6 +126,10 @@ class _BinaryEnergy:
         TypeError
             If an array is not real, or `clamp` not of booleans.
         """
+        if allowed is not None:
+            x, _, _ = _check.pair(queries, patterns)
+            fixed = None if clamp is None else _check.boolean_mask("clamp", clamp, "m d", m=len(x), d=x.shape[1])
+            return each(self.update, allowed, queries, patterns, values, clamp=fixed)
         x, p, shape, dtype = self._pair(queries, patterns)
         m, d = x.shape
         free = np.ones((m, d), bool) if clamp is None else ~_check.boolean_mask("clamp", clamp, "m d", m=m, d=d)

@@ -28,14 +28,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hopmin import _arithmetic, _check
+from hopmin import _arithmetic, _check, _threads
 from hopmin._typing import Array, Floats
-from hopmin.memory.reduction import BLOCK, Reduction, ScoreMetric, reduce, scores
+from hopmin.memory._allowed import each
+from hopmin.memory.reduction import BLOCK, Packed, Reduction, ScoreMetric, reduce, scores
 from hopmin.numerics import logsumexp
 
 MAX_SCORES = 1 << 20  # scores held in memory at a time, by methods that need all of them
@@ -73,8 +75,25 @@ class ContinuousEnergy:
             raise ValueError(f"beta must lie between 1e-30 and 1e30, so that log(n) / beta fits a float32; got {beta}")
         object.__setattr__(self, "beta", beta)
 
-    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:
-        """Return the energy E(x) of each query (m,), a scalar for a single query."""
+    def value(self, queries: ArrayLike, patterns: ArrayLike, *, allowed: ArrayLike | None = None) -> Floats:
+        """Return the energy E(x) of each query.
+
+        Parameters
+        ----------
+        queries : array_like, shape (m, d) or (d,)
+            States x.
+        patterns : array_like or Packed, shape (n, d)
+            Stored patterns.
+        allowed : array_like of bool or int, optional
+            As in `update`.
+
+        Returns
+        -------
+        ndarray, shape (m,), or a scalar for a single query
+            In the common dtype of the arguments.
+        """
+        if allowed is not None:
+            return each(self.value, allowed, queries, patterns)
         x, p, shape = self._pair(queries, patterns)
         return _check.cast(self._value(x, p), x, p, x.dtype).reshape(shape)[()]
 
@@ -96,10 +115,23 @@ class ContinuousEnergy:
 
     def weights(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:
         """Return the weight of each pattern in the update of each query (m, n), or (n,) for a single query."""
-        x, p, shape = _pair_in_memory(queries, patterns)
-        return self._weights(x, p).astype(x.dtype).reshape(*shape, len(p))
+        x, p, shape = self._pair(queries, patterns)
+        weights = np.empty((len(x), len(p)), x.dtype)
 
-    def update(self, queries: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> Floats:
+        def fill(part: slice) -> None:
+            weights[part] = self._weights(x[part], p)
+
+        _threads.run([partial(fill, part) for part in _chunks(x, p)])
+        return weights.reshape(*shape, len(p))
+
+    def update(
+        self,
+        queries: ArrayLike,
+        patterns: ArrayLike,
+        values: ArrayLike | None = None,
+        *,
+        allowed: ArrayLike | None = None,
+    ) -> Floats:
         """Return T(x), the weighted mean of the patterns, or of values stored with them.
 
         Parameters
@@ -110,6 +142,9 @@ class ContinuousEnergy:
             Stored patterns.
         values : array_like, shape (n, v), optional
             One row for each pattern; the patterns themselves by default.
+        allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+            The patterns that each query may see, or their indices, if they are the same for all: the result is, bit for
+            bit, that for these patterns alone. Default: all.
 
         Returns
         -------
@@ -119,10 +154,13 @@ class ContinuousEnergy:
         Raises
         ------
         ValueError
-            If a shape does not fit, an array is empty (m may be 0) or not finite, or squared distances overflow.
+            If a shape does not fit, an array is empty (m may be 0) or not finite, squared distances overflow, or no
+            pattern is allowed for a query.
         TypeError
             If an array is not real.
         """
+        if allowed is not None:
+            return each(self.update, allowed, queries, patterns, values)
         x, p, shape = self._pair(queries, patterns)
         x, v = (x, None) if values is None else _check.matching_values(values, x, p)
         mean = self._mean(x, p, v)
@@ -269,7 +307,7 @@ class DotEnergy(_LogSumExpEnergy):
 
     def _value(self, x: Floats, p: Any) -> Floats:
         with np.errstate(over="ignore"):
-            largest = max(float(half_square(p[i : i + BLOCK]).max()) for i in range(0, len(p), BLOCK))
+            largest = _largest_half_square(p)
             value: Floats = half_square(x) - self._reduce(x, p).soft_maximum + np.log(len(p)) / self.beta + largest
         return value
 
@@ -386,15 +424,20 @@ def all_scores(x: Floats, p: Any, metric: ScoreMetric) -> Floats:
         If a score overflows.
     """
     s = scores(x, p, metric)
-    if not np.isfinite(s).all():
-        raise _check.too_large(x, p, s.dtype)
+    if len(x) == 0 or not _check.is_finite(s):
+        rows = np.asarray(p)
+        _check.finite("patterns", rows)
+        if len(x):
+            raise _check.too_large(x, rows, s.dtype)
     return s
 
 
 def scaled_softmax(beta: float, s: Floats) -> Floats:
-    """Return softmax(beta s) (m, n) of scores of any size."""
+    """Return softmax(beta s) (m, n) of scores of any size, which are overwritten."""
+    s -= s.max(axis=1, keepdims=True)
     with np.errstate(over="ignore"):  # infinitely far below the peak: a weight of 0
-        s = np.exp(beta * (s - s.max(axis=1, keepdims=True)))
+        s *= beta
+    np.exp(s, out=s)
     s /= s.sum(axis=1, keepdims=True)
     return s
 
@@ -405,9 +448,19 @@ def covariance(points: Floats, w: Floats) -> Floats:
     return (centred.T * w) @ centred
 
 
+def _largest_half_square(p: Any) -> float:
+    """Return the largest |p|^2 / 2 of the patterns, in float64; packed patterns keep it."""
+    largest = p._half_square if isinstance(p, Packed) else None
+    if largest is None:
+        largest = max(float(half_square(p[i : i + BLOCK]).max()) for i in range(0, len(p), BLOCK))
+        if isinstance(p, Packed):
+            object.__setattr__(p, "_half_square", largest)
+    return largest
+
+
 def half_square(a: Floats) -> Floats:
     """Return |a|^2 / 2 of each row of a (m, d), in float64."""
-    squares: Floats = np.square(a, dtype=np.float64).sum(axis=1)
+    squares: Floats = np.square(a, dtype=np.float64, order="C").sum(axis=1)  # the same sums for any layout
     return squares / 2
 
 
@@ -427,8 +480,12 @@ def in_chunks(function: Callable[[Array], Floats], x: Array, p: Floats) -> Float
     -------
     ndarray, shape (m, ...)
     """
+    return np.concatenate([function(x[part]) for part in _chunks(x, p)])
+
+
+def _chunks(x: Array, p: Any) -> list[slice]:
     size = max(1, MAX_SCORES // len(p))
-    return np.concatenate([function(x[i : i + size]) for i in range(0, max(len(x), 1), size)])
+    return [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
 
 
 def _distances(x: Floats, p: Floats) -> Floats:

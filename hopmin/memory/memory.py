@@ -2,6 +2,7 @@
 
 - add, remove and replace patterns [`Memory.add`], [`Memory.remove`], [`Memory.replace`]
 - energies, updates, retrieval and exact search, as in their modules [`Memory.update`], [`Memory.retrieve`], ...
+- name patterns by keys, under which they are found and replaced [`Memory.put`], and results named [`Neighbours`]
 - look up values, with a threshold on the similarity [`Memory.lookup`]
 - save to a file, load it, or map it into memory [`Memory.save`], [`Memory.load`]
 """
@@ -12,9 +13,11 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
-from typing import Any, Literal, NamedTuple, Unpack, get_args, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 from weakref import WeakSet
 
 import numpy as np
@@ -22,12 +25,14 @@ from numpy.typing import ArrayLike
 
 from hopmin import _arithmetic, _check, _files
 from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name, Progress
+from hopmin.memory._allowed import each
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
-from hopmin.memory.nearest import RadiusOptions, nearest, within
+from hopmin.memory.nearest import METRICS, RadiusOptions, nearest, within
 from hopmin.memory.reduction import Packed
 from hopmin.memory.retrieval import Retrieval, RetrievalOptions, abbreviated, retrieve, shortened
 
 FILE_KIND = "memory"
+NONE = np.empty(0, np.int64)
 ENERGY_MODULES = {
     "DistanceEnergy": "energy", "DotEnergy": "energy", "EuclideanEnergy": "energy",
     "SparseEnergy": "sparse", "EpanechnikovEnergy": "sparse",
@@ -35,7 +40,13 @@ ENERGY_MODULES = {
 }  # fmt: skip
 
 
-class Lookup(NamedTuple):
+class _Lookup(NamedTuple):
+    values: Array
+    indices: Integers
+    similarities: Floats
+
+
+class Lookup(_Lookup):
     """The result of `Memory.lookup` for m queries. For a single query all arrays lack the axis of length m.
 
     Attributes
@@ -47,31 +58,97 @@ class Lookup(NamedTuple):
     similarities : ndarray, shape (m,) or (m, k)
         The greatest cosine similarities, in [-1, 1], including those that are too small; -inf where there is no
         pattern, for k > n.
+    keys : ndarray of object, shape (m,) or (m, k), or None
+        The keys of these patterns, if the memory has keys; None where the index is -1. It is not part of the tuple.
     """
 
-    values: Array
-    indices: Integers
-    similarities: Floats
+    keys: Any = None
 
     def __repr__(self) -> str:
         return f"Lookup({', '.join(f'{name} {abbreviated(a)}' for name, a in self._asdict().items())})"
 
 
+class _Nearest(NamedTuple):
+    distances: Floats
+    indices: Integers
+
+
+class Neighbours(_Nearest):
+    """The pair (distances, indices) that `nearest` returns for a memory with keys, and the keys of the patterns found.
+
+    Attributes
+    ----------
+    distances : ndarray, shape (m, k) or (k,)
+        Distances in ascending order.
+    indices : ndarray of int64, shape (m, k) or (k,)
+        The indices of the patterns at these distances, -1 for none.
+    keys : ndarray of object, shape (m, k) or (k,)
+        Their keys, None for none.
+    """
+
+    keys: Array
+
+    @classmethod
+    def _of(cls, distances: Floats, indices: Integers, keys: Array) -> Neighbours:
+        found = cls(distances, indices)
+        found.keys = keys
+        return found
+
+    def __repr__(self) -> str:
+        parts = {"distances": self.distances, "keys": self.keys}
+        return f"Neighbours({', '.join(f'{name} {abbreviated(a)}' for name, a in parts.items())})"
+
+
+class _Keys:
+    """The keys of patterns by their places, and the places by keys.
+
+    Contents share it as they share unused places: the keys after the last pattern of one belong to a later one, or to
+    none.
+    """
+
+    __slots__ = ("_places", "names")
+
+    def __init__(self, names: list[Any]) -> None:
+        self.names = names
+        self._places = {name: place for place, name in enumerate(names)}
+
+    def added(self, names: list[Any], n: int, *, in_place: bool) -> _Keys:
+        """Return keys with those of the patterns from place n on."""
+        if not in_place:
+            return _Keys(self.names[:n] + names)
+        self.names[n:] = names
+        self._places.update(zip(names, range(n, n + len(names)), strict=True))
+        return self
+
+    def place(self, key: Any, n: int) -> int:
+        """Return the place of a key among the first n; -1 if it has none."""
+        place = self._places.get(key, n)
+        return place if place < n and self.names[place] == key else -1
+
+
 class _Contents(NamedTuple):
     """The patterns of a memory and their values at one moment; a change makes new contents and swaps them in.
 
-    Nothing that a query can see here is overwritten. Contents share the blocks of patterns in which they do not differ,
-    and the unused places after the last pattern and value. One change may fill these in place: the one that takes the
-    entry of `unused`. If it fails or is interrupted, the next change copies the last block instead.
+    Removed patterns are only noted at first, and left out before the next query: `settled` does it for all of them at
+    once. Nothing that a query can see here is overwritten. Contents share the blocks of patterns in which they do not
+    differ, and the unused places after the last pattern and value. One change may fill these in place: the one that
+    takes the entry of `unused`. If it fails or is interrupted, the next change copies the last block instead.
     """
 
     patterns: Any  # Packed, or the map of a file
     buffer: Array | None  # the values, and unused places
     unused: list[None]  # one entry, until it is taken
+    removed: Integers = NONE  # the places of patterns that are still stored although removed, ascending
+    keys: _Keys | None = None
+
+    @property
+    def number(self) -> int:
+        """The number of patterns."""
+        return len(self.patterns) - len(self.removed)
 
     @property
     def values(self) -> Array | None:
-        """The values (n, ...), if there are any."""
+        """The values (n, ...), if there are any, of all patterns that are stored."""
         return None if self.buffer is None else self.buffer[: len(self.patterns)]
 
     def values_at(self, indices: Integers) -> Array:
@@ -81,9 +158,28 @@ class _Contents(NamedTuple):
         values[found] = stored[indices[found]]
         return values
 
-    def added(self, rows: Floats, values: Array | None) -> _Contents:
-        """Return contents with rows (k, d) and their values after the last pattern, in amortized O(k d) time."""
+    def place(self, key: Any) -> int:
+        """Return the place of a key, -1 if it has none."""
+        if self.keys is None:
+            raise TypeError(f"memory must have keys to find one; got {key!r:.60} for a memory without")
+        place = self.keys.place(key, len(self.patterns)) if isinstance(key, str | int | np.integer) else -1
+        return -1 if place >= 0 and place in self.removed else place
+
+    def keys_at(self, indices: Integers) -> Array:
+        """Return the keys of patterns, of contents without removed ones; None for an index of -1."""
+        assert self.keys is not None
+        names = self.keys.names
+        found = np.empty(indices.shape, object)
+        found.reshape(-1)[:] = [names[index] if index >= 0 else None for index in indices.reshape(-1).tolist()]
+        return found
+
+    def added(self, rows: Floats, values: Array | None, keys: list[Any] | None) -> _Contents:
+        """Return contents with rows (k, d), values and keys after the last pattern, in amortized O(k d) time."""
+        if keys is not None and (known := [key for key in keys if self.place(key) >= 0]):
+            raise ValueError(f"keys must be new; got {known[0]!r:.60}, which is stored")
         n, end = len(self.patterns), len(self.patterns) + len(rows)
+        if len(self.removed) and values is not None and self.buffer is not None and values.dtype != self.buffer.dtype:
+            return self.settled().added(rows, values, keys)
         dtype = self._dtype_with(values)
         try:
             self.unused.pop()
@@ -99,20 +195,31 @@ class _Contents(NamedTuple):
                 buffer = np.empty((size, *buffer.shape[1:]), dtype)
                 buffer[:n] = self.values
             buffer[n:end] = values
-        return _Contents(self.patterns._added(rows, in_place=in_place), buffer, [None])
+        names = None if self.keys is None or keys is None else self.keys.added(keys, n, in_place=in_place)
+        return _Contents(self.patterns._added(rows, in_place=in_place), buffer, [None], self.removed, names)
 
     def without(self, indices: Integers) -> _Contents:
         """Return contents without the patterns at these indices, which are ascending."""
-        values = None if self.values is None else np.delete(self.values, indices, axis=0)
-        return _Contents(self.patterns._without(indices), values, [None])
+        before = np.searchsorted(self.removed - np.arange(len(self.removed)), indices, side="right")
+        noted = self._replace(removed=np.union1d(self.removed, indices + before))
+        return noted if noted.number >= len(noted.removed) else noted.settled()
+
+    def settled(self) -> _Contents:
+        """Return contents that do not store patterns that have been removed."""
+        if len(self.removed) == 0:
+            return self
+        values = None if self.values is None else np.delete(self.values, self.removed, axis=0)
+        removed = set(self.removed.tolist())
+        names = self.keys and _Keys([self.keys.names[i] for i in range(len(self.patterns)) if i not in removed])
+        return _Contents(self.patterns._without(self.removed), values, [None], keys=names)
 
     def replaced(self, indices: Integers, rows: Floats, values: Array | None) -> _Contents:
-        """Return contents with rows (k, d) and their values at these indices."""
+        """Return contents, settled ones, with rows (k, d) and their values at these indices."""
         dtype, buffer = self._dtype_with(values), None
         if self.values is not None:
             buffer = self.values.astype(dtype)
             buffer[indices] = values
-        return _Contents(self.patterns._with(indices, rows), buffer, self.unused)
+        return _Contents(self.patterns._with(indices, rows), buffer, self.unused, keys=self.keys)
 
     def _dtype_with(self, new: Array | None) -> Any:
         """Return a dtype for the values and new ones (k, ...); raise if they do not match."""
@@ -143,6 +250,8 @@ class Memory:
         patterns are used in their place. In an empty memory, the first patterns added decide on values and their dtype.
     energy : Energy, default DistanceEnergy()
         An object with `value`, `update` and `weights`.
+    keys : array_like of str or int, shape (n,), optional
+        A key for each pattern, all different: strings, or integers of 64 bits. Without, the memory has no keys.
 
     Attributes
     ----------
@@ -157,9 +266,11 @@ class Memory:
 
     Notes
     -----
-    Patterns are stored packed, in blocks of 8192. Adding one takes amortized O(d) time; replacing one copies its block,
-    and removing one copies all from its block on. Indices are positions in the order of insertion, counted from 0;
-    removing a pattern decrements the indices of those after it.
+    Patterns are stored packed, in blocks of 8192. Adding one takes amortized O(d) time, and replacing one copies its
+    block. Removing one only notes it; the next query copies all from the first block with a removed pattern on, once
+    for all that were removed before it. Indices are positions in the order of insertion, counted from 0;
+    removing a pattern decrements the indices of those after it. Keys do not change; in a memory with integer keys
+    `memory[7]` is the pattern with the key 7, not that at index 7.
 
     Any number of threads may query and change a memory: a query sees it before or after a change, as a whole, and so
     does an interrupt leave it. Arrays that were returned are not affected by later changes.
@@ -186,25 +297,28 @@ class Memory:
         patterns: ArrayLike,
         values: ArrayLike | None = None,
         energy: Energy = DistanceEnergy(),  # noqa: B008
+        *,
+        keys: ArrayLike | None = None,
     ) -> None:
         first = _check.floats("patterns", patterns, "n d", empty="n")
         self.energy: Energy = _check.energy(energy)
         stored = None if values is None else _check.storable("values", values, len(first))
-        packed = Packed._of((), (0, first.shape[1]), first.dtype)._added(first, in_place=True)
-        self._contents = _Contents(packed, stored, [None])
+        packed = Packed._empty(first.shape[1], first.dtype)._added(first, in_place=True)
+        names = None if keys is None else _Keys(_check.keys("keys", keys, len(first)))
+        self._contents = _Contents(packed, stored, [None], keys=names)
         self._lock = threading.RLock()  # held by the thread that changes the memory; its signal handlers may, too
         _memories.add(self)
 
     # Contents
 
     def __len__(self) -> int:
-        return len(self._contents.patterns)
+        return self._contents.number
 
     @property
     def shape(self) -> tuple[int, int]:
         """The shape (n, d) of the patterns."""
-        n, d = self._contents.patterns.shape
-        return n, d
+        contents = self._contents
+        return contents.number, contents.patterns.shape[1]
 
     @property
     def dtype(self) -> np.dtype[np.floating[Any]]:
@@ -215,40 +329,58 @@ class Memory:
     @property
     def patterns(self) -> Floats:
         """A copy (n, d) of the patterns; for a mapped memory, the read-only map of the file."""
-        return np.asarray(self._contents.patterns[:])
+        return np.asarray(self._settled().patterns[:])
 
     @property
     def values(self) -> Array | None:
         """A copy (n, ...) of the values, or the read-only map of the file; None if the memory has no values."""
-        values = self._contents.values
+        values = self._settled().values
         if values is None:
             return None
         return np.asarray(values) if self._mapped else values.copy()
 
+    @property
+    def keys(self) -> Array | None:
+        """A copy (n,) of the keys, strings or integers; None if the memory has no keys."""
+        contents = self._settled()
+        return None if contents.keys is None else _key_array(contents.keys.names[: contents.number])
+
     def __getitem__(self, index: Any) -> Floats:
-        """Return the patterns at an index or slice, as `memory.patterns[index]`."""
-        return np.asarray(self._contents.patterns[index])
+        """Return the patterns at an index or slice, as `memory.patterns[index]`, or that of a key; see Notes."""
+        contents = self._settled()
+        if contents.keys is not None and (isinstance(index, str) or self._has_integer_keys(index)):
+            if (place := contents.place(index)) < 0:
+                raise KeyError(index)
+            index = place
+        return np.asarray(contents.patterns[index])
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether a pattern has this key; raise TypeError if the memory has no keys."""
+        return self._contents.place(key) >= 0
 
     def __iter__(self) -> Iterator[Floats]:
         """Iterate over the patterns (d,), as they are when the iteration begins."""
-        patterns = self._contents.patterns
+        patterns = self._settled().patterns
         for start in range(0, len(patterns), 1024):
             yield from np.asarray(patterns[start : start + 1024])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        contents = self._contents
-        return type(self), (np.asarray(contents.patterns[:]), contents.values, self.energy)
+        contents = self._settled()
+        return partial(type(self), keys=self.keys), (np.asarray(contents.patterns[:]), contents.values, self.energy)
 
     def __repr__(self) -> str:
         contents = self._contents
         values = "" if contents.values is None else f", values {contents.values.dtype}"
         mapped = ", mapped" if self._mapped else ""
-        (n, d), dtype = contents.patterns.shape, contents.patterns.dtype
+        mapped += "" if contents.keys is None else ", keys"
+        n, (_, d), dtype = contents.number, contents.patterns.shape, contents.patterns.dtype
         return f"Memory({_check.counted(n, 'pattern')}, d = {d}, {dtype}{mapped}{values}, {shortened(self.energy)})"
 
     # Changes
 
-    def add(self, patterns: ArrayLike, values: ArrayLike | None = None) -> int | Integers:
+    def add(
+        self, patterns: ArrayLike, values: ArrayLike | None = None, *, keys: ArrayLike | None = None
+    ) -> int | Integers:
         """Store patterns and return their indices.
 
         Parameters
@@ -258,6 +390,8 @@ class Memory:
         values : array_like, shape (k, ...), or the value of a single pattern
             Their values, required if and only if the memory has values. The dtype of the stored values is widened if
             necessary: strings are never truncated and integers never rounded.
+        keys : array_like, shape (k,), or the key of a single pattern
+            Their keys, required if and only if the memory has keys.
 
         Returns
         -------
@@ -267,24 +401,79 @@ class Memory:
         Raises
         ------
         ValueError or TypeError
-            If the memory is mapped from a file, or patterns or values cannot be stored.
+            If the memory is mapped from a file, patterns or values cannot be stored, or a key is stored already.
         """
         rows, single = self._check_patterns(patterns)
         new = None if values is None else _check.storable("values", values, len(rows), single)
-        n = len(self._change(lambda contents: contents.added(rows, new)).patterns)
+        names = self._check_keys(keys, len(rows), single)
+        n = self._change(lambda contents: contents.added(rows, new, names)).number
         return n - 1 if single else np.arange(n - len(rows), n)
 
-    def remove(self, indices: ArrayLike) -> None:
-        """Remove the patterns at these indices (k,), or at a single one; the others keep their order.
+    def put(self, keys: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> None:
+        """Store patterns under keys: replace those whose keys are stored, and add the others.
 
-        Raises ValueError or TypeError if the memory is mapped from a file or an index is invalid.
+        Parameters
+        ----------
+        keys : array_like, shape (k,), or a single key
+            The keys, all different.
+        patterns : array_like, shape (k, d) or (d,)
+            The patterns.
+        values : array_like, shape (k, ...), or the value of a single pattern
+            Their values, required if and only if the memory has values.
+
+        Raises
+        ------
+        ValueError or TypeError
+            If the memory has no keys or is mapped from a file, or keys, patterns or values cannot be stored.
+
+        Examples
+        --------
+        >>> memory = Memory([[0.0], [1.0]], keys=["a", "b"])
+        >>> memory.put(["b", "c"], [[2.0], [3.0]])
+        >>> memory["b"], memory.nearest([2.9]).keys, "d" in memory
+        (array([2.]), array(['c'], dtype=object), False)
         """
+        rows, single = self._check_patterns(patterns)
+        new = None if values is None else _check.storable("values", values, len(rows), single)
+        names = self._check_keys(keys, len(rows), single)
+
+        def put(contents: _Contents) -> _Contents:
+            contents = contents.settled()
+            places = np.array([contents.place(key) for key in names or ()], np.int64)
+            old, fresh = np.flatnonzero(places >= 0), np.flatnonzero(places < 0)
+            if len(old):
+                contents = contents.replaced(places[old], rows[old], None if new is None else new[old])
+            if len(fresh):
+                some = [(names or [])[i] for i in fresh]
+                contents = contents.added(rows[fresh], None if new is None else new[fresh], some)
+            return contents
+
+        self._change(put)
+
+    def remove(self, indices: ArrayLike | None = None, *, keys: ArrayLike | None = None) -> None:
+        """Remove the patterns at these indices or with these keys (k,), or a single one; the others keep their order.
+
+        Raises ValueError or TypeError if the memory is mapped from a file, or an index or a key is invalid.
+        """
+        if (indices is None) == (keys is None):
+            given = "neither" if indices is None else "both"
+            raise TypeError(f"remove must be given either indices or keys; got {given}")
 
         def without(contents: _Contents) -> _Contents:
-            removed = np.unique(_check.indices("indices", indices, len(contents.patterns)))
-            return contents.without(removed) if len(removed) else contents
+            if keys is None:
+                removed = np.unique(_check.indices("indices", indices, contents.number))
+                return contents.without(removed) if len(removed) else contents
+            names = _check.keys("keys", keys)
+            places = np.array([contents.place(name) for name in names], np.int64)
+            if (places < 0).any():
+                raise ValueError(f"keys must be stored; got {names[int(places.argmin())]!r:.60}, which is not")
+            return contents.without(np.sort(places - np.searchsorted(contents.removed, places))) if names else contents
 
         self._change(without)
+
+    def compact(self) -> None:
+        """Leave removed patterns out now, rather than at the next query; the memory they took becomes free."""
+        self._change(_Contents.settled)
 
     def replace(self, indices: ArrayLike, patterns: ArrayLike, values: ArrayLike | None = None) -> None:
         """Replace the patterns, and their values, at the given indices.
@@ -305,7 +494,8 @@ class Memory:
         """
 
         def replaced(contents: _Contents) -> _Contents:
-            places = _check.indices("indices", indices, len(contents.patterns))
+            contents = contents.settled()
+            places = _check.indices("indices", indices, contents.number)
             rows, single = self._check_patterns(patterns)
             if len(rows) != len(places):
                 raise ValueError(f"indices must have one entry for each of the {len(rows)} patterns; got {len(places)}")
@@ -328,24 +518,31 @@ class Memory:
 
     # Queries
 
-    def energies(self, queries: ArrayLike) -> Floats:
-        """Return the energy (m,) of each query."""
-        return self.energy.value(queries, self._for_energy(self._filled()))
+    def energies(self, queries: ArrayLike, *, allowed: ArrayLike | None = None) -> Floats:
+        """Return the energy (m,) of each query, for the patterns that `allowed` selects as in `nearest`."""
+        patterns = self._for_energy(self._filled())
+        return (
+            self.energy.value(queries, patterns)
+            if allowed is None
+            else each(self.energy.value, allowed, queries, patterns)
+        )
 
     def weights(self, queries: ArrayLike) -> Floats:
         """Return the weight (m, n) of each pattern in the update of each query."""
         return self.energy.weights(queries, self._for_energy(self._filled()))
 
-    def update(self, queries: ArrayLike) -> Floats:
+    def update(self, queries: ArrayLike, *, allowed: ArrayLike | None = None) -> Floats:
         """Return the values (m, ...) averaged by weight; without values, the patterns (m, d).
 
-        Booleans and integers are averaged as float64. Raises TypeError if the values are not real numbers.
+        Booleans and integers are averaged as float64. `allowed` selects patterns as in `nearest`. Raises TypeError if
+        the values are not real numbers.
         """
         contents = self._filled()
         patterns, values = self._for_energy(contents), contents.values
+        update = self.energy.update if allowed is None else partial(each, self.energy.update, allowed)
         if values is None:
-            return self.energy.update(queries, patterns)
-        mean = self.energy.update(queries, patterns, _numeric(values))
+            return update(queries, patterns)
+        mean = update(queries, patterns, _numeric(values))
         shaped: Floats = mean.reshape((*mean.shape[:-1], *values.shape[1:]))[()]
         return shaped
 
@@ -358,10 +555,16 @@ class Memory:
         values = contents.values
         if values is not None and values.size and values.dtype.kind in "biuf":
             options.setdefault("values", _numeric(values).copy())
-        return retrieve(queries, contents.patterns[:], self.energy, **options)
+        return retrieve(queries, contents.patterns, self.energy, **options)
 
     def nearest(
-        self, queries: ArrayLike, k: int = 1, *, metric: Metric = "euclidean", progress: Progress | None = None
+        self,
+        queries: ArrayLike,
+        k: int = 1,
+        *,
+        metric: Metric = "euclidean",
+        allowed: ArrayLike | None = None,
+        progress: Progress | None = None,
     ) -> tuple[Floats, Integers]:
         """Return the distances and indices of the k nearest patterns of each query, as `hopmin.nearest`.
 
@@ -376,6 +579,8 @@ class Memory:
             Number of neighbours, from 1 to n.
         metric : {"euclidean", "dot", "cosine"}, default "euclidean"
             The distance of "dot" is -x.p, that of "cosine" one minus the cosine of the angle.
+        allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+            The patterns that each query may find, or their indices, if they are the same for all. Default: all.
         progress : callable, optional
             Called as `progress(done, total)` with numbers of pairs of a query and a pattern.
 
@@ -384,16 +589,18 @@ class Memory:
         distances : ndarray, shape (m, k) or (k,)
             Distances in ascending order.
         indices : ndarray of int64, shape (m, k) or (k,)
-            The indices of the patterns at these distances.
+            The indices of the patterns at these distances; -1, at an infinite distance, where fewer than k are allowed.
+            If the memory has keys, the pair is a `Neighbours`, which holds the keys of the patterns too.
 
         Raises
         ------
         ValueError or TypeError
             As `hopmin.nearest`.
         """
-        metric = _check.choice("metric", metric, get_args(Metric))
+        metric = _check.choice("metric", metric, METRICS)
         contents = self._filled(directed=metric == "cosine")
-        return nearest(queries, contents.patterns, k, metric=metric, progress=progress)
+        found = nearest(queries, contents.patterns, k, metric=metric, allowed=allowed, progress=progress)
+        return found if contents.keys is None else Neighbours._of(*found, contents.keys_at(found[1]))
 
     @overload
     def within(
@@ -415,7 +622,7 @@ class Memory:
         radius : float or array_like, shape (m,)
             The largest distance, inclusive.
         **options
-            The options `metric`, `sort`, `csr` and `progress` of `hopmin.within`.
+            The options `metric`, `sort`, `csr`, `allowed` and `progress` of `hopmin.within`.
 
         Returns
         -------
@@ -433,7 +640,14 @@ class Memory:
         """
         return within(queries, self._filled().patterns, radius, **options)
 
-    def lookup(self, queries: ArrayLike, *, k: int | None = None, min_similarity: float | None = None) -> Lookup:
+    def lookup(
+        self,
+        queries: ArrayLike,
+        *,
+        k: int | None = None,
+        min_similarity: float | None = None,
+        allowed: ArrayLike | None = None,
+    ) -> Lookup:
         """Return the values of the patterns of greatest cosine similarity, if it is at least `min_similarity`.
 
         Queries that resemble no pattern get zero or "" instead of the value of the nearest pattern. With values this
@@ -450,13 +664,15 @@ class Memory:
         min_similarity : float, optional
             The least cosine similarity, in [-1, 1]. Default: none, so that a pattern is always found, unless the memory
             is empty.
+        allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+            The patterns that each query may find, or their indices, if they are the same for all. Default: all.
 
         Returns
         -------
         Lookup
             `values` (m, ...) or (m, k, ...), or without values the patterns themselves; `indices` and `similarities`,
             (m,) or (m, k). The index of a pattern that is not similar enough is -1, beside its similarity; where fewer
-            than k patterns are stored, the index is -1 and the similarity -inf.
+            than k patterns are stored or allowed, the index is -1 and the similarity -inf.
 
         Raises
         ------
@@ -477,21 +693,10 @@ class Memory:
         >>> facts.lookup([0.9, 0.2], k=2).values
         array(['Paris', 'Rome'], dtype='<U5')
         """
-        count = 1 if k is None else _check.integer("k", k)
-        threshold = -2.0 if min_similarity is None else _check.number("min_similarity", min_similarity, "[-1, 1]")
         contents = self._directed()
-        patterns, kept = contents.patterns, min(count, len(contents.patterns))
-        x, _, shape = _check.pair(queries, patterns if kept else Packed._of((), patterns.shape, patterns.dtype))
-        similarities = np.full((*shape, count), -np.inf, x.dtype)
-        indices = np.full((*shape, count), -1)
-        if kept:
-            distances, indices[..., :kept] = nearest(x.reshape(*shape, x.shape[1]), patterns, kept, metric="cosine")
-            similarities[..., :kept] = np.maximum(1 - distances, -1)  # rounding may give less than -1
-        indices[similarities < threshold] = -1
-        values = contents.values_at(indices.reshape(-1))
-        if k is None:
-            indices, similarities = indices[..., 0][()], similarities[..., 0][()]
-        return Lookup(values.reshape((*indices.shape, *values.shape[1:]))[()], indices, similarities)
+        keys_at = None if contents.keys is None else contents.keys_at
+        at = contents.values_at, keys_at
+        return looked_up(queries, contents.patterns, *at, k=k, min_similarity=min_similarity, allowed=allowed)
 
     # Files
 
@@ -501,10 +706,12 @@ class Memory:
         numpy.load can read the file. Options are saved for hopmin's energies; for other energies, only the name.
         Raises ValueError if the file cannot be written.
         """
-        contents = self._contents
+        contents = self._settled()
         arrays = {"patterns": np.asarray(contents.patterns[:])}
         if contents.values is not None:
             arrays["values"] = contents.values
+        if contents.keys is not None:
+            arrays["keys"] = _key_array(contents.keys.names[: contents.number])
         energy = {"name": type(self.energy).__name__, "options": _energy_options(self.energy)}
         _files.save_arrays(path, FILE_KIND, arrays, energy=energy)
 
@@ -535,16 +742,17 @@ class Memory:
             If the file is missing, damaged or not that of a memory, or if its energy is not known.
         """
         arrays, records = (_files.map_arrays if mmap else _files.load_arrays)(path, FILE_KIND)
-        patterns, values = arrays.get("patterns", np.empty(0)), arrays.get("values")
+        patterns, values, keys = arrays.get("patterns", np.empty(0)), arrays.get("values"), arrays.get("keys")
         whole = patterns.ndim == 2 and patterns.shape[1] and (values is None or values.shape[:1] == patterns.shape[:1])
         if not whole or patterns.dtype not in (np.float32, np.float64):
             found = f"{patterns.dtype}, {patterns.shape}"
             raise ValueError(f"{path} must hold patterns (n, d) and, if any, n values; got {found}")
         energy = _energy_from(path, records) if energy is None else energy
         if not mmap:
-            return cls(patterns, values, energy)
+            return cls(patterns, values, energy, keys=keys)
         memory = cls(patterns[:1], None, energy)
-        memory._contents = _Contents(patterns, values, [])
+        names = None if keys is None else _Keys(_check.keys("keys", np.array(keys), len(patterns)))
+        memory._contents = _Contents(patterns, values, [], keys=names)
         return memory
 
     # Storage
@@ -553,20 +761,33 @@ class Memory:
     def _mapped(self) -> bool:
         return not isinstance(self._contents.patterns, Packed)
 
+    def _settled(self) -> _Contents:
+        """Return the contents without removed patterns, and keep them unless one is changing them."""
+        before = self._contents
+        after = before.settled()
+        if after is not before and self._lock.acquire(blocking=False):
+            try:
+                if self._contents is before:
+                    self._contents = after
+            finally:
+                self._lock.release()
+        return after
+
     def _filled(self, *, directed: bool = False) -> _Contents:
         """Return the contents to query, with the directions of the patterns if asked; raise if there are none."""
-        contents = self._directed() if directed else self._contents
+        contents = self._directed() if directed else self._settled()
         if len(contents.patterns) == 0:
             raise ValueError("memory must hold at least one pattern to be queried; got an empty one")
         return contents
 
     def _directed(self) -> _Contents:
         """Return the contents after making them keep the directions of their patterns, unless they are mapped."""
-        contents = self._contents
+        contents = self._settled()
         if isinstance(contents.patterns, Packed) and contents.patterns._directions is None:
             with self._lock:  # otherwise a change would go on without them
-                contents = self._contents
-                contents.patterns._directed()
+                contents = self._settled()
+                with suppress(ValueError):  # a pattern of zeros, which matters only if it is allowed
+                    contents.patterns._directed()
         return contents
 
     def _for_energy(self, contents: _Contents) -> Any:
@@ -574,8 +795,76 @@ class Memory:
         packed = isinstance(self.energy, DistanceEnergy | DotEnergy)
         return contents.patterns if packed else np.asarray(contents.patterns[:])
 
+    def _has_integer_keys(self, index: Any) -> bool:
+        keys = self._contents.keys
+        integer = isinstance(index, int | np.integer) and not isinstance(index, bool)
+        return integer and keys is not None and bool(keys.names) and isinstance(keys.names[0], int)
+
+    def _check_keys(self, keys: ArrayLike | None, n: int, single: bool) -> list[Any] | None:
+        stored = self._contents.keys
+        if (keys is None) != (stored is None):
+            given = "None" if keys is None else "some"
+            raise ValueError(f"keys must be given if and only if the memory has keys; got {given}")
+        if keys is None or stored is None:
+            return None
+        names = _check.keys("keys", keys, n, single)
+        if names and stored.names and type(names[0]) is not type(stored.names[0]):
+            kind = type(stored.names[0]).__name__
+            raise TypeError(f"keys must match the stored ones, of type {kind}; got {names[0]!r:.60}")
+        return names
+
     def _check_patterns(self, patterns: ArrayLike) -> tuple[Floats, bool]:
         return _check.new_patterns("patterns", patterns, self.shape[1], self.dtype)
+
+
+def looked_up(
+    queries: ArrayLike,
+    patterns: Any,
+    values_at: Callable[[Integers], Array],
+    keys_at: Callable[[Integers], Array] | None,
+    *,
+    k: int | None,
+    min_similarity: float | None,
+    allowed: ArrayLike | None,
+) -> Lookup:
+    """Return the result of `Memory.lookup`.
+
+    Parameters
+    ----------
+    queries
+        As in `Memory.lookup`.
+    patterns : Packed, or the map of a file
+        The patterns (n, d); n may be 0.
+    values_at : callable
+        Returns the values (c, ...) of patterns at indices (c,), zero or "" for an index of -1.
+    keys_at : callable, optional
+        Returns keys in the same way, for indices of any shape.
+    k, min_similarity, allowed
+        As in `Memory.lookup`.
+
+    Returns
+    -------
+    Lookup
+    """
+    count = 1 if k is None else _check.integer("k", k)
+    threshold = -2.0 if min_similarity is None else _check.number("min_similarity", min_similarity, "[-1, 1]")
+    kept = min(count, len(patterns))
+    x, _, shape = _check.pair(queries, patterns if kept else Packed._of((), None, patterns.shape, patterns.dtype))
+    similarities = np.full((*shape, count), -np.inf, x.dtype)
+    indices = np.full((*shape, count), -1)
+    if kept:
+        x = x.reshape(*shape, x.shape[1])
+        distances, indices[..., :kept] = nearest(x, patterns, kept, metric="cosine", allowed=allowed)
+        lowest = np.where(np.isinf(distances), -np.inf, -1)  # rounding may give less than -1
+        similarities[..., :kept] = np.maximum(1 - distances, lowest)
+    indices[similarities < threshold] = -1
+    values = values_at(indices.reshape(-1))
+    if k is None:
+        indices, similarities = indices[..., 0], similarities[..., 0][()]
+    found = Lookup(values.reshape((*indices.shape, *values.shape[1:]))[()], indices[()], similarities)
+    if keys_at is not None:
+        found.keys = keys_at(indices)[()]
+    return found
 
 
 _memories: WeakSet[Memory] = WeakSet()
@@ -589,6 +878,11 @@ def _renew_locks() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_locks)
+
+
+def _key_array(names: list[Any]) -> Array:
+    """Return keys as an array of strings or of int64."""
+    return np.array(names, np.int64 if names and isinstance(names[0], int) else str)
 
 
 def _numeric(values: Array) -> Floats:

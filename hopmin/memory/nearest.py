@@ -20,8 +20,12 @@ from numpy.typing import ArrayLike
 
 from hopmin import _arithmetic, _check, _threads
 from hopmin._typing import Array, Floats, Integers, Metric, Progress
+from hopmin.memory._allowed import Groups, Selected
 from hopmin.memory._directions import directions
-from hopmin.memory.reduction import Packed, gather, reduce, scores
+from hopmin.memory.reduction import PANEL, Packed, bits, gather, has_codes, reduce, scores
+
+EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
+METRICS = get_args(Metric)
 
 
 @_arithmetic.standard
@@ -31,6 +35,7 @@ def nearest(
     k: int = 1,
     *,
     metric: Metric = "euclidean",
+    allowed: ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> tuple[Floats, Integers]:
     """Return the distances and indices of the k nearest patterns of each query (Niu et al. 2024, equation 3).
@@ -50,6 +55,9 @@ def nearest(
     metric : {"euclidean", "dot", "cosine"}, default "euclidean"
         "dot" finds the largest products x.p; their distance is defined as -x.p. "cosine" is one minus the cosine of
         the angle, computed as |x/|x| - p/|p||^2 / 2, so that small angles keep their digits.
+    allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+        The patterns that each query may find, or their indices, if they are the same for all: the results are, bit for
+        bit, those for these patterns alone. Default: all.
     progress : callable, optional
         Called as `progress(done, total)` on the calling thread, from time to time and at the end, with the number of
         pairs of a query and a pattern that have been compared, and that of all pairs. An exception that it raises ends
@@ -60,7 +68,8 @@ def nearest(
     distances : ndarray, shape (m, k) or (k,)
         Distances in ascending order; float32 if queries and patterns are float32, otherwise float64.
     indices : ndarray of int64, shape (m, k) or (k,)
-        The indices of the patterns at these distances.
+        The indices of the patterns at these distances. If fewer than k patterns are allowed for a query, they are
+        followed by the index -1 at an infinite distance.
 
     Raises
     ------
@@ -87,20 +96,44 @@ def nearest(
     >>> nearest([0.9, 0.0], [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], k=2)
     (array([0.1, 0.9]), array([1, 0]))
     """
-    metric = _check.choice("metric", metric, get_args(Metric))
+    metric = _check.choice("metric", metric, METRICS)
     x, p, shape = _check.pair(queries, patterns)
     k, progress = _check.integer("k", k, 1, len(p)), _check.progress(progress)
+    if allowed is None:
+        distances, indices = _nearest(x, p, k, metric, progress)
+    else:
+        groups = Groups(allowed, len(x), len(p), none=True)
+        indices, distances = np.full((len(x), k), -1), np.full((len(x), k), np.inf, x.dtype)
+        for queries, seen in groups.split(np.arange(len(x))):
+            if count := min(k, len(seen)):
+                found = _nearest(x[queries], Selected(p, seen), count, metric, progress)
+                distances[queries, :count], indices[queries, :count] = found[0], seen[found[1]]
+    return distances.reshape(*shape, k), indices.reshape(*shape, k)
+
+
+def _nearest(x: Floats, p: Any, k: int, metric: Metric, progress: Progress | None) -> tuple[Floats, Integers]:
+    """Return the distances and indices (m, k) of the nearest patterns of checked queries (m, d)."""
     if metric == "cosine":
-        search = _nearest_directions if isinstance(p, Packed) else _nearest_by_block
+        packed = isinstance(p.patterns if isinstance(p, Selected) else p, Packed)
+        search = _nearest_directions if packed else _nearest_by_block
         best, indices = search(directions("queries", x), p, k, progress)
     else:
-        r = reduce(x, p, metric=metric, beta=None, k=k, progress=progress)
-        best, indices = r.best, r.indices
+        best, indices = _k_best(x, p, k, metric, progress)
     distances = _distances(best, metric)
     if metric == "euclidean":
         for i in _out_of_range(x, p, best, indices):
             distances[i], indices[i] = _nearest_scaled(x[i], p, k)
-    return _check.cast(distances, x, p, x.dtype).reshape(*shape, k), indices.reshape(*shape, k)
+    return _check.cast(distances, x, p, x.dtype), indices
+
+
+def _k_best(x: Floats, p: Any, k: int, metric: Any, progress: Progress | None) -> tuple[Floats, Integers]:
+    """Return the k best scores (m, k) and the indices of their patterns."""
+    if isinstance(p, Selected) and has_codes(p.patterns, x.dtype) and not p.is_cheap(len(x), 4 * PANEL):
+        allowed = bits(p.seen, len(p.patterns))
+        r = reduce(x, p.patterns, metric=metric, beta=None, k=k, progress=progress, allowed=allowed)
+        return r.best, np.searchsorted(p.seen, r.indices)
+    r = reduce(x, p, metric=metric, beta=None, k=k, progress=progress)
+    return r.best, r.indices
 
 
 class RadiusOptions(TypedDict, total=False):
@@ -108,6 +141,7 @@ class RadiusOptions(TypedDict, total=False):
 
     metric: Metric
     sort: bool
+    allowed: ArrayLike | None
     progress: Progress | None
 
 
@@ -133,6 +167,7 @@ def within(
     metric: Metric = "euclidean",
     sort: bool = True,
     csr: bool = False,
+    allowed: ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Floats], list[Integers]] | tuple[Floats, Integers] | tuple[Floats, Integers, Integers]:
     """Return the distances and indices of all patterns within a radius of each query.
@@ -158,6 +193,8 @@ def within(
         they are in order of index.
     csr : bool, default False
         Whether to return the results of all queries in one array each, as in a sparse matrix by rows.
+    allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+        The patterns that each query may find, or their indices, if they are the same for all. Default: all.
     progress : callable, optional
         Called as `progress(done, total)` on the calling thread, from time to time and at the end, with the number of
         pairs of a query and a pattern that have been compared, and that of all pairs. An exception that it raises ends
@@ -188,15 +225,41 @@ def within(
     >>> within([[0.0], [5.0]], [[0.0], [1.0], [2.0]], radius=[1, 3], csr=True)
     (array([0., 1., 3.]), array([0, 1, 2]), array([0, 2, 3]))
     """
-    metric = _check.choice("metric", metric, get_args(Metric))
+    metric = _check.choice("metric", metric, METRICS)
     x, p, shape = _check.pair(queries, patterns)
     radii = _check.radii("radius", radius, len(x), -np.inf if metric == "dot" else 0.0)
     sort, csr, progress = _check.boolean("sort", sort), _check.boolean("csr", csr), _check.progress(progress)
+    if allowed is None:
+        distances, indices, offsets = _within(x, p, radii, metric, sort, None, progress)
+    else:
+        groups = [
+            (queries, _within(x[queries], p, radii[queries], metric, sort, seen, progress))
+            for queries, seen in Groups(allowed, len(x), len(p), none=True).split(np.arange(len(x)))
+        ]
+        distances, indices, offsets = _joined(groups, len(x))
+    if csr:
+        return distances, indices, offsets
+    if not shape:
+        return distances, indices
+    each = [slice(*ends) for ends in pairwise(offsets.tolist())]
+    return [distances[part] for part in each], [indices[part] for part in each]
+
+
+def _within(
+    x: Floats, p: Any, radii: Floats, metric: Metric, sort: bool, seen: Integers | None, progress: Progress | None
+) -> tuple[Floats, Integers, Integers]:
+    """Return the results of `within` with `csr` for checked queries (m, d) and the patterns that they all see."""
+    if seen is not None:
+        if len(seen) == 0:
+            return np.empty(0, x.dtype), seen, np.zeros(len(x) + 1, np.int64)
+        alone = Selected(p, seen)
+        if not isinstance(p, Packed) or metric == "cosine" or alone.is_cheap(len(x), PANEL):
+            p, seen = alone, None
     least = _least_scores(radii, metric)
     if metric == "cosine":
         parts = gather(directions("queries", x), _Directions(p), least, metric="euclidean", progress=progress)
     else:
-        parts = gather(x, p, least, metric=metric, progress=progress)
+        parts = gather(x, p, least, metric=metric, progress=progress, allowed=seen)
 
     def select(part: slice, rows: Integers, found: Floats, indices: Integers) -> tuple[Integers, Floats, Integers]:
         """Return the number of neighbours of each query in a part, their distances and their indices."""
@@ -218,12 +281,22 @@ def within(
     offsets = np.concatenate([[0], *(counts for counts, _, _ in selected)]).cumsum()
     distances = np.concatenate([np.empty(0, x.dtype), *(some for _, some, _ in selected)])
     indices = np.concatenate([np.empty(0, np.int64), *(some for _, _, some in selected)])
-    if csr:
-        return distances, indices, offsets
-    if not shape:
-        return distances, indices
-    each = [slice(*ends) for ends in pairwise(offsets.tolist())]
-    return [distances[part] for part in each], [indices[part] for part in each]
+    return distances, p.seen[indices] if isinstance(p, Selected) else indices, offsets
+
+
+def _joined(
+    parts: list[tuple[Integers, tuple[Floats, Integers, Integers]]], m: int
+) -> tuple[Floats, Integers, Integers]:
+    """Join results of `within` with `csr` for parts of m queries, given with the queries of each."""
+    offsets = np.zeros(m + 1, np.int64)
+    for queries, (_, _, ends) in parts:
+        offsets[queries + 1] = np.diff(ends)
+    offsets = offsets.cumsum()
+    distances, indices = np.empty(offsets[-1], parts[0][1][0].dtype), np.empty(offsets[-1], np.int64)
+    for queries, (some, places, ends) in parts:
+        to = np.arange(ends[-1]) + np.repeat(offsets[queries] - ends[:-1], np.diff(ends))
+        distances[to], indices[to] = some, places
+    return distances, indices, offsets
 
 
 def _order(keys: list[Array]) -> Integers:
@@ -240,7 +313,7 @@ def _least_scores(radii: Floats, metric: str) -> Floats:
     with np.errstate(over="ignore"):
         largest = radii**2 if metric == "euclidean" else 2 * radii
     # more than the rounding of this square and of the root of a score, and than what may underflow in them
-    return -largest * (1 + 8 * np.finfo(np.float64).eps) - np.finfo(np.float64).tiny
+    return -largest * (1 + 8 * EPS) - TINY
 
 
 @_arithmetic.standard
@@ -263,7 +336,10 @@ def _out_of_range(x: Floats, p: Any, best: Floats, indices: Integers) -> Integer
     """Return the queries with a neighbour whose square overflows, is subnormal, or is 0 although it differs."""
     if x.dtype == np.float32:  # never in float64
         return np.empty(0, np.int64)
-    odd = np.isneginf(best) | ((best > -np.finfo(np.float64).tiny) & (best < 0))
+    usual = best <= -TINY
+    if np.count_nonzero(usual) == best.size and _check.is_finite(best):
+        return np.empty(0, np.int64)
+    odd = np.isneginf(best) | (~usual & (best < 0))
     rows, places = np.nonzero(best == 0)
     size = 1 + (1 << 20) // x.shape[1]
     for i in range(0, len(rows), size):  # a few patterns at a time
@@ -310,7 +386,7 @@ def _scale_out_of_range(
 
 def _at(p: Any, indices: Integers) -> Floats:
     """Return patterns (k, d) at these indices."""
-    if isinstance(p, Packed):
+    if isinstance(p, Packed | Selected):
         return p._at(indices)
     found: Floats = p[indices] if isinstance(p, np.ndarray) else np.concatenate([p[j : j + 1] for j in indices])
     return found
@@ -355,9 +431,9 @@ def _nearest_by_block(x: Floats, patterns: Any, k: int, progress: Progress | Non
 
 
 def _nearest_directions(
-    x: Floats, patterns: Packed, k: int, progress: Progress | None = None, spare: int = 3
+    x: Floats, patterns: Any, k: int, progress: Progress | None = None, spare: int = 3
 ) -> tuple[Floats, Integers]:
-    """Return the k best scores (m, k) of directions x, and the indices of their patterns.
+    """Return the k best scores (m, k) of directions x, and the indices of their patterns, packed ones or some of these.
 
     Packed patterns keep their directions in float32. Rounding x and them moves a distance by at most 2^-23, and the
     sums of squares are good to (d + 2) eps: patterns farther than the k-th by more than twice that are not among the k
@@ -365,17 +441,27 @@ def _nearest_directions(
     """
     n, d = patterns.shape
     near_k = min(n, k + spare)
-    r = reduce(x.astype(np.float32), patterns._directed(), metric="euclidean", beta=None, k=near_k, progress=progress)
-    rough = _distances(r.best, "euclidean")
+    try:
+        directed = (
+            Selected(patterns.patterns._directed(), patterns.seen)
+            if isinstance(patterns, Selected)
+            else patterns._directed()
+        )
+    except ValueError:  # a pattern of zeros, perhaps not one of those selected
+        if not isinstance(patterns, Selected):
+            raise
+        return _nearest_by_block(x, patterns, k, progress)
+    scored, near_indices = _k_best(x.astype(np.float32), directed, near_k, "euclidean", progress)
+    rough = _distances(scored, "euclidean")
     near = rough <= rough[:, k - 1 : k] + 2 * (2.0**-22 + (d + 8) * 2.0**-50)
     exact, (row, column) = np.full(rough.shape, -np.inf), np.nonzero(near)
     step = max(1, (1 << 18) // d)
     for i in range(0, len(row), step):
         pairs = row[i : i + step], column[i : i + step]
-        squares = np.square(x[pairs[0]] - directions("patterns", patterns._at(r.indices[pairs])))
+        squares = np.square(x[pairs[0]] - directions("patterns", patterns._at(near_indices[pairs])))
         exact[pairs] = 0.0 - np.add.accumulate(squares, axis=1)[:, -1]  # in order, as the core sums
-    order = np.lexsort((r.indices, -exact), axis=1)[:, :k]
-    best, indices = np.take_along_axis(exact, order, axis=1), np.take_along_axis(r.indices, order, axis=1)
+    order = np.lexsort((near_indices, -exact), axis=1)[:, :k]
+    best, indices = np.take_along_axis(exact, order, axis=1), np.take_along_axis(near_indices, order, axis=1)
     if k + spare < n and (many := near[:, -1]).any():
         again = partial(_nearest_directions, spare=8 * spare) if spare < 100 else _nearest_by_block
         best[many], indices[many] = again(x[many], patterns, k)

@@ -12,28 +12,30 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hopmin import _arithmetic, _check
 from hopmin._typing import Array, Booleans, Energy, Floats, Integers
+from hopmin.memory._allowed import Groups, Seen
+from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.nearest import nearest
+from hopmin.memory.reduction import Packed
 
 PATIENCE = 10  # steps without a decrease of the energy; a single one may be due to rounding
 QUICK = 1 << 18  # m n d, the number of coordinates up to which a repr computes what it shows
 DOMINANT = 0.9  # the fraction of the weight that decides between a pattern, a mixture and the mean
 
 AnyArray = TypeVar("AnyArray", bound=Array)
-Seen = Integers | slice  # the indices of the patterns that a query may see
 
 
 class RetrievalOptions(TypedDict, total=False):
     """The keyword arguments of `retrieve`, for functions that pass them on."""
 
     values: ArrayLike | None
-    mask: ArrayLike | None
+    allowed: ArrayLike | None
     clamp: ArrayLike | None
     tolerance: float | None
     max_steps: int
@@ -107,7 +109,7 @@ class Retrieval:
     energy: Energy
     _values: Floats | None
     _clamp: Booleans
-    _groups: _Groups
+    _groups: Groups
 
     def __repr__(self) -> str:
         """Return the shapes, and why and where the queries stopped, as far as that is known or quickly computed."""
@@ -137,7 +139,8 @@ class Retrieval:
     def values(self) -> Floats:
         """The mean of the values under the final weights, shape (m, v); without values, of the patterns."""
         v = self.patterns if self._values is None else self._values
-        return self._drop_m(self.weights.reshape(-1, len(v)) @ v)
+        weights = self.weights.reshape(-1, len(v))
+        return self._drop_m(self._groups.map(lambda queries, seen: weights[queries][:, seen] @ v[seen], self._queries))
 
     @cached_property
     def effective_patterns(self) -> Floats:
@@ -249,7 +252,7 @@ def retrieve(
     energy: Energy,
     *,
     values: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
+    allowed: ArrayLike | None = None,
     clamp: ArrayLike | None = None,
     tolerance: float | None = None,
     max_steps: int = 1000,
@@ -264,14 +267,14 @@ def retrieve(
     ----------
     queries : array_like, shape (m, d) or (d,)
         Initial states.
-    patterns : array_like, shape (n, d)
-        The stored patterns.
+    patterns : array_like or Packed, shape (n, d)
+        The stored patterns. If all are allowed, `DistanceEnergy` and `DotEnergy` pack them once for all steps.
     energy : Energy
         An object with `value`, `update` and `weights`, such as DistanceEnergy().
     values : array_like, shape (n, v), optional
         One value for each pattern, averaged by the final weights. Default: the patterns.
-    mask : array_like of bool, shape (m, n) or (n,), optional
-        The patterns that each query may see. Default: all.
+    allowed : array_like of bool, shape (m, n) or (n,), or of int, optional
+        The patterns that each query may see, or their indices, if they are the same for all. Default: all.
     clamp : array_like of bool, shape (m, d) or (d,), optional
         The coordinates that keep the query's entries, for completing partly known patterns. Default: none.
     tolerance : float, optional
@@ -293,8 +296,8 @@ def retrieve(
     Raises
     ------
     ValueError
-        If an array or an option is invalid, a mask leaves a query without patterns, damping or step_size is given for
-        a binary energy, or states overflow because step_size is too large.
+        If an array or an option is invalid, no pattern is allowed for a query, damping or step_size is given for a
+        binary energy, or states overflow because step_size is too large.
     TypeError
         If an array or the energy has the wrong type.
 
@@ -310,27 +313,32 @@ def retrieve(
     p = p.astype(start.dtype, copy=False)
     v = None if values is None else _check.floats("values", values, "n v", n=n)
     free = np.ones((m, d), bool) if clamp is None else ~_check.boolean_mask("clamp", clamp, "m d", m=m, d=d)
-    groups = _Groups(None if mask is None else _check.boolean_mask("mask", mask, "m n", m=m, n=n))
+    groups = Groups(allowed, m, n)
     resolution = np.finfo(p.dtype).eps
     relative = np.sqrt(resolution) if tolerance is None else _check.number("tolerance", tolerance, "[0, inf)")
     max_steps = _check.integer("max_steps", max_steps)
     step_from = _step_function(_check.energy(energy), damping, step_size)
+    packed = _Stored.of(p, patterns) if allowed is None and isinstance(energy, DistanceEnergy | DotEnergy) else None
+
+    def visible(seen: Seen) -> Any:
+        return p[seen] if packed is None else packed
 
     def step_tolerance(queries: Integers, seen: Seen) -> Floats:
-        rounding = 4 * resolution * np.abs(p[seen]).max() * np.sqrt(d)
-        return np.full(len(queries), relative * np.linalg.norm(np.ptp(p[seen], axis=0).astype(np.float64)) + rounding)
+        low, high = p[seen].min(axis=0), p[seen].max(axis=0)
+        rounding = 4 * resolution * max(-low.min(), high.max()) * np.sqrt(d)
+        return np.full(len(queries), relative * np.linalg.norm((high - low).astype(np.float64)) + rounding)
 
     all_queries = np.arange(m)
     tolerances = groups.map(step_tolerance, all_queries)
     x, previous = start.copy(), start.copy()
-    trace = [groups.map(lambda queries, seen: energy.value(x[queries], p[seen]), all_queries)]
+    trace = [groups.map(lambda queries, seen: energy.value(x[queries], visible(seen)), all_queries)]
     steps, residual = np.zeros(m, np.int64), np.zeros(m, x.dtype)
     reason = np.full(m, "max_steps")
     without_decrease = np.zeros(m, np.int64)  # the number of consecutive last steps that did not lower the energy
     moving = all_queries
     while len(moving) and len(trace) <= max_steps:
         with np.errstate(over="ignore", invalid="ignore"):  # the energy raises if a large step_size overflows
-            step = groups.map(lambda queries, seen: step_from(x[queries], p[seen], ~free[queries]), moving)
+            step = groups.map(lambda queries, seen: step_from(x[queries], visible(seen), ~free[queries]), moving)
             step = step * free[moving]
             after = x[moving] + step.astype(x.dtype)
             residual[moving] = np.linalg.norm(step.astype(np.float64), axis=1)
@@ -338,7 +346,7 @@ def retrieve(
         previous[moving], x[moving] = x[moving], after
         steps[moving] += 1
         energies = trace[-1].copy()
-        energies[moving] = groups.map(lambda queries, seen: energy.value(x[queries], p[seen]), moving)
+        energies[moving] = groups.map(lambda queries, seen: energy.value(x[queries], visible(seen)), moving)
         without_decrease[moving] = np.where(energies[moving] < trace[-1][moving], 0, without_decrease[moving] + 1)
         trace.append(energies)
         ends = np.select(
@@ -378,26 +386,22 @@ def _step_function(
     return lambda x, p, clamp: -rate * gradient(x, p)
 
 
-class _Groups:
-    """Queries grouped by the patterns they may see, so that each group is computed as one batch."""
+class _Stored(Packed):
+    """Packed patterns that keep their rows too, so that no step has to unpack them to average them."""
 
-    def __init__(self, mask: Booleans | None = None) -> None:
-        self.mask = mask
-        if mask is not None:
-            if not (sees := mask.any(axis=1)).all():
-                raise ValueError(f"mask must allow each query at least one pattern; got none for query {sees.argmin()}")
-            self.distinct, group = np.unique(mask, axis=0, return_inverse=True)
-            self.group = group.reshape(-1)
+    __slots__ = ("_rows",)
+    _rows: Floats
 
-    def split(self, queries: Integers) -> list[tuple[Integers, Seen]]:
-        """Split queries into groups, each with the indices of the patterns it sees."""
-        if self.mask is None or len(queries) == 0:
-            return [(queries, slice(None))]
-        group = self.group[queries]
-        return [(queries[group == g], np.flatnonzero(self.distinct[g])) for g in np.unique(group)]
+    @classmethod
+    def of(cls, rows: Floats, patterns: Any) -> _Stored:
+        """Return rows (n, d), packed already if `patterns` are the same ones, packed."""
+        ready = isinstance(patterns, Packed) and patterns.dtype == rows.dtype
+        packed = patterns if ready else Packed(rows, codes=False)
+        stored = cls.__new__(cls)
+        stored._hold(packed._blocks, packed._codes, packed.shape, packed.dtype)
+        object.__setattr__(stored, "_rows", rows)
+        return stored
 
-    def map(self, function: Callable[[Integers, Seen], Floats], queries: Integers) -> Floats:
-        """Return function(queries, seen) of all groups, in the order of `queries`, which must be ascending."""
-        parts = self.split(queries)
-        results = np.concatenate([np.asarray(function(*part)) for part in parts])
-        return results[np.argsort(np.concatenate([part for part, _ in parts]))]
+    def __getitem__(self, index: Any) -> Floats:
+        rows: Floats = self._rows[index]
+        return rows

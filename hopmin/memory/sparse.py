@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from hopmin import _arithmetic, _check
 from hopmin._typing import Booleans, Floats
+from hopmin.memory._allowed import each
 from hopmin.memory.energy import MAX_SCORES, ContinuousEnergy, all_scores, covariance, half_square, in_chunks
 from hopmin.numerics import entmax, tsallis_entropy
 
@@ -149,8 +150,25 @@ class EpanechnikovEnergy(ContinuousEnergy):
         """sqrt(2 / beta), the Euclidean distance from which a pattern has no weight."""
         return float(np.sqrt(2 / self.beta))
 
-    def value(self, queries: ArrayLike, patterns: ArrayLike) -> Floats:
-        """Return the energy E(x) of each query (m,), a scalar for a single query; inf outside every reach."""
+    def value(self, queries: ArrayLike, patterns: ArrayLike, *, allowed: ArrayLike | None = None) -> Floats:
+        """Return the energy E(x) of each query; inf outside every reach.
+
+        Parameters
+        ----------
+        queries : array_like, shape (m, d) or (d,)
+            States x.
+        patterns : array_like or Packed, shape (n, d)
+            Stored patterns.
+        allowed : array_like of bool or int, optional
+            As in `update`.
+
+        Returns
+        -------
+        ndarray, shape (m,), or a scalar for a single query
+            In the common dtype of the arguments.
+        """
+        if allowed is not None:
+            return each(self.value, allowed, queries, patterns)
         x, p, shape = self._pair(queries, patterns)
         with np.errstate(divide="ignore"):
             value: Floats = 0.0 - np.log(in_chunks(lambda x: self._bowls(x, p).sum(axis=1), x, p)) / self.beta

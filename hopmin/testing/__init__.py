@@ -8,84 +8,41 @@ the numbers of the smallest failing example:
     testing.law_nearest(my_nearest)                  # my_nearest(queries, patterns, k) returns (distances, indices)
     testing.law_softmax(my_logsumexp, my_softmax)
 
-`examples=1000` draws more examples; `law.statement(implementation, ...)` checks a single instance. The laws use only
-NumPy, `math` and their arguments, no other module of hopmin.
+`conformance(implementation, family)` judges by all laws of a family and returns a report, `conformance_tests` makes a
+pytest item of each. `examples=1000` draws more examples; `law.statement(implementation, ...)` checks a single instance.
+The laws use only NumPy, `math` and their arguments, no other module of hopmin.
 
+The families, and the laws of each, are the table in docs/testing.md, which is made from the registry; so are the
+names that this module exports: all laws, besides what it imports.
+
+- all laws of a family: `conformance.py`; arrays of other libraries: `adapters.py`
 - the examples drawn: `strategies.py`
-- numerics: [`law_softmax`], [`law_logsumexp`], [`law_accuracy`], [`law_softmax_derivative`], [`law_entmax`]
-- any energy: [`law_descent`], [`law_gradient`], [`law_hessian`], [`law_descent_direction`], [`law_weights`],
-  [`law_permutation`], [`law_rotation`]
-- some energies: [`law_bounds`], [`law_gradient_step`], [`law_equal_norms`], [`law_duplication`], [`law_translation`],
-  [`law_large_beta_nearest`], [`law_large_beta_match`], [`law_small_beta_mean`]
-- search: [`law_nearest`], [`law_nearest_accuracy`]
-- functions of queries and patterns: [`law_memory_layout`], [`law_batching`]
-- transformers: [`law_backward`], [`law_model_gradient`], [`law_causal`], [`law_attention_is_update`]
 """
 
-from hopmin.testing.laws import (
-    law_accuracy,
-    law_attention_is_update,
-    law_backward,
-    law_batching,
-    law_bounds,
-    law_causal,
-    law_descent,
-    law_descent_direction,
-    law_duplication,
-    law_entmax,
-    law_equal_norms,
-    law_gradient,
-    law_gradient_step,
-    law_hessian,
-    law_large_beta_match,
-    law_large_beta_nearest,
-    law_logsumexp,
-    law_memory_layout,
-    law_model_gradient,
-    law_nearest,
-    law_nearest_accuracy,
-    law_permutation,
-    law_rotation,
-    law_small_beta_mean,
-    law_softmax,
-    law_softmax_derivative,
-    law_translation,
-    law_weights,
-)
+from typing import TYPE_CHECKING
+
+from hopmin.testing import laws  # noqa: F401  (registers them)
+from hopmin.testing.compare import Violation
+from hopmin.testing.conformance import Report, conformance, conformance_tests
+from hopmin.testing.registry import LAWS, Law
 from hopmin.testing.strategies import Problem, betas, lattice_problems, problems, scores
+
+globals().update(LAWS)
 
 __all__ = [
     "Problem",
+    "Report",
+    "Violation",
     "betas",
+    "conformance",
+    "conformance_tests",
     "lattice_problems",
-    "law_accuracy",
-    "law_attention_is_update",
-    "law_backward",
-    "law_batching",
-    "law_bounds",
-    "law_causal",
-    "law_descent",
-    "law_descent_direction",
-    "law_duplication",
-    "law_entmax",
-    "law_equal_norms",
-    "law_gradient",
-    "law_gradient_step",
-    "law_hessian",
-    "law_large_beta_match",
-    "law_large_beta_nearest",
-    "law_logsumexp",
-    "law_memory_layout",
-    "law_model_gradient",
-    "law_nearest",
-    "law_nearest_accuracy",
-    "law_permutation",
-    "law_rotation",
-    "law_small_beta_mean",
-    "law_softmax",
-    "law_softmax_derivative",
-    "law_translation",
-    "law_weights",
     "problems",
     "scores",
+    *LAWS,
 ]
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Law:
+        """Return a law; type checkers do not see those that the registry holds."""

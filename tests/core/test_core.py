@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import pickle
 import re
 import sys
 from fractions import Fraction
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 import hopmin
 from hopmin import _backend
 from hopmin.memory import reduction
-from hopmin.memory.reduction import Reduction, reduce
+from hopmin.memory.reduction import NO_BITS, Reduction, bits, reduce
 
 PANEL, TILE, BLOCK = _backend.core.PANEL, _backend.core.TILE, reduction.BLOCK
 EDGES = [1, 2, PANEL - 1, PANEL, PANEL + 1, TILE - 1, TILE, TILE + 1, 2 * TILE + 3]
@@ -74,7 +75,13 @@ def origin(rng, m, n, d, dtype):
     return np.zeros((m, d), dtype), np.zeros((n, d), dtype)
 
 
-KINDS = [shell, specks, lattice, crowd, denormal, huge, origin]
+def copies(rng, m, n, d, dtype):
+    """Runs of the same pattern, some longer than a tile, of which several are equally far from the origin."""
+    p = rng.integers(-1, 2, (3, d)).astype(dtype)
+    return np.zeros((m, d), dtype), p[np.arange(n) // rng.choice([PANEL, TILE // 2, TILE]) % 3]
+
+
+KINDS = [shell, specks, lattice, crowd, denormal, huge, origin, copies]
 
 
 @st.composite
@@ -133,6 +140,29 @@ def test_nearest_equals_brute_force_in_float64(cloud, data):
 def test_dot_products_equal_brute_force_in_float64(cloud, data):
     x, p = cloud
     assert_nearest(x, p, data.draw(neighbour_counts(len(p))), "dot")
+
+
+@pytest.mark.parametrize("k", [1, 3, TILE + 1])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_of_copies_the_first_are_nearest_in_any_order(k, dtype):
+    x, p = np.ones((2, 3), dtype), np.zeros((2 * TILE, 3), dtype)
+    backwards = Reduction.identity(None, m=2, k=k)
+    for first in (4 * TILE, 2 * TILE, 0):
+        backwards.absorb(x, p, p[:, :0], "euclidean", first=first)
+    assert (backwards.indices == np.arange(k)).all()
+    for nearer in (slice(TILE, TILE + 1), slice(TILE, None)):
+        p[:] = 0
+        p[nearer] = 1
+        assert_nearest(x, p, k)
+
+
+@pytest.mark.parametrize("k", [1, 10, 100, 1000])
+@pytest.mark.parametrize("order", ["ascending", "descending", "random"])
+def test_candidates_are_dropped_in_any_order_of_distance(k, order):
+    rng = np.random.default_rng(k)
+    p = np.sort(rng.normal(size=2 * TILE + 3).astype("float32"))[:, None]
+    p = {"ascending": p, "descending": p[::-1], "random": rng.permutation(p)}[order]
+    assert_nearest(np.array([[-5.0], [0.0]], "float32"), np.ascontiguousarray(p), k)
 
 
 @pytest.mark.parametrize("n", [*EDGES, BLOCK - 1, BLOCK, BLOCK + 1])
@@ -300,6 +330,7 @@ def core_calls(n=PANEL + 1, m=5, d=7, v=3, k=4):
     x, p, values = (rng.normal(size=shape) for shape in ((m, d), (n, d), (n, v)))
     panels = np.zeros((2, d, PANEL))
     reduction = {"peak": np.zeros(m), "total": np.ones(m), "mix": np.zeros((m, v)), "best": np.zeros((m, k)), "indices": np.zeros((m, k), np.int64)}
+    codes = {"centre": np.zeros(d), "words": np.zeros((2, 2, PANEL), np.uint32), "bounds": np.zeros((2, 3, PANEL), np.float32)}
     other = {f"other_{name}": a.copy() for name, a in reduction.items()}
     return {
         "exp_nonpositive": {"x": -np.ones(9), "out": np.ones(9)},
@@ -309,6 +340,8 @@ def core_calls(n=PANEL + 1, m=5, d=7, v=3, k=4):
         "scores of panels": {"queries": x, "patterns": panels, "metric": "dot", "out": np.zeros((m, n))},
         "absorb": {"queries": x, "patterns": p, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
         "absorb panels": {"queries": x, "patterns": panels, "values": values, "metric": "dot", "beta": 1.0, "first": 0, **reduction},
+        "encode": {"panels": panels, "n": n, **codes},
+        "search": {"queries": x, "patterns": panels, "n": n, **codes, "metric": "dot", "allowed": np.full(2, 5, np.uint64), "first": 0, "best": reduction["best"], "indices": reduction["indices"]},
         "merge": {"beta": 1.0, **reduction, **other},
     }  # fmt: skip
 
@@ -340,6 +373,186 @@ def test_values_without_a_soft_half_are_not_averaged():
     r = reduce(x, p, p, metric="euclidean", beta=None, k=2)
     assert r.mix.shape == (0, 2)
     same_bits(r.indices, helpers.ranked(x, p, 2)[1])
+
+
+# Codes
+
+
+def encoded(p, centre):
+    """Panels of patterns and their codes: panels, n, centre, words, bounds."""
+    n, d = p.shape
+    count = -(-n // PANEL)
+    panels, words = np.empty((count, d, PANEL), p.dtype), np.empty((count, -(-d // 4), PANEL), np.uint32)
+    bounds = np.empty((count, 3, PANEL), np.float32)
+    _backend.core.pack(p, panels)
+    assert _backend.core.encode(panels, n, centre, words, bounds)
+    return panels, n, centre, words, bounds
+
+
+def assert_found_by_codes(x, p, k, centre, metric="euclidean", mask=None):
+    seen = np.arange(len(p)) if mask is None else np.flatnonzero(mask)
+    distances, indices = helpers.ranked(x, p[seen], k, metric)
+    best, found = np.full((len(x), k), -np.inf), np.full((len(x), k), np.iinfo(np.int64).max)
+    assert _backend.core.search(x, *encoded(p, centre), metric, NO_BITS if mask is None else bits(seen, len(p)), 0, best, found)
+    best = np.sqrt(0.0 - best) if metric == "euclidean" else 0.0 - best
+    same_bits((best.astype(p.dtype), found), (distances.astype(p.dtype), seen[indices]))
+
+
+@given(cloud=clouds(), data=st.data())
+def test_codes_rule_out_no_neighbour(cloud, data):
+    x, p = cloud
+    centre = data.draw(st.sampled_from([p[0], p[-1] * p.dtype.type(0.5), np.zeros_like(p[0])]))
+    assert_found_by_codes(x, p, data.draw(neighbour_counts(len(p))), centre)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "dot"])
+@given(cloud=clouds(), seed=st.integers(0, 2**32), data=st.data())
+def test_codes_find_only_allowed_patterns(cloud, seed, data, metric):
+    x, p = cloud
+    if metric == "dot":
+        p = np.clip(p, -1e15, 1e15)
+        x = np.clip(x, -1e15, 1e15)
+    mask = np.random.default_rng(seed).random(len(p)) < data.draw(st.sampled_from([0.02, 0.5, 1.0]))
+    mask[seed % len(p)] = True
+    assert_found_by_codes(x, p, data.draw(neighbour_counts(int(mask.sum()))), p[0], metric, mask)
+
+
+@given(cloud=clouds(kinds=[shell, specks, lattice, crowd, denormal]), data=st.data())
+def test_codes_rule_out_no_product(cloud, data):
+    x, p = cloud
+    centre = data.draw(st.sampled_from([p[0], p[-1] * p.dtype.type(0.5), np.zeros_like(p[0])]))
+    assert_found_by_codes(x, p, data.draw(neighbour_counts(len(p))), centre, "dot")
+
+
+@given(cloud=clouds(kinds=[shell, specks, lattice, crowd], most=1), data=st.data())
+def test_bounds_of_codes_hold_and_are_tight(cloud, data):
+    """In exact arithmetic: the pattern is no farther from what its integers stand for than the bound, and not 1% nearer."""
+    _, p = cloud
+    centre = data.draw(st.sampled_from([np.zeros_like(p[0]), np.roll(p[0], 1)]))
+    *_, words, bounds = encoded(p, centre)
+    scale, away, rest = (Fraction(float(b)) if np.isfinite(b) else -np.inf for b in bounds[0, :, 0])
+    q = words[0, :, 0].copy().view(np.uint8).astype(int)[: p.shape[1]] - 128
+    u = [Fraction(float(a)) - Fraction(float(b)) for a, b in zip(p[0], centre, strict=True)]
+    squared = sum((a - scale * int(b)) ** 2 for a, b in zip(u, q, strict=True))
+    image = scale**2 * int((q**2).sum())
+    assert away**2 >= squared
+    assert rest <= image - away**2
+    assert float(away) <= 1.01 * float(squared) ** 0.5 + 4 * np.finfo(p.dtype).eps * float(image) ** 0.5
+    assert float(image - away**2 - rest) <= 1e-4 * float(image)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("which", ["query", "pattern", "both"])
+def test_a_neighbour_at_the_bound_of_its_code_is_found(which, dtype):
+    """Along a line, rounding moves query and pattern apart as far as it can; with 1% off any bound one would be lost."""
+    x, p = np.full((1, 101), -10, dtype), np.full((TILE + 2, 101), -100, dtype)
+    x[0] += 0.49 * (which != "pattern")
+    p[-1] = 10 - 0.49 * (which != "query")
+    p[1] = x[0] - (p[-1] - x[0]) - 10 * np.finfo(dtype).eps ** 0.8  # almost as near, and found before
+    x[:, 0] = p[:, 0] = 127
+    assert_found_by_codes(x, p, 1, np.zeros(101, dtype))
+
+
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+@pytest.mark.parametrize("which", ["query", "pattern"])
+def test_a_product_at_the_bound_of_its_code_is_found(which, offset):
+    """What rounding takes away is parallel to the other vector; with 1% off any bound the largest would be lost."""
+    rough, exact = np.full(101, 10.49), np.ones(101)
+    rough[0], exact[0] = 127, 0
+    x, best = (rough, exact) if which == "query" else (exact, rough)
+    p = np.full((TILE + 2, 101), -100.0)
+    p[-1], p[1] = best, best * (1 - 1e-7)  # almost as large, and found before
+    assert_found_by_codes(x[None], p + offset, 1, np.full(101, offset), "dot")
+
+
+@pytest.mark.parametrize("size", [1e20, 1e37])
+def test_products_that_may_overflow_are_scored_without_codes(size):
+    x, p = np.full((3, 9), size, np.float32), np.ones((3 * PANEL, 9), np.float32)
+    p[PANEL + 1] = 2
+    best, found = np.full((3, 1), -np.inf), np.full((3, 1), np.iinfo(np.int64).max)
+    p[0] = 3 if size == 1e20 else 60
+    finite = _backend.core.search(x, *encoded(p, np.zeros(9, np.float32)), "dot", NO_BITS, 0, best, found)
+    assert finite == (size == 1e20)
+    assert not finite or found.tolist() == [[0]] * 3
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 300, PART])
+def test_codes_have_any_number_of_dimensions(d):
+    rng = np.random.default_rng(d)
+    x, p = rng.choice([-1.0, 1.0], (2, d)), rng.choice([-1.0, 1.0], (3 * PANEL + 1, d))  # integers of 127 alone
+    assert_found_by_codes(x, p, 3, np.zeros(d))
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-30, 1e-12, 1e15, 1e30, 1e150])
+def test_patterns_out_of_range_have_no_codes_and_are_found(size):
+    x, p = crowd(np.random.default_rng(0), 3, 3 * PANEL, 5, "float64")
+    p[::2] *= size
+    x[0] *= size
+    assert_found_by_codes(x, p, 2, np.zeros(5))
+
+
+@pytest.mark.parametrize("edge", ["SMALLEST", "LARGEST"])
+def test_a_neighbour_just_out_of_range_is_found(edge):
+    size = getattr(_backend.core, edge)
+    x, p = np.full((1, 1), size), np.full((2 * PANEL, 1), 2 * size)
+    p[1] = size * (1.004 if edge == "SMALLEST" else 0.996)
+    p[PANEL + 1] = size * (0.998 if edge == "SMALLEST" else 1.002)
+    assert_found_by_codes(x, p, 1, np.zeros(1))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_encode_notices_what_is_not_finite(wrong):
+    panels = np.zeros((1, 2, PANEL))
+    panels[0, 1, 3] = wrong
+    codes = np.zeros(2), np.empty((1, 1, PANEL), np.uint32), np.empty((1, 3, PANEL), np.float32)
+    assert not _backend.core.encode(panels, 4, *codes)
+    assert _backend.core.encode(panels, 3, *codes)
+
+
+@given(data=st.data(), dtype=st.sampled_from(DTYPES))
+def test_codes_follow_patterns_that_come_and_go(data, dtype):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reduction, "BLOCK", 2 * PANEL)
+        follow_codes(data, dtype, 2 * PANEL)
+
+
+def follow_codes(data, dtype, small_blocks):
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    rows = rng.normal(size=(data.draw(st.integers(1, 3 * PANEL)), 8)).astype(dtype)
+    packed = hopmin.Packed(rows)
+    for change in data.draw(st.lists(st.sampled_from(["add", "add in place", "remove", "replace"]), max_size=4)):
+        some = np.sort(rng.choice(len(rows), min(len(rows) - 1, data.draw(st.integers(1, PANEL + 1))), replace=False))
+        new = rng.normal(size=(data.draw(st.integers(1, 2 * PANEL)), 8)).astype(dtype)
+        if change.startswith("add"):
+            packed, rows = packed._added(new, in_place=change == "add in place"), np.concatenate([rows, new])
+        elif len(some) and change == "remove":
+            packed, rows = packed._without(some), np.delete(rows, some, 0)
+        elif len(some):
+            new = rng.normal(size=(len(some), 8)).astype(dtype)
+            packed, rows = packed._with(some, new), rows.copy()
+            rows[some] = new
+    assert packed._codes is not None
+    for i, codes in enumerate(packed._codes):
+        block = rows[i * small_blocks : (i + 1) * small_blocks]
+        *_, words, bounds = encoded(block, codes.centre)
+        for a, b in ((codes.words, words), (codes.bounds, bounds)):
+            flat, true = (c.transpose(1, 0, 2).reshape(c.shape[1], -1)[:, : len(block)] for c in (a, b))
+            assert (flat == true).all()
+    assert len(packed._codes) == -(-len(rows) // small_blocks)
+    x = rng.normal(size=(2, 8)).astype(dtype)
+    same_bits(hopmin.nearest(x, packed, k=1), hopmin.nearest(x, rows, k=1))
+
+
+def test_codes_can_be_left_out():
+    p = np.random.default_rng(0).normal(size=(70, 8))
+    for codes in (True, False):
+        packed = pickle.loads(pickle.dumps(hopmin.Packed(p, codes=codes)))
+        assert (packed._codes is not None) == codes
+    memory = hopmin.Memory(p)
+    memory.add(p)
+    assert len(memory._contents.patterns._codes) == 1
+    with pytest.raises(TypeError, match="codes must be True or False; got 1"):
+        hopmin.Packed(p, codes=1)
 
 
 # Cosine distance

@@ -57,7 +57,8 @@ def test_twins_share_one_docstring(twins):
 
 def test_twins_have_the_same_constants():
     compiled, numpy = twin("core", "compiled"), twin("core", "numpy")
-    assert (compiled.PANEL, compiled.TILE) == (numpy.PANEL, numpy.TILE)
+    for name in ("PANEL", "TILE", "SMALLEST", "LARGEST", "OUTWARDS"):
+        assert getattr(compiled, name) == getattr(numpy, name)
 
 
 @pytest.fixture(params=MODULES)
@@ -79,7 +80,7 @@ def test_twins_have_the_same_numbered_steps(sources):
 
 def test_the_core_has_numbered_steps():
     source = inspect.getsource(_core_numpy)
-    assert re.findall(r"# (\d)\. ", source) == list("12123456123")
+    assert re.findall(r"# (\d)\. ", source) == list("123121234123456123")
 
 
 # Results
@@ -96,6 +97,14 @@ def reduction(a, first=0):
     best = -np.sort(np.abs(a(5, 4)).astype(float))
     total, mix = np.abs(a(5)).astype(float) + 1, a(5, 3).astype(float)
     return [best[:, 0].copy(), total, mix, best, np.tile(np.arange(first, first + 4), (5, 1))]
+
+
+def codes(module, a):
+    """Panels of 150 patterns in 7 dimensions, and their codes."""
+    panels, centre = a(3, 7, 64), a(7)
+    words, bounds = np.zeros((3, 2, 64), np.uint32), np.zeros((3, 3, 64), np.float32)
+    module.encode(panels, 150, centre, words, bounds)
+    return panels, 150, centre, words, bounds
 
 
 def attention_of_a_token(module, a):
@@ -121,8 +130,10 @@ CALLS = {
         "exp_nonpositive": (4, lambda module, a: called(module.exp_nonpositive, -np.abs(a(200)), a(200))),
         "pack": (0, lambda module, a: called(module.pack, a(150, 7), a(3, 7, 64))),
         "unpack": (0, lambda module, a: called(module.unpack, a(3, 7, 64), a(150, 7))),
+        "encode": (0, lambda module, a: called(module.encode, *codes(module, a))),
         "scores": (0, lambda module, a: called(module.scores, a(5, 7), a(150, 7), "euclidean", np.ones((5, 150)))),
         "gather": (0, lambda module, a: called(module.gather, a(5, 7), a(150, 7), 150, "dot", a(5).astype(float), 10)),
+        "search": (0, lambda module, a: called(module.search, a(5, 7), *codes(module, a), "dot", np.array([3, 0, 2**40], np.uint64), 10, *reduction(a)[3:])),
         "absorb": (1000, lambda module, a: called(module.absorb, a(5, 7), a(600, 7), a(600, 3), "dot", 0.5, 10, *reduction(a))),
         "merge": (4, lambda module, a: called(module.merge, 0.5, *reduction(a), *reduction(a, 4))),
     },
@@ -190,11 +201,13 @@ def test_reductions_differ_by_rounding_only(problem, metric, v, data):
     one, other = on_both(lambda: reduce(x, p, values, metric=metric, beta=beta, k=k))
     np.testing.assert_array_equal(one.best, other.best)
     np.testing.assert_array_equal(one.indices, other.indices)
-    # rounding of the scores, and of the weights: by beta times that, or by the threshold for exact scores
+    # rounding of the scores, and of the weights: by beta times that, or by the threshold for exact scores; exact products
+    # of float64 have that rounding, too
     (n, d), eps = p.shape, np.finfo(p.dtype).eps
     size = np.abs(one.peak) if metric == "euclidean" else np.abs(x).sum(axis=1, dtype=float) * np.abs(p).max()
     off = (d + 8) * eps * size
-    relative = 2 * np.minimum(beta * off, np.sqrt(d + 8) / 256) + (8 + n) * eps
+    threshold = np.inf if metric == "dot" and p.dtype == np.float64 else np.sqrt(d + 8) / 256
+    relative = 2 * np.minimum(beta * off, threshold) + (8 + n) * eps
     for a, b, slack in (
         (one.peak, other.peak, off),
         (one.soft_maximum, other.soft_maximum, off + relative / beta),

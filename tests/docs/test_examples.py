@@ -2,6 +2,7 @@
 
 import ast
 import runpy
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,15 @@ EXAMPLES = pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lamb
 PRINTS = {
     "digits.py": "79 of 100 digits are completed exactly",
     "gated_cache.py": "Is it raining?                  (not stored)",
-    "judge_your_attention.py": "attention: passes\nattention_with_a_finite_mask: rejected",
+    "judge_a_softmax_in_pytorch.py": "softmax in bfloat16: " if find_spec("torch") else "PyTorch is not installed",
+    "judge_an_index.py": "expanded: as expected",
+    "judge_your_attention.py": "attention: conforms\nwith_a_finite_mask: rejected",
     "soft_knn.py": "(the limit of infinite beta)",
+    "store_cache.py": "What is the capital city of France?   cached, similarity 0.91",
+    "store_duplicates.py": "mail-4 = mail-5: Congratulations!",
+    "store_facts.py": "corrected:   eight (2006)",
+    "store_labels.py": "Where do I download the app again?              account",
+    "store_notes.py": "'how to bake bread'         everywhere                  bread (0.67), brot (0.77)",
     "ten_lines_of_memory.py": "retrieve: pattern 1, converged after 4 steps",
     "train_and_look_inside.py": "extraction rate               1.00       0.00",
 }

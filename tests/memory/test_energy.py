@@ -1,6 +1,7 @@
 """Energies over R^d, compared with plain loops; the paper's statements about them and their conditions."""
 
 import math
+import re
 
 import helpers
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 
 import hopmin
 from hopmin import DistanceEnergy, DotEnergy, EuclideanEnergy, retrieve, testing
+from hopmin.memory import energy as energy_module
 
 FIG1 = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])
 
@@ -303,3 +305,33 @@ def test_distance_energy_of_close_patterns_is_convex(backend):
             assert np.linalg.eigvalsh(hessian).min() >= 0
         pair = np.array([[0.0], [1.01 * math.sqrt(2 / beta)]])
         assert DistanceEnergy(beta).hessian(pair.mean(axis=0), pair) < 0
+
+
+def test_packed_patterns_keep_their_largest_norm(monkeypatch):
+    patterns = np.random.default_rng(0).standard_normal((300, 4))
+    packed, energy, rows = hopmin.Packed(patterns), hopmin.DotEnergy(2.0), []
+    value = energy.value(patterns[:2], packed)
+    np.testing.assert_array_equal(value, energy.value(patterns[:2], patterns))
+    half_square = energy_module.half_square
+    monkeypatch.setattr(energy_module, "half_square", lambda a: (rows.append(len(a)), half_square(a))[1])
+    np.testing.assert_array_equal(energy.value(patterns[:2], packed), value)
+    assert rows == [2]
+
+
+@pytest.mark.parametrize("energy", [hopmin.DistanceEnergy(), hopmin.DotEnergy(), hopmin.EuclideanEnergy()])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_weights_refuse_patterns_that_are_not_finite(energy, wrong):
+    patterns = np.zeros((70, 3))
+    patterns[65, 1] = wrong
+    for m in (0, 1):
+        with pytest.raises(ValueError, match=re.escape(f"patterns must be finite; got {wrong} at index (65, 1)")):
+            energy.weights(np.zeros((m, 3)), patterns)
+
+
+def test_weights_are_the_same_packed_and_in_chunks(monkeypatch):
+    rng = np.random.default_rng(0)
+    patterns, queries = rng.standard_normal((8192 + 70, 2)), rng.standard_normal((5, 2))
+    expected = hopmin.DistanceEnergy(3.0).weights(queries, patterns)
+    monkeypatch.setattr(energy_module, "MAX_SCORES", 1 << 14)  # a chunk for each query
+    np.testing.assert_array_equal(hopmin.DistanceEnergy(3.0).weights(queries, patterns), expected)
+    np.testing.assert_array_equal(hopmin.DistanceEnergy(3.0).weights(queries, hopmin.Packed(patterns)), expected)

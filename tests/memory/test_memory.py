@@ -206,7 +206,7 @@ class Changes(RuleBasedStateMachine):
 
     @invariant()
     def directions_follow_the_patterns(self):
-        if hasattr(self, "memory") and (kept := self.memory._contents.patterns._directions) is not None:
+        if hasattr(self, "memory") and (kept := self.memory._settled().patterns._directions) is not None:
             assert_same(kept[:], directions("patterns", self.memory.patterns).astype(np.float32))
 
     def teardown(self):
@@ -252,7 +252,7 @@ def test_queries_match_the_functions_on_the_patterns(backend, dtype, energy):
 def test_options_are_passed_to_retrieve():
     p, v, x = np.eye(3), np.arange(3.0)[:, None], np.full((2, 3), 0.4)
     memory = Memory(p, v, DistanceEnergy(5.0))
-    options = {"mask": np.array([[True, True, False], [False, True, True]]), "clamp": [True, False, False], "damping": 0.5, "max_steps": 7}
+    options = {"allowed": np.array([[True, True, False], [False, True, True]]), "clamp": [True, False, False], "damping": 0.5, "max_steps": 7}
     found = memory.retrieve(x, **options)
     expected = hopmin.retrieve(x, p, DistanceEnergy(5.0), values=v, **options)
     for name in ("states", "steps", "weights", "values"):
@@ -1218,3 +1218,30 @@ def test_infinite_numbers_in_a_mapped_file_raise_when_queried(tmp_path):
     for query in (memory.energies, memory.update, memory.nearest, memory.lookup, memory.retrieve):
         with pytest.raises(ValueError, match=r"^patterns must be finite; got inf at index \(1, 1\)$"):
             query([0.0, 1.0])
+
+
+def test_removed_patterns_are_left_out_once(monkeypatch):
+    patterns, moved = np.random.default_rng(0).standard_normal((500, 3)), []
+    without = hopmin.Packed._without
+    monkeypatch.setattr(hopmin.Packed, "_without", lambda packed, indices: (moved.append(1), without(packed, indices))[1])
+    memory, model = hopmin.Memory(patterns, values=np.arange(500)), [*range(500)]
+    for index in [0, 0, 7, 490, 0, 493, 3]:
+        memory.remove(index)
+        del model[index]
+    assert memory.add([9.0, 9.0, 9.0], 500) == len(model) == 493
+    memory.remove([0, 493])
+    del model[0]
+    assert moved == []
+    assert len(memory) == len(model) == 492
+    np.testing.assert_array_equal(memory.values, model)
+    np.testing.assert_array_equal(memory.patterns, patterns[model])
+    distances = hopmin.DistanceEnergy().value(patterns[:3], patterns[model])
+    np.testing.assert_array_equal(memory.energies(patterns[:3]), distances)
+    assert len(moved) == 1
+
+
+def test_a_memory_does_not_keep_most_of_what_it_removed():
+    memory = hopmin.Memory(np.eye(100, 4))
+    for _ in range(99):
+        memory.remove(0)
+        assert len(memory._contents.patterns) <= 2 * len(memory)

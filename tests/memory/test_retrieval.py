@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hopmin
-from hopmin import DistanceEnergy, DotEnergy
+from hopmin import DistanceEnergy, DotEnergy, _check
+from hopmin.memory import reduction
 from hopmin.testing import problems
 
 FIG1 = np.array([[-2.0, -0.5], [0.2, -0.3], [1.5, 1.5]])
@@ -243,7 +244,7 @@ def test_a_mask_is_the_same_as_a_smaller_memory(problem, seed):
     mask = np.random.default_rng(seed).random((len(x), len(p))) < 0.5
     mask[np.arange(len(x)), np.arange(len(x)) % len(p)] = True
     energy = DistanceEnergy(beta)
-    found = hopmin.retrieve(x, p, energy, mask=mask, max_steps=50)
+    found = hopmin.retrieve(x, p, energy, allowed=mask, max_steps=50)
     for seen in np.unique(mask, axis=0):
         same = (mask == seen).all(axis=1)
         alone = hopmin.retrieve(x[same], p[seen], energy, max_steps=50)
@@ -256,7 +257,7 @@ def test_a_mask_is_the_same_as_a_smaller_memory(problem, seed):
 
 
 def test_a_single_mask_applies_to_all_queries():
-    found = hopmin.retrieve(FIG1 + 0.1, FIG1, DistanceEnergy(9.0), mask=[True, False, True])
+    found = hopmin.retrieve(FIG1 + 0.1, FIG1, DistanceEnergy(9.0), allowed=[True, False, True])
     assert found.nearest.tolist() == [0, 2, 2]
     assert found.kind.tolist() == ["pattern"] * 3
 
@@ -296,7 +297,7 @@ def test_a_saddle_may_be_a_minimum_in_the_free_coordinates():
 
 @pytest.mark.parametrize("mask", [None, np.ones(3, bool), np.ones((0, 3), bool)])
 def test_all_attributes_exist_for_an_empty_batch(mask):
-    found = hopmin.retrieve(np.empty((0, 2)), FIG1, DistanceEnergy(), mask=mask)
+    found = hopmin.retrieve(np.empty((0, 2)), FIG1, DistanceEnergy(), allowed=mask)
     assert [found.weights.shape, found.values.shape] == [(0, 3), (0, 2)]
     for attribute in (found.effective_patterns, found.mixture_of, found.nearest, found.margin, found.kind):
         assert attribute.shape == (0,)
@@ -365,7 +366,7 @@ class Median:
 def test_retrieval_accepts_a_custom_energy():
     """The geometric median of an equilateral triangle is its centre."""
     triangle = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
-    found = hopmin.retrieve([[0.1, 0.2]], triangle, Median(), mask=[True] * 3, tolerance=1e-10)
+    found = hopmin.retrieve([[0.1, 0.2]], triangle, Median(), allowed=[True] * 3, tolerance=1e-10)
     np.testing.assert_allclose(found.states, [triangle.mean(axis=0)], atol=1e-7)
     assert found.kind.tolist() == ["mean"]  # without a Hessian, saddles are not detected
     assert (found.mixture_of, found.margin.round(6)) == ([3], [0.0])
@@ -374,9 +375,9 @@ def test_retrieval_accepts_a_custom_energy():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"mask": [1, 0, 1]}, TypeError, "mask must be booleans; got dtype int64"),
-        ({"mask": [True]}, ValueError, "mask must have shape (m, n) or (n,) with m = 3, n = 3; got (1,)"),
-        ({"mask": [False] * 3}, ValueError, "mask must allow each query at least one pattern; got none for query 0"),
+        ({"allowed": [1.0, 0.0, 1.0]}, TypeError, "allowed must be booleans or integers; got dtype float64"),
+        ({"allowed": [True]}, ValueError, "allowed must have shape (m, n) or (n,) with m = 3, n = 3; got (1,)"),
+        ({"allowed": [False] * 3}, ValueError, "allowed must allow each query at least one pattern; got none for query 0"),
         ({"clamp": [[True]]}, ValueError, "clamp must have shape (m, d) or (d,) with m = 3, d = 2; got (1, 1)"),
         ({"values": [[1.0]]}, ValueError, "values must have shape (n, v) with n = 3; got (1, 1)"),
         ({"step_size": 0}, ValueError, "step_size must be a finite number > 0; got 0"),
@@ -428,3 +429,25 @@ def test_a_representation_of_much_is_short_and_computes_nothing():
     assert found.nearest[0] == 0
     assert "nearest [   0    1    2 ... 1997 1998 1999]" in repr(found)
     assert len(repr(found)) < 250
+
+
+@pytest.mark.parametrize("kind", [np.asarray, hopmin.Packed])
+@pytest.mark.parametrize("energy", [DistanceEnergy(2.0), DotEnergy(2.0)])
+def test_retrieval_packs_and_checks_patterns_once(kind, energy, monkeypatch):
+    patterns = np.random.default_rng(0).standard_normal((200, 3))
+    given, sizes, packed = kind(patterns), [], []
+    finite, pack = _check.finite, reduction._packed_blocks
+    monkeypatch.setattr(_check, "finite", lambda name, a, *first: (sizes.append(len(a)), finite(name, a, *first)))
+    monkeypatch.setattr(reduction, "_packed_blocks", lambda rows: (packed.append(len(rows)), pack(rows))[1])
+    found = hopmin.retrieve(patterns[:2] + 0.1, given, energy, tolerance=0, max_steps=20)
+    assert found.steps.max() > 3
+    assert packed == ([] if given is not patterns else [200])
+    assert sizes.count(200) <= 2
+
+
+def test_a_mask_retrieves_as_from_the_visible_patterns():
+    visible = np.array([True, False, True])
+    found = hopmin.retrieve(FIG1 + 0.2, FIG1, DotEnergy(3.0), allowed=visible)
+    expected = hopmin.retrieve(FIG1 + 0.2, FIG1[visible], DotEnergy(3.0))
+    np.testing.assert_array_equal(found.states, expected.states)
+    np.testing.assert_array_equal(found.energies, expected.energies)

@@ -76,6 +76,7 @@ def of(elements, tag):
     return [attributes for name, attributes in elements.found if name == tag]
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_network_and_says_what_figures_show(found, folder):
     page = (folder / "report.html").read_text(encoding="utf-8")
     elements = Elements(page)
@@ -91,6 +92,7 @@ def test_the_page_needs_no_network_and_says_what_figures_show(found, folder):
     assert {section["name"] for section in found["experiments"]} <= {a.get("id") for _, a in elements.found}
 
 
+@pytest.mark.slow
 def test_every_answer_and_number_is_in_both_reports(found, folder):
     page, text = ((folder / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
     from markupsafe import escape
@@ -172,6 +174,7 @@ CONTRAST = """() => { const lum = c => { const v = c.match(/[\\d.]+/g).slice(0, 
         .reduce((a, b) => Math.min(a, b)) }"""
 
 
+@pytest.mark.slow
 def test_the_page_in_a_browser(folder):
     """Check the page at two widths and in both colour schemes: nothing is cut or overlaps, and points say their numbers."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra test)")

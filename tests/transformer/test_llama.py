@@ -47,8 +47,8 @@ def test_a_float32_model_approximates_the_float64_model():
 
 
 def test_logits_are_causal():
-    laws = pytest.importorskip("hopmin.testing.laws")
-    laws.law_causal(drawn_llama())
+    testing = pytest.importorskip("hopmin.testing")
+    testing.law_causal_bits(drawn_llama())
 
 
 def test_results_have_the_documented_shapes():
