@@ -326,16 +326,14 @@ def own(x):
 """
 
 
-def test_a_snippet_imports_a_law_of_ones_own(tmp_path, monkeypatch):
+def test_a_snippet_imports_a_law_of_ones_own(run, tmp_path, monkeypatch):
     (tmp_path / "own_laws.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     own = importlib.import_module("own_laws")
     row = Bench(own.own, "double").judge(own.law_own, seed=0)
     assert "from own_laws import law_own\n" in row.snippet
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    program = [sys.executable, "-c", row.snippet]
-    finished = subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
-    assert finished.stdout == "f(x): 2.0 must be at most 0.0, slack 0.0\n"
+    finished = run(row.snippet, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    assert finished.stdout == "f(x): 2.0 must be at most 0.0, slack 0.0\n", finished.stderr
     first = own.law_own
     assert importlib.reload(own).law_own is registry.LAWS["law_own"] is not first
     monkeypatch.setattr(own.law_own.statement, "__module__", "__main__")
