@@ -1,12 +1,19 @@
-"""A lock on a folder, which one process at a time can hold [`locked`]."""
+"""Locks.
+
+- on a folder, which one process at a time can hold [`locked`]
+- of an object, new in each forked child [`renew_after_fork`]
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from weakref import WeakSet
 
 from hopmin._typing import Name
 
@@ -45,3 +52,20 @@ def locked(out: Name) -> Iterator[None]:
 
 def _is(path: Path, descriptor: int) -> bool:
     return path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor))
+
+
+_holders: WeakSet[Any] = WeakSet()
+
+
+def renew_after_fork(holder: Any) -> None:
+    """Give an object a new `_lock` in each forked child, because a thread of the parent may have held the old one."""
+    _holders.add(holder)
+
+
+def _renew_locks() -> None:
+    for holder in _holders:
+        holder._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

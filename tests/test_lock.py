@@ -1,13 +1,15 @@
 """The lock of a folder: held once, released at the end of the block and of the process."""
 
 import errno
+import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from helpers import error_message
 
-from hopmin._lock import locked
+from hopmin._lock import locked, renew_after_fork
 
 
 def lock(folder):
@@ -57,3 +59,31 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", without)
     lock(tmp_path)
+
+
+class Holder:
+    def __init__(self):
+        self._lock = threading.RLock()
+        renew_after_fork(self)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # it has threads
+def test_a_forked_child_has_a_lock_of_its_own():
+    holder, held, done = Holder(), threading.Event(), threading.Event()
+
+    def hold():
+        with holder._lock:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    child = os.fork()
+    if child == 0:
+        os._exit(not holder._lock.acquire(timeout=1))
+    assert os.waitpid(child, 0)[1] == 0
+    assert not holder._lock.acquire(timeout=0.01)
+    done.set()
+    thread.join()

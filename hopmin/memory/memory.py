@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,12 +17,12 @@ from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from typing import Any, Literal, NamedTuple, Unpack, overload
-from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hopmin import _arithmetic, _check, _files
+from hopmin._lock import renew_after_fork
 from hopmin._typing import Array, Energy, Floats, Integers, Metric, Name, Progress
 from hopmin.memory._allowed import each
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
@@ -307,7 +306,7 @@ class Memory:
         names = None if keys is None else _Keys(_check.keys("keys", keys, len(first)))
         self._contents = _Contents(packed, stored, [None], keys=names)
         self._lock = threading.RLock()  # held by the thread that changes the memory; its signal handlers may, too
-        _memories.add(self)
+        renew_after_fork(self)
 
     # Contents
 
@@ -865,19 +864,6 @@ def looked_up(
     if keys_at is not None:
         found.keys = keys_at(indices)[()]
     return found
-
-
-_memories: WeakSet[Memory] = WeakSet()
-
-
-def _renew_locks() -> None:
-    """Give each memory a new lock in a forked child: a thread of the parent may have held the old one."""
-    for memory in _memories:
-        memory._lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _key_array(names: list[Any]) -> Array:

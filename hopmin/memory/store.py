@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, Unpack
-from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from hopmin import _arithmetic, _check
+from hopmin._lock import renew_after_fork
 from hopmin._typing import Array, Booleans, Energy, Floats, Integers, Metric, Name, Progress
 from hopmin.memory import _database as db
 from hopmin.memory._allowed import each
@@ -193,7 +193,7 @@ class Store:
             raise
         self.columns: dict[str, str] = found[2]
         self._d, self._dtype = state.d, np.dtype(state.dtype)
-        _stores.add(self)
+        renew_after_fork(self)
 
     # Contents
 
@@ -882,17 +882,5 @@ class Store:
             self._averaged = state.counter, values.reshape(len(values), -1)
         return self._averaged[1]
 
-
-_stores: WeakSet[Store] = WeakSet()
-
-
-def _renew_locks() -> None:
-    """Give each store a new lock in a forked child: a thread of the parent may have held the old one."""
-    for store in _stores:
-        store._lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
 
 _orphans: list[Any] = []  # connections of a parent process, which SQLite forbids to close in a child

@@ -13,7 +13,7 @@ _tolerance: ContextVar[float] = ContextVar("tolerance", default=1.0)
 
 
 class Violation(AssertionError):
-    """A law does not hold: `left <= right + slack` is false, or two results that must be equal differ.
+    """A law does not hold: a number is too large, or two results that must be equal differ.
 
     Attributes
     ----------
@@ -22,7 +22,8 @@ class Violation(AssertionError):
     what : str
         What was compared.
     left, right, slack : float or None
-        The two numbers of the worst element and the slack between them; None if shapes, dtypes or bits differ.
+        The worst element: the number that is judged, the bound or the number that it must equal, and the slack between
+        them. None if shapes, dtypes or bits differ.
     """
 
     def __init__(
@@ -57,17 +58,7 @@ def at_most(left: Any, right: Any, slack: Any, what: str) -> None:
     Violation
         With the numbers of the worst element.
     """
-    left, right, slack = np.broadcast_arrays(
-        np.asarray(left, float), np.asarray(right, float), np.asarray(slack, float) * _tolerance.get()
-    )
-    with np.errstate(invalid="ignore"):
-        excess = np.where(left <= right + slack, -np.inf, left - right - slack)
-    excess = np.where(np.isnan(excess), np.inf, excess)
-    if excess.size and (worst := np.unravel_index(excess.argmax(), excess.shape)) is not None and excess[worst] > 0:
-        place = f" at index {tuple(map(int, worst))}" if worst else ""
-        bound = f"{right[worst]:.17g} (tolerance {slack[worst]:.3g})"
-        message = f"{what}: {left[worst]:.17g} must be at most {bound}{place}"
-        raise Violation(message, what, float(left[worst]), float(right[worst]), float(slack[worst]))
+    _compare(left, right, slack, what, equal=False)
 
 
 def close(actual: Any, expected: Any, slack: Any, what: str) -> None:
@@ -87,8 +78,29 @@ def close(actual: Any, expected: Any, slack: Any, what: str) -> None:
     """
     if np.shape(actual) != np.shape(expected):
         raise Violation(f"{what}: shape must be {np.shape(expected)}; got {np.shape(actual)}", what)
-    at_most(actual, expected, slack, what)
-    at_most(expected, actual, slack, what)
+    _compare(actual, expected, slack, what, equal=True)
+
+
+def _compare(left: Any, right: Any, slack: Any, what: str, *, equal: bool) -> None:
+    """Check left <= right + slack, and with `equal` right <= left + slack too; raise with the worst element."""
+    left, right, slack = np.broadcast_arrays(
+        np.asarray(left, float), np.asarray(right, float), np.asarray(slack, float) * _tolerance.get()
+    )
+    with np.errstate(invalid="ignore"):
+        holds, excess = left <= right + slack, left - right
+        if equal:
+            holds, excess = holds & (right <= left + slack), np.abs(excess)
+        excess = np.where(holds, -np.inf, excess - slack)
+    excess = np.where(np.isnan(excess), np.inf, excess)  # also of arrays without axes
+    if holds.all():
+        return
+    worst = np.unravel_index(excess.argmax(), excess.shape)
+    place = f" at index {tuple(map(int, worst))}" if worst else ""
+    relation, tolerance = "be" if equal else "be at most", f"(tolerance {slack[worst]:.3g})"
+    numbers = f"{left[worst]:.17g} must {relation} {right[worst]:.17g}"
+    raise Violation(
+        f"{what}: {numbers} {tolerance}{place}", what, float(left[worst]), float(right[worst]), float(slack[worst])
+    )
 
 
 def same(actual: Any, expected: Any, what: str) -> None:

@@ -480,7 +480,7 @@ class Bench:
             call = [f"with {', '.join(inside)}:", *(f"    {line}" for line in call)]
         if numbers:
             call = ["try:", *(f"    {line}" for line in call), "except Violation as found:"]
-            call += ['    print(f"{found.what}: {found.left} must be at most {found.right}, slack {found.slack}")']
+            call += ["    print(found)"]
         return "\n".join([*lines, "", *call])
 
 

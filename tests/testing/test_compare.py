@@ -26,7 +26,7 @@ def test_comparisons_accept_and_reject():
     ):
         with pytest.raises(AssertionError):
             at_most(left, right, 0, "")
-    for actual, expected in (([1.0], 1.0), ([1.0, 2.0], [1.0, 2.1]), ([np.nan], [np.nan])):
+    for actual, expected in (([1.0], 1.0), ([1.0, 2.0], [1.0, 2.1]), ([np.nan], [np.nan]), (np.inf, -np.inf), (-np.inf, np.inf)):
         with pytest.raises(AssertionError):
             close(actual, expected, 0.01, "")
     for actual, expected in ((0.0, -0.0), (np.float32(1), np.float64(1)), ([1], [[1]])):
@@ -35,9 +35,12 @@ def test_comparisons_accept_and_reject():
 
 
 def test_a_violation_keeps_the_numbers():
-    with pytest.raises(Violation) as caught:
-        close([1.0, 2.0], [1.0, 2.5], 0.25, "value")
-    assert (caught.value.what, caught.value.left, caught.value.right, caught.value.slack) == ("value", 2.5, 2.0, 0.25)
+    for actual, expected in ((2.0, 2.5), (2.5, 2.0)):
+        with pytest.raises(Violation) as caught:
+            close([1.0, actual], [1.0, expected], 0.25, "value")
+        found = caught.value
+        assert (found.what, found.left, found.right, found.slack) == ("value", actual, expected, 0.25)
+        assert str(found) == f"value: {actual:g} must be {expected:g} (tolerance 0.25) at index (1,)"
     with pytest.raises(Violation, match=r"shape must be \(2,\); got \(1,\)") as caught:
         close([1.0], [1.0, 2.5], 0.25, "value")
     assert caught.value.left is None
