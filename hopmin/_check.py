@@ -177,7 +177,7 @@ def storable(name: str, a: Any, n: int, single: bool = False) -> Array:
     if array.dtype.hasobject:
         raise TypeError(f"{name} must not be an object array; got dtype {array.dtype}")
     if array.dtype.kind in "US" and not isinstance(a, np.ndarray):
-        _one_kind(name, a)
+        _one_kind(name, a, "all strings or all numbers, or a structured array")
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"{name} must have shape (n, ...) with n = {n}; got {array.shape}")
     return array.copy()
@@ -195,7 +195,7 @@ def keys(name: str, a: Any, n: int | None = None, single: bool | None = None) ->
     if array.ndim != 1 or len(array) != n:
         raise ValueError(f"{name} must have shape (n,) with n = {n}; got {array.shape}")
     if array.dtype.kind == "U" and not isinstance(a, np.ndarray):
-        _one_kind(name, a)
+        _one_kind(name, a, "all strings or all integers")
     found: list[Any] = array.tolist() if array.dtype.kind in "iu" else [str(key) for key in ([a] if single else a)]
     fits = array.dtype.kind == "U" or all(-(2**63) <= key < 2**63 for key in found if array.dtype.kind in "iu")
     if n and (array.dtype.kind not in "iuU" or not fits):
@@ -208,14 +208,14 @@ def keys(name: str, a: Any, n: int | None = None, single: bool | None = None) ->
     return found
 
 
-def _one_kind(name: str, a: Any) -> None:
+def _one_kind(name: str, a: Any, expected: str) -> None:
     """Raise if numbers or bytes stand between strings, which NumPy would turn into strings."""
     kinds: dict[type, Any] = {}
     for entry in np.asarray(a, object).flat:
         kinds.setdefault(next((kind for kind in (str, bytes) if isinstance(entry, kind)), type(entry)), entry)
     if len(kinds) > 1:
         found = " and ".join(f"{entry!r:.20}" for entry in list(kinds.values())[:2])
-        raise TypeError(f"{name} must be all strings or all numbers, or a structured array; got {found}")
+        raise TypeError(f"{name} must be {expected}; got {found}")
 
 
 def indices(name: str, a: Any, n: int) -> Integers:

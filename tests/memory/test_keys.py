@@ -150,7 +150,7 @@ def test_a_failed_change_adds_no_key():
         (lambda m: m.put(["a", "a"], [[2.0], [3.0]]), ValueError, "keys must be unique; got 'a' twice"),
         (lambda m: m.put(["x\0"], [[2.0]]), ValueError, r"keys must not contain NUL; got 'x\x00'"),
         (lambda m: m.put(["x", "y"], [[2.0]]), ValueError, "keys must have shape (n,) with n = 1; got (2,)"),
-        (lambda m: m.put(["x", 1], [[2.0], [1.0]]), TypeError, "keys must be all strings or all numbers, or a structured array; got 'x' and 1"),
+        (lambda m: m.put(["x", 1], [[2.0], [1.0]]), TypeError, "keys must be all strings or all integers; got 'x' and 1"),
         (lambda m: m.remove(), TypeError, "remove must be given either indices or keys; got neither"),
         (lambda m: m.remove(0, keys="a"), TypeError, "remove must be given either indices or keys; got both"),
         (lambda m: m["z"], KeyError, "'z'"),
