@@ -107,6 +107,14 @@ class PackedFile:
         return Packed._of(tuple(blocks), coded, (n, self.d), self.dtype)
 
 
+def has_own_codes(packed: Packed) -> bool:
+    """Return whether the codes of packed patterns, if any, are those of the patterns."""
+    if packed._codes is None:
+        return True
+    fresh = (_codes(block, min(BLOCK, len(packed) - i * BLOCK)) for i, block in enumerate(packed._blocks))
+    return all(all(map(np.array_equal, *codes)) for codes in zip(packed._codes, fresh, strict=True))
+
+
 def _size(layout: Layout) -> int:
     """Return the bytes that an array takes in the file: a multiple of 64."""
     shape, dtype = layout

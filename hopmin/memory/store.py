@@ -25,7 +25,7 @@ from hopmin._lock import renew_after_fork
 from hopmin._typing import Array, Booleans, Energy, Floats, Integers, Metric, Name, Progress
 from hopmin.memory import _database as db
 from hopmin.memory._allowed import each
-from hopmin.memory._packed_file import PackedFile
+from hopmin.memory._packed_file import PackedFile, has_own_codes
 from hopmin.memory.energy import DistanceEnergy, DotEnergy
 from hopmin.memory.memory import Lookup, Neighbours, looked_up
 from hopmin.memory.nearest import METRICS, nearest, within
@@ -647,7 +647,7 @@ class Store:
                     progress(number + 1, -(-state.places // PANEL))
             if found != -(-state.places // PANEL):
                 problems.append(f"panels: {-(-state.places // PANEL)} expected, {found} found")
-            if not same:
+            if not same or (copied is not None and not has_own_codes(copied)):
                 os.unlink(self._packed_file(state).path)
                 problems.append("packed copy: it differed from the database, and was deleted")
         return problems

@@ -461,11 +461,12 @@ def test_the_copy_is_as_private_as_the_database(store, path):
 
 
 @pytest.mark.usefixtures("small_copies")
-def test_check_compares_the_copy(store, path):
+@pytest.mark.parametrize("place", [4096, -4], ids=["of the patterns", "of their codes"])
+def test_check_compares_the_copy(store, path, place):
     store.nearest(X)
     copy = path.with_name("notes.hopmin-packed")
     content = bytearray(copy.read_bytes())
-    content[4096] ^= 1
+    content[place] ^= 1
     copy.write_bytes(content)
     assert store.check() == ["packed copy: it differed from the database, and was deleted"]
     assert not copy.exists()
